@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/all"
+	"editpipe/metric"
+	"editpipe/models"
+	"editpipe/ort"
+)
+
+// listed is one line of a list.
+type listed struct {
+	Name string `json:"name"`
+	Note string `json:"note"`
+	Doc  string `json:"doc"`
+	Keys []key  `json:"keys,omitempty"`
+}
+
+type key struct {
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+	Default string `json:"default"`
+	Doc     string `json:"doc"`
+}
+
+// lists maps what can be listed to how.
+var lists = []struct {
+	name string
+	rows func() ([]listed, error)
+}{
+	{"methods", listMethods},
+	{"metrics", listMetrics},
+	{"providers", listProviders},
+	{"formats", listFormats},
+}
+
+func listCommand() *cli.Command {
+	var names []string
+	for _, l := range lists {
+		names = append(names, l.name)
+	}
+	return &cli.Command{
+		Name:        "list",
+		Usage:       "list " + strings.Join(names, ", "),
+		ArgsUsage:   strings.Join(names, "|"),
+		Description: "Example: editpipe list methods",
+		Flags:       []cli.Flag{jsonFlag()},
+		Action: func(c *cli.Context) error {
+			for _, l := range lists {
+				if c.NArg() == 1 && l.name == c.Args().First() {
+					rows, err := l.rows()
+					if err != nil {
+						return err
+					}
+					return writeList(c.App.Writer, rows, c.Bool("json"))
+				}
+			}
+			return usagef("list what? one of: %s", strings.Join(names, ", "))
+		},
+	}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON", EnvVars: env("json")}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func writeList(w io.Writer, rows []listed, asJSON bool) error {
+	if asJSON {
+		return writeJSON(w, rows)
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Name, r.Note, r.Doc)
+		for _, k := range r.Keys {
+			fmt.Fprintf(t, "  --set %s.%s=%s\t%s\t%s\n", r.Name, k.Name, k.Default, k.Type, k.Doc)
+		}
+	}
+	return t.Flush()
+}
+
+func listMethods() ([]listed, error) {
+	var rows []listed
+	for _, m := range all.Methods() {
+		keys, err := m.Keys(&models.Info{})
+		if err != nil {
+			return nil, err
+		}
+		row := listed{Name: m.Name, Note: joinKinds(m.Settings), Doc: m.Title + " (" + m.Paper + ")"}
+		for _, k := range keys {
+			row.Keys = append(row.Keys, key{Name: k.Name, Type: k.Type, Default: k.Default, Doc: k.Doc})
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func joinKinds(kinds []edit.Kind) string {
+	var s []string
+	for _, k := range kinds {
+		s = append(s, string(k))
+	}
+	return strings.Join(s, ",")
+}
+
+func listMetrics() ([]listed, error) {
+	var rows []listed
+	for _, m := range metric.All() {
+		rows = append(rows, listed{Name: m.ID, Note: m.Title, Doc: m.Definition})
+	}
+	return rows, nil
+}
+
+func listProviders() ([]listed, error) {
+	var rows []listed
+	for _, p := range ort.KnownProviders() {
+		rows = append(rows, listed{Name: p.Name, Note: p.Title, Doc: p.Needs})
+	}
+	return rows, nil
+}
+
+func listFormats() ([]listed, error) {
+	var rows []listed
+	for _, f := range dataset.Formats() {
+		rows = append(rows, listed{Name: f.Name, Note: f.Title, Doc: f.Doc})
+	}
+	return rows, nil
+}

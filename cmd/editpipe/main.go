@@ -1,0 +1,155 @@
+// Command editpipe edits facts in language models and measures what the edits
+// did: see README.md. Each verb has a file of its own that reads flags and
+// calls one package; nothing is decided here.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/ort"
+)
+
+// Exit codes, a contract with scripts (docs/errors.md).
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitFailedRows  = 3
+	exitInterrupted = 130
+)
+
+// usageError is a fault of the command line: wrong flag, wrong value.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// errFailedRows is returned when a command finished, but some rows failed.
+var errFailedRows = errors.New("finished, but some rows failed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := newApp(stdout, stderr).RunContext(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailure
+	var usage *usageError
+	switch {
+	case ctx.Err() != nil || errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "editpipe: interrupted; run the same command again to go on")
+		return exitInterrupted
+	case errors.As(err, &usage):
+		code = exitUsage
+	case errors.Is(err, errFailedRows):
+		code = exitFailedRows
+	}
+	fmt.Fprintf(stderr, "editpipe: %v\n", err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", h)
+	}
+	return code
+}
+
+// hint says what a user can do about an error; the packages below know what is
+// wrong, this command knows what it is called.
+func hint(err error) string {
+	var missing *ort.MissingError
+	var provider *ort.ProviderError
+	switch {
+	case errors.As(err, &missing):
+		return "run `go tool -modfile=tools/go.mod task setup` once, or name a library with --ort-lib or EDITPIPE_ORT_LIB"
+	case errors.As(err, &provider):
+		return "`editpipe doctor` shows which providers load; docs/providers.md says how to get their libraries"
+	}
+	return ""
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
+	app := &cli.App{
+		Name:                 "editpipe",
+		Usage:                "edit facts in language models and measure what the edits did",
+		Version:              version(),
+		Writer:               stdout,
+		ErrWriter:            stderr,
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		Suggest:              true,
+		OnUsageError:         usage,
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides the exit code
+		Commands: []*cli.Command{
+			generateCommand(), importCommand(),
+			inspectCommand(), editCommand(), evalCommand(), reportCommand(),
+			explainCommand(), listCommand(), doctorCommand(), cacheCommand(),
+		},
+	}
+	app.Action = func(c *cli.Context) error {
+		if name := c.Args().First(); name != "" {
+			return usagef("unknown command %q (known: %s)", name, strings.Join(commandNames(app), ", "))
+		}
+		return cli.ShowAppHelp(c)
+	}
+	for _, cmd := range app.Commands {
+		cmd.OnUsageError = usage
+		cmd.HideHelpCommand = true
+		cmd.Before = refuseLateFlags(cmd.Before)
+	}
+	return app
+}
+
+func commandNames(app *cli.App) []string {
+	var out []string
+	for _, c := range app.Commands {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+// refuseLateFlags stops a command whose flags stand behind an argument: the
+// flag library would silently take them for arguments.
+func refuseLateFlags(next cli.BeforeFunc) cli.BeforeFunc {
+	return func(c *cli.Context) error {
+		for _, a := range c.Args().Slice() {
+			if len(a) > 1 && strings.HasPrefix(a, "-") {
+				return usagef("flag %s stands behind an argument: put flags first", a)
+			}
+		}
+		if next != nil {
+			return next(c)
+		}
+		return nil
+	}
+}
+
+// env names the environment variable a flag also reads.
+func env(flag string) []string {
+	return []string{"EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+// noArgs refuses arguments on commands that take flags only.
+func noArgs(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("%s takes no argument, got %q", c.Command.Name, c.Args().First())
+	}
+	return nil
+}

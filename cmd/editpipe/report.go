@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/report"
+	"editpipe/store"
+)
+
+func reportCommand() *cli.Command {
+	var formats []string
+	for _, f := range report.Formats() {
+		formats = append(formats, string(f))
+	}
+	return &cli.Command{
+		Name:        "report",
+		Usage:       "tables of one or more runs",
+		ArgsUsage:   "RUN...",
+		Description: "Example: editpipe report --format md runs/gptj runs/llama",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: strings.Join(formats, ", "), Value: string(report.Text), EnvVars: env("format")},
+			&cli.StringFlag{Name: "out", Usage: "`FILE` to write instead of standard output", EnvVars: env("out")},
+		},
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return usagef("report needs at least one run folder")
+			}
+			format := report.Format(c.String("format"))
+			if !strings.Contains(" "+strings.Join(formats, " ")+" ", " "+string(format)+" ") {
+				return usagef("unknown --format %q (known: %s)", format, strings.Join(formats, ", "))
+			}
+			r, err := report.Load(c.Context, c.Args().Slice()...)
+			if err != nil {
+				return err
+			}
+			if out := c.String("out"); out != "" {
+				var b bytes.Buffer
+				if err := r.Write(&b, format); err != nil {
+					return err
+				}
+				return store.WriteFile(out, b.Bytes())
+			}
+			return r.Write(c.App.Writer, format)
+		},
+	}
+}

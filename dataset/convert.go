@@ -1,0 +1,375 @@
+package dataset
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Codes of findings in an ImportReport.
+const (
+	CodeRecord          = "record_error"          // the record was left out
+	CodeSubjectMissing  = "subject_not_in_prompt" // methods that need the subject's tokens cannot make this edit
+	CodeTargetIsTruth   = "target_is_truth"       // the new object is the old one: the edit asks for no change
+	CodeTrimmed         = "trimmed"               // white space around a text was removed
+	CodeDuplicateID     = "duplicate_id"          // the file gives one id to several records; the index was appended
+	CodeProbeDropped    = "probe_dropped"         // a probe without text, answer or known kind was left out
+	CodeDuplicateProbe  = "duplicate_probe"       // the record asks the same thing twice on one axis; both are kept, as peers average over both
+	CodeRephraseIsEdit  = "rephrase_is_prompt"    // a paraphrase repeats the edit prompt word for word
+	CodeNoPlaceholder   = "no_placeholder"        // the prompt has no {}: it was taken as it stands
+	CodeChoicesRepeated = "choices_repeated"      // two choices are equal
+)
+
+// draft is one record in the making.
+type draft struct {
+	fields
+	index    int
+	o        Options
+	edit     Edit
+	probes   []Probe
+	findings []Finding
+	skipped  map[string]int
+}
+
+func (d *draft) warn(code, format string, args ...any) {
+	d.findings = append(d.findings, Finding{Index: d.index, Code: code, Text: fmt.Sprintf(format, args...)})
+}
+
+// trim is strings.TrimSpace, reported where it changes something.
+func (d *draft) trim(name, s string) string {
+	t := strings.TrimSpace(s)
+	if t != s {
+		d.warn(CodeTrimmed, "%s %q", name, s)
+	}
+	return t
+}
+
+// begin fills what every format has. Prompt, subject and target are required.
+func (d *draft) begin(prompt, subject, target string, truth []string) {
+	e := &d.edit
+	e.Set, e.Split, e.Licence = d.o.Set, d.o.Split, d.o.Licence
+	e.SourceCase = d.id("case_id")
+	e.Prompt, e.Subject, e.Target = d.trim("prompt", prompt), d.trim("subject", subject), d.trim("target", target)
+	e.SubjectStart, e.SubjectEnd = find(e.Prompt, e.Subject)
+	if truth = trimAll(truth); len(truth) > 0 {
+		e.GroundTruth, e.ObjectTrueAliases = truth[0], truth[1:]
+	}
+	e.Mode = Counterfactual
+	if formatOf(e.Prompt) == Question {
+		e.PromptQuestion = e.Prompt
+	} else {
+		e.PromptCloze = e.Prompt
+	}
+	for _, t := range truth {
+		if t == e.Target {
+			d.warn(CodeTargetIsTruth, "target %q is the ground truth already", e.Target)
+		}
+	}
+}
+
+// finish adds what follows from the edit alone: the template and the
+// reliability probe, which is put first.
+func (d *draft) finish() {
+	if d.fault.err != nil {
+		return // the record is left out
+	}
+	e := &d.edit
+	if e.SubjectStart >= 0 {
+		e.PromptTemplate = e.Prompt[:e.SubjectStart] + "{s}" + e.Prompt[e.SubjectEnd:]
+	} else {
+		d.warn(CodeSubjectMissing, "subject %q does not occur in prompt %q", e.Subject, e.Prompt)
+	}
+	d.ask(AxisReliability, "", e.Prompt, d.target(), e.GroundTruth)
+	last := len(d.probes) - 1
+	first := d.probes[last]
+	first.SubjectStart, first.SubjectEnd = e.SubjectStart, e.SubjectEnd
+	d.probes = append([]Probe{first}, d.probes[:last]...)
+}
+
+// target is the answer to every question for the new object.
+func (d *draft) target() answer {
+	return answer{spellings: append([]string{d.edit.Target}, d.edit.ObjectNewAliases...), mode: Single}
+}
+
+// rephrase adds paraphrases of the edit prompt.
+func (d *draft) rephrase(prompts []string) {
+	for _, p := range prompts {
+		if strings.TrimSpace(p) == d.edit.Prompt {
+			d.warn(CodeRephraseIsEdit, "%q", d.edit.Prompt)
+		}
+		d.ask(AxisGeneralization, "", p, d.target(), d.edit.GroundTruth)
+	}
+}
+
+// ask adds a probe. A contrast equal to the answer says nothing and is left out.
+func (d *draft) ask(axis Axis, variant, prompt string, want answer, contrast string) {
+	prompt = d.trim(string(axis)+" prompt", prompt)
+	if prompt == "" || len(want.spellings) == 0 {
+		d.warn(CodeProbeDropped, "%s probe without prompt or answer", axis)
+		d.skipped[string(axis)+" without prompt or answer"]++
+		return
+	}
+	for _, p := range d.probes {
+		if p.Axis == axis && p.Prompt == prompt && p.Answers[0] == want.spellings[0] {
+			d.warn(CodeDuplicateProbe, "%s probe %q", axis, prompt)
+			break
+		}
+	}
+	p := Probe{
+		Family: axis.Family(), Axis: axis, Variant: variant,
+		Prompt: prompt, Format: formatOf(prompt), AnswerMode: want.mode,
+		Answers: want.spellings, AnswerSets: want.sets, ChoiceLabel: -1,
+		SubjectStart: -1, SubjectEnd: -1, Phrasing: "imported",
+	}
+	if contrast != want.spellings[0] {
+		p.Contrast = contrast
+	}
+	if start, end := find(prompt, d.edit.Subject); start >= 0 {
+		p.SubjectText, p.SubjectStart, p.SubjectEnd = d.edit.Subject, start, end
+	}
+	switch axis {
+	case AxisReliability, AxisGeneralization, AxisSubjectReplace:
+		if d.edit.GroundTruth != "" && p.Contrast == d.edit.GroundTruth {
+			p.AnswersBefore = append([]string{d.edit.GroundTruth}, d.edit.ObjectTrueAliases...)
+		}
+	case AxisDistractNeighbourhood:
+		p.Distractor = distractor(prompt, d.edit)
+	}
+	d.probes = append(d.probes, p)
+}
+
+// distractor is the edit statement in front of a distracting prompt, up to the
+// white space before the prompt proper; empty if the prompt does not start so.
+func distractor(prompt string, e Edit) string {
+	statement := e.Prompt + " " + e.Target
+	rest, ok := strings.CutPrefix(prompt, statement)
+	if !ok {
+		return ""
+	}
+	if r, size := utf8.DecodeRuneInString(rest); size > 0 && unicode.IsPunct(r) {
+		statement += rest[:size]
+	}
+	return statement
+}
+
+// unnamedLocality adds a locality question that the file gives no kind. One
+// whose answer is the edit's old object asks a neighbour of the edited fact
+// (CounterFact's construction); any other one counts as unrelated.
+func (d *draft) unnamedLocality(prompt string, want answer) {
+	if len(want.spellings) > 0 && want.spellings[0] == d.edit.GroundTruth {
+		d.ask(AxisNeighbourhood, "near", prompt, want, d.edit.Target)
+	} else {
+		d.ask(AxisOtherTasks, "unrelated", prompt, want, "")
+	}
+}
+
+// number gives the record and its probes their ids.
+func (d *draft) number(id EditID) Record {
+	d.edit.ID = id
+	counts := map[Axis]int{}
+	for i := range d.probes {
+		p := &d.probes[i]
+		p.EditID = id
+		p.ID = ProbeID(fmt.Sprintf("%s-%s-%d", id, p.Axis, counts[p.Axis]))
+		counts[p.Axis]++
+	}
+	for i := range d.findings {
+		d.findings[i].Edit = id
+	}
+	return Record{Edit: d.edit, Probes: d.probes}
+}
+
+// find locates a subject in a prompt: its first occurrence as whole words, else
+// its first occurrence; -1, -1 if it does not occur.
+func find(prompt, subject string) (start, end int32) {
+	if subject == "" {
+		return -1, -1
+	}
+	first := strings.Index(prompt, subject)
+	if first < 0 {
+		return -1, -1
+	}
+	for at := first; ; {
+		before, _ := utf8.DecodeLastRuneInString(prompt[:at])
+		after, _ := utf8.DecodeRuneInString(prompt[at+len(subject):])
+		if !wordRune(before) && !wordRune(after) {
+			first = at
+			break
+		}
+		next := strings.Index(prompt[at+1:], subject)
+		if next < 0 {
+			break
+		}
+		at += 1 + next
+	}
+	return int32(first), int32(first + len(subject))
+}
+
+func wordRune(r rune) bool {
+	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r))
+}
+
+func formatOf(prompt string) Format {
+	if strings.HasSuffix(prompt, "?") {
+		return Question
+	}
+	return Cloze
+}
+
+// kind is an axis of ours with a word of the file for it.
+type kind struct {
+	axis    Axis
+	variant string
+}
+
+// kindNamed knows the names used by KnowEdit (Zhang et al. 2024) and by EasyEdit.
+// KnowEdit's Logical_Generalization is mostly, but not only, the reversed
+// relation, and its Reasoning may take more than one hop: the variant keeps the
+// file's own word.
+func kindNamed(name string) (kind, bool) {
+	switch name {
+	case "Subject_Aliasing":
+		return kind{AxisSubjectReplace, "alias"}, true
+	case "Reasoning":
+		return kind{AxisOneHop, "reasoning"}, true
+	case "Logical_Generalization":
+		return kind{AxisReversedRelation, "logical_generalization"}, true
+	case "Relation_Specificity":
+		return kind{AxisOtherRelations, "relation_specificity"}, true
+	case "Forgetfulness":
+		return kind{AxisOtherRelations, "forgetfulness"}, true
+	case "subject_replace":
+		return kind{AxisSubjectReplace, "alias"}, true
+	case "reversed_relation":
+		return kind{AxisReversedRelation, ""}, true
+	case "one_hop":
+		return kind{AxisOneHop, ""}, true
+	case "other_relations":
+		return kind{AxisOtherRelations, ""}, true
+	case "neighborhood", "neighbourhood":
+		return kind{AxisNeighbourhood, ""}, true
+	case "distract_neighborhood", "distract_neighbourhood", "distracting_neighborhood":
+		return kind{AxisDistractNeighbourhood, ""}, true
+	case "other_tasks":
+		return kind{AxisOtherTasks, ""}, true
+	}
+	return kind{}, false
+}
+
+// askKind adds the probes of one named group.
+func (d *draft) askKind(name, path string, raw json.RawMessage) {
+	k, ok := kindNamed(name)
+	if !ok {
+		d.warn(CodeProbeDropped, "%s is no known kind of probe", path)
+		d.skipped["unknown kind "+path]++
+		return
+	}
+	items, err := parseGroup(raw)
+	if err != nil {
+		d.fail(path, err)
+		return
+	}
+	for _, it := range items {
+		contrast := ""
+		switch k.axis {
+		case AxisSubjectReplace: // the edit's own question: the old object is what it must beat
+			contrast = d.edit.GroundTruth
+		case AxisNeighbourhood, AxisDistractNeighbourhood: // the new object must not spill over
+			contrast = d.edit.Target
+		}
+		d.ask(k.axis, k.variant, it.prompt, it.want, contrast)
+	}
+}
+
+// item is one question of a group.
+type item struct {
+	prompt string
+	want   answer
+}
+
+// parseGroup reads a group of questions in either of two shapes: a list of
+// objects {prompt, ground_truth} (KnowEdit), or one object whose prompt and
+// ground_truth are both strings or lists of equal length (EasyEdit).
+func parseGroup(raw json.RawMessage) ([]item, error) {
+	type pair struct {
+		Prompt json.RawMessage `json:"prompt"`
+		Truth  json.RawMessage `json:"ground_truth"`
+	}
+	one := func(prompt, truth json.RawMessage) (item, error) {
+		var it item
+		if kindOf(prompt) != "a string" {
+			return it, fmt.Errorf("prompt: want a string, have %s", kindOf(prompt))
+		}
+		if err := json.Unmarshal(prompt, &it.prompt); err != nil {
+			return it, err
+		}
+		want, err := parseAnswer(truth)
+		if err != nil {
+			return it, fmt.Errorf("ground_truth: %w", err)
+		}
+		it.want = want
+		return it, nil
+	}
+	switch kindOf(raw) {
+	case "null":
+		return nil, nil
+	case "a list":
+		var list []pair
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, fmt.Errorf("want a list of objects with prompt and ground_truth: %w", err)
+		}
+		out := make([]item, len(list))
+		for i, p := range list {
+			it, err := one(p.Prompt, orNull(p.Truth))
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", i, err)
+			}
+			out[i] = it
+		}
+		return out, nil
+	case "an object":
+		var p pair
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return nil, err
+		}
+		if p.Prompt == nil && p.Truth == nil { // {} is an empty group
+			return nil, nil
+		}
+		if kindOf(p.Prompt) != "a list" {
+			it, err := one(p.Prompt, orNull(p.Truth))
+			return []item{it}, err
+		}
+		var prompts, truths []json.RawMessage
+		if err := json.Unmarshal(p.Prompt, &prompts); err != nil {
+			return nil, err
+		}
+		if kindOf(p.Truth) != "a list" {
+			return nil, fmt.Errorf("prompt is a list but ground_truth is %s", kindOf(p.Truth))
+		}
+		if err := json.Unmarshal(p.Truth, &truths); err != nil {
+			return nil, err
+		}
+		if len(prompts) != len(truths) {
+			return nil, fmt.Errorf("%d prompts but %d ground truths", len(prompts), len(truths))
+		}
+		out := make([]item, len(prompts))
+		for i := range prompts {
+			it, err := one(prompts[i], truths[i])
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", i, err)
+			}
+			out[i] = it
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("want an object or a list of objects with prompt and ground_truth, have %s", kindOf(raw))
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}

@@ -1,0 +1,66 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors of importing.
+var (
+	// ErrMissing is returned when a required field is absent, null or blank.
+	ErrMissing = errors.New("required field is missing or blank")
+	// ErrEmpty is returned when a file holds no records.
+	ErrEmpty = errors.New("file holds no records")
+	// ErrPool is returned when a file of choices is opened as a data set: it
+	// holds questions but no edits. ReadChoices reads it, AttachChoices joins
+	// its questions to the records of a data set.
+	ErrPool = errors.New("file holds questions with choices but no edits: read it as a pool and attach it to a data set")
+)
+
+// RecordError says what is wrong with one record of a file. The records before
+// and after it are not affected.
+type RecordError struct {
+	File   string
+	Index  int    // position in the file, from 0
+	Offset int64  // byte at which the record starts
+	Field  string // path of the field, e.g. requested_rewrite.target_new.str; empty if the whole record is meant
+	Err    error
+}
+
+func (e *RecordError) Error() string {
+	field := ""
+	if e.Field != "" {
+		field = ", field " + e.Field
+	}
+	return fmt.Sprintf("dataset: %s: record %d (byte %d)%s: %v", e.File, e.Index, e.Offset, field, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// FormatError is returned when a file is not of the format it was opened as.
+type FormatError struct {
+	File  string
+	Want  string   // the format asked for; empty when detecting
+	Looks string   // what the file looks like, in words; empty if nothing is recognised
+	Keys  []string // top-level keys of its first record, if it has one
+}
+
+func (e *FormatError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "dataset: %s: ", e.File)
+	if e.Want != "" {
+		fmt.Fprintf(&b, "not a %s file", e.Want)
+	} else {
+		b.WriteString("format not recognised")
+	}
+	switch {
+	case e.Looks != "":
+		fmt.Fprintf(&b, "; it looks like %s", e.Looks)
+	case len(e.Keys) > 0:
+		fmt.Fprintf(&b, "; its first record has the fields %s", strings.Join(e.Keys, ", "))
+	default:
+		b.WriteString("; its first record is not a JSON object")
+	}
+	return b.String()
+}

@@ -1,0 +1,517 @@
+package dataset
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// read imports a file of testdata.
+func read(t *testing.T, format, name string, o Options) ([]Record, []*RecordError, ImportReport) {
+	t.Helper()
+	f, err := Open(format, filepath.Join("testdata", name), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recs, bad, err := ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recs, bad, f.Report()
+}
+
+// same compares field by field, so that a difference is readable.
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
+	for i := range g.NumField() {
+		a, b := g.Field(i), w.Field(i)
+		if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
+			continue
+		}
+		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
+			t.Errorf("%s: %s is %#v, want %#v", what, g.Type().Field(i).Name, a.Interface(), b.Interface())
+		}
+	}
+}
+
+func sameProbes(t *testing.T, got, want []Probe) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d probes, want %d: %+v", len(got), len(want), got)
+	}
+	for i := range want {
+		w := want[i]
+		w.Family, w.Phrasing, w.ChoiceLabel = w.Axis.Family(), "imported", -1
+		if w.SubjectText == "" {
+			w.SubjectStart, w.SubjectEnd = -1, -1
+		}
+		if w.AnswerMode == "" {
+			w.AnswerMode = Single
+		}
+		same(t, string(w.ID), got[i], w)
+	}
+}
+
+// wrong checks which records were refused, and why.
+func wrong(t *testing.T, bad []*RecordError, want []RecordError) {
+	t.Helper()
+	if len(bad) != len(want) {
+		t.Fatalf("%d record errors, want %d: %v", len(bad), len(want), bad)
+	}
+	for i, w := range want {
+		b := bad[i]
+		if b.Index != w.Index || b.Field != w.Field || !strings.Contains(b.Error(), w.Err.Error()) {
+			t.Errorf("error %d: record %d, field %q: %v\nwant record %d, field %q: ...%v", i, b.Index, b.Field, b.Err, w.Index, w.Field, w.Err)
+		}
+		if errors.Is(w.Err, ErrMissing) && !errors.Is(b, ErrMissing) {
+			t.Errorf("error %d does not wrap ErrMissing", i)
+		}
+	}
+}
+
+func codes(r ImportReport) map[string]int {
+	m := map[string]int{}
+	for _, w := range r.Warnings {
+		m[w.Code]++
+	}
+	return m
+}
+
+func TestCounterFact(t *testing.T) {
+	recs, bad, report := read(t, "counterfact", "counterfact.json", Options{Set: "cf", Split: "test"})
+	wrong(t, bad, []RecordError{
+		{Index: 0, Field: "requested_rewrite.prompt", Err: errors.New("more than one {}")},
+		{Index: 3, Field: "requested_rewrite.target_new.str", Err: ErrMissing},
+		{Index: 4, Field: "requested_rewrite.subject", Err: errors.New("want a string, have a number")},
+		{Index: 5, Field: "paraphrase_prompts[1]", Err: errors.New("want a string, have a number")},
+		{Index: 6, Err: errors.New("not valid JSON")},
+		{Index: 7, Err: errors.New("have null")},
+	})
+	if len(recs) != 3 {
+		t.Fatalf("%d records, want 3", len(recs))
+	}
+	same(t, "edit", recs[0].Edit, Edit{
+		ID: "counterfact-8", Set: "cf", Source: "counterfact", SourceCase: "8", Split: "test", RelationID: "P17",
+		Subject: "Öd", ObjectTrueID: "Q211", GroundTruth: "Latvia", ObjectNewID: "Q20", Target: "Norway", Mode: Counterfactual,
+		Prompt: "In Ödland, the lighthouse of Öd lies in", PromptCloze: "In Ödland, the lighthouse of Öd lies in",
+		PromptTemplate: "In Ödland, the lighthouse of {s} lies in", SubjectStart: 30, SubjectEnd: 33, Licence: "MIT",
+	})
+	if e := recs[0].Edit; e.Prompt[e.SubjectStart:e.SubjectEnd] != "Öd" {
+		t.Errorf("span covers %q", e.Prompt[e.SubjectStart:e.SubjectEnd])
+	}
+	old := []string{"Latvia"}
+	sameProbes(t, recs[0].Probes, []Probe{
+		{ID: "counterfact-8-reliability-0", EditID: "counterfact-8", Axis: AxisReliability, Prompt: "In Ödland, the lighthouse of Öd lies in", Format: Cloze,
+			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 30, SubjectEnd: 33},
+		{ID: "counterfact-8-generalization-0", EditID: "counterfact-8", Axis: AxisGeneralization, Prompt: "Öd's lighthouse stands in", Format: Cloze,
+			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 0, SubjectEnd: 3},
+		{ID: "counterfact-8-generalization-1", EditID: "counterfact-8", Axis: AxisGeneralization, Prompt: "A cat sat there. Öd lies in", Format: Cloze,
+			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 17, SubjectEnd: 20},
+		{ID: "counterfact-8-neighbourhood-0", EditID: "counterfact-8", Axis: AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: Cloze,
+			Answers: old, Contrast: "Norway"},
+		{ID: "counterfact-8-neighbourhood-1", EditID: "counterfact-8", Axis: AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: Cloze,
+			Answers: old, Contrast: "Norway"},
+	})
+	// The second record numbered 8 keeps its probes apart by its own id.
+	if got := recs[1].Probes[0].ID; got != "counterfact-8-2-reliability-0" {
+		t.Errorf("probe of the record with a repeated id is %s", got)
+	}
+	if got := recs[1].Probes[0]; got.Contrast != "" || got.AnswersBefore != nil {
+		t.Errorf("an edit to the truth has contrast %q and answers before %q", got.Contrast, got.AnswersBefore)
+	}
+	if e := recs[2].Edit; e.SubjectStart != -1 || e.SubjectEnd != -1 || e.PromptTemplate != "" {
+		t.Errorf("subject that does not occur has span %d:%d, template %q", e.SubjectStart, e.SubjectEnd, e.PromptTemplate)
+	}
+	want := ImportReport{
+		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Records: 3,
+		Probes:  map[Axis]int{AxisReliability: 3, AxisGeneralization: 3, AxisNeighbourhood: 3},
+		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1},
+	}
+	if len(report.Errors) != len(bad) || report.Errors[1].Text != bad[1].Error() {
+		t.Errorf("report has the errors %v", report.Errors)
+	}
+	if got, want := codes(report), (map[string]int{
+		CodeTrimmed: 2, CodeDuplicateProbe: 1, CodeProbeDropped: 1, CodeTargetIsTruth: 1, CodeDuplicateID: 1, CodeRephraseIsEdit: 1, CodeNoPlaceholder: 1, CodeSubjectMissing: 1,
+	}); !reflect.DeepEqual(got, want) {
+		t.Errorf("warnings are %v, want %v: %v", got, want, report.Warnings)
+	}
+	if report.Count(CodeTrimmed) != 2 {
+		t.Errorf("Count says %d", report.Count(CodeTrimmed))
+	}
+	report.Errors, report.Warnings = nil, nil
+	same(t, "report", report, want)
+}
+
+// The offset of an error is where its record starts in the file.
+func TestOffsets(t *testing.T) {
+	_, bad, report := read(t, "counterfact", "counterfact.json", Options{})
+	text, err := os.ReadFile("testdata/counterfact.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	starts := []string{`{
+  "case_id": 7`, `{"case_id": 9`, `{"case_id": 10`, `{"case_id": 11`, `{"case_id": 12`, `null`}
+	for i, s := range starts {
+		if !strings.HasPrefix(string(text[bad[i].Offset:]), s) {
+			t.Errorf("error %d: byte %d does not start %q", i, bad[i].Offset, s)
+		}
+	}
+	for _, w := range report.Warnings {
+		if text[w.Offset] != '{' {
+			t.Errorf("warning %v: byte %d starts no record", w, w.Offset)
+		}
+	}
+}
+
+func TestCounterFactFlat(t *testing.T) {
+	recs, bad, _ := read(t, "counterfact-flat", "counterfact_flat.json", Options{Licence: "own"})
+	wrong(t, bad, []RecordError{
+		{Index: 3, Field: "ground_truth", Err: ErrMissing},
+		{Index: 4, Field: "locality_ground_truth", Err: errors.New("1 answers for 2 locality prompts")},
+	})
+	same(t, "edit", recs[0].Edit, Edit{
+		ID: "counterfact-3", Set: "counterfact_flat", Source: "counterfact", SourceCase: "3", Subject: "Ada Brook", GroundTruth: "Dutch", Target: "Welsh", Mode: Counterfactual,
+		Prompt: "The mother tongue of Ada Brook is", PromptCloze: "The mother tongue of Ada Brook is", PromptTemplate: "The mother tongue of {s} is",
+		SubjectStart: 21, SubjectEnd: 30, Licence: "own",
+	})
+	id := EditID("counterfact-3")
+	sameProbes(t, recs[0].Probes, []Probe{
+		{ID: "counterfact-3-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "The mother tongue of Ada Brook is", Format: Cloze, Answers: []string{"Welsh"},
+			AnswersBefore: []string{"Dutch"}, Contrast: "Dutch", SubjectText: "Ada Brook", SubjectStart: 21, SubjectEnd: 30},
+		{ID: "counterfact-3-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "At home, Ada Brook speaks", Format: Cloze, Answers: []string{"Welsh"},
+			AnswersBefore: []string{"Dutch"}, Contrast: "Dutch", SubjectText: "Ada Brook", SubjectStart: 9, SubjectEnd: 18},
+		{ID: "counterfact-3-neighbourhood-0", EditID: id, Axis: AxisNeighbourhood, Variant: "near", Prompt: "The mother tongue of Piet Sand is", Format: Cloze, Answers: []string{"Dutch"}, Contrast: "Welsh"},
+	})
+	second := recs[1]
+	if second.Edit.ID != "counterfact-b-4" || second.Edit.PromptQuestion != second.Edit.Prompt || second.Edit.PromptCloze != "" || second.Edit.SubjectStart != -1 {
+		t.Errorf("question edit with an absent subject: %+v", second.Edit)
+	}
+	var axes []Axis
+	for _, p := range second.Probes {
+		axes = append(axes, p.Axis)
+	}
+	if want := []Axis{AxisReliability, AxisGeneralization, AxisGeneralization, AxisOtherTasks, AxisNeighbourhood}; !reflect.DeepEqual(axes, want) {
+		t.Errorf("axes are %v, want %v", axes, want)
+	}
+	if p := second.Probes[3]; p.Variant != "unrelated" || p.Contrast != "" || p.Answers[0] != "four" {
+		t.Errorf("unrelated locality question: %+v", p)
+	}
+	if p := recs[2].Probes[2]; p.Axis != AxisNeighbourhood || p.Answers[0] != "Mull" {
+		t.Errorf("locality question without an answer: %+v", p)
+	}
+}
+
+func TestZsRE(t *testing.T) {
+	recs, bad, report := read(t, "zsre", "zsre.json", Options{})
+	wrong(t, bad, []RecordError{
+		{Index: 2, Field: "alt", Err: ErrMissing},
+		{Index: 3, Field: "answers", Err: errors.New("want a string or a list of strings, have an object")},
+		{Index: 4, Field: "loc_ans", Err: errors.New("have a number")},
+	})
+	same(t, "edit", recs[0].Edit, Edit{
+		ID: "zsre-0", Set: "zsre", Source: "zsre", Subject: "Mill Bridge", GroundTruth: "Piet Sand", ObjectTrueAliases: []string{"P. Sand"}, Target: "Ada Brook",
+		Mode: Counterfactual, Prompt: "Who built Mill Bridge?", PromptQuestion: "Who built Mill Bridge?", PromptTemplate: "Who built {s}?", SubjectStart: 10, SubjectEnd: 21,
+	})
+	before := []string{"Piet Sand", "P. Sand"}
+	sameProbes(t, recs[0].Probes, []Probe{
+		{ID: "zsre-0-reliability-0", EditID: "zsre-0", Axis: AxisReliability, Prompt: "Who built Mill Bridge?", Format: Question, Answers: []string{"Ada Brook"},
+			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Mill Bridge", SubjectStart: 10, SubjectEnd: 21},
+		{ID: "zsre-0-generalization-0", EditID: "zsre-0", Axis: AxisGeneralization, Prompt: "Who was the builder of Mill Bridge?", Format: Question, Answers: []string{"Ada Brook"},
+			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Mill Bridge", SubjectStart: 23, SubjectEnd: 34},
+		{ID: "zsre-0-other_tasks-0", EditID: "zsre-0", Axis: AxisOtherTasks, Variant: "nq", Prompt: "nq question: how many legs has a spider", Format: Question, Answers: []string{"eight"}},
+	})
+	if e := recs[1].Edit; e.GroundTruth != "" || e.SubjectStart != -1 || len(recs[1].Probes) != 3 {
+		t.Errorf("record without answers and locality: %+v", recs[1])
+	}
+	if report.Count(CodeSubjectMissing) != 1 {
+		t.Errorf("warnings: %v", report.Warnings)
+	}
+}
+
+func TestKnowEdit(t *testing.T) {
+	recs, bad, report := read(t, "knowedit", "knowedit.json", Options{})
+	wrong(t, bad, []RecordError{
+		{Index: 2, Field: "portability.Reasoning", Err: errors.New("entry 0: prompt: want a string, have a number")},
+		{Index: 3, Field: "portability", Err: errors.New("want an object of named groups, have a list")},
+		{Index: 4, Field: "ground_truth", Err: errors.New("have an object")},
+		{Index: 5, Field: "subject", Err: ErrMissing},
+	})
+	id, before := EditID("knowedit-0"), []string{"Norway", "Sweden"}
+	sameProbes(t, recs[0].Probes, []Probe{
+		{ID: "knowedit-0-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "Which country is Lake Orn in?", Format: Question, Answers: []string{"Latvia"},
+			AnswersBefore: before, Contrast: "Norway", SubjectText: "Lake Orn", SubjectStart: 17, SubjectEnd: 25},
+		{ID: "knowedit-0-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "In which country does Lake Orn lie?", Format: Question, Answers: []string{"Latvia"},
+			AnswersBefore: before, Contrast: "Norway", SubjectText: "Lake Orn", SubjectStart: 22, SubjectEnd: 30},
+		{ID: "knowedit-0-reversed_relation-0", EditID: id, Axis: AxisReversedRelation, Variant: "logical_generalization", Prompt: "Which lake is in Latvia?", Format: Question,
+			Answers: []string{"Lake Orn", "the Orn"}},
+		{ID: "knowedit-0-one_hop-0", EditID: id, Axis: AxisOneHop, Variant: "reasoning", Prompt: "What is the capital of the country Lake Orn is in?", Format: Question,
+			Answers: []string{"Riga"}, SubjectText: "Lake Orn", SubjectStart: 35, SubjectEnd: 43},
+		{ID: "knowedit-0-subject_replace-0", EditID: id, Axis: AxisSubjectReplace, Variant: "alias", Prompt: "Which country is the Orn in?", Format: Question,
+			Answers: []string{"Latvia"}, AnswersBefore: before, Contrast: "Norway"},
+		{ID: "knowedit-0-other_relations-0", EditID: id, Axis: AxisOtherRelations, Variant: "forgetfulness", Prompt: "A country of Lake Orn which is not Latvia is", Format: Cloze,
+			AnswerMode: Set, Answers: []string{"Norway", "Norge"}, AnswerSets: [][]string{{"Norway", "Norge"}, {"Sweden"}}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
+		{ID: "knowedit-0-other_relations-1", EditID: id, Axis: AxisOtherRelations, Variant: "relation_specificity", Prompt: "The depth of Lake Orn is", Format: Cloze,
+			Answers: []string{"40 m"}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
+	})
+	if e := recs[0].Edit; e.Mode != Counterfactual || e.GroundTruth != "Norway" || !reflect.DeepEqual(e.ObjectTrueAliases, []string{"Sweden"}) || e.Licence != "Apache-2.0" || e.Source != "knowedit" {
+		t.Errorf("edit: %+v", e)
+	}
+	if e := recs[1].Edit; e.Mode != Update || e.GroundTruth != "" || len(recs[1].Probes) != 1 || recs[1].Probes[0].Contrast != "" {
+		t.Errorf("edit without ground truth: %+v", recs[1])
+	}
+	if want := map[string]int{"other_relations without prompt or answer": 1, "unknown kind portability.Divination": 1}; !reflect.DeepEqual(report.Skipped, want) {
+		t.Errorf("skipped %v, want %v", report.Skipped, want)
+	}
+}
+
+func TestEasyEdit(t *testing.T) {
+	recs, bad, report := read(t, "easyedit", "easyedit.json", Options{})
+	wrong(t, bad, []RecordError{
+		{Index: 2, Field: "locality.other_tasks", Err: errors.New("2 prompts but 1 ground truths")},
+		{Index: 3, Field: "locality.other_tasks", Err: errors.New("have a string")},
+	})
+	same(t, "edit", recs[0].Edit, Edit{
+		ID: "easyedit-0", Set: "easyedit", Source: "easyedit", SourceCase: "0", RelationID: "spouse", RelationLabel: "spouse", Subject: "Una Vale", GroundTruth: "Piet Sand",
+		Target: "Jo Reed", Mode: Counterfactual, Prompt: "Who is Una Vale married to?", PromptQuestion: "Who is Una Vale married to?", PromptCloze: "Una Vale is married to",
+		PromptTemplate: "Who is {s} married to?", SubjectStart: 7, SubjectEnd: 15,
+	})
+	id, before := EditID("easyedit-0"), []string{"Piet Sand"}
+	sameProbes(t, recs[0].Probes, []Probe{
+		{ID: "easyedit-0-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "Who is Una Vale married to?", Format: Question, Answers: []string{"Jo Reed"},
+			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Una Vale", SubjectStart: 7, SubjectEnd: 15},
+		{ID: "easyedit-0-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "Una Vale is the spouse of", Format: Cloze, Answers: []string{"Jo Reed"},
+			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Una Vale", SubjectStart: 0, SubjectEnd: 8},
+		{ID: "easyedit-0-one_hop-0", EditID: id, Axis: AxisOneHop, Prompt: "The spouse of Una Vale was born in", Format: Cloze, Answers: []string{"Kolm"},
+			SubjectText: "Una Vale", SubjectStart: 14, SubjectEnd: 22},
+		{ID: "easyedit-0-reversed_relation-0", EditID: id, Axis: AxisReversedRelation, Prompt: "Jo Reed is married to", Format: Cloze, Answers: []string{"Una Vale"}},
+		{ID: "easyedit-0-subject_replace-0", EditID: id, Axis: AxisSubjectReplace, Variant: "alias", Prompt: "Who is Unvi married to?", Format: Question, Answers: []string{"Jo Reed"},
+			AnswersBefore: before, Contrast: "Piet Sand"},
+		{ID: "easyedit-0-distract_neighbourhood-0", EditID: id, Axis: AxisDistractNeighbourhood, Prompt: "Who is Una Vale married to? Jo Reed. Who is Ada Brook married to?", Format: Question,
+			Answers: []string{"Sam Hill"}, Contrast: "Jo Reed", Distractor: "Who is Una Vale married to? Jo Reed.", SubjectText: "Una Vale", SubjectStart: 7, SubjectEnd: 15},
+		{ID: "easyedit-0-distract_neighbourhood-1", EditID: id, Axis: AxisDistractNeighbourhood, Prompt: "Who is Ada Brook married to?", Format: Question,
+			Answers: []string{"Sam Hill"}, Contrast: "Jo Reed"},
+		{ID: "easyedit-0-neighbourhood-0", EditID: id, Axis: AxisNeighbourhood, Prompt: "Who is Tess Orr married to?", Format: Question, Answers: []string{"Piet Sand"}, Contrast: "Jo Reed"},
+		{ID: "easyedit-0-other_relations-0", EditID: id, Axis: AxisOtherRelations, Prompt: "Where was Una Vale born?", Format: Question, Answers: []string{"Vik"},
+			SubjectText: "Una Vale", SubjectStart: 10, SubjectEnd: 18},
+		{ID: "easyedit-0-other_relations-1", EditID: id, Axis: AxisOtherRelations, Prompt: "What does Una Vale play?", Format: Question, AnswerMode: AnyOf, Answers: []string{"harp", "lyre"},
+			SubjectText: "Una Vale", SubjectStart: 10, SubjectEnd: 18},
+		{ID: "easyedit-0-other_tasks-0", EditID: id, Axis: AxisOtherTasks, Prompt: "five plus five is", Format: Cloze, Answers: []string{"ten"}},
+	})
+	if p := recs[1].Probes; len(p) != 2 || p[1].Axis != AxisOtherTasks || p[1].Variant != "unrelated" {
+		t.Errorf("record with empty groups: %+v", p)
+	}
+	if report.Skipped["locality_prompt repeated in a named group"] != 1 {
+		t.Errorf("skipped: %v", report.Skipped)
+	}
+}
+
+func TestEasyEditTakesFlatRecords(t *testing.T) {
+	recs, _, _ := read(t, "easyedit", "counterfact_flat.json", Options{})
+	if len(recs) != 4 || recs[0].Edit.ID != "easyedit-3" || len(recs[0].Probes) != 3 {
+		t.Errorf("flat records read as requests: %+v", recs)
+	}
+}
+
+func TestDetect(t *testing.T) {
+	for name, want := range map[string]string{
+		"counterfact.json": "counterfact", "counterfact_flat.json": "counterfact-flat", "zsre.json": "zsre", "knowedit.json": "knowedit",
+		"easyedit.json": "easyedit", "piqa.jsonl": "choices", "choices.jsonl": "choices",
+	} {
+		if got, err := Detect(filepath.Join("testdata", name)); got != want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
+		}
+	}
+	var fe *FormatError
+	if _, err := Detect("testdata/mquake.json"); !errors.As(err, &fe) || !strings.Contains(err.Error(), "MQuAKE, which is not imported") {
+		t.Errorf("MQuAKE: %v", err)
+	}
+}
+
+// Every importable sample opened as every other format is refused with the name of its own.
+func TestOpenRefusesOtherFormats(t *testing.T) {
+	files := map[string]string{
+		"counterfact": "counterfact.json", "counterfact-flat": "counterfact_flat.json", "zsre": "zsre.json", "knowedit": "knowedit.json", "easyedit": "easyedit.json", "choices": "piqa.jsonl",
+	}
+	for _, f := range Formats() {
+		for own, name := range files {
+			if own == f.Name || f.Name == "easyedit" && own == "counterfact-flat" {
+				continue
+			}
+			path := filepath.Join("testdata", name)
+			_, err := Open(f.Name, path, Options{})
+			if f.Pool {
+				if !errors.Is(err, ErrPool) {
+					t.Errorf("choices opened as a source: %v", err)
+				}
+				_, _, err = ReadChoices(path, Options{})
+			}
+			var fe *FormatError
+			if !errors.As(err, &fe) || !strings.Contains(err.Error(), "looks like "+own+" (") {
+				t.Errorf("%s opened as %s: %v", name, f.Name, err)
+			}
+		}
+	}
+	if _, err := Open("excel", "testdata/zsre.json", Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
+		t.Errorf("unknown format: %v", err)
+	}
+	if _, err := Open("zsre", "testdata/none.json", Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("absent file: %v", err)
+	}
+}
+
+func TestOpenRefusesOtherFiles(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "no records"},
+		{" \n", "no records"},
+		{"[]", "no records"},
+		{"[ ]\n", "no records"},
+		{"\x1f\x8b\x08\x00", "gzip"},
+		{"PK\x03\x04", "zip archive"},
+		{"PAR1xxxx", "Parquet"},
+		{"version https://example.org/git-lfs/spec/v1\noid sha256:0\n", "Git LFS pointer"},
+		{"<!DOCTYPE html>", "HTML"},
+		{"\xff\xfe[\x00", "UTF-16"},
+		{"subject,prompt\n", `starts with "subject,prompt"`},
+		{`[1, 2]`, "not a JSON object"},
+		{`["a", "b"]`, "not a JSON object"},
+		{`[{"foo": 1, "bar": 2}]`, "fields bar, foo"},
+		{"{\n \"subject\": \"a\"\n}", "not a JSON object"},
+		{`[{"src": "a"`, "ends inside record 0"},
+	} {
+		path := filepath.Join(t.TempDir(), "f.json")
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open("zsre", path, Options{}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v, want ...%s...", c.text, err, c.want)
+		}
+	}
+}
+
+const good = `{"subject": "a", "src": "Is a?", "alt": "yes", "answers": ["no"]}`
+
+// Damage between or inside records costs those records; damage that hides where
+// records end costs the rest of the file, and says so.
+func TestDamage(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		records    int
+		bad        int
+		fatal      string
+	}{
+		{"byte order mark", "\xef\xbb\xbf[" + good + "]", 1, 0, ""},
+		{"lines", good + "\n\n" + good + "\r\n" + good, 3, 0, ""},
+		{"broken line", good + "\n{\"subject\": \n" + good, 2, 1, ""},
+		{"bare word", "[" + good + `, {"src": tru}, ` + good + "]", 2, 1, ""},
+		{"trailing comma", "[" + good + ",]", 1, 1, ""},
+		{"doubled comma", "[" + good + ",," + good + "]", 2, 1, ""},
+		{"extra brace", "[" + good + "}, " + good + "]", 1, 1, ""},
+		{"brackets in strings", `[{"subject": "a]},", "src": "Is \"a]},?", "alt": "[", "answers": []}, ` + good + "]", 2, 0, ""},
+		{"invalid UTF-8", "[" + good + `, {"subject": "` + "\xc3" + `", "src": "b", "alt": "c"}, ` + good + "]", 2, 1, ""},
+		{"cut off", "[" + good + ", " + good[:30], 1, 0, "ends inside record 1, which starts at byte 68"},
+		{"no end", "[" + good, 0, 0, "ends inside record 0"},
+		{"text behind", "[" + good + "] " + good, 1, 0, "text after the end of the array, at byte 68"},
+	} {
+		path := filepath.Join(t.TempDir(), "f.json")
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open("zsre", path, Options{})
+		var recs []Record
+		var bad []*RecordError
+		if err == nil {
+			recs, bad, err = ReadAll(f)
+		}
+		if len(recs) != c.records || len(bad) != c.bad {
+			t.Errorf("%s: %d records, %d errors %v; want %d, %d", c.name, len(recs), len(bad), bad, c.records, c.bad)
+		}
+		if c.fatal == "" && err != nil || c.fatal != "" && (err == nil || !strings.Contains(err.Error(), c.fatal)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.fatal)
+		}
+	}
+}
+
+func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
+	f, err := Open("zsre", "testdata/zsre.json", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range f.Records() {
+		break
+	}
+	if r := f.Report(); r.Records != 1 {
+		t.Errorf("after one record the report says %d", r.Records)
+	}
+	a, _, _ := ReadAll(f)
+	b, _, _ := ReadAll(f)
+	if len(a) != 2 || !reflect.DeepEqual(a, b) || f.Report().Records != 2 {
+		t.Errorf("two passes differ: %v and %v", a, b)
+	}
+	if f.Name() != "zsre" {
+		t.Errorf("name is %q", f.Name())
+	}
+}
+
+func TestFind(t *testing.T) {
+	for _, c := range []struct {
+		prompt, subject string
+		start, end      int32
+	}{
+		{"Also Al runs", "Al", 5, 7},
+		{"Alsos run", "Al", 0, 2},
+		{"Öl und Ö", "Ö", 8, 10},
+		{"Al", "Al", 0, 2},
+		{"al", "Al", -1, -1},
+		{"al", "", -1, -1},
+		{"", "Al", -1, -1},
+	} {
+		if s, e := find(c.prompt, c.subject); s != c.start || e != c.end {
+			t.Errorf("%q in %q at %d:%d, want %d:%d", c.subject, c.prompt, s, e, c.start, c.end)
+		}
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "f.json")
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		format, err := Detect(path)
+		if err != nil {
+			return
+		}
+		if format == "choices" {
+			_, _, _ = ReadChoices(path, Options{})
+			return
+		}
+		src, err := Open(format, path, Options{})
+		if err != nil {
+			t.Fatalf("detected as %s but not opened: %v", format, err)
+		}
+		ids := map[ProbeID]bool{}
+		recs, _, _ := ReadAll(src)
+		for _, r := range recs {
+			if e := r.Edit; e.Target == "" || e.Prompt == "" || e.Subject == "" || e.SubjectStart >= 0 && e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
+				t.Errorf("bad edit %+v", e)
+			}
+			for _, p := range r.Probes {
+				if ids[p.ID] || p.EditID != r.Edit.ID || p.Family == "" || p.Prompt == "" || len(p.Answers) == 0 {
+					t.Errorf("bad probe %+v", p)
+				}
+				ids[p.ID] = true
+			}
+		}
+	})
+}

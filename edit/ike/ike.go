@@ -1,0 +1,125 @@
+// Package ike edits in context: it puts the new fact, and for IKE also
+// demonstrations of how to treat new facts, in front of every prompt. The
+// model's weights stay as they are.
+//
+// IKE: Zheng et al. 2023, "Can We Edit Factual Knowledge by In-Context
+// Learning?", section 3.2. Each demonstration is one of
+//
+//	copy    New Fact: {fact}\nPrompt: {edit prompt} {new object}
+//	update  New Fact: {fact}\nPrompt: {paraphrase} {new object}
+//	retain  New Fact: {fact}\nPrompt: {neighbouring prompt} {its own answer}
+//
+// and the question follows as "New Fact: {edit prompt} {new object}\nPrompt:
+// {question}". ICE is the same without demonstrations (Cohen et al. 2023,
+// "Evaluating the Ripple Effects of Knowledge Editing in Language Models",
+// section 5).
+//
+// The scope is oracle: an edit's own statement stands before every question of
+// its record, related or not, as in the literature. With several edits in force
+// a question would first have to find its edit, so batch and sequential are
+// unsupported in this scope.
+package ike
+
+import (
+	"context"
+	"fmt"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+)
+
+// The modes of IKE.
+const (
+	// Paper follows the authors: K demonstrations from K records, copy, update
+	// and retain as 1:3:4, the most similar last, then the edit's own copy
+	// demonstration, so that the answer to the edit prompt is shown verbatim.
+	Paper = "paper"
+	// EasyEdit follows the port in EasyEdit: the K best-ranked of up to three
+	// sentences per record in ranking order, no quota and no own demonstration.
+	EasyEdit = "easyedit"
+)
+
+// Oracle is the scope in which an edit's own statement precedes every question.
+const Oracle = "oracle"
+
+// Demonstrations shown where Config.K is 0.
+const (
+	PaperK    = 32
+	EasyEditK = 16
+)
+
+// Config is the configuration of IKE.
+type Config struct {
+	Mode  string `set:"mode" oneof:"paper|easyedit" doc:"how demonstrations are chosen and laid out"`
+	K     int    `set:"k" doc:"demonstrations; 0 for the mode's own number (paper 32, easyedit 16)"`
+	Scope string `set:"scope" oneof:"oracle" doc:"which statement precedes a question: oracle, that of the record's own edit"`
+}
+
+// Methods are "ike" and "ice".
+func Methods() []edit.Method {
+	decoders := map[string]models.WrapDecoder{Kind: Decode}
+	return []edit.Method{
+		edit.Define(edit.Spec[Config]{
+			Name: "ike", Title: "IKE", Version: 1,
+			Paper:    "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
+			Settings: []edit.Kind{edit.Single},
+			Defaults: func(*models.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Validate: func(c Config) error {
+				if c.K < 0 {
+					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
+				}
+				return nil
+			},
+			New: func(c Config, in edit.Inputs) (edit.Editor, error) {
+				if c.K == 0 {
+					c.K = map[string]int{Paper: PaperK, EasyEdit: EasyEditK}[c.Mode]
+				}
+				pool, err := readPool(in.Train)
+				if err != nil {
+					return nil, err
+				}
+				return &editor{method: "ike", mode: c.Mode, k: c.K, pool: pool, seed: in.Seed}, nil
+			},
+			UsesTrain: true, Decoders: decoders,
+		}),
+		edit.Define(edit.Spec[struct{}]{
+			Name: "ice", Title: "ICE", Version: 1,
+			Paper:    "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
+			Settings: []edit.Kind{edit.Single},
+			Defaults: func(*models.Info) struct{} { return struct{}{} },
+			New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
+		}),
+	}
+}
+
+// editor makes contexts; k is 0 for ICE.
+type editor struct {
+	method, mode string
+	k            int
+	pool         []source
+	seed         int64
+}
+
+// Edit returns a patch with one wrap that holds the context of the one edit.
+func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	if len(edits) == 0 {
+		return models.Patch{}, edit.ErrNoEdits
+	}
+	if len(edits) > 1 || len(on.Patch.Edits) > 0 {
+		return models.Patch{}, edit.Wrap(ed.method, edits[0].ID,
+			fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle))
+	}
+	e := edits[0]
+	w := &Context{Edit: string(e.ID), Fact: fact(e)}
+	if ed.k > 0 {
+		w.Demos = ed.demonstrations(e)
+		if ed.mode == Paper {
+			w.Own = demo(fact(e), e.Prompt, e.Target)
+		}
+	}
+	p := on.Patch
+	p.Method, p.Edits = ed.method, []string{string(e.ID)}
+	p.Wraps = append(append([]models.Wrap(nil), p.Wraps...), w)
+	return p, nil
+}

@@ -1,0 +1,166 @@
+package edit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"editpipe/models"
+)
+
+// Spec is a method as its package writes it down; C is its configuration, a
+// struct whose settable fields carry `set:"key" doc:"text"` tags.
+type Spec[C any] struct {
+	Name    string // id on the command line and in rows: lower case letters and hyphens
+	Title   string // as reports print it
+	Paper   string // authors, year, title
+	Version int    // counts changes that alter results; part of every unit's identity
+
+	Families []string // model families the method runs on; nil for all
+	Settings []Kind   // settings the method defines
+
+	// Defaults gives the configuration for a model. It must accept the zero
+	// Info, for which it gives what lists without a model print.
+	Defaults func(info *models.Info) C
+	// Validate reports faults that tags cannot express; nil where there are none.
+	Validate func(c C) error
+
+	// New makes an editor. It fails where an input it needs is missing, naming
+	// what to pass.
+	New func(c C, in Inputs) (Editor, error)
+	// UsesTrain is true when New reads Inputs.Train, so that the training
+	// records decide the result too.
+	UsesTrain bool
+	// Files lists files besides the artifacts folder whose content decides the
+	// result; nil where there are none.
+	Files func(c C) ([]string, error)
+
+	// Prepare learns what New needs and writes it to folder out; nil where the
+	// method needs nothing.
+	Prepare func(ctx context.Context, on Base, c C, in PrepareInput, out string) error
+
+	// Decoders read back the method's own wraps, by their kind; nil where it has none.
+	Decoders map[string]models.WrapDecoder
+}
+
+// Method is a method with the type of its configuration put away, so that
+// methods can stand in one list. It is made by Define.
+type Method struct {
+	Name, Title, Paper string
+	Version            int
+	Families           []string
+	Settings           []Kind
+	UsesTrain          bool
+	HasPrepare         bool
+	Decoders           map[string]models.WrapDecoder
+
+	configure func(info *models.Info, overrides map[string]string) (Config, error)
+	create    func(c Config, in Inputs) (Editor, error)
+	files     func(c Config) ([]string, error)
+	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
+}
+
+// Define turns a Spec into a Method.
+func Define[C any](s Spec[C]) Method {
+	m := Method{
+		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
+		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain,
+		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
+	}
+	m.configure = func(info *models.Info, overrides map[string]string) (Config, error) {
+		c := s.Defaults(info)
+		v := reflect.ValueOf(&c).Elem()
+		if err := override(s.Name, v, overrides); err != nil {
+			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
+		}
+		if s.Validate != nil {
+			if err := s.Validate(c); err != nil {
+				return Config{}, fmt.Errorf("edit: configuring %s: %w; %s", s.Name, err, describe(s.Name, keysOf(v)))
+			}
+		}
+		return Config{method: s.Name, value: c, keys: keysOf(v)}, nil
+	}
+	m.create = func(c Config, in Inputs) (Editor, error) {
+		ed, err := s.New(c.value.(C), in)
+		return ed, Wrap(s.Name, "", err)
+	}
+	m.files = func(c Config) ([]string, error) {
+		if s.Files == nil {
+			return nil, nil
+		}
+		return s.Files(c.value.(C))
+	}
+	m.prepare = func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
+		return Wrap(s.Name, "", s.Prepare(ctx, on, c.value.(C), in, out))
+	}
+	return m
+}
+
+// Configure gives the effective configuration for a model: defaults, then
+// overrides by key. An unknown key or a bad value is an error that lists the
+// known keys.
+func (m Method) Configure(info *models.Info, overrides map[string]string) (Config, error) {
+	return m.configure(info, overrides)
+}
+
+// Keys lists the method's settings with their defaults for a model.
+func (m Method) Keys(info *models.Info) ([]Key, error) {
+	c, err := m.configure(info, nil)
+	return c.keys, err
+}
+
+// New makes an editor; c must come from this method's Configure.
+func (m Method) New(c Config, in Inputs) (Editor, error) {
+	if err := m.own(c); err != nil {
+		return nil, err
+	}
+	return m.create(c, in)
+}
+
+// Files lists files outside the artifacts folder whose content decides the result.
+func (m Method) Files(c Config) ([]string, error) {
+	if err := m.own(c); err != nil {
+		return nil, err
+	}
+	paths, err := m.files(c)
+	return paths, Wrap(m.Name, "", err)
+}
+
+// Prepare learns what New needs and writes it to folder out. It returns
+// ErrUnsupported (wrapped) for a method that needs no preparation.
+func (m Method) Prepare(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
+	if err := m.own(c); err != nil {
+		return err
+	}
+	if !m.HasPrepare {
+		return Wrap(m.Name, "", fmt.Errorf("%w: it needs no preparation", ErrUnsupported))
+	}
+	return m.prepare(ctx, on, c, in, out)
+}
+
+func (m Method) own(c Config) error {
+	if c.method != m.Name {
+		return fmt.Errorf("edit: configuration of %q given to method %s", c.method, m.Name)
+	}
+	return nil
+}
+
+// Supports says whether the method defines a setting on a model: nil, or an
+// error that wraps ErrUnsupported and says what it does define.
+func (m Method) Supports(s Setting, info *models.Info) error {
+	var faults []error
+	if !slices.Contains(m.Settings, s.Kind) {
+		kinds := make([]string, len(m.Settings))
+		for i, k := range m.Settings {
+			kinds[i] = string(k)
+		}
+		faults = append(faults, fmt.Errorf("%w: setting %s (defined for: %s)", ErrUnsupported, s, strings.Join(kinds, ", ")))
+	}
+	if m.Families != nil && !slices.Contains(m.Families, info.Family) {
+		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))
+	}
+	return Wrap(m.Name, "", errors.Join(faults...))
+}

@@ -1,0 +1,307 @@
+package metric
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"editpipe/dataset"
+)
+
+// Status says whether a row has numbers. The values are those of result rows.
+type Status string
+
+// The statuses that count here; rows of any other status are left out.
+const (
+	OK          Status = "ok"
+	Failed      Status = "error"
+	Unsupported Status = "unsupported"
+)
+
+// Row is one probe of one record, scored once.
+type Row struct {
+	Record   string // the edit's id
+	Probe    string
+	Cluster  string // rows of one cluster are not independent; the subject where subjects repeat, Record if empty
+	Axis     dataset.Axis
+	Status   Status
+	Protocol string // how the model was asked; rows of different protocols are not averaged
+	Contrast bool   // the probe has a text to compare with, so that success_prob applies
+	Scores   Scores // of a failed row: those of Before, or none
+}
+
+// Cell is the mean of one metric on one axis.
+type Cell struct {
+	Axis     dataset.Axis
+	Metric   string // id, with the suffix of a variant
+	Protocol string
+	N        int64    // records the mean is over
+	Failed   int64    // records of the axis with a failed row
+	Mean     *float64 // nil if N is 0
+}
+
+// ErrRepeated is returned when a probe of a record has two rows: rows of
+// different settings, seeds or checkpoints must be summarised apart.
+var ErrRepeated = errors.New("metric: probe has more than one row")
+
+// MixedProtocolError is returned when rows were asked under different
+// protocols: their mean would mean nothing.
+type MixedProtocolError struct {
+	Rows map[string]int // rows with numbers, by protocol id
+}
+
+func (e *MixedProtocolError) Error() string {
+	var parts []string
+	for id, n := range e.Rows {
+		parts = append(parts, fmt.Sprintf("%q (%d rows)", id, n))
+	}
+	slices.Sort(parts)
+	return "metric: rows of different protocols cannot be averaged: " + strings.Join(parts, ", ")
+}
+
+// Sample is a metric's value for one record.
+type Sample struct {
+	Record  string
+	Cluster string
+	Value   float64
+	Weight  float64 // 1, or the record's tokens for a micro average
+}
+
+// Summarise averages every metric over the rows of one model, method and
+// setting. The order of rows does not matter. Cells come in report order; an
+// axis that occurs has at least the cell of its headline metric, with N 0 where
+// no row has a number (a "-" in tables).
+//
+// A record's value is the mean over its probes; the cell is the mean over
+// records, or with the suffix _micro the mean over target tokens. A failed row
+// counts as 0 for metrics of success on reliability and generalization
+// (intention to treat; with the suffix _completed it is left out), and is left
+// out of every other mean. Unsupported and skipped rows are left out.
+func Summarise(rows []Row) ([]Cell, error) {
+	rows, protocol, err := prepare(rows)
+	if err != nil {
+		return nil, err
+	}
+	var cells []Cell
+	for _, axis := range dataset.Axes() {
+		on := ofAxis(rows, axis)
+		if len(on) == 0 {
+			continue
+		}
+		failed := failures(on)
+		for _, d := range All() {
+			for _, variant := range []string{"", Micro, Completed, Known} {
+				id := d.ID + variant
+				if !d.appliesTo(axis) || !d.has(variant, axis) {
+					continue
+				}
+				samples, err := values(on, axis, d, variant)
+				if err != nil {
+					return nil, err
+				}
+				if len(samples) == 0 && id != Headline(axis) {
+					continue
+				}
+				cells = append(cells, Cell{Axis: axis, Metric: id, Protocol: protocol, N: int64(len(samples)), Failed: failed, Mean: Mean(samples)})
+			}
+		}
+	}
+	if s, ok := score(cells); ok {
+		cells = append(cells, s)
+	}
+	return cells, nil
+}
+
+// Values gives a metric's value per record, in the order of record ids: what
+// intervals and paired tests are computed from. Rows and id are as for
+// Summarise, whose mean is Mean of the result.
+func Values(rows []Row, axis dataset.Axis, id string) ([]Sample, error) {
+	d, variant, ok := Lookup(id)
+	if !ok || d.get == nil || !d.appliesTo(axis) || !d.has(variant, axis) {
+		return nil, fmt.Errorf("metric: no metric %q on axis %q", id, axis)
+	}
+	rows, _, err := prepare(rows)
+	if err != nil {
+		return nil, err
+	}
+	return values(ofAxis(rows, axis), axis, d, variant)
+}
+
+// Mean is the weighted mean of the samples; nil if there are none.
+func Mean(samples []Sample) *float64 {
+	if len(samples) == 0 {
+		return nil
+	}
+	v, w := make([]float64, len(samples)), make([]float64, len(samples))
+	for i, s := range samples {
+		v[i], w[i] = s.Value*s.Weight, s.Weight
+	}
+	return ptr(sum(v) / sum(w))
+}
+
+// HarmonicMean is CounterFact's way to combine scores; 0 if one of them is 0.
+func HarmonicMean(scores ...float64) float64 {
+	inverse := make([]float64, len(scores))
+	for i, s := range scores {
+		if s == 0 {
+			return 0
+		}
+		inverse[i] = 1 / s
+	}
+	return float64(len(scores)) / sum(inverse)
+}
+
+// has says whether a variant of the metric exists on the axis.
+func (d Def) has(variant string, axis dataset.Axis) bool {
+	switch variant {
+	case Micro:
+		return d.Micro
+	case Completed:
+		return d.countsFailures(axis)
+	case Known:
+		return d.Known
+	}
+	return d.get != nil
+}
+
+// prepare sorts the rows, so that sums do not depend on their order, and refuses
+// sets that cannot be averaged.
+func prepare(rows []Row) ([]Row, string, error) {
+	rows = slices.Clone(rows)
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Record, b.Record), cmp.Compare(a.Probe, b.Probe))
+	})
+	protocols := map[string]int{}
+	for i, r := range rows {
+		if r.Axis.Family() == "" {
+			return nil, "", fmt.Errorf("metric: record %s, probe %s: unknown axis %q", r.Record, r.Probe, r.Axis)
+		}
+		if i > 0 && rows[i-1].Record == r.Record && rows[i-1].Probe == r.Probe {
+			return nil, "", fmt.Errorf("record %s, probe %s: %w", r.Record, r.Probe, ErrRepeated)
+		}
+		if r.Status == OK || r.Status == Failed && r.Protocol != "" {
+			protocols[r.Protocol]++
+		}
+	}
+	if len(protocols) > 1 {
+		return nil, "", &MixedProtocolError{Rows: protocols}
+	}
+	for id := range protocols {
+		return rows, id, nil
+	}
+	return rows, "", nil
+}
+
+func ofAxis(rows []Row, axis dataset.Axis) []Row {
+	var on []Row
+	for _, r := range rows {
+		if r.Axis == axis {
+			on = append(on, r)
+		}
+	}
+	return on
+}
+
+func failures(rows []Row) int64 {
+	records := map[string]bool{}
+	for _, r := range rows {
+		if r.Status == Failed {
+			records[r.Record] = true
+		}
+	}
+	return int64(len(records))
+}
+
+// values averages the sorted rows of one axis within each record.
+func values(rows []Row, axis dataset.Axis, d Def, variant string) ([]Sample, error) {
+	// Whether texts were generated shows in the rows that came through.
+	asked := slices.ContainsFunc(rows, func(r Row) bool { return r.Status == OK && d.get(r.Scores) != nil })
+	var out []Sample
+	var v, w []float64
+	flush := func(last Row) {
+		if len(v) > 0 {
+			weight := 1.0
+			if variant == Micro {
+				weight = sum(w)
+			}
+			for i := range v {
+				v[i] *= w[i]
+			}
+			out = append(out, Sample{Record: last.Record, Cluster: cmp.Or(last.Cluster, last.Record), Value: sum(v) / sum(w), Weight: weight})
+		}
+		v, w = v[:0], w[:0]
+	}
+	for i, r := range rows {
+		if i > 0 && rows[i-1].Record != r.Record {
+			flush(rows[i-1])
+		}
+		x := d.value(r, axis, asked, variant)
+		if x == nil {
+			continue
+		}
+		if !finite(*x) {
+			return nil, fmt.Errorf("metric: record %s, probe %s: %s is %v", r.Record, r.Probe, d.ID, *x)
+		}
+		weight := 1.0
+		if variant == Micro && r.Scores.Tokens != nil {
+			weight = float64(*r.Scores.Tokens)
+		}
+		v, w = append(v, *x), append(w, weight)
+	}
+	if len(rows) > 0 {
+		flush(rows[len(rows)-1])
+	}
+	return out, nil
+}
+
+// value is what a row adds to the mean; nil if nothing. asked says that rows of
+// the axis have this metric.
+func (d Def) value(r Row, axis dataset.Axis, asked bool, variant string) *float64 {
+	if r.Status != OK && r.Status != Failed {
+		return nil
+	}
+	if variant == Known && !(r.Scores.PreExact != nil && *r.Scores.PreExact || r.Scores.PreAcc != nil && *r.Scores.PreAcc) {
+		return nil
+	}
+	x := d.get(r.Scores)
+	if x != nil || r.Status == OK || variant == Completed || !d.countsFailures(axis) {
+		return x
+	}
+	switch d.ID { // a failed row that would have had this metric counts as 0
+	case "tf_token_acc", "tf_exact":
+		return new(float64)
+	case "success_prob":
+		asked = r.Contrast
+	}
+	if asked {
+		return new(float64)
+	}
+	return nil
+}
+
+// score is CounterFact's S, if its three parts are there.
+func score(cells []Cell) (Cell, bool) {
+	s := Cell{Axis: Overall, Metric: "cf_score"}
+	var parts []float64
+	for _, c := range cells {
+		switch c.Axis {
+		case dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisNeighbourhood:
+		default:
+			continue
+		}
+		if c.Metric != "success_prob" || c.Mean == nil {
+			continue
+		}
+		if parts = append(parts, *c.Mean); len(parts) == 1 || c.N < s.N {
+			s.N = c.N
+		}
+		s.Failed, s.Protocol = max(s.Failed, c.Failed), c.Protocol
+	}
+	if len(parts) != 3 {
+		return Cell{}, false
+	}
+	s.Mean = ptr(HarmonicMean(parts...))
+	return s, true
+}

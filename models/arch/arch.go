@@ -1,0 +1,206 @@
+// Package arch reads the anatomy of an exported language model: which files a
+// model folder holds, what its configuration says, what the graphs take in and
+// give out, and where the feed-forward weights of every layer are.
+//
+// Weights are found by the shape of the graph around them, never by their
+// names: exporters rename, transpose and merge parameters freely. A
+// feed-forward block is a linear map into the residual stream whose input is
+// an element-wise, non-linear function of one or two linear maps of one value.
+// Attention never looks like that, because its output projection reads a
+// product of two computed values.
+//
+// Nothing here needs the ONNX Runtime library.
+package arch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+var (
+	// ErrNoConfig is returned when a model folder has no config.json.
+	ErrNoConfig = errors.New("no config.json")
+	// ErrNoModel is returned when a model folder has no ONNX file with a known name.
+	ErrNoModel = errors.New("no ONNX model file")
+	// ErrGraph is returned when a graph does not look like a language model's:
+	// inputs that nobody knows how to feed, or no logits.
+	ErrGraph = errors.New("not a graph of a language model")
+)
+
+// Side is the half of an encoder-decoder model; decoder-only models have only
+// the Decoder side.
+type Side uint8
+
+// The sides of a model.
+const (
+	Decoder Side = iota
+	Encoder
+)
+
+func (s Side) String() string {
+	if s == Encoder {
+		return "encoder"
+	}
+	return "decoder"
+}
+
+// Part is one matrix of a feed-forward block.
+type Part uint8
+
+// The parts of a feed-forward block. FFNGate is the branch that goes through
+// the activation in gated blocks; without a gate that branch is FFNUp.
+const (
+	FFNUp Part = iota
+	FFNGate
+	FFNDown
+)
+
+var partNames = [...]string{FFNUp: "ffn_up", FFNGate: "ffn_gate", FFNDown: "ffn_down"}
+
+func (p Part) String() string {
+	if int(p) < len(partNames) {
+		return partNames[p]
+	}
+	return fmt.Sprintf("part(%d)", uint8(p))
+}
+
+// WeightID names a weight independently of any exporter's names.
+type WeightID struct {
+	Side  Side
+	Layer int // from 0, in execution order
+	Part  Part
+}
+
+// String gives the form that ParseWeightID reads, such as "decoder.3.ffn_down".
+func (id WeightID) String() string {
+	return id.Side.String() + "." + strconv.Itoa(id.Layer) + "." + id.Part.String()
+}
+
+// ParseWeightID reads the form that WeightID.String writes.
+func ParseWeightID(s string) (WeightID, error) {
+	bad := func() (WeightID, error) {
+		return WeightID{}, fmt.Errorf("models: %q is not a weight id; write it as decoder.3.ffn_down", s)
+	}
+	f := strings.Split(s, ".")
+	if len(f) != 3 {
+		return bad()
+	}
+	var id WeightID
+	switch f[0] {
+	case "decoder":
+	case "encoder":
+		id.Side = Encoder
+	default:
+		return bad()
+	}
+	n, err := strconv.Atoi(f[1])
+	if err != nil || n < 0 || strconv.Itoa(n) != f[1] {
+		return bad()
+	}
+	id.Layer = n
+	for p, name := range partNames {
+		if name == f[2] {
+			id.Part = Part(p)
+			return id, nil
+		}
+	}
+	return bad()
+}
+
+// Point is a place within a block where activations can be read.
+type Point uint8
+
+// The points of a block. B is the number of rows, T of positions.
+const (
+	FFNIn  Point = iota // input of the up-projection, after the norm: [B, T, width]
+	FFNAct              // input of the down-projection: [B, T, ffn width]
+	FFNOut              // output of the down-projection with its bias: [B, T, width]
+	Hidden              // output of the block, the residual stream: [B, T, width]
+)
+
+var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden"}
+
+func (p Point) String() string {
+	if int(p) < len(pointNames) {
+		return pointNames[p]
+	}
+	return fmt.Sprintf("point(%d)", uint8(p))
+}
+
+// Site is a point of one block.
+type Site struct {
+	Side  Side
+	Layer int
+	Point Point
+}
+
+func (s Site) String() string {
+	return s.Side.String() + "." + strconv.Itoa(s.Layer) + "." + s.Point.String()
+}
+
+// Weight is one editable, or not editable, matrix.
+type Weight struct {
+	ID          WeightID
+	Initializer string // name in the graph; "" when it is not an initializer
+	In, Out     int    // of y = x W, whatever the stored orientation
+	Transposed  bool   // stored as [Out, In]
+	DType       string // stored element type
+	Compute     string // element type of the product; differs from DType behind a Cast
+	Editable    bool
+	Why         string // reason when not Editable
+	Bias        string // initializer added to the output; "" if none
+
+	// Places in the graph, for instrumentation.
+	Input  string // value x that the matrix multiplies; [B, T, In] or [B*T, In]
+	Output string // value y before the bias unless the operation adds it itself
+}
+
+// FFN is the feed-forward block of one layer.
+type FFN struct {
+	Side  Side
+	Layer int
+	Down  Weight
+	Up    Weight
+	Gate  *Weight // nil in blocks without a gate
+
+	// Values behind the sites; "" where the graph does not hold the value,
+	// with the reason in Missing.
+	In, Act, Result, Hidden string
+	Missing                 map[Point]string
+}
+
+// Weight returns the block's matrix of a part, nil if it has none.
+func (f *FFN) Weight(p Part) *Weight {
+	switch p {
+	case FFNDown:
+		return &f.Down
+	case FFNUp:
+		return &f.Up
+	case FFNGate:
+		return f.Gate
+	}
+	return nil
+}
+
+// Value returns the graph value behind a point and, if there is none, the reason.
+func (f *FFN) Value(p Point) (value, why string) {
+	switch p {
+	case FFNIn:
+		value = f.In
+	case FFNAct:
+		value = f.Act
+	case FFNOut:
+		value = f.Result
+	case Hidden:
+		value = f.Hidden
+	}
+	if value == "" {
+		why = f.Missing[p]
+		if why == "" {
+			why = "unknown point"
+		}
+	}
+	return value, why
+}

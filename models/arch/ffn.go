@@ -1,0 +1,270 @@
+package arch
+
+import (
+	"fmt"
+	"slices"
+
+	"editpipe/onnx"
+)
+
+// Operations that act on every element alone, or only reshape, and may
+// therefore stand between the up- and the down-projection. The value says
+// whether the operation is an activation function. Fused forms of the ONNX
+// Runtime contrib domain count like their parts.
+var elementwise = map[string]bool{
+	"Add": false, "Sub": false, "Mul": false, "Div": false, "Pow": false, "Neg": false, "Exp": false,
+	"Cast": false, "Identity": false, "Dropout": false, "Reshape": false, "Squeeze": false, "Unsqueeze": false,
+	"Split": false, "Slice": false, "DynamicQuantizeLinear": false, "QuantizeLinear": false, "DequantizeLinear": false,
+	"Tanh": true, "Erf": true, "Sigmoid": true, "Relu": true, "LeakyRelu": true, "Elu": true, "Selu": true,
+	"Gelu": true, "FastGelu": true, "BiasGelu": true, "QuickGelu": true, "Silu": true, "Swish": true, "Mish": true,
+	"HardSigmoid": true, "HardSwish": true, "Softplus": true, "Clip": true, "Max": true, "Abs": true,
+	"BiasSplitGelu": true,
+}
+
+// firstInputOnly lists operations whose further inputs are shapes or bounds.
+var firstInputOnly = map[string]bool{
+	"Cast": true, "Identity": true, "Dropout": true, "Reshape": true, "Squeeze": true, "Unsqueeze": true,
+	"Split": true, "Slice": true, "DynamicQuantizeLinear": true, "QuantizeLinear": true, "DequantizeLinear": true, "Clip": true,
+}
+
+// passing lists operations that hand a value on unchanged but for its shape or
+// number format.
+var passing = map[string]bool{
+	"Reshape": true, "Cast": true, "Identity": true, "Dropout": true, "Squeeze": true, "Unsqueeze": true,
+	"DynamicQuantizeLinear": true, "QuantizeLinear": true, "DequantizeLinear": true,
+}
+
+// maxWalk bounds a walk from a down-projection back to its up-projection; the
+// longest activation exporters write has about a dozen nodes.
+const maxWalk = 64
+
+// source is a linear map found behind a value and whether an activation
+// function stands between.
+type source struct {
+	l         *linear
+	activated bool
+}
+
+// sources walks back from a value through element-wise operations to the
+// linear maps it is made of; ok is false when anything else is met.
+func (g *graph) sources(value string) (found []source, activated, ok bool) {
+	type visit struct {
+		value string
+		act   bool
+	}
+	seen := map[visit]bool{}
+	stack := []visit{{value, false}}
+	for len(stack) > 0 {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if seen[v] || g.constant(v.value) {
+			continue
+		}
+		if seen[v] = true; len(seen) > maxWalk {
+			return nil, false, false
+		}
+		if l := g.linears[v.value]; l != nil {
+			i := slices.IndexFunc(found, func(s source) bool { return s.l == l })
+			if i < 0 {
+				found = append(found, source{l: l})
+				i = len(found) - 1
+			}
+			found[i].activated = found[i].activated || v.act
+			continue
+		}
+		n := g.ix.Producer(v.value)
+		if n == nil {
+			return nil, false, false
+		}
+		act, allowed := elementwise[n.OpType]
+		if !allowed {
+			return nil, false, false
+		}
+		if n.OpType == "DynamicQuantizeLinear" && v.value != n.Outputs[0] {
+			continue // scale and zero point
+		}
+		activated = activated || act
+		inputs := n.Inputs
+		if firstInputOnly[n.OpType] {
+			inputs = inputs[:1]
+		}
+		for _, in := range inputs {
+			stack = append(stack, visit{in, v.act || act})
+		}
+	}
+	return found, activated, len(found) > 0
+}
+
+// root strips operations that only pass a value on.
+func (g *graph) root(value string) string {
+	for {
+		n := g.ix.Producer(value)
+		if n == nil || !passing[n.OpType] || len(n.Inputs) == 0 {
+			return value
+		}
+		value = n.Inputs[0]
+	}
+}
+
+// ffns finds the feed-forward blocks in execution order.
+func (g *graph) ffns(side Side) []FFN {
+	var out []FFN
+	for _, down := range g.order {
+		src, activated, ok := g.sources(down.x)
+		if !ok || !activated || len(src) > 2 {
+			continue
+		}
+		up := src[0]
+		var gate *source
+		if len(src) == 2 {
+			gate = &src[1]
+			if up.activated {
+				up, gate = *gate, &src[0]
+			}
+			if g.root(up.l.x) != g.root(gate.l.x) || gate.l.in != up.l.in || gate.l.out != up.l.out {
+				continue
+			}
+		}
+		// A matrix twice as wide holds gate and up side by side, split after.
+		joined := gate == nil && up.l.out == 2*down.in
+		if up.l.in != down.out || up.l.out != down.in && !joined {
+			continue
+		}
+		layer := len(out)
+		f := FFN{Side: side, Layer: layer, Missing: map[Point]string{}}
+		f.Down = g.describe(down, WeightID{side, layer, FFNDown})
+		f.Up = g.describe(up.l, WeightID{side, layer, FFNUp})
+		if gate != nil {
+			w := g.describe(gate.l, WeightID{side, layer, FFNGate})
+			f.Gate = &w
+			if gate.activated == up.activated {
+				f.Up.refuse("cannot tell the gate from the up-projection")
+				f.Gate.refuse("cannot tell the gate from the up-projection")
+			}
+		}
+		if joined {
+			f.Up.refuse("gate and up-projection are one matrix")
+		}
+		f.In, f.Act = up.l.x, down.x
+		g.outputs(&f, down)
+		out = append(out, f)
+	}
+	return out
+}
+
+func (w *Weight) refuse(why string) {
+	if w.Editable {
+		w.Editable, w.Why = false, why
+	}
+}
+
+// describe turns a linear map into a public description.
+func (g *graph) describe(l *linear, id WeightID) Weight {
+	w := Weight{
+		ID: id, Initializer: l.w.name, In: l.in, Out: l.out, Transposed: l.w.transposed,
+		DType: l.w.dtype, Compute: l.w.compute, Editable: l.w.why == "", Why: l.w.why,
+		Bias: l.bias, Input: l.x, Output: l.y,
+	}
+	if w.Bias == "" {
+		_, w.Bias = g.biasAfter(l.y, l.out)
+	}
+	return w
+}
+
+// readers are the nodes that use a value's content, not just its shape.
+func (g *graph) readers(value string) []*onnx.Node {
+	return slices.DeleteFunc(slices.Clone(g.ix.Consumers(value)), func(n *onnx.Node) bool { return n.OpType == "Shape" })
+}
+
+// biasAfter follows a value to the addition of a constant vector; result is
+// the sum, or the value itself (past reshapes) when there is no bias.
+func (g *graph) biasAfter(value string, width int) (result, bias string) {
+	v := value
+	for range 6 {
+		r := g.readers(v)
+		if len(r) != 1 {
+			break
+		}
+		n := r[0]
+		switch {
+		case n.OpType == "Reshape" && n.Inputs[0] == v, n.OpType == "Identity":
+			v = n.Outputs[0]
+			continue
+		case n.OpType == "Add" || n.OpType == "BiasGelu" || n.OpType == "FastGelu":
+			for i, in := range n.Inputs {
+				t := g.ix.Initializer(in)
+				if t != nil && n.Inputs[1-i] == v && len(t.Dims) == 1 && int(t.Dims[0]) == width {
+					if n.OpType == "Add" {
+						return n.Outputs[0], in
+					}
+					return v, in
+				}
+			}
+		}
+		break
+	}
+	return v, ""
+}
+
+// outputs finds the values behind FFNOut and Hidden.
+func (g *graph) outputs(f *FFN, down *linear) {
+	v, bias := g.biasAfter(down.y, down.out)
+	if bias != "" && f.Down.Bias != bias { // the node adds one itself as well
+		f.Missing[FFNOut] = "two biases are added"
+	}
+	f.Result = v
+	for range 16 {
+		readers := g.readers(v)
+		if len(readers) != 1 {
+			break
+		}
+		n := readers[0]
+		switch n.OpType {
+		case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
+			// Inputs: input, skip, gamma, (beta,) bias; output 3 is the sum before the norm.
+			if n.OpType == "SkipLayerNormalization" && len(n.Inputs) > 4 && n.Inputs[4] != "" || n.OpType == "SkipSimplifiedLayerNormalization" && len(n.Inputs) > 3 && n.Inputs[3] != "" {
+				f.Result, f.Missing[FFNOut] = "", "the bias is added inside "+label(n)
+			}
+			if len(n.Outputs) > 3 && n.Outputs[3] != "" {
+				f.Hidden = n.Outputs[3]
+				return
+			}
+			f.Missing[Hidden] = "the residual sum stays inside " + label(n)
+			return
+		case "Add":
+			other := n.Inputs[0]
+			if other == v {
+				other = n.Inputs[1]
+			}
+			if g.constant(other) {
+				v = n.Outputs[0]
+				continue
+			}
+			f.Hidden = g.lastSum(n)
+			return
+		case "Reshape", "Cast", "Identity", "Dropout", "Mul", "Div", "LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization":
+			if n.Inputs[0] != v && !g.constant(n.Inputs[0]) || len(n.Inputs) > 1 && n.Inputs[1] != v && !g.constant(n.Inputs[1]) && n.OpType != "Reshape" {
+				f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
+				return
+			}
+			v = n.Outputs[0]
+			continue
+		}
+		break
+	}
+	f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
+}
+
+// lastSum follows additions that nobody reads but the next addition: parallel
+// blocks add attention, feed-forward and residual in two steps, and only the
+// last sum is the block's output.
+func (g *graph) lastSum(n *onnx.Node) string {
+	for {
+		v := n.Outputs[0]
+		r := g.readers(v)
+		if len(r) != 1 || r[0].OpType != "Add" {
+			return v
+		}
+		n = r[0]
+	}
+}

@@ -1,0 +1,75 @@
+package arch
+
+import "editpipe/onnx"
+
+// Head is the language model head of a decoder graph.
+type Head struct {
+	// X is the value that the head multiplies, [B, T, width]. Taking rows out
+	// of it before the product keeps the logits of other positions from being
+	// computed. "" where the head was not recognised; rows are then taken from
+	// the logits.
+	X string
+	// Width of X.
+	Width int
+}
+
+// head walks back from the logits to the product with the vocabulary matrix.
+func (g *graph) head(logits string) Head {
+	v := logits
+	for range 12 {
+		if l := g.linears[v]; l != nil {
+			if l.node.OpType == "Gemm" || len(g.readers(l.x)) != 1 || g.isOutput(l.x) {
+				return Head{}
+			}
+			return Head{X: l.x, Width: l.in}
+		}
+		n := g.ix.Producer(v)
+		if n == nil {
+			return Head{}
+		}
+		switch n.OpType {
+		case "Cast", "Identity", "Tanh": // Tanh: soft-capped logits
+			v = n.Inputs[0]
+		case "Add", "Mul", "Div":
+			switch {
+			case g.constant(n.Inputs[1]):
+				v = n.Inputs[0]
+			case g.constant(n.Inputs[0]):
+				v = n.Inputs[1]
+			default:
+				return Head{}
+			}
+		default:
+			return Head{}
+		}
+		if len(g.readers(v)) != 1 {
+			return Head{}
+		}
+	}
+	return Head{}
+}
+
+func (g *graph) isOutput(value string) bool { return g.ix.Output(value) != nil }
+
+// Graph is one opened graph of a model with what was found in it.
+type Graph struct {
+	Path  string
+	Model *onnx.Model
+	Ports Ports
+	FFNs  []FFN
+	Head  Head // of decoder graphs
+}
+
+// analyse looks at one model; side says which outputs to expect.
+func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
+	ports, err := portsOf(m, side == Encoder)
+	if err != nil {
+		return nil, err
+	}
+	ix := newGraph(m)
+	g := &Graph{Path: path, Model: m, Ports: ports, FFNs: ix.ffns(side)}
+	if side == Decoder {
+		g.Head = ix.head(ports.Logits)
+	}
+	return g, nil
+}

@@ -1,0 +1,269 @@
+package arch
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"editpipe/onnx"
+)
+
+// Info is what can be said about a model without running it.
+type Info struct {
+	Dir            string   `json:"dir"`
+	Name           string   `json:"name"`
+	Family         string   `json:"family"` // model_type of config.json
+	Arch           string   `json:"arch"`   // decoder, encoder-decoder; with the feed-forward kind
+	EncoderDecoder bool     `json:"encoder_decoder"`
+	Layers         int      `json:"layers"` // of the decoder
+	EncoderLayers  int      `json:"encoder_layers,omitempty"`
+	Width          int      `json:"width"`
+	FFNWidth       int      `json:"ffn_width"`
+	Vocab          int      `json:"vocab"`
+	Context        int      `json:"context"` // most positions; 0 when unbounded
+	DType          string   `json:"dtype"`   // of the weights
+	Files          []string `json:"files"`   // graphs in use
+	Tokenizer      bool     `json:"tokenizer"`
+	Opset          int64    `json:"opset"`
+	IR             int64    `json:"ir"`
+	FFNs           []FFN    `json:"ffns"` // decoder first
+	Scoring        string   `json:"scoring"`
+	Generation     string   `json:"generation"`
+	Refusals       []string `json:"refusals"` // what cannot be done, and why
+}
+
+// Weight returns the description of a weight, nil if the model has no such.
+func (i *Info) Weight(id WeightID) *Weight {
+	for k := range i.FFNs {
+		if f := &i.FFNs[k]; f.Side == id.Side && f.Layer == id.Layer {
+			return f.Weight(id.Part)
+		}
+	}
+	return nil
+}
+
+// FFN returns the block of a layer, nil if the model has no such.
+func (i *Info) FFN(side Side, layer int) *FFN {
+	for k := range i.FFNs {
+		if f := &i.FFNs[k]; f.Side == side && f.Layer == layer {
+			return f
+		}
+	}
+	return nil
+}
+
+// Anatomy is an opened model folder: its graphs and what was found in them.
+type Anatomy struct {
+	Layout  Layout
+	Config  Config
+	Forward *Graph // decoder over whole sequences
+	Step    *Graph // decoder with past keys and values; may be Forward, nil if none
+	Encoder *Graph // nil for decoder-only models
+	Info    Info
+}
+
+// Close releases the files of the graphs. Weights read from them become invalid.
+func (a *Anatomy) Close() error {
+	var errs []error
+	for _, g := range []*Graph{a.Forward, a.Step, a.Encoder} {
+		if g != nil && (g != a.Step || a.Step != a.Forward) {
+			errs = append(errs, g.Model.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Open reads the graphs of a model folder, or of one .onnx file with
+// config.json beside it or one folder up, and looks for the parts.
+func Open(path string) (*Anatomy, error) {
+	dir, file, err := locate(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &Anatomy{}
+	if a.Config, err = readConfig(dir); err != nil {
+		return nil, err
+	}
+	if a.Layout, err = layout(dir, file, a.Config.EncoderDecoder); err != nil {
+		return nil, err
+	}
+	if err := a.graphs(); err != nil {
+		a.Close()
+		return nil, err
+	}
+	a.describe(path)
+	return a, nil
+}
+
+func (a *Anatomy) graphs() error {
+	open := func(path string, side Side, past *bool) (*Graph, error) {
+		m, err := onnx.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)
+		}
+		if past != nil {
+			if err := m.SelectBranch("use_cache_branch", *past); err != nil {
+				return nil, fmt.Errorf("choosing a branch of %s: %w", path, err)
+			}
+		}
+		g, err := analyse(path, m, side)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return g, nil
+	}
+	branch := func(v bool) *bool {
+		if !a.Layout.Merged {
+			return nil
+		}
+		return &v
+	}
+	var err error
+	if a.Forward, err = open(a.Layout.Forward, Decoder, branch(false)); err != nil {
+		return err
+	}
+	switch {
+	case a.Layout.Merged:
+		a.Step, err = open(a.Layout.Step, Decoder, branch(true))
+	case len(a.Forward.Ports.Past) > 0:
+		a.Step, a.Layout.Step = a.Forward, a.Layout.Forward
+	case a.Layout.Step != "":
+		a.Step, err = open(a.Layout.Step, Decoder, nil)
+	}
+	if err != nil {
+		return err
+	}
+	if a.Layout.Encoder != "" {
+		a.Encoder, err = open(a.Layout.Encoder, Encoder, nil)
+	}
+	return err
+}
+
+// describe fills Info.
+func (a *Anatomy) describe(path string) {
+	c, f := a.Config, a.Forward
+	i := &a.Info
+	*i = Info{
+		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
+		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab, Context: c.Context,
+		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "",
+	}
+	for _, p := range []string{a.Layout.Forward, a.Layout.Step, a.Layout.Encoder} {
+		if p == "" {
+			continue
+		}
+		rel, err := filepath.Rel(a.Layout.Dir, p)
+		if err != nil {
+			rel = p
+		}
+		if len(i.Files) == 0 || i.Files[len(i.Files)-1] != rel {
+			i.Files = append(i.Files, rel)
+		}
+	}
+	if f.Ports.Vocab > 0 {
+		i.Vocab = f.Ports.Vocab
+	}
+	i.FFNs = append(i.FFNs, f.FFNs...)
+	a.checkLayers(Decoder, f.FFNs, c.Layers)
+	if i.Layers == 0 {
+		i.Layers = len(f.FFNs)
+	}
+	if a.Encoder != nil {
+		i.EncoderLayers = c.EncoderLayers
+		i.FFNs = append(i.FFNs, a.Encoder.FFNs...)
+		a.checkLayers(Encoder, a.Encoder.FFNs, c.EncoderLayers)
+	}
+	if a.Step != nil && a.Step != a.Forward {
+		if len(a.Step.FFNs) != len(f.FFNs) {
+			a.refuse("%s shows %d feed-forward blocks where %s shows %d: generation through patches runs without the cache", filepath.Base(a.Step.Path), len(a.Step.FFNs), filepath.Base(f.Path), len(f.FFNs))
+			a.Step = nil
+		}
+	}
+	kind := "decoder"
+	if a.Encoder != nil {
+		kind = "encoder-decoder"
+	}
+	if len(i.FFNs) > 0 {
+		d := i.FFNs[0]
+		i.DType = d.Down.DType
+		i.Width, i.FFNWidth = d.Down.Out, d.Down.In
+		if d.Gate != nil {
+			kind += ", gated feed-forward"
+		} else {
+			kind += ", plain feed-forward"
+		}
+	}
+	if i.DType == "" {
+		i.DType = f.Ports.LogitsType.String()
+	}
+	i.Arch = kind
+	for k := range i.FFNs {
+		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+			if w := i.FFNs[k].Weight(p); w != nil && !w.Editable {
+				a.refuse("%s: %s", w.ID, w.Why)
+			}
+		}
+	}
+	a.modes()
+}
+
+// checkLayers compares the blocks found with the configuration's count. Where
+// they differ the numbers cannot be trusted, so nothing is editable.
+func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
+	if want == 0 || len(found) == want {
+		return
+	}
+	why := fmt.Sprintf("config.json counts %d %s layers, the graph shows %d feed-forward blocks of a known form", want, side, len(found))
+	a.refuse("%s", why)
+	for k := range a.Info.FFNs {
+		f := &a.Info.FFNs[k]
+		if f.Side != side {
+			continue
+		}
+		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+			if w := f.Weight(p); w != nil {
+				w.refuse(why)
+			}
+		}
+	}
+}
+
+func (a *Anatomy) refuse(format string, args ...any) {
+	a.Info.Refusals = append(a.Info.Refusals, fmt.Sprintf(format, args...))
+}
+
+// modes says how scoring and generation will run.
+func (a *Anatomy) modes() {
+	p := a.Forward.Ports
+	score := []string{filepath.Base(a.Forward.Path)}
+	if len(p.Past) > 0 {
+		score = append(score, "with an empty past")
+	}
+	if a.Forward.Head.X == "" {
+		score = append(score, "head not recognised: logits of all positions are computed")
+	} else {
+		score = append(score, "logits of target positions only")
+	}
+	a.Info.Scoring = strings.Join(score, ", ")
+	switch {
+	case a.Encoder != nil:
+		a.Info.Generation = "encoder once, decoder re-run for every token"
+	case a.Step != nil:
+		a.Info.Generation = filepath.Base(a.Step.Path) + ", cached keys and values"
+	default:
+		a.Info.Generation = filepath.Base(a.Forward.Path) + ", whole sequence re-run for every token (no graph with past keys and values)"
+	}
+}
+
+// nameOf is the folder's name, or the file's with its folder.
+func nameOf(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		abs = path
+	}
+	if filepath.Ext(abs) == ".onnx" {
+		return filepath.Base(filepath.Dir(abs)) + "/" + strings.TrimSuffix(filepath.Base(abs), ".onnx")
+	}
+	return filepath.Base(abs)
+}

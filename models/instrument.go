@@ -1,0 +1,237 @@
+package models
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"editpipe/models/arch"
+	"editpipe/onnx"
+)
+
+// Names of the inputs and outputs that instrumentation adds.
+const (
+	rowsInput    = "editpipe.rows"   // [P] rows of the flattened [B*T] positions whose logits are wanted
+	logitsOutput = "editpipe.logits" // [P, V] float32
+	tapsInput    = "editpipe.taps"   // [Q] rows whose activations are wanted
+	statesOutput = "editpipe.states" // encoder states as the graph gives them
+)
+
+func slotU(id WeightID) string { return "editpipe.u." + id.String() }
+func slotV(id WeightID) string { return "editpipe.v." + id.String() }
+func tapOf(s Site) string      { return "editpipe.tap." + s.String() }
+
+// role says which of a model's graphs is meant.
+type role uint8
+
+const (
+	forward role = iota // decoder over whole sequences
+	step                // decoder with past keys and values
+	encode              // encoder
+)
+
+// slotSet says which weights of a graph have low-rank slots.
+type slotSet uint8
+
+const (
+	noSlots   slotSet = iota
+	downSlots         // down-projections, what most methods edit
+	allSlots          // up and gate as well
+)
+
+// variant names one instrumented graph. Equal variants share a session.
+type variant struct {
+	role  role
+	slots slotSet
+	taps  bool   // every site has an output
+	dense string // promoted weights, sorted, comma-separated
+}
+
+// graph returns the opened graph that plays a role.
+func (lm *LM) graph(r role) *arch.Graph {
+	switch r {
+	case step:
+		return lm.anatomy.Step
+	case encode:
+		return lm.anatomy.Encoder
+	}
+	return lm.anatomy.Forward
+}
+
+// side is the half of the model that a role computes.
+func (r role) side() Side {
+	if r == encode {
+		return Encoder
+	}
+	return Decoder
+}
+
+// slotted lists the weights that have slots in a variant, in order of layers.
+func (lm *LM) slotted(v variant) []Weight {
+	if v.slots == noSlots {
+		return nil
+	}
+	parts := []Part{FFNDown}
+	if v.slots == allSlots {
+		parts = []Part{FFNDown, FFNUp, FFNGate}
+	}
+	var ws []Weight
+	for _, f := range lm.graph(v.role).FFNs {
+		for _, p := range parts {
+			// The graph knows the places, Info whether the weight may be edited:
+			// a layer count that does not add up is noticed only there.
+			if w := f.Weight(p); w != nil && lm.editable(w.ID) == nil {
+				ws = append(ws, *w)
+			}
+		}
+	}
+	return ws
+}
+
+// instrument builds the graph of a variant.
+func (lm *LM) instrument(v variant) (*onnx.Model, error) {
+	g := lm.graph(v.role)
+	m := g.Model.Clone()
+	// Only the caches stay outputs; what else is wanted is added below.
+	keep := map[string]bool{}
+	for _, p := range g.Ports.Past {
+		keep[p.Out] = true
+	}
+	m.Graph.Outputs = slices.DeleteFunc(m.Graph.Outputs, func(o *onnx.ValueInfo) bool { return !keep[o.Name] })
+	if v.taps {
+		addTaps(m, g) // before the slots, which redirect every reader of what they change
+	}
+	for _, w := range lm.slotted(v) {
+		if err := addSlot(m, g.Ports, w); err != nil {
+			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
+		}
+	}
+	if v.dense != "" {
+		for _, name := range strings.Split(v.dense, ",") {
+			id, err := ParseWeightID(name)
+			if err != nil {
+				return nil, err
+			}
+			if err := m.Promote(lm.weightIn(v.role, id).Initializer); err != nil {
+				return nil, fmt.Errorf("making %s overridable: %w", id, err)
+			}
+		}
+	}
+	if v.role == encode {
+		m.Builder().Output(g.Ports.States, statesOutput, g.Ports.StatesType, symbolic("batch", "positions", "width"))
+	} else if err := lm.addRows(m, g); err != nil {
+		return nil, err
+	}
+	m.Prune()
+	if err := m.Check(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func symbolic(names ...string) []onnx.Dim {
+	d := make([]onnx.Dim, len(names))
+	for i, n := range names {
+		d[i] = onnx.Symbolic(n)
+	}
+	return d
+}
+
+// addSlot makes the linear map of a weight compute y + (x U) V.
+//
+// Some exports multiply [B, T, in], others [B*T, in] (Gemm takes matrices
+// only). Factors belong to rows, so x is given the shape [B, -1, in] and the
+// product is brought back to the shape of y; reshaping moves no data. The
+// addition happens in float32 whatever the model computes in.
+func addSlot(m *onnx.Model, ports arch.Ports, w Weight) error {
+	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
+		u := b.Input(slotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
+		v := b.Input(slotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
+		x := w.Input
+		if w.Compute != "float32" {
+			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float)))
+		}
+		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.In))}, onnx.AttrInt("axis", 0))
+		x = b.Op("Reshape", []string{x, shape})
+		delta := b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v})
+		delta = b.Op("Reshape", []string{delta, b.Op("Shape", []string{y})})
+		if w.Compute == "float32" {
+			return b.Op("Add", []string{y, delta}), nil
+		}
+		to, err := typeNamed(w.Compute)
+		if err != nil {
+			return "", err
+		}
+		wide := b.Op("Cast", []string{y}, onnx.AttrInt("to", int64(onnx.Float)))
+		return b.Op("Cast", []string{b.Op("Add", []string{wide, delta})}, onnx.AttrInt("to", int64(to))), nil
+	})
+}
+
+func typeNamed(name string) (onnx.DataType, error) {
+	for _, t := range []onnx.DataType{onnx.Float, onnx.Float16, onnx.BFloat16, onnx.Double} {
+		if t.String() == name {
+			return t, nil
+		}
+	}
+	return 0, fmt.Errorf("products in %s are not supported", name)
+}
+
+// addRows replaces the logits by those of chosen rows, as float32. Where the
+// head was recognised the rows are taken before it, so that the product with
+// the vocabulary matrix has P rows, not B*T.
+func (lm *LM) addRows(m *onnx.Model, g *arch.Graph) error {
+	b := m.Builder()
+	rows := b.Input(rowsInput, onnx.Int64, symbolic("wanted"))
+	vocab := int64(lm.info.Vocab)
+	pick := func(b *onnx.Builder, value string, width int64) string {
+		flat := b.Op("Reshape", []string{value, b.Int64s(-1, width)})
+		return b.Op("Gather", []string{flat, rows}, onnx.AttrInt("axis", 0))
+	}
+	out := g.Ports.Logits
+	if g.Head.X != "" {
+		err := m.Splice(g.Head.X, func(b *onnx.Builder, x string) (string, error) {
+			// Three dimensions again: nodes behind the head may count on them.
+			return b.Op("Reshape", []string{pick(b, x, int64(g.Head.Width)), b.Int64s(1, -1, int64(g.Head.Width))}), nil
+		})
+		if err != nil {
+			return fmt.Errorf("taking rows before the head: %w", err)
+		}
+		b = m.Builder()
+		out = b.Op("Reshape", []string{out, b.Int64s(-1, vocab)})
+	} else {
+		out = pick(b, out, vocab)
+	}
+	if g.Ports.LogitsType != onnx.Float {
+		out = b.Op("Cast", []string{out}, onnx.AttrInt("to", int64(onnx.Float)))
+	}
+	b.Output(out, logitsOutput, onnx.Float, []onnx.Dim{onnx.Symbolic("wanted"), {Value: vocab}})
+	return nil
+}
+
+// addTaps gives every readable site an output with chosen rows, as float32.
+func addTaps(m *onnx.Model, g *arch.Graph) {
+	b := m.Builder()
+	rows := b.Input(tapsInput, onnx.Int64, symbolic("tapped"))
+	for _, f := range g.FFNs {
+		for _, p := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+			value, _ := f.Value(p)
+			if value == "" {
+				continue
+			}
+			width := int64(siteWidth(&f, p))
+			t := b.Op("Reshape", []string{value, b.Int64s(-1, width)})
+			t = b.Op("Gather", []string{t, rows}, onnx.AttrInt("axis", 0))
+			t = b.Op("Cast", []string{t}, onnx.AttrInt("to", int64(onnx.Float)))
+			b.Output(t, tapOf(Site{Side: f.Side, Layer: f.Layer, Point: p}), onnx.Float, []onnx.Dim{onnx.Symbolic("tapped"), {Value: width}})
+		}
+	}
+}
+
+// siteWidth is the last dimension of the value behind a point.
+func siteWidth(f *FFN, p Point) int {
+	if p == FFNAct {
+		return f.Down.In
+	}
+	return f.Down.Out
+}

@@ -1,0 +1,113 @@
+// Package models opens exported language models and asks them questions,
+// each through its own edit.
+//
+// An [LM] is a model folder opened on a runtime. It never changes. An edit is a
+// value, a [Patch]: additions to named weights, and wraps that stand around
+// the whole model. A [Row] is a question together with the patch to ask it
+// through. [LM.Score] plans many rows into few runs:
+//
+//	unwrap -> tokenise and join -> drop duplicates -> group by binding ->
+//	order by length -> runs within the memory budget -> host statistics
+//
+// # Bindings
+//
+// A low-rank change W' = W + U V is never added to W. The instrumented graph
+// computes y = x W + (x U) V with U [B, in, r] and V [B, r, out] fed with the
+// rows, so that every row of a run carries its own edit and unedited rows mix
+// with edited ones; shorter ranks are padded with zeros. When all rows of a run
+// carry the same patch its factors are fed once, as [1, in, r]. A dense change
+// replaces the weight, promoted to an overridable initializer, by W + Delta for
+// a whole run: rows with different dense patches never share one.
+//
+// # Results
+//
+// Rows are padded on the right with explicit attention mask and positions;
+// models are causal, so padding cannot reach a real position. An answer does
+// not depend on which other rows were asked, up to floating-point reassociation
+// in the runtime's kernels (below 1e-4 nats in float32). Within one shape of
+// run, a row without a patch and a row with a patch of zeros agree to the bit.
+//
+// # Memory
+//
+// [Options.MemoryBudget] bounds what one run holds beside the weights; see
+// cost.bytes for the formula. Two copies of a weight are never resident for the
+// sake of editing: sessions that differ only in what is asked of them are one
+// session.
+package models
+
+import (
+	"context"
+
+	"editpipe/ask"
+	"editpipe/models/arch"
+)
+
+// What a model folder is made of is the business of package arch; these are
+// its nouns that users of a model need.
+type (
+	// Info is what can be said about a model without running it.
+	Info = arch.Info
+	// FFN is the feed-forward block of one layer.
+	FFN = arch.FFN
+	// Weight describes one matrix of a feed-forward block.
+	Weight = arch.Weight
+	// WeightID names a matrix: side, layer, part.
+	WeightID = arch.WeightID
+	// Side is the half of an encoder-decoder model.
+	Side = arch.Side
+	// Part is one matrix of a feed-forward block.
+	Part = arch.Part
+	// Site is a place where activations can be read.
+	Site = arch.Site
+	// Point is a place within a block.
+	Point = arch.Point
+)
+
+// Sides, parts and points, as in package arch.
+const (
+	Decoder = arch.Decoder
+	Encoder = arch.Encoder
+
+	FFNUp   = arch.FFNUp
+	FFNGate = arch.FFNGate
+	FFNDown = arch.FFNDown
+
+	FFNIn  = arch.FFNIn
+	FFNAct = arch.FFNAct
+	FFNOut = arch.FFNOut
+	Hidden = arch.Hidden
+)
+
+// ParseWeightID reads the form that WeightID.String writes: "decoder.3.ffn_down".
+func ParseWeightID(s string) (WeightID, error) { return arch.ParseWeightID(s) }
+
+// Row is one question, asked through a patch.
+type Row struct {
+	Query ask.Query
+	Patch *Patch // nil asks the unedited model
+	// Versus, where set, asks for Answer.KL as well: the unedited model answers
+	// *Versus, and the two distributions are compared at the positions of the
+	// first targets. KL stays nil when these differ in tokens.
+	Versus *ask.Query
+}
+
+// Scorer answers rows. It is what a Wrap stands around; LM is one.
+type Scorer interface {
+	// Score asks by teacher forcing. Answers are parallel to rows; a row that
+	// cannot be answered carries its error and leaves the others alone.
+	Score(ctx context.Context, rows []Row) ([]ask.Answer, error)
+	// Generate continues the prompts greedily.
+	Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.Answer, error)
+}
+
+// Wrap stands around a whole model, changing questions on the way in and
+// answers on the way out.
+type Wrap interface {
+	// Around returns a scorer that answers through next. The rows it is given
+	// carry the patch without this wrap.
+	Around(next Scorer) Scorer
+	// Kind names the decoder that LoadPatch needs to read it back.
+	Kind() string
+	// Save writes what Around needs into a folder.
+	Save(dir string) error
+}

@@ -1,0 +1,411 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+
+	"editpipe/models/arch"
+	"editpipe/onnx"
+	"editpipe/ort"
+	"editpipe/tensor"
+	"editpipe/token"
+)
+
+// DefaultMemoryBudget is what one run may hold beside the weights when
+// Options.MemoryBudget is 0.
+const DefaultMemoryBudget = 1 << 30
+
+// scorerVersion changes when an answer to the same question would change.
+const scorerVersion = "tf1"
+
+// Options say how a model is opened. The zero value runs on the CPU.
+type Options struct {
+	Provider ort.Provider
+	Threads  int // 0: one per physical core
+	// MemoryBudget bounds the bytes of activations, logits and factors of one
+	// run; 0 means DefaultMemoryBudget. It decides how many rows share a run,
+	// never what they answer.
+	MemoryBudget int64
+	Name         string // what results call the model; "" takes the folder's name
+}
+
+// LM is an opened language model. It is safe for concurrent use; runs of one
+// session may overlap.
+type LM struct {
+	env     *ort.Env
+	opts    Options
+	anatomy *arch.Anatomy
+	info    Info
+	tok     *token.Tokenizer
+	text    texts // how the tokenizer frames a text
+	hash    string
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[variant]*session
+}
+
+// session is one instrumented graph on the runtime; it is built by the first
+// caller that needs it while the others wait.
+type session struct {
+	once sync.Once
+	run  *ort.Session
+	err  error
+}
+
+// Inspect reads a model folder, or one .onnx file with config.json beside it or
+// one folder up, without running anything. It works without a tokenizer.
+func Inspect(dir string) (*Info, error) {
+	a, err := arch.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("models: %w", err)
+	}
+	defer a.Close()
+	return &a.Info, nil
+}
+
+// Open opens a model folder on a runtime. Sessions are built when they are
+// first needed. The folder's tokenizer.json is read if there is one.
+func Open(ctx context.Context, env *ort.Env, dir string, o Options) (*LM, error) {
+	a, err := arch.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("models: %w", err)
+	}
+	lm := &LM{env: env, opts: o, anatomy: a, info: a.Info, sessions: map[variant]*session{}}
+	if err := lm.prepare(ctx); err != nil {
+		a.Close()
+		return nil, fmt.Errorf("models: opening %s: %w", dir, err)
+	}
+	return lm, nil
+}
+
+func (lm *LM) prepare(ctx context.Context) error {
+	if lm.opts.MemoryBudget <= 0 {
+		lm.opts.MemoryBudget = DefaultMemoryBudget
+	}
+	if lm.opts.Name != "" {
+		lm.info.Name = lm.opts.Name
+	}
+	if lm.opts.Provider.Name == "" {
+		lm.opts.Provider.Name = "cpu"
+	}
+	if lm.info.Vocab <= 0 {
+		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", ErrGraph)
+	}
+	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
+		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
+	}
+	if p := lm.anatomy.Layout.Tokenizer; p != "" {
+		tok, err := token.Open(p)
+		if err != nil {
+			return err
+		}
+		if tok.VocabSize() > lm.info.Vocab {
+			return fmt.Errorf("%w: %s has %d tokens, the model's vocabulary %d; use the tokenizer of the same checkpoint", ErrTokenizer, p, tok.VocabSize(), lm.info.Vocab)
+		}
+		lm.tok = tok
+		if lm.text, err = frame(tok); err != nil {
+			return err
+		}
+	}
+	var err error
+	lm.hash, err = lm.digest(ctx)
+	return err
+}
+
+// digest hashes the graphs in use, their external data and the configuration.
+func (lm *LM) digest(ctx context.Context) (string, error) {
+	h := sha256.New()
+	done := map[string]bool{}
+	add := func(role, path string) error {
+		if done[path] {
+			return nil
+		}
+		done[path] = true
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("hashing the model: %w", err)
+		}
+		defer f.Close()
+		one := sha256.New()
+		if _, err := io.Copy(one, f); err != nil {
+			return fmt.Errorf("hashing %s: %w", path, err)
+		}
+		fmt.Fprintf(h, "%s %x\n", role, one.Sum(nil))
+		return nil
+	}
+	if err := add("config", filepath.Join(lm.anatomy.Layout.Dir, "config.json")); err != nil {
+		return "", err
+	}
+	for i, g := range []*arch.Graph{lm.anatomy.Forward, lm.anatomy.Step, lm.anatomy.Encoder} {
+		if g == nil {
+			continue
+		}
+		role := [...]string{"forward", "step", "encoder"}[i]
+		if err := add(role, g.Path); err != nil {
+			return "", err
+		}
+		for _, ext := range g.Model.ExternalFiles() {
+			if err := add(role+" data", filepath.Join(filepath.Dir(g.Path), ext)); err != nil {
+				return "", err
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Close frees the sessions and releases the model's files.
+func (lm *LM) Close() error {
+	lm.mu.Lock()
+	defer lm.mu.Unlock()
+	if lm.closed {
+		return nil
+	}
+	lm.closed = true
+	var errs []error
+	for _, s := range lm.sessions {
+		s.once.Do(func() { s.err = ErrClosed }) // one that is being built finishes first
+		if s.run != nil {
+			errs = append(errs, s.run.Close())
+		}
+	}
+	errs = append(errs, lm.anatomy.Close())
+	return errors.Join(errs...)
+}
+
+// session returns the runtime session of a variant, building it if need be.
+func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
+	if v.role == step && lm.anatomy.Step == lm.anatomy.Forward {
+		v.role = forward
+	}
+	lm.mu.Lock()
+	if lm.closed {
+		lm.mu.Unlock()
+		return nil, fmt.Errorf("models: %w", ErrClosed)
+	}
+	s := lm.sessions[v]
+	if s == nil {
+		s = &session{}
+		lm.sessions[v] = s
+	}
+	lm.mu.Unlock()
+	s.once.Do(func() { s.run, s.err = lm.build(ctx, v) })
+	if s.err != nil && ctx.Err() == nil {
+		// A build cut short by its caller's context must not poison the others'.
+		if errors.Is(s.err, context.Canceled) || errors.Is(s.err, context.DeadlineExceeded) {
+			lm.mu.Lock()
+			if lm.sessions[v] == s {
+				delete(lm.sessions, v)
+			}
+			lm.mu.Unlock()
+			return lm.session(ctx, v)
+		}
+	}
+	return s.run, s.err
+}
+
+func (lm *LM) build(ctx context.Context, v variant) (*ort.Session, error) {
+	g := lm.graph(v.role)
+	m, err := lm.instrument(v)
+	if err != nil {
+		return nil, fmt.Errorf("models: instrumenting %s: %w", g.Path, err)
+	}
+	data, err := m.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("models: serialising %s: %w", g.Path, err)
+	}
+	o := ort.Options{Provider: lm.opts.Provider, Threads: lm.opts.Threads}
+	if len(m.ExternalFiles()) > 0 {
+		// Mapped weights are shared by all sessions as long as none repacks them.
+		o.ExternalDir, o.DisablePrepacking = filepath.Dir(g.Path), true
+	}
+	s, err := lm.env.NewSession(ctx, data, o)
+	if err != nil {
+		return nil, fmt.Errorf("models: starting a session for %s: %w", g.Path, err)
+	}
+	return s, nil
+}
+
+// Info says what the model is made of.
+func (lm *LM) Info() *Info { return &lm.info }
+
+// Name is what results call the model.
+func (lm *LM) Name() string { return lm.info.Name }
+
+// Hash is the SHA-256, in hex, over the graphs in use, their external data and
+// config.json. Folder and file names do not enter.
+func (lm *LM) Hash() string { return lm.hash }
+
+// Tokenizer returns the folder's tokenizer, nil if it has none.
+func (lm *LM) Tokenizer() *token.Tokenizer { return lm.tok }
+
+// TokenizerHash is the tokenizer's hash, "" if the folder has none.
+func (lm *LM) TokenizerHash() string {
+	if lm.tok == nil {
+		return ""
+	}
+	return lm.tok.Hash()
+}
+
+// Context is the most tokens the model can take in, 0 when unbounded.
+func (lm *LM) Context() int { return lm.info.Context }
+
+// EOS lists the tokens that end a generation, from the model's configuration.
+func (lm *LM) EOS() []int64 { return lm.anatomy.Config.EOS }
+
+// ProtocolID names everything that decides an answer beside the model, the
+// question and the patch: version of the scorer, join rule, padding, provider
+// with its options, number format and whether reduced-precision products
+// (TF32) are allowed.
+func (lm *LM) ProtocolID() string {
+	tf32 := "off"
+	switch {
+	case lm.opts.Provider.Name != "cuda" && lm.opts.Provider.Name != "tensorrt":
+		tf32 = "n/a"
+	case lm.opts.Provider.Options["use_tf32"] == "1":
+		tf32 = "on"
+	}
+	join := "space-prefix-checked"
+	if lm.anatomy.Encoder != nil {
+		join = "encoder-prompt"
+	}
+	return strings.Join([]string{
+		"scorer=" + scorerVersion, "join=" + join, "padding=right",
+		"provider=" + lm.opts.Provider.String(), "dtype=" + lm.info.DType, "tf32=" + tf32,
+	}, ";")
+}
+
+// editable returns ErrNotEditable with a reason if a weight cannot be changed.
+func (lm *LM) editable(id WeightID) error {
+	w := lm.info.Weight(id)
+	if w == nil {
+		return fmt.Errorf("%w: %s: the model has no such weight", ErrNotEditable, id)
+	}
+	if !w.Editable {
+		return fmt.Errorf("%w: %s: %s", ErrNotEditable, id, w.Why)
+	}
+	return nil
+}
+
+// weightIn is a weight's description within the graph of a role; names of
+// initializers differ between the files of one model.
+func (lm *LM) weightIn(r role, id WeightID) *Weight {
+	for _, f := range lm.graph(r).FFNs {
+		if f.Side == id.Side && f.Layer == id.Layer {
+			return f.Weight(id.Part)
+		}
+	}
+	return nil
+}
+
+// Weight returns a copy of a weight as float32 [in, out], whatever the stored
+// orientation and type.
+func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
+	if err := lm.editable(id); err != nil {
+		return nil, fmt.Errorf("models: %w", err)
+	}
+	r := forward
+	if id.Side == Encoder {
+		r = encode
+	}
+	w, err := lm.stored(r, id)
+	if err != nil {
+		return nil, err
+	}
+	if w, err = w.Convert(tensor.F32); err != nil {
+		return nil, fmt.Errorf("models: reading %s: %w", id, err)
+	}
+	if lm.weightIn(r, id).Transposed {
+		if w, err = w.Transpose2D(); err != nil {
+			return nil, fmt.Errorf("models: reading %s: %w", id, err)
+		}
+		return w, nil
+	}
+	return w.Clone(), nil
+}
+
+// stored returns a weight as the file of a role holds it.
+func (lm *LM) stored(r role, id WeightID) (*tensor.Tensor, error) {
+	g, name := lm.graph(r), lm.weightIn(r, id).Initializer
+	for _, t := range g.Model.Graph.Initializers {
+		if t.Name == name {
+			v, err := t.Value()
+			if err != nil {
+				return nil, fmt.Errorf("models: reading %s from %s: %w", id, g.Path, err)
+			}
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("models: reading %s: %w: no initializer %q in %s", id, onnx.ErrUndefined, name, g.Path)
+}
+
+// Fits checks that a saved patch was made for this model: same hash, same
+// tokenizer, weights that exist and have the shapes of the changes. It returns
+// a *MisfitError or ErrNotEditable.
+func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
+	if meta.ModelHash != lm.hash {
+		return &MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
+	}
+	if meta.TokenizerHash != lm.TokenizerHash() {
+		return &MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
+	}
+	return lm.accepts(p)
+}
+
+// accepts checks every change of a patch against the model's weights.
+func (lm *LM) accepts(p *Patch) error {
+	if p == nil {
+		return nil
+	}
+	for _, c := range p.Changes {
+		if err := wellFormed(c); err != nil {
+			return err
+		}
+		if err := lm.editable(c.change()); err != nil {
+			return fmt.Errorf("models: %w", err)
+		}
+		w := lm.info.Weight(c.change())
+		in, out := 0, 0
+		switch c := c.(type) {
+		case LowRank:
+			in, out = c.U.Shape[0], c.V.Shape[1]
+		case Dense:
+			in, out = c.Delta.Shape[0], c.Delta.Shape[1]
+		}
+		if in != w.In || out != w.Out {
+			return &MisfitError{What: c.change().String(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", w.In, w.Out)}
+		}
+	}
+	return nil
+}
+
+// denseKey lists the densely changed weights of a patch on one side, sorted.
+func (p *Patch) denseKey(side Side) string {
+	if p == nil {
+		return ""
+	}
+	names := map[string]bool{}
+	for _, c := range p.Changes {
+		if d, ok := c.(Dense); ok && d.At.Side == side {
+			names[d.At.String()] = true
+		}
+	}
+	list := make([]string, 0, len(names))
+	for n := range names {
+		list = append(list, n)
+	}
+	sort.Strings(list)
+	return strings.Join(list, ",")
+}

@@ -1,0 +1,185 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// dataAlign is the alignment of external tensors, so that readers can map them.
+const dataAlign = 4096
+
+// SaveOptions says where weights go. The zero value puts everything into the
+// one model file.
+type SaveOptions struct {
+	// ExternalOver moves initializers larger than this many bytes into
+	// <name>.data beside the model; 0 moves none.
+	ExternalOver int64
+	// KeepReferences leaves tensors that are external already where they are,
+	// which needs no copy but requires saving into the model's own folder.
+	// Without it the saved model depends on no other file than its own.
+	KeepReferences bool
+}
+
+// Save writes the model to path, whole or not at all. m keeps reading from the
+// files it was opened from; if Save replaced one of those, open the result
+// instead.
+func (m *Model) Save(path string, o SaveOptions) error {
+	if err := m.save(path, o); err != nil {
+		return fmt.Errorf("onnx: saving %s: %w", path, err)
+	}
+	return nil
+}
+
+func (m *Model) save(path string, o SaveOptions) (err error) {
+	if o.KeepReferences && !sameFolder(m.Dir, filepath.Dir(path)) {
+		return fmt.Errorf("%w: references into %q do not hold in another folder", ErrExternal, m.Dir)
+	}
+	c := m.Clone()
+	location := filepath.Base(path) + ".data"
+	if o.KeepReferences {
+		for kept := m.ExternalFiles(); slices.Contains(kept, location); {
+			location += "1"
+		}
+	}
+	var files []*wholeFile
+	defer func() {
+		for _, f := range files {
+			err = errors.Join(err, f.abort())
+		}
+	}()
+	var data *wholeFile
+	move := map[*Tensor]bool{}
+	c.Graph.initializers(func(t *Tensor) { move[t] = o.ExternalOver > 0 })
+	err = nil
+	c.Graph.tensors(func(t *Tensor) {
+		if err != nil || t.External != nil && o.KeepReferences {
+			return
+		}
+		size, e := t.Size()
+		if e != nil {
+			err = fmt.Errorf("tensor %q: %w", t.Name, e)
+			return
+		}
+		large := move[t] && size > o.ExternalOver
+		if t.External == nil && !large {
+			return
+		}
+		b, e := t.bytes()
+		if e != nil {
+			err = fmt.Errorf("tensor %q: %w", t.Name, e)
+			return
+		}
+		t.External, t.typed, t.hasRaw, t.raw = nil, nil, true, b
+		if !large {
+			return
+		}
+		if data == nil {
+			if data, err = createWhole(filepath.Join(filepath.Dir(path), location)); err != nil {
+				return
+			}
+			files = append(files, data)
+		}
+		var at int64
+		if at, err = data.put(b); err == nil {
+			t.External = &External{Location: location, Offset: at, Length: size}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r, err := c.rope()
+	if err != nil {
+		return err
+	}
+	model, err := createWhole(path)
+	if err != nil {
+		return err
+	}
+	files = append(files, model)
+	for _, p := range r.parts {
+		if _, err := model.f.Write(p); err != nil {
+			return err
+		}
+	}
+	// The data first: a model must not appear before what it refers to.
+	for _, f := range files {
+		if err := f.commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initializers calls f for the initializers of g at every level.
+func (g *Graph) initializers(f func(*Tensor)) {
+	for _, t := range g.Initializers {
+		f(t)
+	}
+	for _, n := range g.Nodes {
+		n.graphs(func(sub *Graph) { sub.initializers(f) })
+	}
+}
+
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// wholeFile is a file that appears under its name complete or not at all.
+type wholeFile struct {
+	path string
+	f    *os.File // nil once committed or aborted
+}
+
+func createWhole(path string) (*wholeFile, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return nil, err
+	}
+	return &wholeFile{path: path, f: f}, nil
+}
+
+// put appends b at the next aligned offset and returns that offset.
+func (w *wholeFile) put(b []byte) (int64, error) {
+	end, err := w.f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	at := (end + dataAlign - 1) / dataAlign * dataAlign
+	_, err = w.f.WriteAt(b, at)
+	return at, err
+}
+
+func (w *wholeFile) commit() error {
+	if err := w.f.Sync(); err != nil {
+		return err
+	}
+	if err := w.f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := w.f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(w.f.Name(), w.path); err != nil {
+		return err
+	}
+	w.f = nil
+	return nil
+}
+
+// abort removes the file unless it was committed.
+func (w *wholeFile) abort() error {
+	if w.f == nil {
+		return nil
+	}
+	w.f.Close() // it may be closed already; its content is of no interest
+	return os.Remove(w.f.Name())
+}

@@ -1,0 +1,200 @@
+// Package ort runs ONNX models on ONNX Runtime: it finds and verifies the
+// runtime's shared library, opens the process's one environment, loads models
+// into sessions on a chosen execution provider, and feeds and fetches tensors
+// by name.
+//
+// It wraps github.com/yalue/onnxruntime_go, whose sessions fix their input and
+// output names when they are made and cannot list overridable initializers; the
+// rest goes through a small C shim over the runtime's function table. Every
+// name, type and shape is checked in Go before C is called, so a fault is an
+// error that names the tensor, never a crash.
+package ort
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"unsafe"
+
+	onnx "github.com/yalue/onnxruntime_go"
+)
+
+// ErrOpen is returned by Open when the process already has an open Env: the
+// runtime has one environment per process.
+var ErrOpen = errors.New("ort: the process already has an open environment; share it, or close it first")
+
+// ErrClosed is returned by the methods of a closed Env or Session.
+var ErrClosed = errors.New("ort: closed")
+
+// apiVersion is the function table the binding and the shim are written for;
+// oldestMinor is the first release (1.oldestMinor) that has it.
+const (
+	apiVersion  = 24
+	oldestMinor = 24
+)
+
+// opening orders Open and Close. The binding keeps the environment in package
+// variables it doesn't guard, so the guard has to be as global as they are.
+var opening sync.Mutex
+
+// An Env is the process's connection to the runtime. Its methods are safe for
+// concurrent use.
+type Env struct {
+	lib     Library
+	version string
+	api     unsafe.Pointer // OrtApi
+	memory  unsafe.Pointer // OrtMemoryInfo of the CPU
+
+	mu       sync.Mutex
+	sessions int // open ones, including those being loaded
+	closed   bool
+}
+
+// Open loads a library that Find or Verify returned and makes the process's
+// environment, with the runtime's own logging silenced (its errors are
+// returned). While an Env is open a second Open returns ErrOpen; after Close
+// it may be opened again. The library itself stays mapped until the process
+// ends, because providers leave threads and destructors behind.
+func Open(ctx context.Context, lib Library) (*Env, error) {
+	opening.Lock()
+	defer opening.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if onnx.IsInitialized() {
+		return nil, ErrOpen
+	}
+	info, err := os.Stat(lib.Path)
+	if err != nil {
+		return nil, fmt.Errorf("ort: opening library: %w", err)
+	}
+	if info.Size() != lib.Size {
+		return nil, &CorruptError{lib.Path, fmt.Sprintf("has %d bytes, had %d when it was verified", info.Size(), lib.Size)}
+	}
+	base, err := load(lib.Path)
+	if err != nil {
+		return nil, fmt.Errorf("ort: loading library %s: %w", lib.Path, err)
+	}
+	// Asked for before the function table, since an old library answers a
+	// request for a newer table on stderr.
+	version := C.GoString(C.ep_version(base))
+	if !recent(version) {
+		return nil, fmt.Errorf("ort: library %s is ONNX Runtime %s; 1.%d or later is needed (%s is tested)", lib.Path, version, oldestMinor, Version)
+	}
+	e := &Env{lib: lib, version: version}
+	if e.api = unsafe.Pointer(C.ep_table(base, apiVersion)); e.api == nil {
+		return nil, fmt.Errorf("ort: library %s (ONNX Runtime %s) has no API version %d", lib.Path, version, apiVersion)
+	}
+	if err := failure(C.ep_cpu_memory(e.api, &e.memory)); err != nil {
+		return nil, fmt.Errorf("ort: describing CPU memory: %w", err)
+	}
+	onnx.SetSharedLibraryPath(lib.Path)
+	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
+		C.ep_release_memory(e.api, e.memory)
+		return nil, fmt.Errorf("ort: making the environment: %w", err)
+	}
+	return e, nil
+}
+
+// recent says whether a version has the function table the package needs.
+func recent(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, errA := strconv.Atoi(major)
+	b, errB := strconv.Atoi(minor)
+	return errA == nil && errB == nil && (a > 1 || a == 1 && b >= oldestMinor)
+}
+
+// Close releases the environment. It returns an error, and closes nothing,
+// while sessions are open; closing a closed Env does nothing.
+func (e *Env) Close() error {
+	opening.Lock()
+	defer opening.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	if e.sessions > 0 {
+		return fmt.Errorf("ort: closing the environment: %d sessions are still open", e.sessions)
+	}
+	e.closed = true
+	C.ep_release_memory(e.api, e.memory)
+	if err := onnx.DestroyEnvironment(); err != nil {
+		return fmt.Errorf("ort: closing the environment: %w", err)
+	}
+	return nil
+}
+
+// Library returns the library the environment runs on.
+func (e *Env) Library() Library { return e.lib }
+
+// Version returns the runtime's version, such as "1.27.0".
+func (e *Env) Version() string { return e.version }
+
+// BuildInfo returns the runtime's own description of its build.
+func (e *Env) BuildInfo() string { return C.GoString(C.ep_build_info(e.api)) }
+
+// Compiled returns the execution providers compiled into the library, by the
+// runtime's names ("CPUExecutionProvider"). A provider of the list may still
+// lack its own libraries; Probe tells.
+func (e *Env) Compiled() ([]string, error) {
+	var list **C.char
+	var n C.int
+	if err := failure(C.ep_compiled(e.api, &list, &n)); err != nil {
+		return nil, fmt.Errorf("ort: listing providers: %w", err)
+	}
+	defer C.ep_release_compiled(e.api, list, n)
+	names := make([]string, 0, n)
+	for _, name := range unsafe.Slice(list, n) {
+		names = append(names, C.GoString(name))
+	}
+	return names, nil
+}
+
+// hold counts a session in, so that the environment isn't closed under it.
+func (e *Env) hold() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	e.sessions++
+	return nil
+}
+
+func (e *Env) drop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sessions--
+}
+
+// failure turns a message of the shim into an error and frees it.
+func failure(message *C.char) error {
+	if message == nil {
+		return nil
+	}
+	defer C.free(unsafe.Pointer(message))
+	return errors.New(strings.TrimSpace(C.GoString(message)))
+}
+
+// handle reads the C pointer behind a struct of the binding, which has no
+// accessor for it. The field names are those of the version go.mod pins.
+func handle(of any, fields ...string) (unsafe.Pointer, error) {
+	v := reflect.ValueOf(of)
+	for _, name := range fields {
+		if v = v.Elem().FieldByName(name); !v.IsValid() || v.Kind() != reflect.Pointer {
+			return nil, fmt.Errorf("ort: %T of this version of onnxruntime_go has no field %q", of, name)
+		}
+	}
+	return v.UnsafePointer(), nil
+}

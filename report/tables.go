@@ -1,0 +1,176 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"editpipe/dataset"
+	"editpipe/store"
+)
+
+// column is one axis of the survey's table under its short heading.
+type column struct {
+	head   string
+	axis   dataset.Axis
+	metric string
+}
+
+// columns is the survey's table: what was asked to change is judged by
+// accuracy, what was asked to stay by agreement with the unedited model.
+var columns = []column{
+	{"rel", dataset.AxisReliability, "tf_token_acc"},
+	{"gen", dataset.AxisGeneralization, "tf_token_acc"},
+	{"alias", dataset.AxisSubjectReplace, "tf_token_acc"},
+	{"reversed", dataset.AxisReversedRelation, "tf_token_acc"},
+	{"one-hop", dataset.AxisOneHop, "tf_token_acc"},
+	{"other-rel", dataset.AxisOtherRelations, "agree_tok"},
+	{"neighb", dataset.AxisNeighbourhood, "agree_tok"},
+	{"distract", dataset.AxisDistractNeighbourhood, "agree_tok"},
+	{"tasks", dataset.AxisOtherTasks, "agree_tok"},
+}
+
+// counterfact is ROME's table: success by probability (S), and by how much (M).
+var counterfact = []column{
+	{"ES", dataset.AxisReliability, "success_prob"},
+	{"PS", dataset.AxisGeneralization, "success_prob"},
+	{"NS", dataset.AxisNeighbourhood, "success_prob"},
+	{"EM", dataset.AxisReliability, "prob_diff"},
+	{"PM", dataset.AxisGeneralization, "prob_diff"},
+	{"NM", dataset.AxisNeighbourhood, "prob_diff"},
+	{"S", "overall", "score_s"},
+}
+
+// rowKey names a line of a table.
+type rowKey struct{ run, method, setting string }
+
+// cells indexes summary rows for table look-up.
+type cells struct {
+	order []rowKey
+	at    map[rowKey]map[[2]string]store.Summary
+}
+
+func index(rows []store.Summary) cells {
+	c := cells{at: map[rowKey]map[[2]string]store.Summary{}}
+	for _, s := range rows {
+		k := rowKey{s.Run, s.Method, s.Setting}
+		if c.at[k] == nil {
+			c.at[k] = map[[2]string]store.Summary{}
+			c.order = append(c.order, k)
+		}
+		c.at[k][[2]string{s.Axis, s.Metric}] = s
+	}
+	return c
+}
+
+func (r *Report) tables() []grid {
+	c := index(r.Rows)
+	out := []grid{r.surveyTable(c)}
+	if g := r.counterfactTable(c); len(g.rows) > 0 {
+		out = append(out, g)
+	}
+	if len(r.Efficiency) > 0 {
+		out = append(out, r.efficiencyTable())
+	}
+	if len(r.Problems) > 0 {
+		out = append(out, r.problemTable())
+	}
+	return out
+}
+
+func (r *Report) surveyTable(c cells) grid {
+	g := grid{title: r.title(), header: []string{"run", "method", "setting"}}
+	for _, col := range columns {
+		g.header = append(g.header, col.head)
+	}
+	for _, k := range c.order {
+		g.rows = append(g.rows, line(c, k, columns))
+	}
+	g.notes = []string{
+		"rel, gen, alias, reversed, one-hop: share of target tokens predicted (tf_token_acc), mean over records.",
+		"other-rel, neighb, distract, tasks: share of tokens as the unedited model has them (agree_tok).",
+		"A cell's n is given where fewer records have the axis than the row's largest. \"-\": none has.",
+	}
+	for _, run := range r.Runs {
+		g.notes = append(g.notes, fmt.Sprintf("%s: protocol %s", run.ID, run.Protocol))
+	}
+	return g
+}
+
+func (r *Report) title() string {
+	var parts []string
+	for _, run := range r.Runs {
+		parts = append(parts, fmt.Sprintf("%s: model %s, data %s, %s on %s, ONNX Runtime %s",
+			run.ID, run.Model, run.Dataset, run.DType, run.Provider, run.Runtime))
+	}
+	return strings.Join(parts, "\n")
+}
+
+func (r *Report) counterfactTable(c cells) grid {
+	g := grid{title: "CounterFact scores (ES, PS, NS: share where the wanted answer is the more probable; M: by how much; S: harmonic mean of the three)",
+		header: []string{"run", "method", "setting"}}
+	for _, col := range counterfact {
+		g.header = append(g.header, col.head)
+	}
+	for _, k := range c.order {
+		row := line(c, k, counterfact)
+		for _, cell := range row[3:] {
+			if cell != "-" {
+				g.rows = append(g.rows, row)
+				break
+			}
+		}
+	}
+	return g
+}
+
+// line renders one table line; a cell with fewer records than the fullest says so.
+func line(c cells, k rowKey, cols []column) []string {
+	row := []string{k.run, k.method, k.setting}
+	var most int64
+	for _, col := range cols {
+		most = max(most, c.at[k][[2]string{string(col.axis), col.metric}].N)
+	}
+	for _, col := range cols {
+		s, ok := c.at[k][[2]string{string(col.axis), col.metric}]
+		switch {
+		case !ok || s.Mean == nil:
+			row = append(row, "-")
+		case s.N < most:
+			row = append(row, fmt.Sprintf("%.3f (n=%d)", *s.Mean, s.N))
+		default:
+			row = append(row, fmt.Sprintf("%.3f", *s.Mean))
+		}
+	}
+	return row
+}
+
+func (r *Report) efficiencyTable() grid {
+	g := grid{title: "Efficiency (seconds; an edit's time is its unit's time shared out)",
+		header: []string{"run", "method", "setting", "edits", "edit p50", "edit p90", "edits/s", "probes/s", "peak RSS", "peak VRAM"}}
+	num := func(v *float64, format string) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf(format, *v)
+	}
+	size := func(v *int64) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f MiB", float64(*v)/(1<<20))
+	}
+	for _, e := range r.Efficiency {
+		g.rows = append(g.rows, []string{e.Run, e.Method, e.Setting, fmt.Sprint(e.N),
+			num(e.TEditP50, "%.3g"), num(e.TEditP90, "%.3g"), num(e.EditsPerSecond, "%.3g"), num(e.ProbesPerSecond, "%.3g"),
+			size(e.PeakRSS), size(e.PeakVRAM)})
+	}
+	return g
+}
+
+func (r *Report) problemTable() grid {
+	g := grid{title: "Rows without numbers", header: []string{"run", "method", "setting", "status", "rows", "first reason"}}
+	for _, p := range r.Problems {
+		g.rows = append(g.rows, []string{p.Run, p.Method, p.Setting, string(p.Status), fmt.Sprint(p.N), p.Detail})
+	}
+	return g
+}

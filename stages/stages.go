@@ -1,0 +1,45 @@
+// Package stages holds the stages of an evaluation: asking the unedited model,
+// editing and asking again, summarising. It knows what a method is but names
+// none; what it runs it is given.
+//
+// A stage is cut into units. A unit's id is a hash over everything that decides
+// its rows, so a command that is run again finds its finished units and does
+// only what is left, and the rows come out the same however often the run was
+// stopped and however it was shared out.
+package stages
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// schema counts changes to the rows' meaning; part of every unit's id.
+const schema = 1
+
+// Units are sized by fixed numbers, never by measurement, as the size decides
+// which rows share a run of the model and with it the last bits of their
+// numbers.
+const (
+	// SingleEdits is the number of independent edits in a unit of setting
+	// single: a unit of weight edits lasts seconds to a minute, so little is
+	// lost when a run is killed, while its probes still fill the runs.
+	SingleEdits = 16
+	// BaseRecords is the number of records whose probes one unit of stage base
+	// asks. It equals SingleEdits, so that a unit of either needs one of the other.
+	BaseRecords = SingleEdits
+)
+
+// id is a unit's identity: 24 hexadecimal digits over the parts, which must
+// encode to JSON.
+func id(parts ...any) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, p := range parts {
+		if err := enc.Encode(p); err != nil {
+			panic(fmt.Sprintf("stages: hashing %T: %v", p, err)) // only values of our own types come here
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}

@@ -1,0 +1,44 @@
+package token
+
+// Span is a half-open byte range [Start, End) in the original text.
+// Template tokens (BOS, EOS) have the empty span [0, 0).
+type Span struct{ Start, End int }
+
+// Encoding is the result of encoding one text. The three slices have one entry
+// per token.
+//
+// Spans follow the official implementation (whole characters, see
+// tokenizers/src/tokenizer/normalizer.rs) with one refinement: a token that
+// holds only some bytes of a character has exactly those bytes as its span,
+// where the official one reports the whole character. Characters that a
+// normaliser removes, such as combining marks that NFC composes away, may belong
+// to no span, and a character that expands ("ﬁ" to "fi") gives the same span to
+// each of its tokens.
+type Encoding struct {
+	IDs     []int64
+	Spans   []Span
+	Special []bool // a special token: put there by the template, or written out in the text
+}
+
+// Len returns the number of tokens.
+func (e Encoding) Len() int { return len(e.IDs) }
+
+// Last returns the index of the last token whose span overlaps the byte range
+// [start, end) of the original text: the last subject token when the range is
+// the subject. ok is false when no token overlaps the range.
+func (e Encoding) Last(start, end int) (index int, ok bool) {
+	for i := len(e.Spans) - 1; i >= 0; i-- {
+		s := e.Spans[i]
+		if s.Start < end && s.End > start && s.Start < s.End {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// add appends one token.
+func (e *Encoding) add(id int64, s Span, special bool) {
+	e.IDs = append(e.IDs, id)
+	e.Spans = append(e.Spans, s)
+	e.Special = append(e.Special, special)
+}
