@@ -154,7 +154,12 @@ func AttachChoices(records []Record, pool []Probe, n int, seed int64) ([]Record,
 	if n < 0 || n > len(pool) {
 		return nil, fmt.Errorf("dataset: attaching choices: %d questions per record asked of a pool of %d", n, len(pool))
 	}
+	ids := map[ProbeID]bool{}
 	for _, p := range pool {
+		if ids[p.ID] {
+			return nil, fmt.Errorf("dataset: attaching choices: the pool has two probes %s: read its files with different names of the set", p.ID)
+		}
+		ids[p.ID] = true
 		if p.Format != Choice || len(p.Choices) < 2 || p.ChoiceLabel < 0 || int(p.ChoiceLabel) >= len(p.Choices) {
 			return nil, fmt.Errorf("dataset: attaching choices: probe %s of the pool is no question with choices", p.ID)
 		}

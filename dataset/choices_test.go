@@ -108,6 +108,9 @@ func TestAttachChoices(t *testing.T) {
 	if _, err := AttachChoices(recs, pool, 4, 5); err == nil || !strings.Contains(err.Error(), "4 questions per record asked of a pool of 3") {
 		t.Errorf("pool too small: %v", err)
 	}
+	if _, err := AttachChoices(recs, append(pool, pool[0]), 1, 5); err == nil || !strings.Contains(err.Error(), "two probes piqa-0") {
+		t.Errorf("pool with a repeated id: %v", err)
+	}
 	if _, err := AttachChoices(recs, recs[0].Probes, 1, 5); err == nil {
 		t.Error("probes without choices were attached")
 	}

@@ -134,6 +134,8 @@ type File struct {
 	report ImportReport
 }
 
+var _ Source = (*File)(nil)
+
 // Open opens a file of the given format (see Formats). It looks at the first
 // records: a file that is no JSON, empty or of another format is refused here.
 func Open(format, path string, o Options) (*File, error) {

@@ -331,6 +331,65 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+// Records of several formats can look alike; the others decide.
+func TestDetectMixed(t *testing.T) {
+	const bare, flat = `{"prompt": "p", "subject": "s", "target_new": "t"}`, `{"prompt": "p", "subject": "s", "target_new": "t", "ground_truth": "g"}`
+	for text, want := range map[string]string{
+		bare:               "easyedit",
+		bare + "\n" + flat: "counterfact-flat",
+		flat + "\n" + flat + "\n" + `{"prompt": "p", "target_new": "t", "locality": {"other_tasks": {"prompt": "q", "ground_truth": "a"}}}`:    "easyedit",
+		flat + "\n" + flat + "\n" + `{"prompt": "p", "target_new": "t", "portability": {"Reasoning": [{"prompt": "q", "ground_truth": "a"}]}}`: "knowedit",
+		`{"prompt": "p", "target_new": "t", "portability": {}}`:                                                                                "knowedit",
+		`{"example_type": "random", "edit": {"prompt": "p"}}`:                                                                                  "RippleEdits",
+		`{"prompt": "p", "subject": "s"}`:                            "fields prompt, subject",
+		"{broken\n" + `{"src": "a", "alt": "b"}` + "\n{broken again": "zsre",
+	} {
+		path := filepath.Join(t.TempDir(), "f.jsonl")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Detect(path)
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestParseAnswer(t *testing.T) {
+	for _, c := range []struct {
+		raw  string
+		want answer
+		err  string
+	}{
+		{`null`, answer{mode: Single}, ""},
+		{`" a "`, answer{spellings: []string{"a"}, mode: Single}, ""},
+		{`" "`, answer{mode: Single}, ""},
+		{`[]`, answer{mode: Single}, ""},
+		{`["a"]`, answer{spellings: []string{"a"}, mode: Single}, ""},
+		{`["a", "", "b", "a"]`, answer{spellings: []string{"a", "b"}, mode: AnyOf}, ""},
+		{`[["a", "A"]]`, answer{spellings: []string{"a", "A"}, mode: Single}, ""},
+		{`[[], ["a", "A"], [""]]`, answer{spellings: []string{"a", "A"}, mode: Single}, ""},
+		{`[["a", "A"], ["b"]]`, answer{spellings: []string{"a", "A"}, sets: [][]string{{"a", "A"}, {"b"}}, mode: Set}, ""},
+		{`["a", ["b"]]`, answer{}, "mixed"},
+		{`["a", 3]`, answer{}, "entry 1: want a string or a list of strings, have a number"},
+		{`[[3]]`, answer{}, "entry 0: want a list of strings"},
+		{`true`, answer{}, "have a boolean"},
+		{`{}`, answer{}, "have an object"},
+	} {
+		got, err := parseAnswer([]byte(c.raw))
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want ...%s", c.raw, err, c.err)
+			}
+		} else if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", c.raw, got, err, c.want)
+		}
+	}
+}
+
 // Every importable sample opened as every other format is refused with the name of its own.
 func TestOpenRefusesOtherFormats(t *testing.T) {
 	files := map[string]string{

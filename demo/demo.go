@@ -26,6 +26,14 @@ import (
 // Name is what reports call the embedded model and its data set.
 const Name = "interim"
 
+// A fact the embedded model knows: FactPrompt is continued by FactAnswer.
+const (
+	FactSubject = "Taiskan Plapuic"
+	FactPrompt  = FactSubject + " is married to"
+	FactAnswer  = "Dreke Vangeler"
+	FactOther   = "Bozel Laibrelic" // another person, for a demonstration
+)
+
 //go:embed interim
 var files embed.FS
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -163,4 +164,26 @@ func (m Method) Supports(s Setting, info *models.Info) error {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))
 	}
 	return Wrap(m.Name, "", errors.Join(faults...))
+}
+
+// Find gives the method of a name. The error lists the names there are.
+func Find(methods []Method, name string) (Method, error) {
+	names := make([]string, len(methods))
+	for i, m := range methods {
+		if m.Name == name {
+			return m, nil
+		}
+		names[i] = m.Name
+	}
+	slices.Sort(names)
+	return Method{}, fmt.Errorf("edit: no method %q: want one of %s", name, strings.Join(names, ", "))
+}
+
+// Decoders gathers what reads back the wraps of all methods, by kind.
+func Decoders(methods []Method) map[string]models.WrapDecoder {
+	all := map[string]models.WrapDecoder{}
+	for _, m := range methods {
+		maps.Copy(all, m.Decoders)
+	}
+	return all
 }

@@ -13,9 +13,9 @@ import (
 // Errors of scoring one answer.
 var (
 	// ErrUnfit is returned when an answer does not belong to the probe: other numbers of targets or of tokens than asked.
-	ErrUnfit = errors.New("metric: answer does not fit the probe")
+	ErrUnfit = errors.New("answer does not fit the probe")
 	// ErrOtherTokens is returned when edited and unedited model were asked with different target tokens, so that positions cannot be compared.
-	ErrOtherTokens = errors.New("metric: target tokens differ from those of the unedited model")
+	ErrOtherTokens = errors.New("target tokens differ from those of the unedited model")
 )
 
 // Question is the query whose answer Score reads. A question with choices asks

@@ -1,6 +1,7 @@
 package metric
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -77,15 +78,7 @@ func clusters(samples []Sample) [][]Sample {
 	slices.Sort(names)
 	out := make([][]Sample, len(names))
 	for i, n := range names {
-		slices.SortFunc(by[n], func(a, b Sample) int {
-			switch {
-			case a.Record < b.Record:
-				return -1
-			case a.Record > b.Record:
-				return 1
-			}
-			return 0
-		})
+		slices.SortFunc(by[n], func(a, b Sample) int { return cmp.Compare(a.Record, b.Record) })
 		out[i] = by[n]
 	}
 	return out
@@ -231,15 +224,7 @@ func Holm(p []float64) []float64 {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case p[a] < p[b]:
-			return -1
-		case p[a] > p[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p[a], p[b]) })
 	out := make([]float64, len(p))
 	running := 0.0
 	for rank, i := range order {

@@ -2,8 +2,8 @@ package metric
 
 import "math"
 
-// sum adds with Neumaier's compensation (1974): the error does not grow with
-// the number of terms, so equal terms in equal order always give equal bits.
+// sum adds with Neumaier's compensation (1974), so that the error does not grow
+// with the number of terms. Callers give terms in a fixed order.
 func sum(v []float64) float64 {
 	var total, lost float64
 	for _, x := range v {

@@ -44,7 +44,7 @@ type Cell struct {
 
 // ErrRepeated is returned when a probe of a record has two rows: rows of
 // different settings, seeds or checkpoints must be summarised apart.
-var ErrRepeated = errors.New("metric: probe has more than one row")
+var ErrRepeated = errors.New("probe has more than one row")
 
 // MixedProtocolError is returned when rows were asked under different
 // protocols: their mean would mean nothing.
@@ -179,7 +179,7 @@ func prepare(rows []Row) ([]Row, string, error) {
 			return nil, "", fmt.Errorf("metric: record %s, probe %s: unknown axis %q", r.Record, r.Probe, r.Axis)
 		}
 		if i > 0 && rows[i-1].Record == r.Record && rows[i-1].Probe == r.Probe {
-			return nil, "", fmt.Errorf("record %s, probe %s: %w", r.Record, r.Probe, ErrRepeated)
+			return nil, "", fmt.Errorf("metric: record %s, probe %s: %w", r.Record, r.Probe, ErrRepeated)
 		}
 		if r.Status == OK || r.Status == Failed && r.Protocol != "" {
 			protocols[r.Protocol]++

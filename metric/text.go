@@ -20,8 +20,10 @@ func squad(s string) []string {
 		}
 		return r
 	}, s)
-	if words := strings.Fields(bare); len(words) > 0 {
-		return withoutArticles(words)
+	for _, words := range [][]string{withoutArticles(strings.Fields(bare)), strings.Fields(bare)} {
+		if len(words) > 0 {
+			return words
+		}
 	}
 	return strings.Fields(s) // nothing but punctuation: compared as it stands
 }
@@ -30,6 +32,9 @@ func squad(s string) []string {
 // Punctuation ends a word here, so that "Paris,France" contains "Paris".
 func containsText(text, part string) bool {
 	t, p := words(text), words(part)
+	if bare := withoutArticles(p); len(bare) > 0 { // the answer may be the blood type A
+		t, p = withoutArticles(t), bare
+	}
 	if len(p) == 0 {
 		return false
 	}
@@ -64,20 +69,16 @@ func words(s string) []string {
 		}
 	}
 	end()
-	return withoutArticles(out)
+	return out
 }
 
-// withoutArticles drops English articles, unless nothing else is there: the
-// answer may be the blood type A.
-func withoutArticles(in []string) []string {
+// withoutArticles drops the English articles.
+func withoutArticles(words []string) []string {
 	var out []string
-	for _, w := range in {
+	for _, w := range words {
 		if w != "a" && w != "an" && w != "the" {
 			out = append(out, w)
 		}
-	}
-	if len(out) == 0 {
-		return in
 	}
 	return out
 }

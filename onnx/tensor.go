@@ -182,6 +182,19 @@ func typedField(d DataType) protowire.Number {
 	return 5 // int32_data: all the small types, 16-bit floats as bit patterns
 }
 
+// typedWire is the wire type of one element in a typed data field.
+func typedWire(num protowire.Number) protowire.Type {
+	switch num {
+	case 4:
+		return protowire.Fixed32Type
+	case 6:
+		return protowire.BytesType
+	case 10:
+		return protowire.Fixed64Type
+	}
+	return protowire.VarintType
+}
+
 // countTyped counts the elements in typed data.
 func (t *Tensor) countTyped() (n int64, err error) {
 	err = t.eachTyped(func(v uint64) { n++ })
@@ -199,18 +212,20 @@ func (t *Tensor) eachTyped(f func(v uint64)) error {
 			return true
 		}
 		if fd.typ != protowire.BytesType || want == 6 {
-			f(fd.v)
+			if d.want(fd, typedWire(want)) {
+				f(fd.v)
+			}
 			return true
 		}
 		for b := fd.b; len(b) > 0; {
 			var v uint64
 			var n int
-			switch want {
-			case 4:
+			switch typedWire(want) {
+			case protowire.Fixed32Type:
 				var w uint32
 				w, n = protowire.ConsumeFixed32(b)
 				v = uint64(w)
-			case 10:
+			case protowire.Fixed64Type:
 				v, n = protowire.ConsumeFixed64(b)
 			default:
 				v, n = protowire.ConsumeVarint(b)

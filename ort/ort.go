@@ -62,8 +62,9 @@ type Env struct {
 // Open loads a library that Find or Verify returned and makes the process's
 // environment, with the runtime's own logging silenced (its errors are
 // returned). While an Env is open a second Open returns ErrOpen; after Close
-// it may be opened again. The library itself stays mapped until the process
-// ends, because providers leave threads and destructors behind.
+// it may be opened again. The library stays mapped, and its
+// internal environment alive, until the process ends, because providers leave
+// threads and destructors behind.
 func Open(ctx context.Context, lib Library) (*Env, error) {
 	opening.Lock()
 	defer opening.Unlock()
@@ -93,6 +94,11 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 	e := &Env{lib: lib, version: version}
 	if e.api = unsafe.Pointer(C.ep_table(base, apiVersion)); e.api == nil {
 		return nil, fmt.Errorf("ort: library %s (ONNX Runtime %s) has no API version %d", lib.Path, version, apiVersion)
+	}
+	// A reference never given back: destroying the runtime's environment after
+	// WebGPU failed to start calls through a null pointer (seen with 1.27.0).
+	if err := failure(C.ep_hold(e.api)); err != nil {
+		return nil, fmt.Errorf("ort: making the environment: %w", err)
 	}
 	if err := failure(C.ep_cpu_memory(e.api, &e.memory)); err != nil {
 		return nil, fmt.Errorf("ort: describing CPU memory: %w", err)

@@ -164,10 +164,11 @@ func (e *ProviderError) Error() string {
 
 func (e *ProviderError) Unwrap() error { return e.Err }
 
-// Of the loader's messages, "FILE: cannot open shared object file" (glibc),
+// Of the loaders' messages, "FILE: cannot open shared object file" (glibc) and
+// "depends on FILE which is missing" (the runtime on Windows),
 // and the runtime's own "Failed to load library FILE".
 var (
-	loaderFile  = regexp.MustCompile(`([^\s:"]+): cannot open shared object file`)
+	loaderFile  = regexp.MustCompile(`([^\s:"]+): cannot open shared object file|depends on "([^"]+)" which is missing`)
 	runtimeFile = regexp.MustCompile(`[Ll]oad(?:ing)? library "?([^\s"]+)`)
 )
 
@@ -176,7 +177,7 @@ func (p Provider) fail(err error) *ProviderError {
 	e := &ProviderError{Provider: p.settled(), Err: err}
 	for _, pattern := range []*regexp.Regexp{loaderFile, runtimeFile} {
 		if m := pattern.FindStringSubmatch(err.Error()); m != nil {
-			e.Missing = m[1]
+			e.Missing = strings.Join(m[1:], "")
 			break
 		}
 	}

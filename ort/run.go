@@ -31,9 +31,9 @@ func element(info C.ep_info) (dt tensor.DType, unsupported string) {
 	default:
 		return 0, fmt.Sprintf("a value of ONNX kind %d", info.kind)
 	}
-	for t := range elementTypes {
+	for t := tensor.F32; int(t) < len(elementTypes); t++ {
 		if elementTypes[t] == info._type {
-			return tensor.DType(t), ""
+			return t, ""
 		}
 	}
 	if info._type == 8 {

@@ -20,6 +20,7 @@ void *ep_symbol(void *library, const char *name) { return dlsym(library, name); 
 // Positions in OrtApi. The table only ever grows; shim_test.go checks them
 // against the header of the Go binding.
 enum {
+	CREATE_ENV = 3,
 	RUN = 9,
 	GET_ERROR_MESSAGE = 2,
 	SESSION_GET_COUNT = 30,     // input, output, overridable: consecutive
@@ -92,6 +93,11 @@ const char *ep_version(void *get_api_base) { return base(get_api_base)->get_vers
 
 const void *ep_table(void *get_api_base, uint32_t version) {
 	return base(get_api_base)->get_api(version);
+}
+
+char *ep_hold(const void *api) {
+	void *env;
+	return message(api, FN(CREATE_ENV, int, const char *, void **)(4, "editpipe", &env)); // 4: fatal only
 }
 
 const char *ep_build_info(const void *api) {

@@ -40,6 +40,8 @@ void *ep_symbol(void *library, const char *name);
 
 const char *ep_version(void *get_api_base);
 const void *ep_table(void *get_api_base, uint32_t version);
+// ep_hold takes a reference on the process-wide OrtEnv that is never given back.
+char *ep_hold(const void *api);
 const char *ep_build_info(const void *api);
 char *ep_compiled(const void *api, char ***names, int *n);
 void ep_release_compiled(const void *api, char **names, int n);

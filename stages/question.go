@@ -2,57 +2,43 @@ package stages
 
 import (
 	"cmp"
+	"context"
 	"errors"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/metric"
+	"editpipe/models"
 	"editpipe/store"
 )
 
 // question is a probe as it is put to a model.
 //
-// What is scored is the first spelling of the answer (of the first answer set,
-// where there are sets); all spellings count when a generated text is judged. A
-// probe with choices is scored on every choice, and its target is the right
-// one. A probe with neither can only be compared with the unedited model's own
-// words, so it is asked when text is generated and skipped otherwise.
+// A probe without answers and choices leaves nothing to score (metric.Question
+// has no targets): it can only be compared with the unedited model's own words,
+// so it is asked when text is generated and skipped otherwise.
 type question struct {
 	edit  dataset.Edit
 	probe dataset.Probe
-
-	targets []string // what the model is asked to score
-	target  int      // index of the target in targets; -1 for none
-	alt     int      // index of the text it is compared with; -1 for none
+	query ask.Query
 }
 
-func newQuestion(e dataset.Edit, p dataset.Probe) question {
-	q := question{edit: e, probe: p, target: -1, alt: -1}
-	if len(p.Choices) > 0 {
-		q.targets = p.Choices
-		if l := int(p.ChoiceLabel); l >= 0 && l < len(p.Choices) {
-			q.target = l
+// questions lists what is asked about records, record by record.
+func questions(recs []dataset.Record) []question {
+	var list []question
+	for _, r := range recs {
+		for _, p := range r.Probes {
+			list = append(list, question{r.Edit, p, metric.Question(p)})
 		}
-		return q
 	}
-	answers := p.Answers
-	if len(answers) == 0 && len(p.AnswerSets) > 0 {
-		answers = p.AnswerSets[0]
-	}
-	if len(answers) == 0 {
-		return q
-	}
-	q.targets, q.target = []string{answers[0]}, 0
-	if p.Contrast != "" {
-		q.targets, q.alt = append(q.targets, p.Contrast), 1
-	}
-	return q
+	return list
 }
 
-func (q question) choice() bool { return len(q.probe.Choices) > 0 }
+func (q question) choice() bool { return q.probe.Format == dataset.Choice }
 
 // scored is true when there is something to score by teacher forcing.
-func (q question) scored() bool { return q.target >= 0 }
+func (q question) scored() bool { return len(q.query.Targets) > 0 }
 
 // generated is true when the probe's text is generated, if any is: free text is
 // of no use for choices, and for locality it stands in where no answer is known.
@@ -60,29 +46,38 @@ func (q question) generated() bool {
 	return !q.choice() && (q.probe.Axis.Family() != dataset.Locality || !q.scored())
 }
 
-// compared is true when the divergence from the unedited model is asked for.
+// compared is true when the divergence from the unedited model is asked for. It
+// is taken at the first target's positions, so choices have none.
 func (q question) compared() bool {
 	return q.probe.Axis.Family() == dataset.Locality && q.scored() && !q.choice()
 }
 
-func (q question) query() ask.Query {
-	return ask.Query{ID: string(q.probe.ID), Prompt: q.probe.Prompt, Targets: q.targets}
-}
-
-func (q question) text(i int) string {
-	if i < 0 {
-		return ""
+// texts are the target and what it is compared with, as rows show them.
+func (q question) texts() (target, alt string) {
+	switch l := int(q.probe.ChoiceLabel); {
+	case !q.scored():
+		return "", ""
+	case !q.choice():
+		target = q.query.Targets[0]
+		if len(q.query.Targets) > 1 {
+			alt = q.query.Targets[1]
+		}
+	case l >= 0 && l < len(q.probe.Choices):
+		target = q.probe.Choices[l]
 	}
-	return q.targets[i]
+	return target, alt
 }
 
-const skippedDetail = "no answer to score; asked only when text is generated"
+// errNothing is the reason why a question was not asked.
+var errNothing = errors.New("no answer to score; asked only when text is generated")
 
-// statusOf turns the error of an edit or an answer into a row's status.
+// statusOf turns the reason why there are no numbers into a row's status.
 func statusOf(err error) (store.Status, string) {
 	switch {
 	case err == nil:
 		return store.OK, ""
+	case errors.Is(err, errNothing), errors.Is(err, errSuperseded):
+		return store.Skipped, err.Error()
 	case errors.Is(err, edit.ErrUnsupported):
 		return store.Unsupported, err.Error()
 	case errors.Is(err, ask.ErrTooLong):
@@ -91,23 +86,73 @@ func statusOf(err error) (store.Status, string) {
 	return store.Failed, err.Error()
 }
 
-// questions lists what is asked about records, record by record.
-func questions(recs []dataset.Record) []question {
-	var list []question
-	for _, r := range recs {
-		for _, p := range r.Probes {
-			list = append(list, newQuestion(r.Edit, p))
-		}
-	}
-	return list
+// asked is a question with the patch it is asked through and what came back.
+type asked struct {
+	question
+	patch *models.Patch // nil for the unedited model
+	err   error         // why nothing is to be asked; nil if it is
+	after int           // edits made in the unit when it is asked
+	force int           // edits in force together when it is asked
+	index int           // of the edit in its unit
+
+	answer    ask.Answer // scores, text or both
+	hasScores bool
+	hasText   bool
+	note      string // why a part of the answer is missing
 }
 
-// result is the part of a row that is known before anything is asked.
-func (q question) result() store.Result {
-	return store.Result{
-		EditID: string(q.edit.ID), ProbeID: string(q.probe.ID),
-		Family: string(cmp.Or(q.probe.Family, q.probe.Axis.Family())), Axis: string(q.probe.Axis), Variant: q.probe.Variant,
-		RelationID: q.edit.RelationID, Subject: q.edit.Subject,
-		Prompt: q.probe.Prompt, Target: q.text(q.target), Alt: q.text(q.alt),
+// stopTexts end a generated answer; a full stop does not, as it would cut
+// "St. Louis" short.
+func stopTexts() []string { return []string{"\n"} }
+
+// put asks all questions, with one call for the scores and one for the texts:
+// rows carry their own patches, so edits share runs of the model.
+func put(ctx context.Context, lm *models.LM, maxNew int, list []asked) error {
+	var rows, texts []models.Row
+	var rowOf, textOf []int
+	for i, a := range list {
+		if a.err != nil {
+			continue
+		}
+		row := models.Row{Query: a.query, Patch: a.patch}
+		if maxNew > 0 && a.generated() {
+			texts, textOf = append(texts, row), append(textOf, i)
+		} else if !a.scored() {
+			list[i].err = errNothing
+		}
+		if a.scored() {
+			if a.patch != nil && a.compared() {
+				row.Versus = &list[i].query
+			}
+			rows, rowOf = append(rows, row), append(rowOf, i)
+		}
 	}
+	if len(rows) > 0 {
+		answers, err := lm.Score(ctx, rows)
+		if err != nil {
+			return err
+		}
+		for j, i := range rowOf {
+			list[i].answer, list[i].hasScores, list[i].err = answers[j], true, answers[j].Err
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	answers, err := lm.Generate(ctx, texts, ask.Sampling{MaxNew: maxNew, Stop: stopTexts()})
+	if err != nil {
+		return err
+	}
+	for j, i := range textOf {
+		a, text := &list[i], answers[j]
+		switch {
+		case text.Err == nil:
+			a.answer.Text, a.answer.TextIDs, a.answer.StoppedBy, a.hasText = text.Text, text.TextIDs, text.StoppedBy, true
+		case a.hasScores:
+			a.note = cmp.Or(a.note, "no text: "+text.Err.Error())
+		default:
+			a.err = text.Err
+		}
+	}
+	return nil
 }

@@ -96,22 +96,11 @@ func (r records) Records() iter.Seq2[dataset.Record, error] {
 	}
 }
 
-// chunk is the range [lo, hi) of the records under test.
-type chunk struct{ lo, hi int }
-
-// chunks cuts n records into pieces of size; the last may be shorter.
-func chunks(n, size int) []chunk {
-	var list []chunk
-	for lo := 0; lo < n; lo += size {
-		list = append(list, chunk{lo, min(lo+size, n)})
-	}
-	return list
-}
-
-// superseded gives, for each of the edits in force together, the id of the
-// latest edit that contradicts it, or "". Edits contradict each other if they
-// share a conflict group, or subject and relation, and differ in the new object.
-func superseded(edits []dataset.Edit) []dataset.EditID {
+// superseded gives, for each of the edits made so far, the id of the latest one
+// that contradicts it, or "". Edits contradict each other if they share a
+// conflict group, or subject and relation, and differ in the new object. Edits
+// that failed (errs) contradict nothing.
+func superseded(edits []dataset.Edit, errs []error) []dataset.EditID {
 	latest := map[string]dataset.Edit{}
 	out := make([]dataset.EditID, len(edits))
 	for i := len(edits) - 1; i >= 0; i-- {
@@ -120,7 +109,7 @@ func superseded(edits []dataset.Edit) []dataset.EditID {
 		if relation := cmp.Or(e.RelationID, e.RelationLabel); fact == "" && relation != "" {
 			fact = strings.ToLower(e.Subject) + "\x00" + relation
 		}
-		if fact == "" {
+		if fact == "" || errs[i] != nil {
 			continue
 		}
 		if last, ok := latest[fact]; !ok {

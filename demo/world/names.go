@@ -7,7 +7,9 @@ import "strings"
 // release of the standard library.
 type stream struct{ state uint64 }
 
-func newStream(seed int64) *stream { return &stream{state: uint64(seed)*0x9E3779B97F4A7C15 + 0x1234567} }
+func newStream(seed int64) *stream {
+	return &stream{state: uint64(seed)*0x9E3779B97F4A7C15 + 0x1234567}
+}
 
 func (s *stream) next() uint64 {
 	s.state += 0x9E3779B97F4A7C15

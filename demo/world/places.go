@@ -92,7 +92,7 @@ func (w *World) addPlaces() {
 	}
 	w.shareFormerNames()
 	for range nRivers {
-		r := w.add("river", w.pick([]string{"River ", ""})+w.with(2, "a", "en", "ow"), "river")
+		r := w.add("river", w.with(2, "a", "en", "ow"), "river")
 		r.item("P17", w.any("country"))
 		if w.chance(60) {
 			r.alias(w.stem(2)+" Water", "P1448", w.between(1800, 1950))

@@ -62,6 +62,9 @@ type World struct {
 	classes map[string]*Entity
 	kinds   map[string][]*Entity
 	*namer
+
+	workers                        []*person // alive and without an occupation yet
+	politicians, athletes, coaches []*Entity
 }
 
 const firstID = 900000001

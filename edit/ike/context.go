@@ -71,8 +71,7 @@ func Decode(dir string) (models.Wrap, error) {
 // encoder-decoders the context is part of the encoder's text.
 func (c *Context) Around(next models.Scorer) models.Scorer { return &scorer{c, next} }
 
-// meter counts tokens; models.LM does, and so does this package's scorer, so
-// that contexts nest.
+// meter counts tokens, as models.LM does.
 type meter interface {
 	PromptTokens(prompt, target string) (int, error)
 	Context() int
@@ -89,31 +88,6 @@ func (s *scorer) Score(ctx context.Context, rows []models.Row) ([]ask.Answer, er
 
 func (s *scorer) Generate(ctx context.Context, rows []models.Row, o ask.Sampling) ([]ask.Answer, error) {
 	return s.each(rows, o.MaxNew, func(rows []models.Row) ([]ask.Answer, error) { return s.next.Generate(ctx, rows, o) })
-}
-
-// PromptTokens counts with the whole context in front.
-func (s *scorer) PromptTokens(prompt, target string) (int, error) {
-	m, err := s.meter()
-	if err != nil {
-		return 0, err
-	}
-	return m.PromptTokens(s.c.Prefix()+prompt, target)
-}
-
-// Context is the length the model below can read, in tokens; 0 is unlimited.
-func (s *scorer) Context() int {
-	if m, err := s.meter(); err == nil {
-		return m.Context()
-	}
-	return 0
-}
-
-func (s *scorer) meter() (meter, error) {
-	m, ok := s.next.(meter)
-	if !ok {
-		return nil, fmt.Errorf("ike: %T counts no tokens, so the context cannot be fitted", s.next)
-	}
-	return m, nil
 }
 
 // each puts the context before every row that can take it and asks those.
@@ -159,9 +133,9 @@ func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
 	if len(demos) == 0 {
 		return s.c.text(nil) + q.Prompt, nil
 	}
-	m, err := s.meter()
-	if err != nil {
-		return "", err
+	m, ok := s.next.(meter)
+	if !ok {
+		return "", fmt.Errorf("ike: %T counts no tokens, so the context cannot be fitted", s.next)
 	}
 	limit := m.Context()
 	if limit <= 0 {

@@ -64,12 +64,19 @@ func isFolder(path string) (bool, error) {
 // files lists what decides the result.
 func files(c Config) ([]string, error) {
 	folder, err := isFolder(c.Path)
-	if err != nil || !folder {
-		return []string{c.Path}, err
+	if err != nil {
+		return nil, err
+	}
+	if !folder {
+		list := []string{c.Path}
+		if _, err := os.Stat(c.Path + ".json"); err == nil {
+			list = append(list, c.Path+".json")
+		}
+		return list, nil
 	}
 	var list []string
 	err = filepath.WalkDir(c.Path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && slices.Contains(endings, filepath.Ext(p)) {
+		if err == nil && d.Type().IsRegular() && slices.Contains(append(endings(), ".json"), filepath.Ext(p)) {
 			list = append(list, p)
 		}
 		return err
@@ -101,7 +108,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 	if err := ctx.Err(); err != nil {
 		return models.Patch{}, err
 	}
-	changes, err := read(path, on.LM.Info(), ed.Layout)
+	changes, err := read(path, on.LM, ed.Layout)
 	if err != nil {
 		return models.Patch{}, edit.Wrap(name, "", err)
 	}
@@ -126,13 +133,13 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 	return patches, errs
 }
 
-var endings = []string{".safetensors", ".npz"}
+func endings() []string { return []string{".safetensors", ".npz"} }
 
 // find gives the file of an edit. Characters that cannot stand in a file name
 // are percent-encoded.
 func (ed *editor) find(id dataset.EditID) (string, error) {
 	var found []string
-	for _, end := range endings {
+	for _, end := range endings() {
 		p := filepath.Join(ed.Path, url.PathEscape(string(id))+end)
 		if _, err := os.Stat(p); err == nil {
 			found = append(found, p)

@@ -3,6 +3,7 @@ package patch
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,8 +14,16 @@ import (
 	"editpipe/tensor/safetensors"
 )
 
-// read gives the changes in a file, sorted by weight.
-func read(path string, info *models.Info, layout string) ([]models.Change, error) {
+// read gives the changes in a file, in the order of tensor names; a patch that
+// models.Patch.Save wrote is read as it is.
+func read(path string, lm *models.LM, layout string) ([]models.Change, error) {
+	if _, err := os.Stat(path + ".json"); err == nil {
+		p, meta, err := models.LoadPatch(path, nil)
+		if err != nil {
+			return nil, err
+		}
+		return p.Changes, lm.Fits(p, meta)
+	}
 	var tensors map[string]*tensor.Tensor
 	var err error
 	if filepath.Ext(path) == ".npz" {
@@ -28,7 +37,7 @@ func read(path string, info *models.Info, layout string) ([]models.Change, error
 	if len(tensors) == 0 {
 		return nil, fmt.Errorf("%s: no tensors in it", path)
 	}
-	changes, err := resolve(tensors, info, layout)
+	changes, err := resolve(tensors, lm.Info(), layout)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/demo"
+	"editpipe/edit"
+	"editpipe/models"
+)
+
+// shownTokens is how much of a continuation is worth a line on a terminal.
+const shownTokens = 12
+
+func editCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "edit",
+		Usage: "make one edit and show the model before and after, side by side",
+		Description: "Without --prompt, a fact of the embedded demo model is edited.\n\n" +
+			"Example: editpipe edit --method ice --subject France --prompt \"The capital of France is\" --target Lyon \\\n" +
+			"           --ask \"Paris is the capital of\"",
+		Flags: append(runtimeFlags(),
+			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", Value: "ice", EnvVars: env("method")},
+			&cli.StringFlag{Name: "prompt", Usage: "text the target shall follow", EnvVars: env("prompt")},
+			&cli.StringFlag{Name: "subject", Usage: "subject, as it stands in the prompt", EnvVars: env("subject")},
+			&cli.StringFlag{Name: "target", Usage: "new object", EnvVars: env("target")},
+			&cli.StringSliceFlag{Name: "ask", Usage: "further `PROMPT` to ask before and after, repeatable", EnvVars: env("ask")},
+			&cli.StringFlag{Name: "data", Usage: "data set `DIR` a method may draw demonstrations from (default with the embedded model: its data)", EnvVars: env("data")},
+			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` of what the method prepared", EnvVars: env("artifacts")},
+			&cli.StringFlag{Name: "save", Usage: "write the patch to `FILE` (safetensors, with JSON beside it)", EnvVars: env("save")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed of the method's random choices", Value: 1, EnvVars: env("seed")},
+			setFlag(), jsonFlag(),
+		),
+		Action: runEdit,
+	}
+}
+
+// request reads the edit off the flags.
+func request(c *cli.Context) (dataset.Edit, error) {
+	e := dataset.Edit{ID: "edit", Set: "command line", Source: "custom", Mode: dataset.Counterfactual,
+		Prompt: c.String("prompt"), Subject: c.String("subject"), Target: strings.TrimSpace(c.String("target"))}
+	if e.Prompt == "" && e.Subject == "" && e.Target == "" && c.String("model") == "" {
+		e.Prompt, e.Subject, e.Target, e.GroundTruth = demo.FactPrompt, demo.FactSubject, demo.FactOther, demo.FactAnswer
+	}
+	for _, f := range []struct{ name, value string }{{"prompt", e.Prompt}, {"subject", e.Subject}, {"target", e.Target}} {
+		if f.value == "" {
+			return e, usagef("--%s is needed", f.name)
+		}
+	}
+	at := strings.Index(e.Prompt, e.Subject)
+	if at < 0 {
+		return e, usagef("--subject %q does not stand in --prompt %q", e.Subject, e.Prompt)
+	}
+	e.SubjectStart, e.SubjectEnd = int32(at), int32(at+len(e.Subject))
+	return e, nil
+}
+
+func runEdit(c *cli.Context) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	e, err := request(c)
+	if err != nil {
+		return err
+	}
+	method, err := methodNamed(c.String("method"))
+	if err != nil {
+		return err
+	}
+	keys, err := overrides(c, []edit.Method{method})
+	if err != nil {
+		return err
+	}
+	train, err := trainSource(c)
+	if err != nil {
+		return err
+	}
+	return withModel(c, func(ctx context.Context, lm *models.LM) error {
+		config, err := configure(method, lm.Info(), keys[method.Name])
+		if err != nil {
+			return err
+		}
+		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
+			return err
+		}
+		editor, err := method.New(config, edit.Inputs{Artifacts: c.String("artifacts"), Train: train, Seed: c.Int64("seed")})
+		if err != nil {
+			return err
+		}
+		patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
+		if err != nil {
+			return err
+		}
+		shown, err := compare(ctx, lm, &patch, e, c.StringSlice("ask"))
+		if err != nil {
+			return err
+		}
+		if path := c.String("save"); path != "" {
+			meta := models.PatchMeta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
+				Config: config.Map(), Prompts: []string{e.Prompt + " " + e.Target}}
+			if err := patch.Save(path, meta); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", path)
+		}
+		if c.Bool("json") {
+			return writeJSON(c.App.Writer, shown)
+		}
+		return writeComparison(c.App.Writer, method.Name, shown)
+	})
+}
+
+// trainSource is the data a method may draw demonstrations from; nil if none.
+func trainSource(c *cli.Context) (dataset.Source, error) {
+	if c.String("data") == "" && c.String("model") != "" {
+		return nil, nil
+	}
+	data, err := openData(c)
+	if err != nil {
+		return nil, err
+	}
+	return data.Source(), nil
+}
+
+// comparison is one prompt asked of the unedited and of the edited model.
+type comparison struct {
+	Prompt       string  `json:"prompt"`
+	Target       string  `json:"target,omitempty"`
+	LogPBefore   *string `json:"logp_before,omitempty"` // sum over the target's tokens, nats
+	LogPAfter    *string `json:"logp_after,omitempty"`
+	AnswerBefore string  `json:"answer_before"`
+	AnswerAfter  string  `json:"answer_after"`
+}
+
+// compare asks the edit's own prompt, with its target's log-probability, and
+// the further prompts, with and without the patch.
+func compare(ctx context.Context, lm *models.LM, patch *models.Patch, e dataset.Edit, further []string) ([]comparison, error) {
+	prompts := append([]string{e.Prompt}, further...)
+	var rows []models.Row
+	for _, p := range prompts {
+		q := ask.Query{Prompt: p}
+		rows = append(rows, models.Row{Query: q}, models.Row{Query: q, Patch: patch})
+	}
+	texts, err := lm.Generate(ctx, rows, ask.Sampling{MaxNew: shownTokens, Stop: []string{"\n"}})
+	if err != nil {
+		return nil, err
+	}
+	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
+	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]comparison, len(prompts))
+	for i, p := range prompts {
+		before, after := texts[2*i], texts[2*i+1]
+		for _, a := range []ask.Answer{before, after} {
+			if a.Err != nil {
+				return nil, fmt.Errorf("asking %q: %w", p, a.Err)
+			}
+		}
+		out[i] = comparison{Prompt: p, AnswerBefore: before.Text, AnswerAfter: after.Text}
+	}
+	for _, a := range scores {
+		if a.Err != nil {
+			return nil, fmt.Errorf("scoring %q after %q: %w", e.Target, e.Prompt, a.Err)
+		}
+	}
+	before, after := probability(scores[0].Targets[0].LogProbs), probability(scores[1].Targets[0].LogProbs)
+	out[0].Target, out[0].LogPBefore, out[0].LogPAfter = e.Target, &before, &after
+	return out, nil
+}
+
+func writeComparison(w io.Writer, method string, shown []comparison) error {
+	first := shown[0]
+	fmt.Fprintf(w, "edit (%s): %s -> %s\n", method, first.Prompt, first.Target)
+	fmt.Fprintf(w, "log-probability of the target: %s before, %s after\n\n", *first.LogPBefore, *first.LogPAfter)
+	t := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
+	fmt.Fprintln(t, "prompt\tbefore\tafter")
+	for _, s := range shown {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Prompt, strings.TrimSpace(s.AnswerBefore), strings.TrimSpace(s.AnswerAfter))
+	}
+	return t.Flush()
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/demo"
+	"editpipe/models"
+	"editpipe/ort"
+)
+
+func modelFlag() cli.Flag {
+	return &cli.StringFlag{Name: "model", Usage: "model folder `DIR` or one .onnx file (default: the embedded demo model)", EnvVars: env("model")}
+}
+
+func cacheFlag() cli.Flag {
+	return &cli.StringFlag{Name: "cache", Usage: "cache folder `DIR`", EnvVars: env("cache")}
+}
+
+// runtimeFlags are the flags of commands that run a model.
+func runtimeFlags() []cli.Flag {
+	return []cli.Flag{
+		modelFlag(), cacheFlag(),
+		&cli.StringFlag{Name: "provider", Usage: "execution provider `NAME[:key=value,...]`: cpu, cuda, tensorrt, webgpu, ...", Value: "cpu", EnvVars: env("provider")},
+		&cli.IntFlag{Name: "threads", Usage: "processor threads of one run (default: physical cores)", EnvVars: env("threads")},
+		&cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")},
+		&cli.Int64Flag{Name: "memory", Usage: "`MIB` one run of the model may hold beside the weights", EnvVars: env("memory")},
+	}
+}
+
+// cacheDir is where libraries and the demo model are kept.
+func cacheDir(c *cli.Context) (string, error) {
+	if dir := c.String("cache"); dir != "" {
+		return dir, nil
+	}
+	return ort.CacheDir()
+}
+
+// modelDir returns the folder --model names, or the embedded model's; embedded
+// says which it was.
+func modelDir(c *cli.Context) (dir string, embedded bool, err error) {
+	if dir := c.String("model"); dir != "" {
+		return dir, false, nil
+	}
+	cache, err := cacheDir(c)
+	if err != nil {
+		return "", false, err
+	}
+	dir, err = demo.Extract(cache)
+	return dir, true, err
+}
+
+// withRuntime opens the runtime with the provider the flags name, calls f and
+// closes it again. A provider that does not load is an error here, before any
+// work is done.
+func withRuntime(c *cli.Context, f func(ctx context.Context, e *ort.Env, p ort.Provider) error) (err error) {
+	provider, err := ort.ParseProvider(c.String("provider"))
+	if err != nil {
+		return usagef("--provider: %w", err)
+	}
+	if c.Int("threads") < 0 || c.Int64("memory") < 0 {
+		return usagef("--threads and --memory must not be negative")
+	}
+	lib, err := ort.Find(c.String("ort-lib"))
+	if err != nil {
+		return err
+	}
+	e, err := ort.Open(c.Context, lib)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if err := e.Probe(c.Context, provider); err != nil {
+		return err
+	}
+	return f(c.Context, e, provider)
+}
+
+// withModel opens the model the flags name, calls f and closes it again.
+func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM) error) error {
+	dir, embedded, err := modelDir(c)
+	if err != nil {
+		return err
+	}
+	name := ""
+	if embedded {
+		name = demo.Name
+	}
+	return withRuntime(c, func(ctx context.Context, e *ort.Env, p ort.Provider) (err error) {
+		lm, err := models.Open(ctx, e, dir, models.Options{
+			Provider: p, Threads: c.Int("threads"), MemoryBudget: c.Int64("memory") << 20, Name: name,
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, lm.Close()) }()
+		return f(ctx, lm)
+	})
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

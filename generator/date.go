@@ -1,0 +1,90 @@
+package generator
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Date is a day, month or year; Month and Day are 0 where unknown. The zero
+// Date is no date.
+type Date struct{ Year, Month, Day int }
+
+// ParseDate reads YYYY-MM-DD.
+func ParseDate(s string) (Date, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return Date{}, fmt.Errorf("generator: date %q is not of the form YYYY-MM-DD", s)
+	}
+	return Date{t.Year(), int(t.Month()), t.Day()}, nil
+}
+
+func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
+
+// Precisions of Wikidata's time values.
+const (
+	yearPrecision  = 9
+	monthPrecision = 10
+	dayPrecision   = 11
+)
+
+// parseTime reads Wikidata's "+1987-00-00T00:00:00Z". Decades and coarser
+// values are refused: they say too little about a date.
+func parseTime(s string, precision int) (Date, bool) {
+	if len(s) < 2 || precision < yearPrecision {
+		return Date{}, false
+	}
+	sign := 1
+	if s[0] == '-' {
+		sign = -1
+	}
+	day, _, _ := strings.Cut(strings.TrimLeft(s, "+-"), "T")
+	part := strings.Split(day, "-")
+	if len(part) != 3 {
+		return Date{}, false
+	}
+	var n [3]int
+	for i, p := range part {
+		v, err := strconv.Atoi(p)
+		if err != nil {
+			return Date{}, false
+		}
+		n[i] = v
+	}
+	d := Date{Year: sign * n[0]}
+	if precision >= monthPrecision {
+		d.Month = n[1]
+	}
+	if precision >= dayPrecision {
+		d.Day = n[2]
+	}
+	return d, d.Year != 0
+}
+
+// earliest and latest are comparable numbers for the first and last day a date
+// may mean.
+func (d Date) earliest() int { return d.Year*10000 + max(d.Month, 1)*100 + max(d.Day, 1) }
+
+func (d Date) latest() int {
+	month, day := d.Month, d.Day
+	if month == 0 {
+		month = 12
+	}
+	if day == 0 {
+		day = 31
+	}
+	return d.Year*10000 + month*100 + day
+}
+
+// at tells whether the statement holds on the day. A start or end known to the
+// year only is read in the statement's favour.
+func (s Statement) at(day Date) bool {
+	if s.Start != (Date{}) && s.Start.earliest() > day.earliest() {
+		return false
+	}
+	if !s.Ended {
+		return true
+	}
+	return s.End != (Date{}) && s.End.latest() >= day.earliest()
+}

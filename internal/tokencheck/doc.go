@@ -1,0 +1,11 @@
+// Package tokencheck compares package token with the official tokenizers
+// library, through its Node binding. It is a development tool: its tests are
+// built with the tag tokencheck only, and need node and the package pinned in
+// package.json, installed anywhere node looks for it:
+//
+//	npm install --ignore-scripts --prefix <dir> tokenizers@0.23.2
+//	NODE_PATH=<dir>/node_modules go test -tags tokencheck ./internal/tokencheck
+//
+// With -update, the test trains the small tokenizers of token/testdata and
+// writes the golden ids, spans and texts that the tests of package token read.
+package tokencheck

@@ -1,0 +1,443 @@
+//go:build shared
+
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/ort"
+	"editpipe/tensor"
+	"editpipe/tensor/npz"
+)
+
+const (
+	// Oracle logits were computed by another framework in float32; kernels
+	// differ in the order of additions.
+	oracleTolerance = 1e-3
+	// Two ways of computing one log-probability in float32.
+	logProbTolerance = 1e-4
+)
+
+func fixtures(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("EDITPIPE_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared")
+	}
+	dir = filepath.Join(dir, "fixtures")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no fixtures at %s", dir)
+	}
+	return dir
+}
+
+func runtimeEnv(t testing.TB) *ort.Env {
+	t.Helper()
+	lib, err := ort.Find("")
+	if err != nil {
+		t.Skipf("no ONNX Runtime library: %v", err)
+	}
+	env, err := ort.Open(context.Background(), lib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := env.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return env
+}
+
+func openModel(t testing.TB, env *ort.Env, path string, o Options) *LM {
+	t.Helper()
+	lm, err := Open(context.Background(), env, path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lm.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return lm
+}
+
+func npy(t testing.TB, path string) *tensor.Tensor {
+	t.Helper()
+	v, err := npz.ReadNPY(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func maxDiff(a, b []float32) float64 {
+	var worst float64
+	for i, x := range a {
+		d := math.Abs(float64(x) - float64(b[i]))
+		if d > worst || math.IsNaN(d) {
+			worst = d
+		}
+	}
+	return worst
+}
+
+// rowsOf cuts a padded batch of ids into its rows.
+func rowsOf(ids, mask *tensor.Tensor) [][]int64 {
+	v, m := ids.Int64s(), mask.Int64s()
+	T := ids.Shape[1]
+	out := make([][]int64, ids.Shape[0])
+	for b := range out {
+		for t := range T {
+			if m[b*T+t] != 0 {
+				out[b] = append(out[b], v[b*T+t])
+			}
+		}
+	}
+	return out
+}
+
+var decoderVariants = []struct{ path, logits string }{
+	{"gpt2/model.onnx", "logits"}, {"gpt2/model_nofold.onnx", "logits"}, {"gpt2/model_op13.onnx", "logits"},
+	{"gpt2/model_nopos.onnx", "logits_nopos"}, {"gpt2/model_with_past.onnx", "logits"},
+	{"gptj/model.onnx", "logits"}, {"gptj/model_nofold.onnx", "logits"}, {"gptj/model_nopos.onnx", "logits_nopos"}, {"gptj/model_with_past.onnx", "logits"},
+	{"llama/model.onnx", "logits"}, {"llama/model_nofold.onnx", "logits"}, {"llama/model_nopos.onnx", "logits_nopos"}, {"llama/model_with_past.onnx", "logits"},
+	{"llama_gqa/model.onnx", "logits"}, {"llama_gqa/model_nofold.onnx", "logits"}, {"llama_gqa/model_nopos.onnx", "logits_nopos"}, {"llama_gqa/model_with_past.onnx", "logits"},
+}
+
+// TestLogitsMatchOracle compares the logits of every position of every variant
+// with the reference framework's, through the instrumented graph.
+func TestLogitsMatchOracle(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	check := func(name, path, oracle, logits string) {
+		t.Run(name, func(t *testing.T) {
+			lm := openModel(t, env, path, Options{})
+			want := npy(t, filepath.Join(oracle, logits+".npy"))
+			rows := rowsOf(npy(t, filepath.Join(oracle, "input_ids.npy")), npy(t, filepath.Join(oracle, "attention_mask.npy")))
+			var dec [][]int64
+			if lm.info.EncoderDecoder {
+				ids := npy(t, filepath.Join(oracle, "decoder_input_ids.npy"))
+				for b := range rows {
+					dec = append(dec, ids.Int64s()[b*ids.Shape[1]:(b+1)*ids.Shape[1]])
+				}
+			} else {
+				dec = rows
+			}
+			for _, slots := range []slotSet{noSlots, downSlots, allSlots} {
+				var jobs []*job
+				for b := range rows {
+					j := &job{joined: joined{ids: append(append([]int64{}, dec[b]...), 0), first: 1}}
+					if lm.info.EncoderDecoder {
+						j.encoder = rows[b]
+					}
+					jobs = append(jobs, j)
+				}
+				in := lm.newInput(forward, jobs, nil)
+				in.v.slots = slots
+				for b := range rows {
+					for p := range dec[b] {
+						in.want(b, p)
+					}
+				}
+				got, err := in.run(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var exp []float32
+				T, V := want.Shape[1], want.Shape[2]
+				for b := range rows {
+					for p := range dec[b] {
+						exp = append(exp, want.Float32s()[(b*T+p)*V:(b*T+p+1)*V]...)
+					}
+				}
+				if len(exp) != got.Len() {
+					t.Fatalf("got %v logits, oracle has %d", got.Shape, len(exp))
+				}
+				d := maxDiff(got.Float32s(), exp)
+				t.Logf("slots %d: worst difference %.2g over %d logits", slots, d, len(exp))
+				if !(d <= oracleTolerance) {
+					t.Errorf("slots %d: logits differ from the oracle by %g", slots, d)
+				}
+			}
+		})
+	}
+	for _, v := range decoderVariants {
+		check(v.path, filepath.Join(dir, "arch", v.path), filepath.Join(dir, "arch", filepath.Dir(v.path), "oracle"), v.logits)
+	}
+	for _, v := range []string{"t5", "t5_gated"} {
+		check(v, filepath.Join(dir, "arch", v), filepath.Join(dir, "arch", v, "oracle"), "logits")
+	}
+	check("world", filepath.Join(dir, "world"), filepath.Join(dir, "world", "oracle"), "logits")
+}
+
+// oracleWeight is the name of the checkpoint's weight behind a WeightID.
+func oracleWeight(family string, id WeightID) (name string, conv1d bool) {
+	switch family {
+	case "gpt2":
+		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[Part]string{FFNDown: "c_proj", FFNUp: "c_fc"}[id.Part]), true
+	case "gptj":
+		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[Part]string{FFNDown: "fc_out", FFNUp: "fc_in"}[id.Part]), false
+	case "llama":
+		return fmt.Sprintf("model_layers_%d_mlp_%s_proj_weight", id.Layer, map[Part]string{FFNDown: "down", FFNUp: "up", FFNGate: "gate"}[id.Part]), false
+	case "t5_gated":
+		sub := map[Side]int{Decoder: 2, Encoder: 1}[id.Side]
+		return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[Part]string{FFNDown: "wo", FFNUp: "wi_1", FFNGate: "wi_0"}[id.Part]), false
+	}
+	sub := map[Side]int{Decoder: 2, Encoder: 1}[id.Side]
+	return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[Part]string{FFNDown: "wo", FFNUp: "wi"}[id.Part]), false
+}
+
+// TestWeightsAreTheRightOnes compares every feed-forward weight found with the
+// checkpoint's, value by value.
+func TestWeightsAreTheRightOnes(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	paths := []string{"t5", "t5_gated", "gpt2", "gptj", "llama", "llama_gqa"}
+	for _, v := range decoderVariants {
+		paths = append(paths, v.path)
+	}
+	for _, p := range paths {
+		t.Run(p, func(t *testing.T) {
+			base := p
+			if strings.HasSuffix(p, ".onnx") {
+				base = filepath.Dir(p)
+			}
+			family := strings.TrimSuffix(base, "_gqa")
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			if len(lm.info.Refusals) > 0 {
+				t.Errorf("refusals: %v", lm.info.Refusals)
+			}
+			n := 0
+			for _, f := range lm.info.FFNs {
+				for _, part := range []Part{FFNDown, FFNUp, FFNGate} {
+					w := f.Weight(part)
+					if w == nil {
+						continue
+					}
+					got, err := lm.Weight(w.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					name, conv1d := oracleWeight(family, w.ID)
+					want := npy(t, filepath.Join(dir, "arch", base, "oracle", "w_"+name+".npy"))
+					if !conv1d {
+						if want, err = want.Transpose2D(); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if len(want.Shape) != 2 || got.Shape[0] != want.Shape[0] || got.Shape[1] != want.Shape[1] || maxDiff(got.Float32s(), want.Float32s()) != 0 {
+						t.Errorf("%s is not %s", w.ID, name)
+					}
+					n++
+				}
+				for _, pt := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+					if v, why := f.Value(pt); v == "" {
+						t.Errorf("%s %d: %s: %s", f.Side, f.Layer, pt, why)
+					}
+				}
+			}
+			if n < 2*lm.info.Layers {
+				t.Errorf("%d weights found in %d layers", n, lm.info.Layers)
+			}
+		})
+	}
+}
+
+// randomPatch makes a low-rank patch of one or two down-projections.
+func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
+	p := &Patch{Method: "test"}
+	var downs []Weight
+	for _, f := range lm.info.FFNs {
+		downs = append(downs, f.Down)
+	}
+	for range 1 + r.IntN(2) {
+		w := downs[r.IntN(len(downs))]
+		k := 1 + r.IntN(5)
+		p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, scale, w.In, k), V: randn(r, scale, k, w.Out)})
+	}
+	return p
+}
+
+func randn(r *rand.Rand, scale float32, shape ...int) *tensor.Tensor {
+	t := tensor.New(tensor.F32, shape...)
+	v := t.Float32s()
+	for i := range v {
+		v[i] = scale * float32(r.NormFloat64())
+	}
+	return t
+}
+
+func randomQuery(lm *LM, r *rand.Rand, prompt, target int) ask.Query {
+	ids := func(n int) []int64 {
+		v := make([]int64, n)
+		for i := range v {
+			v[i] = r.Int64N(int64(lm.info.Vocab))
+		}
+		return v
+	}
+	return ask.Query{PromptIDs: ids(prompt), TargetIDs: [][]int64{ids(target), ids(1 + target/2)}}
+}
+
+func worstLogProb(t *testing.T, a, b []ask.Answer) float64 {
+	t.Helper()
+	var worst float64
+	for i := range a {
+		if a[i].Err != nil || b[i].Err != nil {
+			t.Fatalf("row %d: %v, %v", i, a[i].Err, b[i].Err)
+		}
+		for k := range a[i].Targets {
+			for p, x := range a[i].Targets[k].LogProbs {
+				worst = max(worst, math.Abs(x-b[i].Targets[k].LogProbs[p]))
+			}
+		}
+	}
+	return worst
+}
+
+// TestEightPatchesInOneCall asks through eight different patches at once, one
+// by one, and with the product merged into a dense change.
+func TestEightPatchesInOneCall(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	paths := []string{"gpt2", "gptj", "llama", "llama_gqa", "t5", "t5_gated", "gpt2/model_nofold.onnx", "gptj/model_nofold.onnx", "llama/model_nofold.onnx", "gptj/model_with_past.onnx", "llama/model_nopos.onnx"}
+	for _, p := range paths {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			r := rand.New(rand.NewPCG(1, 2))
+			var rows, plain, dense []Row
+			for range 8 {
+				q, patch := randomQuery(lm, r, 3+r.IntN(12), 1+r.IntN(4)), randomPatch(lm, r, 0.5)
+				merged, err := patch.Merge()
+				if err != nil {
+					t.Fatal(err)
+				}
+				rows, plain, dense = append(rows, Row{Query: q, Patch: patch}), append(plain, Row{Query: q}), append(dense, Row{Query: q, Patch: merged})
+			}
+			score := func(rows []Row) []ask.Answer {
+				a, err := lm.Score(ctx, rows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return a
+			}
+			together, base, asDense := score(rows), score(plain), score(dense)
+			var single []ask.Answer
+			for _, row := range rows {
+				single = append(single, score([]Row{row})...)
+			}
+			effect := worstLogProb(t, together, base)
+			one, two := worstLogProb(t, together, single), worstLogProb(t, together, asDense)
+			t.Logf("effect of the patches %.2g; together against single %.2g, against dense %.2g", effect, one, two)
+			if effect < 0.1 {
+				t.Errorf("the patches change nothing: %g", effect)
+			}
+			if one > logProbTolerance || two > logProbTolerance {
+				t.Errorf("one call differs from single calls by %g, from dense by %g", one, two)
+			}
+		})
+	}
+}
+
+// TestBatchInvariance asks rows of many lengths alone and together.
+func TestBatchInvariance(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	for _, p := range []string{"gpt2", "gpt2/model_nopos.onnx", "gptj", "gptj/model_nopos.onnx", "llama", "llama_gqa", "llama/model_nopos.onnx", "gpt2/model_with_past.onnx", "t5", "t5_gated"} {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			r := rand.New(rand.NewPCG(3, 4))
+			var rows, zero []Row
+			var single []ask.Answer
+			w := lm.info.FFNs[0].Down
+			null := &Patch{Changes: []Change{LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
+			edit := randomPatch(lm, r, 0.5)
+			for i := range 20 {
+				q := randomQuery(lm, r, 1+r.IntN(40), 1+r.IntN(5))
+				row := Row{Query: q}
+				if i%5 == 0 {
+					row.Patch = edit
+				}
+				rows = append(rows, row)
+				if row.Patch == nil {
+					row.Patch = null
+				}
+				zero = append(zero, row)
+				a, err := lm.Score(ctx, rows[len(rows)-1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				single = append(single, a...)
+			}
+			together, err := lm.Score(ctx, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			withZero, err := lm.Score(ctx, zero)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := worstLogProb(t, together, single)
+			t.Logf("together against alone: %.2g", d)
+			if d > logProbTolerance {
+				t.Errorf("an answer depends on its company by %g", d)
+			}
+			if z := worstLogProb(t, together, withZero); z != 0 {
+				t.Errorf("rows without a patch differ from rows with a patch of zeros by %g", z)
+			}
+			for i := range together {
+				for k, c := range together[i].Targets {
+					if fmt.Sprint(c.Argmax) != fmt.Sprint(single[i].Targets[k].Argmax) && c.MinGap > oracleTolerance {
+						t.Errorf("row %d: argmax %v, alone %v", i, c.Argmax, single[i].Targets[k].Argmax)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestWorldFacts asks the trained fixture for facts it was trained on.
+func TestWorldFacts(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
+	data, err := os.ReadFile(filepath.Join(dir, "world", "data", "train_facts.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var facts []struct{ Prompt, Answer string }
+	if err := json.Unmarshal(data, &facts); err != nil {
+		t.Fatal(err)
+	}
+	var rows []Row
+	for i := 0; i < len(facts); i += 7 {
+		rows = append(rows, Row{Query: ask.Query{Prompt: facts[i].Prompt, Targets: []string{facts[i].Answer}}})
+	}
+	answers, err := lm.Score(context.Background(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := 0
+	for i, a := range answers {
+		if a.Err != nil {
+			t.Fatalf("%q: %v", rows[i].Query.Prompt, a.Err)
+		}
+		if fmt.Sprint(a.Targets[0].Argmax) == fmt.Sprint(a.Targets[0].IDs) {
+			right++
+		}
+		if a.Targets[0].BoundaryRepair {
+			t.Errorf("%q + %q needed a boundary repair", rows[i].Query.Prompt, rows[i].Query.Targets[0])
+		}
+	}
+	t.Logf("%d of %d right", right, len(answers))
+	if float64(right) < 0.98*float64(len(answers)) {
+		t.Errorf("only %d of %d facts", right, len(answers))
+	}
+}

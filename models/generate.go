@@ -1,0 +1,353 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"editpipe/ask"
+	"editpipe/tensor"
+)
+
+// continuation is one distinct prompt under one patch while it is continued.
+// The job's ids are the prompt, the tokens found so far and one place for the
+// token to come.
+type continuation struct {
+	job     *job
+	prompt  int // tokens of the decoder's prompt
+	text    string
+	ids     []int64 // what Answer.TextIDs will hold
+	stopped string
+}
+
+func (c *continuation) found() []int64 { return c.job.ids[c.prompt : len(c.job.ids)-1] }
+
+// Generate continues the prompts greedily. It keeps keys and values of earlier
+// positions where the folder has a graph that takes them, and re-runs the whole
+// sequence for every token where it has none; the tokens are the same. Rows
+// that have finished leave the run.
+func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.Answer, error) {
+	if o.MaxNew <= 0 {
+		return nil, errors.New("models: generating: MaxNew must be positive")
+	}
+	answers := make([]ask.Answer, len(rows))
+	bare, err := lm.unwrap(rows, answers, func(s Scorer, rows []Row) ([]ask.Answer, error) { return s.Generate(ctx, rows, o) })
+	if err != nil {
+		return nil, err
+	}
+	w := lm.newWave()
+	byJob := map[*job]*continuation{}
+	of := map[int]*continuation{}
+	prompts := map[int]int{}
+	for _, i := range bare {
+		j, n, err := w.open(rows[i])
+		if err != nil {
+			answers[i] = ask.Answer{Err: err}
+			continue
+		}
+		if byJob[j] == nil {
+			byJob[j] = &continuation{job: j, prompt: j.first}
+		}
+		of[i], prompts[i] = byJob[j], n
+	}
+	for _, b := range lm.plan(w.jobs, o.MaxNew) {
+		for _, part := range lm.aligned(b) {
+			active := make([]*continuation, len(part.jobs))
+			for k, j := range part.jobs {
+				active[k] = byJob[j]
+			}
+			if err := lm.continueBatch(ctx, part, active, o); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i, c := range of {
+		a := ask.Answer{PromptTokens: prompts[i]}
+		if a.Err = c.job.err; a.Err == nil {
+			a.Text, a.TextIDs, a.StoppedBy = c.text, c.ids, c.stopped
+		}
+		answers[i] = a
+	}
+	return answers, nil
+}
+
+// open files the sequence of a row that is to be continued, and counts the
+// tokens of its prompt.
+func (w *wave) open(r Row) (*job, int, error) {
+	patch, err := w.admit(r.Patch)
+	if err != nil {
+		return nil, 0, err
+	}
+	prompt, err := w.lm.promptIDs(r.Query)
+	if err != nil {
+		return nil, 0, err
+	}
+	var j joined
+	ids := prompt
+	if w.lm.anatomy.Encoder != nil {
+		j.encoder, ids = prompt, []int64{*w.lm.anatomy.Config.DecoderStart}
+	}
+	for _, n := range []int{len(ids), len(j.encoder)} {
+		if err := w.lm.fits(n, 1); err != nil {
+			return nil, 0, err
+		}
+	}
+	j.ids, j.first = append(slices.Clone(ids), 0), len(ids)
+	return w.job(patch, j), len(prompt), nil
+}
+
+// aligned splits a batch into parts of equal length where the cached graph has
+// no mask or no positions to tell padding from text.
+func (lm *LM) aligned(b batch) []batch {
+	if lm.anatomy.Encoder != nil || lm.anatomy.Step == nil {
+		return []batch{b}
+	}
+	if p := lm.anatomy.Step.Ports; p.Mask != "" && p.Positions != "" {
+		return []batch{b}
+	}
+	var parts []batch
+	at := map[int]int{}
+	for _, j := range b.jobs {
+		i, ok := at[j.fed()]
+		if !ok {
+			i = len(parts)
+			at[j.fed()] = i
+			parts = append(parts, batch{only: b.only})
+		}
+		parts[i].jobs = append(parts[i].jobs, j)
+	}
+	return parts
+}
+
+// continueBatch generates for one batch until every row has stopped.
+func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation, o ask.Sampling) error {
+	d := &decoding{lm: lm, only: b.only, cached: lm.anatomy.Encoder == nil && lm.anatomy.Step != nil}
+	for len(active) > 0 {
+		jobs := make([]*job, len(active))
+		for i, c := range active {
+			jobs[i] = c.job
+		}
+		logits, err := d.next(ctx, jobs)
+		if err != nil {
+			return err
+		}
+		values, vocab := logits.Float32s(), lm.info.Vocab
+		var keep []int
+		var left []*continuation
+		for i, c := range active {
+			if more, err := lm.advance(c, values[i*vocab:(i+1)*vocab], o); err != nil {
+				return err
+			} else if more {
+				keep, left = append(keep, i), append(left, c)
+			}
+		}
+		if len(left) < len(active) {
+			d.keep(keep)
+		}
+		active = left
+	}
+	return nil
+}
+
+// advance appends the most probable token, and says whether to go on.
+func (lm *LM) advance(c *continuation, logits []float32, o ask.Sampling) (more bool, err error) {
+	p := scan(logits, 0)
+	if !p.finite {
+		c.job.err = fmt.Errorf("%w: at generated token %d", ask.ErrNotFinite, len(c.found()))
+		return false, nil
+	}
+	if slices.Contains(lm.anatomy.Config.EOS, int64(p.best)) {
+		c.stopped = "eos"
+		return false, lm.finish(c, -1)
+	}
+	ids := c.job.ids
+	ids[len(ids)-1] = int64(p.best)
+	c.job.ids = append(ids, 0)
+	if lm.tok != nil && len(o.Stop) > 0 {
+		text, err := lm.tok.Decode(c.found(), true)
+		if err != nil {
+			return false, fmt.Errorf("models: decoding generated tokens: %w", err)
+		}
+		cut, by := len(text), ""
+		for _, s := range o.Stop {
+			if i := strings.Index(text, s); s != "" && i >= 0 && i < cut {
+				cut, by = i, s
+			}
+		}
+		if by != "" {
+			c.stopped = "stop"
+			if by == "\n" {
+				c.stopped = "newline"
+			}
+			return false, lm.finish(c, cut)
+		}
+	}
+	if len(c.found()) >= o.MaxNew || lm.fits(c.job.fed(), 1) != nil {
+		c.stopped = "length"
+		return false, lm.finish(c, -1)
+	}
+	return true, nil
+}
+
+// finish sets the text, cut at a byte offset unless that is negative, and the
+// shortest run of tokens that covers it.
+func (lm *LM) finish(c *continuation, cut int) error {
+	c.ids = slices.Clone(c.found())
+	if lm.tok == nil {
+		return nil
+	}
+	text, err := lm.tok.Decode(c.ids, true)
+	if err != nil {
+		return fmt.Errorf("models: decoding generated tokens: %w", err)
+	}
+	c.text = text
+	if cut < 0 {
+		return nil
+	}
+	c.text = text[:cut]
+	for n := range c.ids {
+		head, err := lm.tok.Decode(c.ids[:n], true)
+		if err != nil {
+			return fmt.Errorf("models: decoding generated tokens: %w", err)
+		}
+		if len(head) >= cut {
+			c.ids = c.ids[:n]
+			break
+		}
+	}
+	return nil
+}
+
+// decoding is the state of a batch between two tokens.
+type decoding struct {
+	lm     *LM
+	only   *Patch
+	cached bool
+
+	v       variant
+	patches map[string]*tensor.Tensor // inputs that carry the patches; nil after rows have left
+	encoded map[string]*tensor.Tensor // encoder states and mask
+	past    map[string]*tensor.Tensor // by input name; nil before the first token
+	mask    [][]int64                 // per row, over the cached positions
+}
+
+// next returns the logits behind the last known token of every job, [B, V].
+func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
+	if d.past != nil {
+		return d.extend(ctx, jobs)
+	}
+	r := forward
+	if d.cached {
+		r = step
+	}
+	in := d.lm.newInput(r, jobs, d.only)
+	if d.v == (variant{}) {
+		d.v = in.v
+	}
+	in.v, in.encoded = d.v, d.encoded // what left the batch must not change the session
+	for row, j := range jobs {
+		in.want(row, j.fed()-1)
+	}
+	if d.cached {
+		in.outputs = map[string]*tensor.Tensor{}
+		for _, p := range d.lm.anatomy.Step.Ports.Past {
+			in.outputs[p.Out] = nil
+		}
+	}
+	logits, err := in.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.encoded = in.encoded
+	if d.cached {
+		d.remember(in.outputs)
+		d.mask = make([][]int64, len(jobs))
+		for b, j := range jobs {
+			d.mask[b] = make([]int64, in.T, in.T+1)
+			for t := range j.fed() {
+				d.mask[b][t] = 1
+			}
+		}
+	}
+	return logits, nil
+}
+
+// remember turns the caches given out into the caches of the next run.
+func (d *decoding) remember(present map[string]*tensor.Tensor) {
+	d.past = map[string]*tensor.Tensor{}
+	for _, p := range d.lm.anatomy.Step.Ports.Past {
+		d.past[p.In] = present[p.Out]
+	}
+}
+
+// extend runs the newest token of every row behind the cache. Padding of
+// shorter prompts stays in the cache, masked.
+func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
+	lm, B := d.lm, len(jobs)
+	if d.patches == nil {
+		var err error
+		if d.patches, err = lm.patchFeeds(d.v, jobs, d.only); err != nil {
+			return nil, err
+		}
+	}
+	feeds := maps.Clone(d.patches)
+	ids, pos, wanted := make([]int64, B), make([]int64, B), make([]int64, B)
+	var mask []int64
+	for b, j := range jobs {
+		ids[b], pos[b], wanted[b] = j.ids[j.fed()-1], int64(j.fed()-1), int64(b)
+		d.mask[b] = append(d.mask[b], 1)
+		mask = append(mask, d.mask[b]...)
+	}
+	ports := lm.anatomy.Step.Ports
+	feedTokens(feeds, ports, B, 1, ids, mask, pos)
+	maps.Copy(feeds, d.past)
+	feeds[rowsInput] = tensor.FromInt64s(wanted, B)
+	out := map[string]*tensor.Tensor{logitsOutput: nil}
+	for _, p := range ports.Past {
+		out[p.Out] = nil
+	}
+	s, err := lm.session(ctx, d.v)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Run(ctx, feeds, out); err != nil {
+		return nil, fmt.Errorf("models: generating with %s on %d rows: %w", lm.Name(), B, err)
+	}
+	d.remember(out)
+	return out[logitsOutput], nil
+}
+
+// keep drops the rows that are not listed.
+func (d *decoding) keep(rows []int) {
+	d.patches = nil
+	for _, m := range []map[string]*tensor.Tensor{d.encoded, d.past} {
+		for name, t := range m {
+			m[name] = takeRows(t, rows)
+		}
+	}
+	if d.mask != nil {
+		mask := make([][]int64, len(rows))
+		for i, r := range rows {
+			mask[i] = d.mask[r]
+		}
+		d.mask = mask
+	}
+}
+
+// takeRows copies the listed rows of a tensor's first dimension.
+func takeRows(t *tensor.Tensor, rows []int) *tensor.Tensor {
+	shape := slices.Clone(t.Shape)
+	size := 0
+	if shape[0] > 0 {
+		size = len(t.Data) / shape[0]
+	}
+	shape[0] = len(rows)
+	out := tensor.New(t.DType, shape...)
+	for i, r := range rows {
+		copy(out.Data[i*size:(i+1)*size], t.Data[r*size:])
+	}
+	return out
+}

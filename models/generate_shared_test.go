@@ -1,0 +1,184 @@
+//go:build shared
+
+package models
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/tensor"
+)
+
+// TestCachedGenerationEqualsUncached generates with and without the cache, for
+// prompts of mixed lengths, with and without patches, token by token.
+func TestCachedGenerationEqualsUncached(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa", "gpt2/model_with_past.onnx", "llama/model_with_past.onnx"} {
+		t.Run(p, func(t *testing.T) {
+			cached := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			plain := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			if cached.anatomy.Step == nil {
+				t.Fatal("no cached graph")
+			}
+			plain.anatomy.Step = nil
+			r := rand.New(rand.NewPCG(5, 6))
+			var rows []Row
+			for i := range 9 {
+				row := Row{Query: randomQuery(cached, r, 2+r.IntN(20), 1)}
+				if i%3 != 0 {
+					row.Patch = randomPatch(cached, r, 0.5)
+				}
+				if i == 8 {
+					m, err := row.Patch.Merge()
+					if err != nil {
+						t.Fatal(err)
+					}
+					row.Patch = m
+				}
+				rows = append(rows, row)
+			}
+			o := ask.Sampling{MaxNew: 12}
+			a, err := cached.Generate(ctx, rows, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := plain.Generate(ctx, rows, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range rows {
+				if a[i].Err != nil || b[i].Err != nil {
+					t.Fatal(a[i].Err, b[i].Err)
+				}
+				if !slices.Equal(a[i].TextIDs, b[i].TextIDs) || a[i].StoppedBy != b[i].StoppedBy {
+					t.Errorf("row %d: cached %v (%s), uncached %v (%s)", i, a[i].TextIDs, a[i].StoppedBy, b[i].TextIDs, b[i].StoppedBy)
+				}
+				if len(a[i].TextIDs) == 0 && a[i].StoppedBy != "eos" {
+					t.Errorf("row %d: nothing generated", i)
+				}
+				// Teacher forcing on what was generated must call every token the argmax.
+				s, err := plain.Score(ctx, []Row{{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a[i].TextIDs}}, Patch: rows[i].Patch}})
+				if err != nil || s[0].Err != nil {
+					t.Fatal(err, s[0].Err)
+				}
+				if !slices.Equal(s[0].Targets[0].Argmax, a[i].TextIDs) && s[0].Targets[0].MinGap > oracleTolerance {
+					t.Errorf("row %d: generated %v, scored argmax %v", i, a[i].TextIDs, s[0].Targets[0].Argmax)
+				}
+			}
+		})
+	}
+}
+
+// TestPastMatchesOracle runs one step behind the reference framework's cache.
+func TestPastMatchesOracle(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa"} {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			oracle := func(name string) *tensor.Tensor {
+				return npy(t, filepath.Join(dir, "arch", p, "oracle", name+".npy"))
+			}
+			ids, want, pos := oracle("past_ids"), oracle("past_logits"), oracle("past_pos")
+			B, T := ids.Shape[0], ids.Shape[1]
+			feeds := map[string]*tensor.Tensor{}
+			past := 0
+			for i := range lm.info.Layers {
+				k, v := oracle(fmt.Sprintf("past_k%d", i)), oracle(fmt.Sprintf("past_v%d", i))
+				past = k.Shape[2]
+				feeds[fmt.Sprintf("past_key_values.%d.key", i)], feeds[fmt.Sprintf("past_key_values.%d.value", i)] = k, v
+			}
+			mask, rows := oracle("attention_mask").Int64s(), make([]int64, B*T)
+			if len(mask) != B*(past+T) {
+				t.Fatalf("mask of %d values for %d rows of %d+%d", len(mask), B, past, T)
+			}
+			for i := range rows {
+				rows[i] = int64(i)
+			}
+			feedTokens(feeds, lm.anatomy.Step.Ports, B, T, ids.Int64s(), mask, pos.Int64s())
+			feeds[rowsInput] = tensor.FromInt64s(rows, B*T)
+			s, err := lm.session(context.Background(), variant{role: step})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := map[string]*tensor.Tensor{logitsOutput: nil}
+			if err := s.Run(context.Background(), feeds, out); err != nil {
+				t.Fatal(err)
+			}
+			got := out[logitsOutput]
+			diff := maxDiff(got.Float32s(), want.Float32s())
+			t.Logf("worst difference %.2g over %d logits behind %d cached positions", diff, got.Len(), past)
+			if !(diff <= oracleTolerance) || got.Len() != want.Len() {
+				t.Errorf("logits behind the cache differ by %g", diff)
+			}
+		})
+	}
+}
+
+// TestWorldGeneration continues a known fact in words.
+func TestWorldGeneration(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
+	rows := []Row{
+		{Query: ask.Query{Prompt: "The capital of Sivinia is"}},
+		{Query: ask.Query{Prompt: "What is the capital of Danmaia?"}},
+		{Query: ask.Query{Prompt: ""}},
+	}
+	got, err := lm.Generate(context.Background(), rows, ask.Sampling{MaxNew: 12, Stop: []string{"."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{" Neluburg", " Pabaport"} {
+		if got[i].Text != want || got[i].StoppedBy != "stop" {
+			t.Errorf("%q: %q (%s), want %q", rows[i].Query.Prompt, got[i].Text, got[i].StoppedBy, want)
+		}
+	}
+	if got[2].Err == nil {
+		t.Error("an empty prompt was continued by a model without a start token")
+	}
+}
+
+// TestSeq2SeqGeneration generates with an encoder-decoder model and checks each
+// token by teacher forcing.
+func TestSeq2SeqGeneration(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	for _, p := range []string{"t5", "t5_gated"} {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			r := rand.New(rand.NewPCG(7, 8))
+			var rows []Row
+			for i := range 6 {
+				row := Row{Query: randomQuery(lm, r, 3+i, 1)}
+				if i > 2 {
+					row.Patch = randomPatch(lm, r, 0.5)
+				}
+				rows = append(rows, row)
+			}
+			got, err := lm.Generate(ctx, rows, ask.Sampling{MaxNew: 6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, a := range got {
+				if a.Err != nil {
+					t.Fatal(a.Err)
+				}
+				if len(a.TextIDs) == 0 {
+					continue
+				}
+				s, err := lm.Score(ctx, []Row{{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a.TextIDs}}, Patch: rows[i].Patch}})
+				if err != nil || s[0].Err != nil {
+					t.Fatal(err, s[0].Err)
+				}
+				if !slices.Equal(s[0].Targets[0].Argmax, a.TextIDs) {
+					t.Errorf("row %d: generated %v, scored argmax %v", i, a.TextIDs, s[0].Targets[0].Argmax)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,308 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"editpipe/ask"
+	"editpipe/tensor"
+)
+
+// asked is one row on its way through Score.
+type asked struct {
+	row    int
+	prompt int // tokens
+	jobs   []*job
+	kl     *comparison
+}
+
+// Score asks every row by teacher forcing. The result does not depend on the
+// order or number of rows. An error is returned only when the runtime fails or
+// ctx ends.
+func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
+	answers := make([]ask.Answer, len(rows))
+	bare, err := lm.unwrap(rows, answers, func(s Scorer, rows []Row) ([]ask.Answer, error) { return s.Score(ctx, rows) })
+	if err != nil {
+		return nil, err
+	}
+	w := lm.newWave()
+	for _, i := range bare {
+		if err := w.add(i, rows[i]); err != nil {
+			answers[i] = ask.Answer{Err: err}
+		}
+		if w.held > lm.opts.MemoryBudget/2 {
+			if err := w.run(ctx, answers); err != nil {
+				return nil, err
+			}
+			w = lm.newWave()
+		}
+	}
+	if err := w.run(ctx, answers); err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// unwrap answers the rows whose patch has wraps through these, and returns the
+// indices of the others.
+func (lm *LM) unwrap(rows []Row, answers []ask.Answer, call func(Scorer, []Row) ([]ask.Answer, error)) (bare []int, err error) {
+	var order []*Patch
+	members := map[*Patch][]int{}
+	for i, r := range rows {
+		if r.Patch == nil || len(r.Patch.Wraps) == 0 {
+			bare = append(bare, i)
+			continue
+		}
+		if members[r.Patch] == nil {
+			order = append(order, r.Patch)
+		}
+		members[r.Patch] = append(members[r.Patch], i)
+	}
+	for _, p := range order {
+		last := len(p.Wraps) - 1
+		inner := *p
+		inner.Wraps = p.Wraps[:last:last]
+		inside := make([]Row, len(members[p]))
+		for k, i := range members[p] {
+			inside[k] = rows[i]
+			inside[k].Patch = &inner
+		}
+		got, err := call(p.Wraps[last].Around(lm), inside)
+		if err != nil {
+			return nil, fmt.Errorf("models: asking through wrap %s: %w", p.Wraps[last].Kind(), err)
+		}
+		if len(got) != len(inside) {
+			return nil, fmt.Errorf("models: wrap %s gave %d answers to %d rows", p.Wraps[last].Kind(), len(got), len(inside))
+		}
+		for k, i := range members[p] {
+			answers[i] = got[k]
+		}
+	}
+	return bare, nil
+}
+
+// wave is a set of rows that is planned and run together. Rows that want KL
+// make the base model's distributions be held until they are compared, so the
+// memory for these ends a wave.
+type wave struct {
+	lm    *LM
+	rows  []asked
+	jobs  []*job // in order of first use
+	index map[*Patch]map[string]*job
+	fits  map[*Patch]error
+	held  int64
+}
+
+func (lm *LM) newWave() *wave {
+	return &wave{lm: lm, index: map[*Patch]map[string]*job{}, fits: map[*Patch]error{}}
+}
+
+// add tokenises a row and files its sequences.
+func (w *wave) add(i int, r Row) error {
+	patch, err := w.admit(r.Patch)
+	if err != nil {
+		return err
+	}
+	prompt, all, err := w.lm.joinAll(r.Query)
+	if err != nil {
+		return err
+	}
+	a := asked{row: i, prompt: len(prompt)}
+	var base joined
+	if r.Versus != nil {
+		vp, err := w.lm.promptIDs(*r.Versus)
+		if err == nil {
+			base, err = w.lm.join(*r.Versus, vp, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("the question to compare with: %w", err)
+		}
+	}
+	for _, j := range all {
+		a.jobs = append(a.jobs, w.job(patch, j))
+	}
+	if r.Versus != nil && slices.Equal(base.gold(), all[0].gold()) {
+		a.kl = w.versus(a.jobs[0], w.job(nil, base))
+	}
+	w.rows = append(w.rows, a)
+	return nil
+}
+
+// admit checks a patch against the model, once, and returns nil for one that
+// changes nothing.
+func (w *wave) admit(p *Patch) (*Patch, error) {
+	if p.Binding() == BindNone {
+		return nil, nil
+	}
+	if _, known := w.fits[p]; !known {
+		w.fits[p] = w.lm.accepts(p)
+	}
+	return p, w.fits[p]
+}
+
+// job returns the job of a sequence under a patch, a new one if there is none.
+func (w *wave) job(p *Patch, j joined) *job {
+	if w.index[p] == nil {
+		w.index[p] = map[string]*job{}
+	}
+	k := j.key()
+	if w.index[p][k] == nil {
+		w.index[p][k] = &job{joined: j, patch: p}
+		w.jobs = append(w.jobs, w.index[p][k])
+	}
+	return w.index[p][k]
+}
+
+// versus makes j be compared with base.
+func (w *wave) versus(j, base *job) *comparison {
+	for _, c := range j.compare {
+		if c.base == base {
+			return c
+		}
+	}
+	c := &comparison{base: base}
+	if j == base {
+		return c // a distribution does not diverge from itself
+	}
+	if !base.keep {
+		base.keep = true
+		w.held += 4 * int64(len(base.gold())) * int64(w.lm.info.Vocab)
+	}
+	j.compare = append(j.compare, c)
+	return c
+}
+
+// run asks everything in the wave and fills the answers. Jobs that others are
+// compared with go first.
+func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
+	var bases, rest []*job
+	for _, j := range w.jobs {
+		if j.keep {
+			bases = append(bases, j)
+		} else {
+			rest = append(rest, j)
+		}
+	}
+	for _, jobs := range [][]*job{bases, rest} {
+		for _, b := range w.lm.plan(jobs, 0) {
+			if err := w.lm.scoreBatch(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range w.rows {
+		answers[a.row] = a.answer()
+	}
+	return nil
+}
+
+func (a asked) answer() ask.Answer {
+	ans := ask.Answer{PromptTokens: a.prompt}
+	for _, j := range a.jobs {
+		if j.err != nil {
+			return ask.Answer{PromptTokens: a.prompt, Err: j.err}
+		}
+		out := j.out
+		out.BoundaryRepair = j.repaired
+		ans.Targets = append(ans.Targets, out)
+	}
+	if a.kl != nil {
+		if a.kl.base.err != nil {
+			return ask.Answer{PromptTokens: a.prompt, Err: fmt.Errorf("the question to compare with: %w", a.kl.base.err)}
+		}
+		kl := a.kl.kl
+		ans.KL = &kl
+	}
+	return ans
+}
+
+// scoreBatch runs one batch and reduces its logits.
+func (lm *LM) scoreBatch(ctx context.Context, b batch) error {
+	in := lm.newInput(forward, b.jobs, b.only)
+	for row, j := range b.jobs {
+		for t := j.first - 1; t < j.fed(); t++ {
+			in.want(row, t)
+		}
+	}
+	logits, err := in.run(ctx)
+	if err != nil {
+		return err
+	}
+	values, vocab := logits.Float32s(), lm.info.Vocab
+	at := make([]int, len(b.jobs)+1)
+	for i, j := range b.jobs {
+		at[i+1] = at[i] + len(j.gold())
+	}
+	inParallel(len(b.jobs), func(i int) {
+		b.jobs[i].reduce(values[at[i]*vocab:at[i+1]*vocab], vocab)
+	})
+	return nil
+}
+
+// input is one run in the making.
+type input struct {
+	lm      *LM
+	v       variant
+	jobs    []*job
+	only    *Patch
+	rows, T int
+	wanted  []int64
+	tapped  []int64 // rows of taps: of the decoder if v.taps, of the encoder if tapsEncoder
+
+	tapsEncoder bool
+	encoded     map[string]*tensor.Tensor // encoder states and mask for the decoder; made by run unless given
+	outputs     map[string]*tensor.Tensor // further outputs to fetch; filled by run
+}
+
+// newInput lays out jobs as rows of a run of their decoder.
+func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
+	in := &input{lm: lm, v: variant{role: r}, jobs: jobs, only: only, rows: len(jobs)}
+	for _, j := range jobs {
+		in.T = max(in.T, j.fed())
+	}
+	in.v.slots, in.v.dense = lm.bindings(jobs, r.side())
+	return in
+}
+
+// want asks for the logits at a position of a row.
+func (in *input) want(row, t int) { in.wanted = append(in.wanted, int64(row*in.T+t)) }
+
+// run feeds the decoder (after the encoder, if there is one) and returns the
+// logits of the wanted positions, [P, V] float32, in the order of want.
+func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
+	lm := in.lm
+	feeds, err := lm.patchFeeds(in.v, in.jobs, in.only)
+	if err != nil {
+		return nil, err
+	}
+	in.tokens(feeds)
+	if lm.anatomy.Encoder != nil {
+		if in.encoded == nil {
+			if in.encoded, err = lm.encode(ctx, in); err != nil {
+				return nil, err
+			}
+		}
+		maps.Copy(feeds, in.encoded)
+	}
+	feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
+	if in.v.taps {
+		feeds[tapsInput] = tensor.FromInt64s(in.tapped, len(in.tapped))
+	}
+	out := map[string]*tensor.Tensor{logitsOutput: nil}
+	for name := range in.outputs {
+		out[name] = nil
+	}
+	s, err := lm.session(ctx, in.v)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Run(ctx, feeds, out); err != nil {
+		return nil, fmt.Errorf("models: running %s on %d rows of %d tokens: %w", lm.Name(), in.rows, in.T, err)
+	}
+	for name := range in.outputs {
+		in.outputs[name] = out[name]
+	}
+	return out[logitsOutput], nil
+}

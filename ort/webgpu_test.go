@@ -1,0 +1,155 @@
+//go:build webgpu
+
+package ort
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"editpipe/tensor"
+)
+
+// driverVar names the Vulkan driver to use; set, the provider has to work.
+const driverVar = "VK_ICD_FILENAMES"
+
+// gpuTolerance bounds the difference of two float32 evaluations of the block
+// below: sums of 64 products of numbers near 1, in another order.
+const gpuTolerance = 1e-4
+
+// webgpu opens the provider, or skips where this machine has no driver for it.
+func webgpu(t testing.TB) (*Env, Provider) {
+	t.Helper()
+	e := open(t)
+	p := Provider{Name: "webgpu"}
+	if err := e.Probe(t.Context(), p); err != nil {
+		if os.Getenv(driverVar) != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("no usable Vulkan loader or driver (docs/providers.md says how to install one, %s names it): %v", driverVar, err)
+	}
+	return e, p
+}
+
+// block is a small transformer block without attention: token embedding,
+// layer normalisation, two overridable matrices with a non-linearity between
+// them, softmax. The activation is an output too.
+func block() (graph, feed) {
+	const vocab, width, inner = 50, 64, 128
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func(scale float64, shape ...int) *tensor.Tensor {
+		t := tensor.New(tensor.F32, shape...)
+		for i := range t.Float32s() {
+			t.Float32s()[i] = float32(scale * r.NormFloat64())
+		}
+		return t
+	}
+	ones := tensor.New(tensor.F32, width)
+	for i := range ones.Float32s() {
+		ones.Float32s()[i] = 1
+	}
+	g := graph{
+		inputs: []value{
+			{name: "ids", elem: elemI64, dims: []int64{-1}},
+			{name: "up", elem: elemF32, dims: []int64{width, inner}},
+			{name: "down", elem: elemF32, dims: []int64{inner, width}},
+		},
+		outputs: []value{{name: "p", elem: elemF32, dims: []int64{-1, width}}, {name: "act", elem: elemF32, dims: []int64{-1, inner}}},
+		weights: []weight{
+			{"emb", random(1, vocab, width)}, {"scale", ones},
+			{"up", random(0.1, width, inner)}, {"down", random(0.1, inner, width)},
+		},
+		nodes: []node{
+			{op: "Gather", in: []string{"emb", "ids"}, out: []string{"x"}},
+			{op: "LayerNormalization", in: []string{"x", "scale"}, out: []string{"n"}},
+			{op: "MatMul", in: []string{"n", "up"}, out: []string{"h"}},
+			{op: "Tanh", in: []string{"h"}, out: []string{"act"}},
+			{op: "MatMul", in: []string{"act", "down"}, out: []string{"d"}},
+			{op: "Add", in: []string{"x", "d"}, out: []string{"y"}},
+			{op: "Softmax", in: []string{"y"}, out: []string{"p"}},
+		},
+	}
+	override := feed{"down": random(0.1, inner, width)}
+	return g, override
+}
+
+func TestWebGPU(t *testing.T) {
+	e, p := webgpu(t)
+	g, override := block()
+	cpu := session(t, e, g, Options{})
+	// NoFallback: with one node on the CPU the session would be refused.
+	gpu := session(t, e, g, Options{Provider: p, NoFallback: true})
+	if len(gpu.Elsewhere()) != 0 {
+		t.Errorf("nodes elsewhere: %v", gpu.Elsewhere())
+	}
+	meter := StartMeter(gpu)
+	for name, extra := range map[string]feed{"stored": nil, "overridden": override} {
+		t.Run(name, func(t *testing.T) {
+			in := feed{"ids": tensor.FromInt64s([]int64{3, 1, 4, 1, 5, 9, 2, 6}, 8)}
+			for name, w := range extra {
+				in[name] = w
+			}
+			want, got := feed{"p": nil, "act": nil}, feed{"p": nil, "act": tensor.New(tensor.F32, 8, 128)}
+			if err := cpu.Run(t.Context(), in, want); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				start := time.Now()
+				if err := gpu.Run(t.Context(), in, got); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("run took %v", time.Since(start).Round(time.Microsecond))
+			}
+			for out := range want {
+				a, b := want[out].Float32s(), got[out].Float32s()
+				if !slices.Equal(want[out].Shape, got[out].Shape) {
+					t.Fatalf("%s: shape %v, want %v", out, got[out].Shape, want[out].Shape)
+				}
+				worst := 0.0
+				for i := range a {
+					worst = max(worst, math.Abs(float64(a[i]-b[i])))
+				}
+				t.Logf("%s: largest difference %.2g", out, worst)
+				if !(worst <= gpuTolerance) {
+					t.Errorf("%s: differs from the CPU by %g", out, worst)
+				}
+			}
+		})
+	}
+	if u := meter.Stop(); u.PeakVRAM != nil {
+		t.Logf("device memory %d bytes", *u.PeakVRAM)
+	} else {
+		t.Log("device memory not counted by the provider")
+	}
+}
+
+// A graph with a node that only the CPU can run is refused with NoFallback and
+// accounted for without it; a graph with nothing else is refused in any case.
+func TestWebGPUElsewhere(t *testing.T) {
+	e, p := webgpu(t)
+	g := graph{
+		inputs:  []value{{name: "X", elem: elemF32, dims: []int64{-1}}, {name: "D", elem: elemF64, dims: []int64{-1}}},
+		outputs: []value{{name: "Y", elem: elemF32, dims: []int64{-1}}, {name: "E", elem: elemF64, dims: []int64{-1}}},
+		nodes: []node{
+			{op: "Tanh", in: []string{"X"}, out: []string{"Y"}},
+			{op: "Abs", in: []string{"D"}, out: []string{"E"}}, // no 64-bit floats on the device
+		},
+	}
+	s := session(t, e, g, Options{Provider: p})
+	if got := s.Elsewhere(); len(got) != 1 || got[0].Op != "Abs" || got[0].Provider != "CPUExecutionProvider" {
+		t.Errorf("elsewhere: %+v", got)
+	}
+	_, err := e.NewSession(t.Context(), g.model(), Options{Provider: p, NoFallback: true})
+	wantError(t, err, "webgpu", "CPU")
+
+	var refused *ProviderError
+	only := identity(elemF64, 2)
+	only.nodes[0].op = "Abs"
+	if _, err := e.NewSession(t.Context(), only.model(), Options{Provider: p}); !errors.As(err, &refused) {
+		t.Errorf("a model of which the provider takes no node: got %v", err)
+	}
+}

@@ -1,0 +1,304 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/ort"
+	"editpipe/pipeline"
+	"editpipe/store"
+)
+
+// evaluate is the stage that edits and asks. A unit edits and asks in one go,
+// so that patches need not be kept.
+type evaluate struct {
+	*trial
+	base  *base
+	tasks []task
+	place map[string]int // of a unit in tasks
+}
+
+// task is one unit of evaluate.
+type task struct {
+	id    string
+	combo *combo
+	chunk chunk
+}
+
+func newEvaluate(t *trial, b *base) *evaluate {
+	e := &evaluate{trial: t, base: b, place: map[string]int{}}
+	for _, c := range t.combos {
+		when := "" // it matters to chains only
+		if c.setting.Kind == edit.Sequential {
+			when = t.when.String()
+		}
+		for _, part := range c.units(len(t.test)) {
+			unit := id("evaluate", t.identity, c.hash, c.setting.String(), when, t.order, t.test[part.lo:part.hi])
+			e.place[unit] = len(e.tasks)
+			e.tasks = append(e.tasks, task{unit, c, part})
+		}
+	}
+	return e
+}
+
+// Name is the stage's name in the ledger.
+func (e *evaluate) Name() string { return "evaluate" }
+
+// Plan lists the units: methods and settings in the order given, then records.
+func (e *evaluate) Plan(context.Context) ([]pipeline.Unit, error) {
+	units := make([]pipeline.Unit, len(e.tasks))
+	for i, t := range e.tasks {
+		units[i] = pipeline.Unit{ID: t.id, Label: fmt.Sprintf("%s, %s", t.combo, t.chunk), Weight: t.chunk.hi - t.chunk.lo}
+	}
+	return units, nil
+}
+
+// Do runs one unit and writes its rows: results last, so that a unit with
+// results is whole.
+func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
+	i, ok := e.place[u.ID]
+	if !ok {
+		return fmt.Errorf("stages: evaluate has no unit %s", u.ID)
+	}
+	t := e.tasks[i]
+	pre, err := e.base.rows(ctx, t.chunk)
+	if err != nil {
+		return err
+	}
+	s := newSession(e.trial, t, pre)
+	meter := ort.StartMeter()
+	switch {
+	case t.combo.refused != nil:
+		s.refuse()
+	case t.combo.setting.Kind == edit.Single:
+		err = s.single(ctx)
+	default:
+		err = s.chain(ctx)
+	}
+	usage := meter.Stop()
+	if err != nil {
+		return fmt.Errorf("stages: %s, %s: %w", t.combo, t.chunk, err)
+	}
+	cost := e.cost(t.id, "evaluate", usage)
+	cost.Method, cost.Setting = t.combo.method.Name, t.combo.setting.String()
+	cost.Edits, cost.Probes = int32(len(s.edits)), int32(len(s.results))
+	if t.combo.refused == nil {
+		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
+	}
+	return errors.Join(
+		store.Write(e.shard("costs", t.id), []store.Cost{cost}, nil),
+		store.Write(e.shard("applied", t.id), s.applied, nil),
+		store.Write(e.shard("results", t.id), s.results, nil),
+	)
+}
+
+// session is one unit while it runs.
+type session struct {
+	*trial
+	task
+	edits  []dataset.Edit
+	asks   [][]question   // by edit
+	pre    [][]store.Base // by edit, parallel to asks
+	errs   []error        // by edit: why it was not made
+	inside int            // edits in force in a chain
+
+	applied     []store.Applied
+	results     []store.Result
+	tEdit, tAsk float64 // seconds
+}
+
+func newSession(t *trial, k task, pre []store.Base) *session {
+	s := &session{trial: t, task: k}
+	for _, r := range t.test[k.chunk.lo:k.chunk.hi] {
+		qs := questions([]dataset.Record{r})
+		s.edits, s.asks = append(s.edits, r.Edit), append(s.asks, qs)
+		s.pre, pre = append(s.pre, pre[:len(qs)]), pre[len(qs):]
+	}
+	s.errs = make([]error, len(s.edits))
+	return s
+}
+
+// refuse writes rows without running anything.
+func (s *session) refuse() {
+	for i := range s.edits {
+		s.errs[i] = s.combo.refused
+		s.apply(i, nil)
+		for j := range s.asks[i] {
+			s.row(asked{question: s.asks[i][j], err: s.errs[i], index: i}, s.pre[i][j])
+		}
+	}
+}
+
+// single makes every edit alone and asks all of them together.
+func (s *session) single(ctx context.Context) error {
+	meter := ort.StartMeter()
+	patches, errs := edit.EachOf(ctx, s.combo.method.Name, s.combo.editor, edit.Base{LM: s.lm}, s.edits)
+	s.tEdit = meter.Stop().Wall.Seconds()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.errs = errs
+	var list []asked
+	for i := range s.edits {
+		s.apply(i, &patches[i])
+		for _, q := range s.asks[i] {
+			list = append(list, asked{question: q, patch: &patches[i], err: errs[i], index: i, after: 1, force: 1})
+		}
+	}
+	return s.ask(ctx, list)
+}
+
+// chain makes the edits step by step on top of each other; a batch is a chain
+// of one step.
+func (s *session) chain(ctx context.Context) error {
+	n := len(s.edits)
+	size, when := n, When{Final: true}
+	if s.combo.setting.Kind == edit.Sequential {
+		size, when = max(1, s.combo.setting.Step), s.when
+	}
+	var patch models.Patch
+	for _, step := range chunks(n, size) {
+		next, err := s.together(ctx, patch, step)
+		if err != nil {
+			return err
+		}
+		patch = next
+		for i := step.lo; i < step.hi; i++ {
+			s.apply(i, &patch)
+		}
+		from, to := when.due(step.lo, step.hi, n)
+		if err := s.askChain(ctx, &patch, step.hi, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// together makes the edits of a step at once on top of patch. Where the method
+// blames a single edit, that one is left out and the others are tried again;
+// where none can be made, patch stays.
+func (s *session) together(ctx context.Context, patch models.Patch, step chunk) (models.Patch, error) {
+	var left []int
+	for i := step.lo; i < step.hi; i++ {
+		left = append(left, i)
+	}
+	meter := ort.StartMeter()
+	defer func() { s.tEdit += meter.Stop().Wall.Seconds() }()
+	for len(left) > 0 {
+		edits := make([]dataset.Edit, len(left))
+		for k, i := range left {
+			edits[k] = s.edits[i]
+		}
+		next, err := s.combo.editor.Edit(ctx, edit.Base{LM: s.lm, Patch: patch}, edits)
+		if err == nil {
+			s.inside += len(left)
+			return next, nil
+		}
+		if ctx.Err() != nil {
+			return patch, ctx.Err()
+		}
+		var blame *edit.Error
+		bad := -1
+		if errors.As(err, &blame) {
+			bad = slices.IndexFunc(left, func(i int) bool { return s.edits[i].ID == blame.Edit })
+		}
+		if bad < 0 {
+			for _, i := range left {
+				s.errs[i] = edit.Wrap(s.combo.method.Name, "", err)
+			}
+			return patch, nil
+		}
+		s.errs[left[bad]] = err
+		left = slices.Delete(left, bad, bad+1)
+	}
+	return patch, nil
+}
+
+// errSuperseded marks an edit that a later one in force contradicts: what is
+// right after both is not what the record says.
+var errSuperseded = errors.New("superseded by a later edit of the same fact")
+
+// askChain asks about edits from up to before to after made edits of the chain.
+func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from, to int) error {
+	later := superseded(s.edits[:made], s.errs[:made])
+	var list []asked
+	for i := from; i < to; i++ {
+		err := s.errs[i]
+		if err == nil && later[i] != "" {
+			err = fmt.Errorf("%w: %s", errSuperseded, later[i])
+		}
+		for _, q := range s.asks[i] {
+			list = append(list, asked{question: q, patch: patch, err: err, index: i, after: made, force: s.inside})
+		}
+	}
+	return s.ask(ctx, list)
+}
+
+// ask puts the questions and adds their rows; they come in the order of edits.
+func (s *session) ask(ctx context.Context, list []asked) error {
+	meter := ort.StartMeter()
+	err := put(ctx, s.lm, s.maxNew, list)
+	s.tAsk += meter.Stop().Wall.Seconds()
+	if err != nil {
+		return err
+	}
+	seen := map[int]int{}
+	for _, a := range list {
+		s.row(a, s.pre[a.index][seen[a.index]])
+		seen[a.index]++
+	}
+	return nil
+}
+
+func (s *session) row(a asked, pre store.Base) {
+	r := a.result(pre)
+	r.RunID, r.Model, r.ModelHash, r.Dataset = s.run, s.lm.Name(), s.lm.Hash(), s.data
+	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.setting.String()
+	r.OrderSeed, r.ProtocolID = s.order, s.protocol
+	s.results = append(s.results, r)
+}
+
+// mostNormed bounds the changes whose norm is taken: it is a sum over pairs of
+// them, which a long chain should not pay for at every step.
+const mostNormed = 256
+
+// prefixed is a wrap that stands before prompts as text.
+type prefixed interface{ Prefix() string }
+
+// apply adds the row of an edit that was made, or not, with the patch then in force.
+func (s *session) apply(i int, p *models.Patch) {
+	status, detail := statusOf(s.errs[i])
+	a := store.Applied{
+		RunID: s.run, Method: s.combo.method.Name, Setting: s.combo.setting.String(), UnitID: s.id,
+		EditIndex: int32(i), EditID: string(s.edits[i].ID), Status: status, Detail: detail,
+	}
+	if status == store.OK {
+		a.StateBytes = p.Bytes()
+		if len(p.Changes) <= mostNormed {
+			if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
+				a.DeltaNorm = &norm
+			}
+		}
+		var texts []string
+		for _, w := range p.Wraps {
+			if t, ok := w.(prefixed); ok {
+				texts = append(texts, t.Prefix())
+			}
+		}
+		a.Context = strings.Join(texts, "")
+		if effort, ok := edit.EffortOf(p, s.edits[i].ID); ok {
+			a.Steps = &effort.Steps
+			if loss := effort.FinalLoss; !math.IsNaN(loss) && !math.IsInf(loss, 0) {
+				a.FinalLoss = &loss
+			}
+		}
+	}
+	s.applied = append(s.applied, a)
+}

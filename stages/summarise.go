@@ -1,0 +1,150 @@
+package stages
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/metric"
+	"editpipe/pipeline"
+	"editpipe/store"
+)
+
+// group is what rows must share to be averaged.
+type group struct {
+	run, model, data, method, setting, protocol string
+}
+
+// Summarise averages result rows by model, method, setting and axis. The order
+// of rows does not matter: equal sets of rows give bit-equal summaries, sorted
+// by group, then in report order of axes and metrics.
+//
+// In a chain an edit may have been asked about several times. Where when has
+// Final or Every, the last time counts; where it has Immediate, the first time
+// is summarised as well. The two are told apart by ";eval-at=" at the end of
+// the protocol id.
+func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
+	groups := map[group][]store.Result{}
+	configs := map[group]string{}
+	add := func(g group, r store.Result) error {
+		if c, ok := configs[g]; ok && c != r.Config {
+			return fmt.Errorf("stages: rows of %s %s come from two configurations, %s and %s: they cannot be averaged", g.method, g.setting, c, r.Config)
+		}
+		configs[g], groups[g] = r.Config, append(groups[g], r)
+		return nil
+	}
+	type asked struct {
+		group
+		edit string
+	}
+	first, last := map[asked]int32{}, map[asked]int32{}
+	chain := func(r store.Result) bool { return strings.HasPrefix(r.Setting, string(edit.Sequential)) }
+	for _, r := range rows {
+		if k := (asked{groupOf(r), r.EditID}); chain(r) {
+			if at, ok := first[k]; !ok || r.EvaluatedAfter < at {
+				first[k] = r.EvaluatedAfter
+			}
+			last[k] = max(last[k], r.EvaluatedAfter)
+		}
+	}
+	for _, r := range rows {
+		g := groupOf(r)
+		k := asked{g, r.EditID}
+		if !chain(r) {
+			if err := add(g, r); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if (when.Final || when.Every > 0 || !when.Immediate) && r.EvaluatedAfter == last[k] {
+			final := g
+			final.protocol += ";eval-at=final"
+			if err := add(final, r); err != nil {
+				return nil, err
+			}
+		}
+		if when.Immediate && r.EvaluatedAfter == first[k] {
+			immediate := g
+			immediate.protocol += ";eval-at=immediate"
+			if err := add(immediate, r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var out []store.Summary
+	for _, g := range slices.SortedFunc(maps.Keys(groups), compareGroups) {
+		cells, err := metric.Summarise(metricRows(groups[g]))
+		if err != nil {
+			return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.setting, err)
+		}
+		for _, c := range cells {
+			out = append(out, store.Summary{
+				Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
+				Axis: string(c.Axis), Metric: c.Metric, ProtocolID: g.protocol, N: c.N, Mean: c.Mean,
+			})
+		}
+	}
+	return out, nil
+}
+
+func groupOf(r store.Result) group {
+	return group{r.RunID, r.Model, r.Dataset, r.Method, r.Setting, r.ProtocolID}
+}
+
+func compareGroups(a, b group) int {
+	return cmp.Or(
+		cmp.Compare(a.run, b.run), cmp.Compare(a.model, b.model), cmp.Compare(a.data, b.data),
+		cmp.Compare(a.method, b.method), cmp.Compare(a.setting, b.setting), cmp.Compare(a.protocol, b.protocol),
+	)
+}
+
+func metricRows(rows []store.Result) []metric.Row {
+	out := make([]metric.Row, len(rows))
+	for i, r := range rows {
+		out[i] = metric.Row{
+			Record: r.EditID, Probe: r.ProbeID, Cluster: r.Subject, Axis: dataset.Axis(r.Axis),
+			Status: metric.Status(r.Status), Protocol: r.ProtocolID, Contrast: r.Alt != "", Scores: scoresOf(r),
+		}
+	}
+	return out
+}
+
+// summarise is the stage that reads the rows of all finished units and writes
+// summary.parquet. It is cheap and its outcome depends on which units are
+// finished, so it is one unit that is always done again.
+type summarise struct {
+	*trial
+	evaluate *evaluate
+	report   *Report
+}
+
+// Name is the stage's name in the ledger.
+func (s *summarise) Name() string { return "summarise" }
+
+// Plan gives one unit, named after the rows there are.
+func (s *summarise) Plan(context.Context) ([]pipeline.Unit, error) { return nil, nil }
+
+// results reads the rows of every finished unit of the run, in order of the units.
+func (s *summarise) results() ([]store.Result, error) {
+	var all []store.Result
+	for _, t := range s.evaluate.tasks {
+		rows, err := s.read(t.id)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stages: summarising: %w", err)
+		}
+		all = append(all, rows...)
+	}
+	return all, nil
+}
+
+var _ = filepath.Join

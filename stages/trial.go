@@ -1,0 +1,89 @@
+package stages
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/ort"
+	"editpipe/store"
+)
+
+// trial is what the stages of one evaluation share. It does not change once
+// the stages run.
+type trial struct {
+	lm       *models.LM
+	dir      string // run folder
+	run      string // its name in rows
+	data     string // name of the data set
+	test     []dataset.Record
+	combos   []*combo
+	when     When
+	maxNew   int
+	order    int64 // seed of the order of edits
+	protocol string
+	identity string // hash over all that decides an answer beside question and patch
+
+	warm atomic.Bool // a unit has been done by this process
+}
+
+// combo is a method under a setting.
+type combo struct {
+	method  edit.Method
+	config  edit.Config
+	editor  edit.Editor
+	setting edit.Setting
+	hash    string // over method, configuration and what the method draws on
+	refused error  // why it is not run; it wraps edit.ErrUnsupported
+}
+
+func (c *combo) String() string { return c.method.Name + " " + c.setting.String() }
+
+// chunk is the range [lo, hi) of the records under test.
+type chunk struct{ lo, hi int }
+
+func (c chunk) String() string { return fmt.Sprintf("records %d-%d", c.lo+1, c.hi) }
+
+// chunks cuts n records into pieces of size; the last may be shorter.
+func chunks(n, size int) []chunk {
+	var list []chunk
+	for lo := 0; lo < n; lo += size {
+		list = append(list, chunk{lo, min(lo+size, n)})
+	}
+	return list
+}
+
+// units cuts n records into the units of the combo's setting: one batch, one
+// chain, or SingleEdits independent edits. A combo that is not run is cut like
+// single edits.
+func (c *combo) units(n int) []chunk {
+	switch {
+	case c.refused != nil || c.setting.Kind == edit.Single:
+		return chunks(n, SingleEdits)
+	case c.setting.N == 0:
+		return chunks(n, n)
+	}
+	return chunks(n, c.setting.N)
+}
+
+// cost is the row of a unit with what was measured.
+func (t *trial) cost(unit, stage string, u ort.Usage) store.Cost {
+	cpu := u.CPU.Seconds()
+	return store.Cost{
+		RunID: t.run, Stage: stage, UnitID: unit,
+		TWall: u.Wall.Seconds(), TCPU: &cpu, PeakRSS: u.PeakRSS, PeakVRAM: u.PeakVRAM,
+		WarmUp: !t.warm.Swap(true),
+	}
+}
+
+// shard is the file of a unit's rows of one table.
+func (t *trial) shard(table, unit string) string {
+	return filepath.Join(t.dir, table, unit+".parquet")
+}
+
+func (t *trial) read(unit string) ([]store.Result, error) {
+	return store.Read[store.Result](t.shard("results", unit))
+}

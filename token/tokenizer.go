@@ -1,0 +1,453 @@
+// Package token turns text into the ids of a language model and back, with the
+// exact bytes of the original text that each id stands for.
+//
+// It reads tokenizer.json files of the Hugging Face format: byte-level BPE
+// (GPT-2, GPT-J, RoBERTa, Llama 3, Qwen), SentencePiece BPE with byte fallback
+// (LLaMA) and Unigram with a compiled character map (T5). Ids, spans and decoded
+// text are compared with the official implementation (huggingface/tokenizers) by
+// internal/tokencheck. A file with a component this package does not know is
+// refused with the name of the component.
+//
+// Of github.com/sugarme/tokenizer v0.3.0 the package uses the added-token
+// configuration, the Decoder interface with its Fuse and Sequence decoders, and
+// the double-array trie of SentencePiece character maps. The models, normalisers,
+// pre-tokenizers, post-processors and the other decoders are this package's own:
+// sugarme's give other ids than the official implementation (byte_fallback,
+// ignore_merges and equal-rank merges, lookahead patterns, added tokens inside
+// text), lose the alignment when a normaliser changes the text, and end the
+// process on bad files.
+//
+// Truncation and padding settings of a file are not applied: a text is never
+// cut short.
+package token
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/sugarme/tokenizer"
+)
+
+// Families of tokenizers, as returned by [Tokenizer.Family].
+const (
+	FamilyByteLevel     = "bpe-bytelevel"
+	FamilySentencePiece = "bpe-sentencepiece"
+	FamilyBPE           = "bpe" // characters, neither byte-level nor SentencePiece
+	FamilyUnigram       = "unigram"
+)
+
+// ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
+// a setting that this package does not implement.
+var ErrUnsupported = errors.New("not supported")
+
+// maxID is the largest token id: ids are stored in 32 bits inside a model.
+const maxID = 1<<31 - 1
+
+// Tokenizer encodes and decodes text. It does not change after Open and may be
+// used by several goroutines at once.
+type Tokenizer struct {
+	hash        string
+	family      string
+	model       model
+	normalizers []normalizer
+	splitters   []splitter
+	literal     *addedTokens // looked for in the original text
+	normal      *addedTokens // looked for in the normalised text
+	post        post
+	decoder     tokenizer.Decoder // nil: tokens joined with spaces
+	ids         map[string]int64
+	tokens      map[int64]string
+	special     map[int64]bool
+	roles       map[string]string // "eos_token" -> its text, from the files beside
+}
+
+// Open reads a tokenizer.json. If special_tokens_map.json or
+// tokenizer_config.json lie beside it, the roles they give to tokens are known
+// to [Tokenizer.SpecialID]; nothing else is read from them.
+func Open(path string) (*Tokenizer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("token: reading tokenizer: %w", err)
+	}
+	t, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("token: %s: %w", path, err)
+	}
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+		if err := t.readRoles(filepath.Join(filepath.Dir(path), name)); err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// Parse reads a tokenizer from the contents of a tokenizer.json.
+func Parse(data []byte) (*Tokenizer, error) {
+	t, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	return t, nil
+}
+
+func parse(data []byte) (t *Tokenizer, err error) {
+	// sugarme's trie and the expression compiler index what a file gives them; a
+	// malformed file must end as an error.
+	defer recovered(&err)
+	var c struct {
+		Version       *string
+		AddedTokens   []tokenizer.TokenConfig `json:"added_tokens"`
+		Normalizer    json.RawMessage
+		PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
+		PostProcessor json.RawMessage `json:"post_processor"`
+		Decoder       json.RawMessage
+		Model         json.RawMessage
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("not a tokenizer.json: %w", err)
+	}
+	if isNull(c.Model) {
+		return nil, errors.New("not a tokenizer.json: it has no model")
+	}
+	if c.Version != nil && *c.Version != "1.0" {
+		return nil, fmt.Errorf("version %q %w", *c.Version, ErrUnsupported)
+	}
+	sum := sha256.Sum256(data)
+	t = &Tokenizer{hash: hex.EncodeToString(sum[:]), special: make(map[int64]bool), roles: make(map[string]string)}
+	if t.normalizers, err = parseNormalizers(c.Normalizer); err != nil {
+		return nil, fmt.Errorf("normalizer %w", err)
+	}
+	if t.splitters, err = parseSplitters(c.PreTokenizer); err != nil {
+		return nil, fmt.Errorf("pre_tokenizer %w", err)
+	}
+	if t.post, err = parsePost(c.PostProcessor); err != nil {
+		return nil, fmt.Errorf("post_processor %w", err)
+	}
+	if t.decoder, err = parseDecoder(c.Decoder); err != nil {
+		return nil, fmt.Errorf("decoder %w", err)
+	}
+	if err := t.parseModel(c.Model); err != nil {
+		return nil, fmt.Errorf("model %w", err)
+	}
+	added, err := resolveAdded(c.AddedTokens, t.ids, t.normalizers)
+	if err != nil {
+		return nil, err
+	}
+	t.index(added)
+	for _, id := range append(t.post.before, t.post.after...) {
+		if _, ok := t.tokens[id]; !ok {
+			return nil, fmt.Errorf("post_processor: template token %d is not in the vocabulary", id)
+		}
+	}
+	return t, nil
+}
+
+// parseModel sets model, ids and family.
+func (t *Tokenizer) parseModel(data json.RawMessage) error {
+	var c struct {
+		Type   string
+		Vocab  json.RawMessage
+		Merges json.RawMessage
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return err
+	}
+	if c.Type == "" { // files before version 0.14 of the official library
+		switch {
+		case bytes.HasPrefix(c.Vocab, []byte("[")):
+			c.Type = "Unigram"
+		case !isNull(c.Merges):
+			c.Type = "BPE"
+		default:
+			return errors.New("has no type")
+		}
+	}
+	switch c.Type {
+	case "BPE":
+		m, err := newBPE(data)
+		if err != nil {
+			return fmt.Errorf("type BPE: %w", err)
+		}
+		t.model, t.ids = m, m.vocab
+		t.family = t.bpeFamily(m)
+		// The last pre-tokenizer may hand its bytes over as they are.
+		if n := len(t.splitters); n > 0 {
+			if b, ok := t.splitters[n-1].(*byteLevel); ok && m.readBytes() {
+				b.raw = true
+			}
+		}
+	case "Unigram":
+		m, vocab, err := newUnigram(data)
+		if err != nil {
+			return fmt.Errorf("type Unigram: %w", err)
+		}
+		t.model, t.ids, t.family = m, vocab, FamilyUnigram
+	default:
+		return unsupported(c.Type)
+	}
+	return nil
+}
+
+func (t *Tokenizer) bpeFamily(m *bpe) string {
+	metaspaced := m.fallback
+	for _, s := range t.splitters {
+		switch s.(type) {
+		case *byteLevel:
+			return FamilyByteLevel
+		case metaspace:
+			metaspaced = true
+		}
+	}
+	if _, ok := m.vocab[string(byteRune(' '))]; ok && !metaspaced {
+		return FamilyByteLevel // a ByteLevel normaliser
+	}
+	if metaspaced {
+		return FamilySentencePiece
+	}
+	return FamilyBPE
+}
+
+// index fills the tables by id and by text.
+func (t *Tokenizer) index(added []*addedToken) {
+	t.tokens = make(map[int64]string, len(t.ids)+len(added))
+	for s, id := range t.ids {
+		t.tokens[id] = s
+	}
+	var literal, normal []*addedToken
+	for _, a := range added {
+		t.tokens[a.Id] = a.Content
+		t.ids[a.Content] = a.Id
+		if a.Special {
+			t.special[a.Id] = true
+		}
+		if a.Normalized {
+			normal = append(normal, a)
+		} else {
+			literal = append(literal, a)
+		}
+	}
+	t.literal, t.normal = newAddedTokens(literal), newAddedTokens(normal)
+}
+
+// Encode gives the ids of text without the template tokens (BOS, EOS) that the
+// post-processor would put around it. text must be valid UTF-8.
+func (t *Tokenizer) Encode(text string) (Encoding, error) { return t.encode(text, false) }
+
+// EncodeWithSpecial is [Tokenizer.Encode] with the template tokens, as the
+// official implementation does it with add_special_tokens.
+func (t *Tokenizer) EncodeWithSpecial(text string) (Encoding, error) { return t.encode(text, true) }
+
+func (t *Tokenizer) encode(text string, template bool) (Encoding, error) {
+	if !utf8.ValidString(text) {
+		return Encoding{}, errors.New("token: encoding: the text is not valid UTF-8")
+	}
+	e, err := t.run(text, template)
+	if err != nil {
+		return Encoding{}, fmt.Errorf("token: encoding: %w", err)
+	}
+	return e, nil
+}
+
+func (t *Tokenizer) run(text string, template bool) (e Encoding, err error) {
+	defer recovered(&err)
+	pieces, err := t.pieces(text)
+	if err != nil {
+		return e, err
+	}
+	n := len(text)/4 + len(t.post.before) + len(t.post.after) + 1
+	e = Encoding{make([]int64, 0, n), make([]Span, 0, n), make([]bool, 0, n)}
+	if template {
+		for _, id := range t.post.before {
+			e.add(id, Span{}, true)
+		}
+	}
+	var units []unit
+	for i := range pieces {
+		p := &pieces[i]
+		if p.token != nil {
+			units = append(units[:0], unit{*p.token, 0, len(p.text)})
+		} else if units, err = t.model.tokenize(units[:0], p.text); err != nil {
+			return e, err
+		}
+		for _, u := range units {
+			s := p.span(u.start, u.end, text)
+			for _, trim := range t.post.trims {
+				word := t.tokens[u.id]
+				if p.token != nil {
+					word = p.text
+				}
+				s = trim.trim(word, s, i == 0 && u.start == 0)
+			}
+			e.add(u.id, s, t.special[u.id])
+		}
+	}
+	if template {
+		for _, id := range t.post.after {
+			e.add(id, Span{}, true)
+		}
+	}
+	return e, nil
+}
+
+// pieces runs everything before the model: added tokens, normalisers and
+// pre-tokenizers.
+func (t *Tokenizer) pieces(text string) ([]piece, error) {
+	var pieces []piece
+	for _, p := range t.literal.cut(nil, &piece{text: text}) {
+		if p.token != nil {
+			pieces = append(pieces, p)
+			continue
+		}
+		for _, n := range t.normalizers {
+			if err := n.normalize(&p); err != nil {
+				return nil, fmt.Errorf("normalizer: %w", err)
+			}
+		}
+		pieces = t.normal.cut(pieces, &p)
+	}
+	for _, s := range t.splitters {
+		parts := make([]piece, 0, len(pieces))
+		for i := range pieces {
+			if pieces[i].token != nil {
+				parts = append(parts, pieces[i])
+				continue
+			}
+			var err error
+			if parts, err = s.split(parts, &pieces[i]); err != nil {
+				return nil, fmt.Errorf("pre_tokenizer: %w", err)
+			}
+		}
+		pieces = parts
+	}
+	return pieces, nil
+}
+
+// Decode gives the text of ids; skipSpecial leaves out special tokens. An id
+// that has no token is an error.
+func (t *Tokenizer) Decode(ids []int64, skipSpecial bool) (text string, err error) {
+	defer recovered(&err)
+	words := make([]string, 0, len(ids))
+	for i, id := range ids {
+		w, ok := t.tokens[id]
+		if !ok {
+			return "", fmt.Errorf("token: decoding: id %d at position %d is not in the vocabulary", id, i)
+		}
+		if !skipSpecial || !t.special[id] {
+			words = append(words, w)
+		}
+	}
+	switch {
+	case len(words) == 0:
+		return "", nil
+	case t.decoder == nil:
+		return strings.Join(words, " "), nil
+	}
+	return strings.Join(t.decoder.DecodeChain(words), ""), nil
+}
+
+// VocabSize returns the number of tokens, added tokens included.
+func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
+
+// Token returns the text of a token as the vocabulary spells it.
+func (t *Tokenizer) Token(id int64) (string, bool) {
+	s, ok := t.tokens[id]
+	return s, ok
+}
+
+// ID returns the id of a token as the vocabulary spells it.
+func (t *Tokenizer) ID(token string) (int64, bool) {
+	id, ok := t.ids[token]
+	return id, ok
+}
+
+// IsSpecial reports whether id is declared a special token.
+func (t *Tokenizer) IsSpecial(id int64) bool { return t.special[id] }
+
+// Hash returns the SHA-256 of the tokenizer.json in hexadecimal.
+func (t *Tokenizer) Hash() string { return t.hash }
+
+// Family returns which kind of tokenizer this is, one of the Family constants.
+func (t *Tokenizer) Family() string { return t.family }
+
+// AddsPrefixSpace reports whether the tokenizer itself puts a space (or its
+// visible form, U+2581) before the first word of a text. A target is then
+// encoded without a space of its own.
+func (t *Tokenizer) AddsPrefixSpace() bool {
+	pieces, err := t.pieces("a")
+	if err != nil || len(pieces) == 0 {
+		return false
+	}
+	r, _ := utf8.DecodeRuneInString(pieces[0].text)
+	return r == ' ' || r == '▁' || r == byteRune(' ')
+}
+
+// SpecialID returns the id of the token that the files beside tokenizer.json
+// give a role: "bos_token", "eos_token", "pad_token", "unk_token". ok is false
+// when no file names one.
+func (t *Tokenizer) SpecialID(role string) (id int64, ok bool) {
+	token, ok := t.roles[role]
+	if !ok {
+		return 0, false
+	}
+	return t.ID(token)
+}
+
+// readRoles reads entries such as "eos_token": "</s>" or
+// "eos_token": {"content": "</s>"} from a file that may be absent.
+func (t *Tokenizer) readRoles(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading special tokens: %w", err)
+	}
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(data, &c); err != nil {
+		return fmt.Errorf("reading special tokens: %s: %w", path, err)
+	}
+	for role, v := range c {
+		if !strings.HasSuffix(role, "_token") {
+			continue
+		}
+		var s string
+		if json.Unmarshal(v, &s) != nil {
+			var o struct{ Content string }
+			if json.Unmarshal(v, &o) != nil {
+				continue // a setting such as add_bos_token
+			}
+			s = o.Content
+		}
+		if s != "" {
+			t.roles[role] = s
+		}
+	}
+	return nil
+}
+
+// unsupported is the error for a component of a type this package lacks.
+func unsupported(kind string) error {
+	if kind == "" {
+		return errors.New("has no type")
+	}
+	return fmt.Errorf("type %s is %w", kind, ErrUnsupported)
+}
+
+func isNull(data json.RawMessage) bool {
+	return len(data) == 0 || string(data) == "null"
+}
+
+// recovered turns a panic into an error.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("internal fault: %v", r)
+	}
+}

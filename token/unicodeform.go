@@ -1,0 +1,102 @@
+package token
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// unicodeForm brings p into a Unicode normalisation form. The characters and
+// the compositions are those of golang.org/x/text; the bookkeeping of what came
+// from where follows unicode-normalization-alignments (decompose.rs,
+// recompose.rs), which the official implementation uses.
+func unicodeForm(p *piece, f norm.Form) {
+	if f.IsNormalString(p.text) {
+		return
+	}
+	compat, compose := f == norm.NFKC || f == norm.NFKD, f == norm.NFC || f == norm.NFKC
+	dest := decompose(p.text, compat)
+	if compose {
+		dest = recompose(dest)
+	}
+	p.transform(dest, 0)
+}
+
+// decompose gives the full canonical or compatibility decomposition of text in
+// canonical order.
+func decompose(text string, compat bool) []change {
+	f := norm.NFD
+	if compat {
+		f = norm.NFKD
+	}
+	out := make([]change, 0, len(text))
+	pending := 0 // where the run of characters with a combining class begins
+	for i := 0; i < len(text); {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		first := true
+		// The decomposition of one character in isolation keeps its order.
+		for _, r := range f.String(text[i : i+size]) {
+			if combiningClass(r) == 0 {
+				sortPending(out[pending:])
+				pending = len(out) + 1
+			}
+			n := 1
+			if first {
+				n, first = 0, false
+			}
+			out = append(out, change{r, n})
+		}
+		i += size
+	}
+	sortPending(out[pending:])
+	return out
+}
+
+func sortPending(c []change) {
+	slices.SortStableFunc(c, func(a, b change) int {
+		return int(combiningClass(a.r)) - int(combiningClass(b.r))
+	})
+}
+
+// recompose joins decomposed characters (Unicode Standard, section 3.11, D117).
+func recompose(in []change) []change {
+	out := make([]change, 0, len(in))
+	starter := -1 // index in out of the character that may absorb the next ones
+	var lastClass uint8
+	blocked := false // whether an uncomposed mark stands after the starter
+	for _, c := range in {
+		ccc := combiningClass(c.r)
+		if starter >= 0 && (!blocked || lastClass < ccc) {
+			if r, ok := compose(out[starter].r, c.r); ok {
+				out[starter] = change{r, out[starter].n + c.n - 1}
+				continue
+			}
+		}
+		out = append(out, c)
+		if ccc == 0 {
+			starter, blocked = len(out)-1, false
+		} else if starter >= 0 {
+			blocked, lastClass = true, ccc
+		}
+	}
+	return out
+}
+
+func combiningClass(r rune) uint8 {
+	if r < 0x300 {
+		return 0
+	}
+	var buf [utf8.UTFMax]byte
+	return norm.NFC.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
+}
+
+// compose returns the primary composite of two characters.
+func compose(a, b rune) (rune, bool) {
+	if b < 0x300 {
+		return 0, false
+	}
+	s := norm.NFC.String(string(a) + string(b))
+	r, n := utf8.DecodeRuneInString(s)
+	return r, n == len(s)
+}
