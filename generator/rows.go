@@ -17,19 +17,19 @@ type EntityRow struct {
 
 // FactRow is one row of facts.parquet: one statement with a value.
 type FactRow struct {
-	ID               string   `parquet:"fact_id"` // hash of subject, property, object and dates
-	SubjectID        string   `parquet:"subject_id"`
-	PropertyID       string   `parquet:"property_id,dict"`
-	ObjectID         string   `parquet:"object_id,optional"` // empty for years, strings, quantities
-	ObjectKind       ItemKind `parquet:"object_kind,dict"`
-	ObjectText       string   `parquet:"object_text"` // label of the item, or the value itself
-	Rank             Rank     `parquet:"rank,dict"`
-	StartYear        *int32   `parquet:"start_year,optional"`
-	EndYear          *int32   `parquet:"end_year,optional"`
-	IsCurrent        bool     `parquet:"is_current"`          // holds at the as-of date and has the best rank
-	ObjectsCurrent   int32    `parquet:"n_objects_current"`   // of this subject and property
-	SubjectsCurrent  int32    `parquet:"n_subjects_current"`  // of this property and object; 0 where the object is no item
-	DumpID           string   `parquet:"dump_id,dict"`
+	ID              string   `parquet:"fact_id"` // hash of subject, property, object and dates
+	SubjectID       string   `parquet:"subject_id"`
+	PropertyID      string   `parquet:"property_id,dict"`
+	ObjectID        string   `parquet:"object_id,optional"` // empty for years, strings, quantities
+	ObjectKind      ItemKind `parquet:"object_kind,dict"`
+	ObjectText      string   `parquet:"object_text"` // label of the item, or the value itself
+	Rank            Rank     `parquet:"rank,dict"`
+	StartYear       *int32   `parquet:"start_year,optional"`
+	EndYear         *int32   `parquet:"end_year,optional"`
+	IsCurrent       bool     `parquet:"is_current"`         // holds at the as-of date and has the best rank
+	ObjectsCurrent  int32    `parquet:"n_objects_current"`  // of this subject and property
+	SubjectsCurrent int32    `parquet:"n_subjects_current"` // of this property and object; 0 where the object is no item
+	DumpID          string   `parquet:"dump_id,dict"`
 }
 
 // Reject is one row of rejects.parquet: a candidate that did not become an edit
@@ -85,8 +85,8 @@ const (
 
 // Counts are the numbers of one generation.
 type Counts struct {
-	Edits    int                    `json:"edits"`
-	Probes   map[dataset.Axis]int   `json:"probes"`
-	Variants map[string]int         `json:"variants"` // axis/variant
-	Rejects  map[string]int         `json:"rejects"`  // axis/reason
+	Edits    int                  `json:"edits"`
+	Probes   map[dataset.Axis]int `json:"probes"`
+	Variants map[string]int       `json:"variants"` // axis/variant
+	Rejects  map[string]int       `json:"rejects"`  // axis/reason
 }

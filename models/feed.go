@@ -11,9 +11,10 @@ import (
 )
 
 // bindings says which slots and promoted weights the jobs of one batch need on
-// one side of the model.
-func (lm *LM) bindings(jobs []*job, side Side) (slotSet, string) {
-	slots, dense := noSlots, ""
+// one side of the model. Down-projections have slots always: an idle slot costs
+// a few per cent of a run at most, a second session costs the weights again.
+func bindings(jobs []*job, side Side) (slotSet, string) {
+	slots, dense := downSlots, ""
 	seen := map[*Patch]bool{}
 	for _, j := range jobs {
 		p := j.patch
@@ -26,11 +27,7 @@ func (lm *LM) bindings(jobs []*job, side Side) (slotSet, string) {
 		}
 		for _, c := range p.Changes {
 			l, ok := c.(LowRank)
-			switch {
-			case !ok || l.At.Side != side || inKey(dense, l.At):
-			case l.At.Part == FFNDown:
-				slots = max(slots, downSlots)
-			default:
+			if ok && l.At.Side == side && l.At.Part != FFNDown && !inKey(dense, l.At) {
 				slots = allSlots
 			}
 		}
@@ -50,7 +47,7 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 	for _, w := range lm.slotted(v) {
 		if inKey(v.dense, w.ID) {
 			// The dense replacement holds all changes of this weight.
-			feeds[slotU(w.ID)], feeds[slotV(w.ID)] = tensor.New(tensor.F32, 1, w.In, 0), tensor.New(tensor.F32, 1, 0, w.Out)
+			feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(nil, w)
 			continue
 		}
 		if only != nil {
@@ -82,7 +79,9 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 
 // factors stacks the low-rank changes that patches make at a weight: U
 // [B, in, r] and V [B, r, out], r the largest rank among them, shorter ones
-// padded with zeros. If none touches the weight, r is 0 and B is 1.
+// padded with zeros. If none touches the weight the slot is idle: B and r are 1
+// and all is zero. (Rank 0 would do on the CPU; other providers need not
+// support empty tensors.)
 func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
 	r := 0
 	for _, p := range patches {
@@ -91,7 +90,7 @@ func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
 		}
 	}
 	if r == 0 {
-		return tensor.New(tensor.F32, 1, w.In, 0), tensor.New(tensor.F32, 1, 0, w.Out)
+		return tensor.New(tensor.F32, 1, w.In, 1), tensor.New(tensor.F32, 1, 1, w.Out)
 	}
 	us, vs := make([]float32, len(patches)*w.In*r), make([]float32, len(patches)*r*w.Out)
 	for b, p := range patches {

@@ -34,9 +34,9 @@ const (
 type slotSet uint8
 
 const (
-	noSlots   slotSet = iota
-	downSlots         // down-projections, what most methods edit
-	allSlots          // up and gate as well
+	noSlots   slotSet = iota // only to measure what slots cost
+	downSlots                // down-projections, what most methods edit
+	allSlots                 // up and gate as well
 )
 
 // variant names one instrumented graph. Equal variants share a session.

@@ -27,12 +27,18 @@
 // in the runtime's kernels (below 1e-4 nats in float32). Within one shape of
 // run, a row without a patch and a row with a patch of zeros agree to the bit.
 //
-// # Memory
+// # Sessions and memory
+//
+// One instrumented graph, with slots at all down-projections, serves every
+// question that low-rank patches of down-projections can ask, and the unedited
+// model too. Other sessions are built when first needed: with slots at the up-
+// and gate-projections, with outputs for [LM.Trace], with a set of weights
+// promoted for dense patches, and for the graph with past keys and values if it
+// is another file. Weights in external data files stay mapped and are shared by
+// all of them; weights inside the .onnx file are held by each.
 //
 // [Options.MemoryBudget] bounds what one run holds beside the weights; see
-// cost.bytes for the formula. Two copies of a weight are never resident for the
-// sake of editing: sessions that differ only in what is asked of them are one
-// session.
+// cost.bytes for the formula.
 package models
 
 import (

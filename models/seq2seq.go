@@ -13,7 +13,7 @@ import (
 func (lm *LM) encode(ctx context.Context, in *input) (map[string]*tensor.Tensor, error) {
 	enc, dec := lm.anatomy.Encoder.Ports, lm.anatomy.Forward.Ports
 	v := variant{role: encode, taps: in.tapsEncoder}
-	v.slots, v.dense = lm.bindings(in.jobs, Encoder)
+	v.slots, v.dense = bindings(in.jobs, Encoder)
 	feeds, err := lm.patchFeeds(v, in.jobs, in.only)
 	if err != nil {
 		return nil, err

@@ -101,17 +101,18 @@ func (p Provider) settled() Provider {
 	if options == nil {
 		options = map[string]string{}
 	}
-	switch p.Name {
-	case "cuda":
-		if options["use_tf32"] == "" {
-			// TF32 keeps 10 bits of mantissa: scores would depend on the card.
-			options["use_tf32"] = "0"
-		}
-		fallthrough
-	case "tensorrt", "directml":
-		if options["device_id"] == "0" {
-			delete(options, "device_id")
-		}
+	defaults := map[string][2]string{
+		// TF32 keeps 10 bits of mantissa: scores would depend on the card.
+		"cuda": {"use_tf32", "0"},
+		// The other layout (NHWC) only helps convolutions, and with it the
+		// runtime doesn't report which nodes the provider took.
+		"webgpu": {"preferredLayout", "NCHW"},
+	}
+	if d, ok := defaults[p.Name]; ok && options[d[0]] == "" {
+		options[d[0]] = d[1]
+	}
+	if options["device_id"] == "0" {
+		delete(options, "device_id") // the first device is every provider's default
 	}
 	return Provider{Name: p.Name, Options: options}
 }
@@ -183,11 +184,14 @@ func (p Provider) fail(err error) *ProviderError {
 	}
 	switch p.Name {
 	case "cuda", "tensorrt":
-		if e.Missing != "" && !strings.Contains(filepath.Base(e.Missing), "onnxruntime_providers") {
-			e.Hint = "it is a library of NVIDIA's (CUDA 12, cuDNN 9, TensorRT 10): install it where the system's loader looks"
-			break
+		switch {
+		case strings.Contains(filepath.Base(e.Missing), "onnxruntime_providers"):
+			e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package Microsoft.ML.OnnxRuntime.Gpu, version " + Version + ", beside the ONNX Runtime library"
+		case e.Missing != "":
+			e.Hint = "it is one of NVIDIA's libraries (CUDA, cuDNN, TensorRT): install it where the system's loader looks"
+		default:
+			e.Hint = "it needs an NVIDIA GPU with its driver, and the libraries of the NuGet package Microsoft.ML.OnnxRuntime.Gpu, version " + Version
 		}
-		e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package Microsoft.ML.OnnxRuntime.Gpu, version " + Version + ", beside the ONNX Runtime library"
 	case "webgpu":
 		e.Hint = "it needs a graphics driver (on Linux the Vulkan loader libvulkan.so.1 and a Vulkan driver)"
 	case "openvino":

@@ -18,7 +18,8 @@ func TestParseProvider(t *testing.T) {
 		"cuda:device_id=0":               "cuda:use_tf32=0",
 		"CUDA:use_tf32=1,device_id=1":    "cuda:device_id=1,use_tf32=1",
 		"tensorrt":                       "tensorrt",
-		"webgpu":                         "webgpu",
+		"webgpu":                         "webgpu:preferredLayout=NCHW",
+		"webgpu:preferredLayout=NHWC":    "webgpu:preferredLayout=NHWC",
 		"openvino:device_type=GPU":       "openvino:device_type=GPU",
 		"XNNPACK:intra_op_num_threads=2": "XNNPACK:intra_op_num_threads=2",
 	} {

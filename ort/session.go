@@ -156,7 +156,7 @@ func (e *Env) load(ctx context.Context, model []byte, o Options) (*Session, erro
 	if err != nil {
 		return nil, fmt.Errorf("ort: loading model on %s: %w", o.Provider, err)
 	}
-	s := &Session{env: e, provider: o.Provider, s: inner, feeds: map[string]slot{}, fetches: map[string]slot{}}
+	s := &Session{env: e, provider: o.Provider.settled(), s: inner, feeds: map[string]slot{}, fetches: map[string]slot{}}
 	if err := s.describe(); err != nil {
 		s.release()
 		return nil, fmt.Errorf("ort: describing model: %w", err)
@@ -312,7 +312,9 @@ func (s *Session) placement() error {
 		}
 		s.elsewhere = append(s.elsewhere, on)
 	}
-	if taken == 0 && len(s.elsewhere) > 0 {
+	// A provider that rewrites the graph's memory layout doesn't have its nodes
+	// reported, so those the package knows nothing about aren't judged by it.
+	if _, ok := known(s.provider.Name); ok && taken == 0 && len(s.elsewhere) > 0 {
 		return &ProviderError{Provider: s.provider, Err: fmt.Errorf("it takes none of the model's %d nodes, for instance %s goes to %s", n, s.elsewhere[0].Op, s.elsewhere[0].Provider)}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/metric"
 	"editpipe/store"
 )
 
@@ -18,15 +19,19 @@ type column struct {
 // columns is the survey's table: what was asked to change is judged by
 // accuracy, what was asked to stay by agreement with the unedited model.
 var columns = []column{
-	{"rel", dataset.AxisReliability, "tf_token_acc"},
-	{"gen", dataset.AxisGeneralization, "tf_token_acc"},
-	{"alias", dataset.AxisSubjectReplace, "tf_token_acc"},
-	{"reversed", dataset.AxisReversedRelation, "tf_token_acc"},
-	{"one-hop", dataset.AxisOneHop, "tf_token_acc"},
-	{"other-rel", dataset.AxisOtherRelations, "agree_tok"},
-	{"neighb", dataset.AxisNeighbourhood, "agree_tok"},
-	{"distract", dataset.AxisDistractNeighbourhood, "agree_tok"},
-	{"tasks", dataset.AxisOtherTasks, "agree_tok"},
+	headline("rel", dataset.AxisReliability),
+	headline("gen", dataset.AxisGeneralization),
+	headline("alias", dataset.AxisSubjectReplace),
+	headline("reversed", dataset.AxisReversedRelation),
+	headline("one-hop", dataset.AxisOneHop),
+	headline("other-rel", dataset.AxisOtherRelations),
+	headline("neighb", dataset.AxisNeighbourhood),
+	headline("distract", dataset.AxisDistractNeighbourhood),
+	headline("tasks", dataset.AxisOtherTasks),
+}
+
+func headline(head string, axis dataset.Axis) column {
+	return column{head, axis, metric.Headline(axis)}
 }
 
 // counterfact is ROME's table: success by probability (S), and by how much (M).
@@ -37,7 +42,7 @@ var counterfact = []column{
 	{"EM", dataset.AxisReliability, "prob_diff"},
 	{"PM", dataset.AxisGeneralization, "prob_diff"},
 	{"NM", dataset.AxisNeighbourhood, "prob_diff"},
-	{"S", "overall", "score_s"},
+	{"S", metric.Overall, "cf_score"},
 }
 
 // rowKey names a line of a table.

@@ -8,13 +8,6 @@
 // stopped and however it was shared out.
 package stages
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-)
-
 // schema counts changes to the rows' meaning; part of every unit's id.
 const schema = 1
 
@@ -30,16 +23,3 @@ const (
 	// asks. It equals SingleEdits, so that a unit of either needs one of the other.
 	BaseRecords = SingleEdits
 )
-
-// id is a unit's identity: 24 hexadecimal digits over the parts, which must
-// encode to JSON.
-func id(parts ...any) string {
-	h := sha256.New()
-	enc := json.NewEncoder(h)
-	for _, p := range parts {
-		if err := enc.Encode(p); err != nil {
-			panic(fmt.Sprintf("stages: hashing %T: %v", p, err)) // only values of our own types come here
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)[:12])
-}

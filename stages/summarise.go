@@ -2,18 +2,14 @@ package stages
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/metric"
-	"editpipe/pipeline"
 	"editpipe/store"
 )
 
@@ -115,36 +111,3 @@ func metricRows(rows []store.Result) []metric.Row {
 	}
 	return out
 }
-
-// summarise is the stage that reads the rows of all finished units and writes
-// summary.parquet. It is cheap and its outcome depends on which units are
-// finished, so it is one unit that is always done again.
-type summarise struct {
-	*trial
-	evaluate *evaluate
-	report   *Report
-}
-
-// Name is the stage's name in the ledger.
-func (s *summarise) Name() string { return "summarise" }
-
-// Plan gives one unit, named after the rows there are.
-func (s *summarise) Plan(context.Context) ([]pipeline.Unit, error) { return nil, nil }
-
-// results reads the rows of every finished unit of the run, in order of the units.
-func (s *summarise) results() ([]store.Result, error) {
-	var all []store.Result
-	for _, t := range s.evaluate.tasks {
-		rows, err := s.read(t.id)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("stages: summarising: %w", err)
-		}
-		all = append(all, rows...)
-	}
-	return all, nil
-}
-
-var _ = filepath.Join

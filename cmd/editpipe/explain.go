@@ -16,16 +16,14 @@ func explainCommand() *cli.Command {
 		ArgsUsage:   "METRIC",
 		Description: "Example: editpipe explain tf_token_acc",
 		Action: func(c *cli.Context) error {
-			var ids []string
-			for _, m := range metric.All() {
-				if c.NArg() == 1 && m.ID == c.Args().First() {
-					var axes []string
-					for _, a := range m.Axes {
-						axes = append(axes, string(a))
-					}
-					_, err := fmt.Fprintf(c.App.Writer, "%s: %s\n\n%s\n\naxes: %s\n%s\n", m.ID, m.Title, m.Definition, strings.Join(axes, ", "), m.Direction)
+			if c.NArg() == 1 {
+				if text, err := metric.Explain(c.Args().First()); err == nil {
+					_, err = fmt.Fprintln(c.App.Writer, strings.TrimSpace(text))
 					return err
 				}
+			}
+			var ids []string
+			for _, m := range metric.All() {
 				ids = append(ids, m.ID)
 			}
 			return usagef("explain which metric? one of: %s", strings.Join(ids, ", "))

@@ -84,7 +84,10 @@ func runImport(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		records = dataset.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
+		records, err = dataset.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
+		if err != nil {
+			return err
+		}
 	}
 	report := file.Report()
 	if err := store.WriteDataset(c.String("out"), records, store.DatasetManifest{

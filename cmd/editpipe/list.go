@@ -121,7 +121,7 @@ func joinKinds(kinds []edit.Kind) string {
 func listMetrics() ([]listed, error) {
 	var rows []listed
 	for _, m := range metric.All() {
-		rows = append(rows, listed{Name: m.ID, Note: m.Title, Doc: m.Definition})
+		rows = append(rows, listed{Name: m.ID, Note: m.Title, Doc: m.Text})
 	}
 	return rows, nil
 }

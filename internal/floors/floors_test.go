@@ -50,11 +50,10 @@ var sameFloor = map[[2]string]bool{
 // soleImporter says which package speaks to a third-party module. Everybody
 // else goes through it, so that a replacement touches one folder.
 var soleImporter = map[string]string{
-	"github.com/yalue/onnxruntime_go":   "ort",
-	"github.com/sugarme/tokenizer":      "token",
-	"github.com/parquet-go/parquet-go":  "store",
-	"github.com/urfave/cli/v2":          "cmd/editpipe",
-	"github.com/schollz/progressbar/v3": "pipeline",
+	"github.com/yalue/onnxruntime_go":  "ort",
+	"github.com/sugarme/tokenizer":     "token",
+	"github.com/parquet-go/parquet-go": "store",
+	"github.com/urfave/cli/v2":         "cmd/editpipe",
 }
 
 // outside lists folders that are programs or checks of their own and stand on

@@ -1,0 +1,347 @@
+package ike
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+)
+
+type list []dataset.Record
+
+func (list) Name() string { return "list" }
+
+func (l list) Records() iter.Seq2[dataset.Record, error] {
+	return func(yield func(dataset.Record, error) bool) {
+		for _, r := range l {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// pool has n records about different subjects, each with a paraphrase and a
+// neighbour.
+func pool(n int) list {
+	var l list
+	for i := range n {
+		s := fmt.Sprintf("Person%d", i)
+		l = append(l, dataset.Record{
+			Edit: dataset.Edit{ID: dataset.EditID(fmt.Sprintf("d%d", i)), Subject: s, RelationID: "P1", Prompt: s + " works as a", Target: fmt.Sprintf("job%d", i)},
+			Probes: []dataset.Probe{
+				{Axis: dataset.AxisGeneralization, Prompt: "Rain fell. The profession of " + s + " is"},
+				{Axis: dataset.AxisNeighbourhood, Prompt: fmt.Sprintf("Other%d works as a", i), Answers: []string{"judge"}},
+			},
+		})
+	}
+	return l
+}
+
+func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed int64) edit.Editor {
+	t.Helper()
+	m, err := edit.Find(Methods(), "ike")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Configure(&models.Info{}, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := m.New(c, edit.Inputs{Train: train, Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed
+}
+
+func wrapOf(t *testing.T, ed edit.Editor, e dataset.Edit) *Context {
+	t.Helper()
+	p, err := ed.Edit(context.Background(), edit.Base{}, []dataset.Edit{e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Wraps) != 1 || len(p.Changes) != 0 {
+		t.Fatalf("patch has %d wraps and %d changes", len(p.Wraps), len(p.Changes))
+	}
+	return p.Wraps[0].(*Context)
+}
+
+var asked = dataset.Edit{ID: "e", Subject: "Ada", RelationID: "P1", Prompt: "Ada works as a", Target: "pilot"}
+
+func TestPaperLayout(t *testing.T) {
+	c := wrapOf(t, newEditor(t, pool(60), nil, 1), asked)
+	if len(c.Demos) != PaperK {
+		t.Fatalf("%d demonstrations, want %d", len(c.Demos), PaperK)
+	}
+	count := map[string]int{}
+	subjects := map[string]bool{}
+	for _, d := range c.Demos {
+		head, tail, _ := strings.Cut(d, "\nPrompt: ")
+		fact := strings.TrimPrefix(head, "New Fact: ")
+		subjects[strings.Fields(fact)[0]] = true
+		switch {
+		case tail == fact+"\n\n":
+			count["copy"]++
+		case strings.HasPrefix(tail, "The profession of "): // cut to the subject's sentence
+			count["update"]++
+		case strings.HasSuffix(tail, " judge\n\n"):
+			count["retain"]++
+		default:
+			t.Errorf("demonstration of no kind: %q", d)
+		}
+	}
+	if count["copy"] != 4 || count["update"] != 12 || count["retain"] != 16 { // counted in the authors' code
+		t.Errorf("kinds %v, want 4, 12, 16", count)
+	}
+	if len(subjects) != PaperK {
+		t.Errorf("%d records for %d demonstrations", len(subjects), PaperK)
+	}
+	want := "New Fact: Ada works as a pilot\nPrompt: Ada works as a pilot\n\nNew Fact: Ada works as a pilot\nPrompt: "
+	if !strings.HasSuffix(c.Prefix(), want) {
+		t.Errorf("context ends %q", c.Prefix()[max(0, len(c.Prefix())-150):])
+	}
+}
+
+func TestEasyEditLayout(t *testing.T) {
+	c := wrapOf(t, newEditor(t, pool(60), map[string]string{"mode": "easyedit", "k": "7"}, 1), asked)
+	if len(c.Demos) != 7 || c.Own != "" {
+		t.Errorf("%d demonstrations, own %q", len(c.Demos), c.Own)
+	}
+	// Three sentences per record, so seven come from three.
+	subjects := map[string]bool{}
+	for _, d := range c.Demos {
+		subjects[strings.Fields(strings.TrimPrefix(d, "New Fact: "))[0]] = true
+	}
+	if len(subjects) != 3 {
+		t.Errorf("from %d records, want 3", len(subjects))
+	}
+}
+
+func TestICEIsTheFactOnly(t *testing.T) {
+	m, err := edit.Find(Methods(), "ice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Configure(&models.Info{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := m.New(c, edit.Inputs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := wrapOf(t, ed, asked).Prefix(), "New Fact: Ada works as a pilot\nPrompt: "; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	for k, want := range map[int][kinds]int{1: {0, 0, 1}, 4: {0, 1, 3}, 7: {0, 3, 4}, 8: {1, 3, 4}, 16: {2, 6, 8}, 32: {4, 12, 16}} {
+		var got [kinds]int
+		for _, kd := range quota(k) {
+			got[kd]++
+		}
+		if got != want {
+			t.Errorf("quota(%d) = %v, want %v", k, got, want)
+		}
+	}
+}
+
+func TestChoiceIsSeededAndLocal(t *testing.T) {
+	few, many := pool(60), pool(61)
+	a := wrapOf(t, newEditor(t, few, nil, 1), asked)
+	if b := wrapOf(t, newEditor(t, few, nil, 1), asked); !slices.Equal(a.Demos, b.Demos) {
+		t.Error("the same seed gives other demonstrations")
+	}
+	if b := wrapOf(t, newEditor(t, few, nil, 2), asked); slices.Equal(a.Demos, b.Demos) {
+		t.Error("another seed gives the same demonstrations")
+	}
+	// Another record can push out at most the last and shift what is behind it;
+	// the order among the others stays.
+	ed := newEditor(t, few, nil, 1).(*editor)
+	more := newEditor(t, many, nil, 1).(*editor)
+	ids := func(l []source) (out []string) {
+		for _, s := range l {
+			if s.id != "d60" {
+				out = append(out, s.id)
+			}
+		}
+		return out
+	}
+	if !slices.Equal(ids(ed.rank(asked)), ids(more.rank(asked))) {
+		t.Error("a record more in the pool changes the order of the others")
+	}
+}
+
+func TestLeaks(t *testing.T) {
+	train := pool(3)
+	train = append(train,
+		dataset.Record{Edit: dataset.Edit{ID: "x1", Subject: "ADA ", RelationID: "P2", Prompt: "Ada lives in", Target: "Rome"}},
+		dataset.Record{Edit: dataset.Edit{ID: "x2", Subject: "Bob", RelationID: "P1", Prompt: "Bob works as a", Target: "Pilot"}},
+		dataset.Record{Edit: dataset.Edit{ID: "x3", Subject: "Eve", RelationID: "P9", Prompt: "Eve flew with a", Target: "pilot"}},
+	)
+	var ids []string
+	for _, s := range newEditor(t, train, nil, 1).(*editor).rank(asked) {
+		ids = append(ids, s.id)
+	}
+	slices.Sort(ids)
+	// x1 has the edit's subject, x2 its relation and object; x3 shares the object only.
+	if want := []string{"d0", "d1", "d2", "x3"}; !slices.Equal(ids, want) {
+		t.Errorf("shown %v, want %v", ids, want)
+	}
+}
+
+func TestNoPool(t *testing.T) {
+	m, _ := edit.Find(Methods(), "ike")
+	c, err := m.Configure(&models.Info{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, train := range []dataset.Source{nil, list{}} {
+		if _, err := m.New(c, edit.Inputs{Train: train}); err == nil || !strings.Contains(err.Error(), "ice") {
+			t.Errorf("without records: %v", err)
+		}
+	}
+}
+
+func TestSeveralEdits(t *testing.T) {
+	ed := newEditor(t, pool(40), nil, 1)
+	ctx := context.Background()
+	if _, err := ed.Edit(ctx, edit.Base{}, []dataset.Edit{asked, {ID: "f"}}); !errors.Is(err, edit.ErrUnsupported) {
+		t.Errorf("batch: %v", err)
+	}
+	if _, err := ed.Edit(ctx, edit.Base{Patch: models.Patch{Edits: []string{"d"}}}, []dataset.Edit{asked}); !errors.Is(err, edit.ErrUnsupported) {
+		t.Errorf("on top of an edit: %v", err)
+	}
+}
+
+func TestTrimJunk(t *testing.T) {
+	for _, c := range []struct{ text, subject, want string }{
+		{"Shayna does this and Yossel goes still. Danielle Darrieux, a native", "Danielle Darrieux", "Danielle Darrieux, a native"},
+		{"Danielle Darrieux, a native", "Danielle Darrieux", "Danielle Darrieux, a native"},
+		{"Category:1917 births Danielle Darrieux was", "Danielle Darrieux", "Danielle Darrieux was"},
+		{"line\nThe mother tongue of Ada is", "Ada", "The mother tongue of Ada is"},
+		{"No subject. Here is", "Ada", "No subject. Here is"},
+	} {
+		if got := trimJunk(c.text, c.subject); got != c.want {
+			t.Errorf("trimJunk(%q, %q) = %q, want %q", c.text, c.subject, got, c.want)
+		}
+	}
+}
+
+// echo answers with the prompt it was asked; its tokens are words.
+type echo struct{ limit int }
+
+func (e echo) Context() int { return e.limit }
+
+func (echo) PromptTokens(prompt, target string) (int, error) {
+	return len(strings.Fields(prompt)) + len(strings.Fields(target)), nil
+}
+
+func (e echo) Score(_ context.Context, rows []models.Row) ([]ask.Answer, error) {
+	out := make([]ask.Answer, len(rows))
+	for i, r := range rows {
+		out[i].Text = r.Query.Prompt
+	}
+	return out, nil
+}
+
+func (e echo) Generate(ctx context.Context, rows []models.Row, _ ask.Sampling) ([]ask.Answer, error) {
+	return e.Score(ctx, rows)
+}
+
+// The context fits: the longest tail of the demonstrations that leaves room.
+func TestBudget(t *testing.T) {
+	c := wrapOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
+	q := ask.Query{Prompt: "The job of Ada is", Targets: []string{"a", "one two three four"}}
+	last := -1
+	for limit := range 200 {
+		got, err := c.Around(echo{limit}).Score(context.Background(), []models.Row{{Query: q}})
+		if err != nil || got[0].Err != nil {
+			t.Fatal(err, got[0].Err)
+		}
+		kept := strings.Count(got[0].Text, "\n\n") - 1 // less the own demonstration
+		if want := c.text(c.Demos[len(c.Demos)-kept:]) + q.Prompt; got[0].Text != want {
+			t.Fatalf("limit %d: not a tail of the demonstrations: %q", limit, got[0].Text)
+		}
+		const longest = 4
+		if n := len(strings.Fields(got[0].Text)) + longest; limit > 0 && kept > 0 && n > limit {
+			t.Errorf("limit %d: %d tokens", limit, n)
+		}
+		if limit > 0 && kept < last {
+			t.Errorf("limit %d keeps %d, a smaller one %d", limit, kept, last)
+		}
+		if limit > 0 {
+			last = kept
+		} else if kept != 8 {
+			t.Errorf("without limit %d are kept", kept)
+		}
+	}
+	if last != 8 {
+		t.Errorf("with room for all %d are kept", last)
+	}
+	// Room for a generated text is kept free.
+	full := len(strings.Fields(c.Prefix() + q.Prompt))
+	got, err := c.Around(echo{full + 3}).Generate(context.Background(), []models.Row{{Query: ask.Query{Prompt: q.Prompt}}}, ask.Sampling{MaxNew: 4})
+	if err != nil || strings.Count(got[0].Text, "\n\n")-1 != 7 {
+		t.Errorf("with room for 3 of 4 new tokens: %v, %q", err, got[0].Text)
+	}
+}
+
+// A demonstration that contains the question would show its answer.
+func TestAskedPromptIsNotShown(t *testing.T) {
+	train := pool(10)
+	for i := range train {
+		train[i].Probes[1].Prompt = "Shared neighbour works as a"
+	}
+	c := wrapOf(t, newEditor(t, train, map[string]string{"k": "8"}, 1), asked)
+	ask1 := func(prompt string) string {
+		got, err := c.Around(echo{0}).Score(context.Background(), []models.Row{{Query: ask.Query{Prompt: prompt}}})
+		if err != nil || got[0].Err != nil {
+			t.Fatal(err, got[0].Err)
+		}
+		return strings.TrimSuffix(got[0].Text, prompt)
+	}
+	if strings.Contains(ask1("Shared neighbour works as a"), "Shared neighbour") {
+		t.Error("the question's own text is in its context")
+	}
+	if !strings.Contains(ask1("Something else"), "Shared neighbour") {
+		t.Error("the filter drops demonstrations of other questions")
+	}
+}
+
+func TestIDsHaveNoContext(t *testing.T) {
+	c := wrapOf(t, newEditor(t, pool(40), nil, 1), asked)
+	rows := []models.Row{{Query: ask.Query{PromptIDs: []int64{1, 2}}}, {Query: ask.Query{Prompt: "q"}}}
+	got, err := c.Around(echo{0}).Score(context.Background(), rows)
+	if err != nil || !errors.Is(got[0].Err, ErrNoText) || got[1].Err != nil {
+		t.Errorf("%v, %v", err, got)
+	}
+}
+
+func TestSaveAndDecode(t *testing.T) {
+	c := wrapOf(t, newEditor(t, pool(40), nil, 1), asked)
+	dir := t.TempDir()
+	if err := c.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Decode(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.(*Context); got.Prefix() != c.Prefix() || got.Edit != c.Edit {
+		t.Errorf("came back as %+v", got)
+	}
+	if _, err := Decode(t.TempDir()); err == nil {
+		t.Error("an empty folder was decoded")
+	}
+}

@@ -1,0 +1,167 @@
+package generator
+
+import (
+	"cmp"
+	"slices"
+
+	"editpipe/dataset"
+)
+
+// neighbour is another subject of the edit's relation.
+type neighbour struct {
+	entity *Entity
+	fact   Statement
+}
+
+// neighbours fills in c.near (other subjects with the true object) and c.far
+// (subjects with another object), closest in popularity first.
+func (g *generation) neighbours(c *change) {
+	if c.found {
+		return
+	}
+	c.found = true
+	c.near = g.neighboursIn(c, g.kb.subjects[slot{c.o.ID, c.rel.ID}], "near", mostNear)
+	c.far = g.neighboursIn(c, g.kb.having[c.rel.ID], "far", mostFar)
+}
+
+func (g *generation) neighboursIn(c *change, ids []string, kind string, most int) []neighbour {
+	key := kind + "|" + string(c.ID)
+	var list []neighbour
+	for _, id := range g.sample(ids, key) {
+		if n, ok := g.neighbour(c, g.kb.entities[id], kind); ok {
+			list = append(list, n)
+		}
+	}
+	slices.SortFunc(list, func(a, b neighbour) int {
+		return cmp.Or(cmp.Compare(g.distance(a.entity, c.s), g.distance(b.entity, c.s)),
+			cmp.Compare(g.hash(key, a.entity.ID), g.hash(key, b.entity.ID)), cmp.Compare(a.entity.ID, b.entity.ID))
+	})
+	var out []neighbour
+	for _, n := range list {
+		if len(out) == most {
+			break
+		}
+		if g.usable(c, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// neighbour applies the filters that cost nothing and that most entities fail
+// for reasons nobody wants listed: another class, no single value, the edit's
+// own entities, a direct link to the subject.
+func (g *generation) neighbour(c *change, e *Entity, kind string) (neighbour, bool) {
+	kb := g.kb
+	if e.Label == "" || e.ID == c.s.ID || e.ID == c.o.ID || e.ID == c.n.ID || tooLong(e.Label) {
+		return neighbour{}, false
+	}
+	if !slices.ContainsFunc(kb.classes(e), func(id string) bool { return slices.Contains(kb.classes(c.s), id) }) {
+		return neighbour{}, false
+	}
+	st, reason := kb.single(e, c.rel.ID, kb.AsOf)
+	if reason != "" || (st.Value.ID == c.o.ID) != (kind == "near") || st.Value.ID == c.n.ID || st.Value.ID == c.s.ID {
+		return neighbour{}, false
+	}
+	if len(kb.valueNames(st.Value)) == 0 || !kb.isA(kb.entities[st.Value.ID], c.rel.Range) {
+		return neighbour{}, false
+	}
+	return neighbour{e, st}, true
+}
+
+// usable applies the filters whose rejects are worth reporting.
+func (g *generation) usable(c *change, n neighbour) bool {
+	reject := func(reason, detail string) bool {
+		g.reject(string(c.ID), string(dataset.AxisNeighbourhood), reason, detail)
+		return false
+	}
+	if by := g.disturbed(c, n.entity.ID, c.rel.ID); by != "" {
+		return reject(RejectConflict, by)
+	}
+	answers := g.kb.valueNames(n.fact.Value)
+	text, _, _ := render(c.template, "{s}", n.entity.Label, false)
+	switch {
+	case linked(n.entity, c.s):
+		return reject(RejectObjectRelated, n.entity.Label)
+	case mentionsAny(text, answers):
+		return reject(RejectAnswerInPrompt, text)
+	case mentionsAny(text, g.kb.namesOf(c.n)):
+		return reject(RejectTargetInPrompt, text)
+	case leaks(answers[0], g.kb.namesOf(n.entity)):
+		return reject(RejectSubstringLeak, text)
+	}
+	return true
+}
+
+// neighbourProbe asks the edit's template about the neighbour, with text in
+// front of it where front is not empty.
+func (g *generation) neighbourProbe(c *change, n neighbour, axis dataset.Axis, front string) dataset.Probe {
+	text, start, end := render(c.template, "{s}", n.entity.Label, false)
+	p := dataset.Probe{Axis: axis, Prompt: front + text, Format: dataset.Cloze, AnswerMode: dataset.Single,
+		Answers: g.kb.valueNames(n.fact.Value), Contrast: c.n.Label, Distractor: front,
+		SubjectText: n.entity.Label, SubjectStart: int32(len(front) + start), SubjectEnd: int32(len(front) + end),
+		Hops: []dataset.Hop{g.hop(n.entity, n.fact, false)}, NeedsFacts: []string{factID(n.entity.ID, n.fact)},
+		TemplateIDs: []string{c.TemplateID}}
+	return p
+}
+
+// neighbourhood asks other subjects, whose objects must stay: near ones share
+// the true object with the edit, far ones have another.
+func (g *generation) neighbourhood(c *change) {
+	g.neighbours(c)
+	for _, n := range c.near {
+		p := g.neighbourProbe(c, n, dataset.AxisNeighbourhood, "")
+		p.Variant = "near"
+		g.emit(c, p)
+	}
+	for _, n := range c.far {
+		p := g.neighbourProbe(c, n, dataset.AxisNeighbourhood, "")
+		p.Variant = "far"
+		g.emit(c, p)
+	}
+}
+
+// distract asks the neighbours after a statement of the edit. Context alone
+// moves a model's output, so two controls, kept apart, put another sentence in
+// front: the true fact, and a fact that has nothing to do with the edit.
+func (g *generation) distract(c *change) {
+	g.neighbours(c)
+	list := slices.Concat(c.near, c.far)
+	list = list[:min(mostDistracted, len(list))]
+	for i, n := range list {
+		edit := c.Prompt + " " + c.Target
+		p := g.neighbourProbe(c, n, dataset.AxisDistractNeighbourhood, edit+g.o.Separator)
+		p.Variant = "edit"
+		g.emit(c, p)
+		if i > 0 {
+			continue
+		}
+		p = g.neighbourProbe(c, n, dataset.AxisDistractNeighbourhood, c.Prompt+" "+c.GroundTruth+g.o.Separator)
+		p.Variant, p.Flags = "true_fact", []string{FlagControl, FlagApart}
+		g.emit(c, p)
+		if statement, ok := g.unrelated(c, n); ok {
+			p = g.neighbourProbe(c, n, dataset.AxisDistractNeighbourhood, statement+g.o.Separator)
+			p.Variant, p.Flags = "unrelated", []string{FlagControl, FlagApart}
+			g.emit(c, p)
+		}
+	}
+}
+
+// unrelated states a true fact of another relation about none of the edit's
+// entities nor the neighbour.
+func (g *generation) unrelated(c *change, n neighbour) (string, bool) {
+	answers := g.kb.valueNames(n.fact.Value)
+	for f := range g.strangers(c, "unrelated") {
+		object := g.kb.valueNames(f.fact.Value)[0]
+		t, ok := g.pickTemplate(open(f.rel.Cloze), string(c.ID), "unrelated")
+		if !ok || f.entity == n.entity {
+			continue
+		}
+		text, _, _ := render(t, "{s}", f.entity.Label, false)
+		text += " " + object
+		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentions(text, c.n.Label) {
+			return text, true
+		}
+	}
+	return "", false
+}

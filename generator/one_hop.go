@@ -1,0 +1,88 @@
+package generator
+
+import (
+	"slices"
+
+	"editpipe/dataset"
+)
+
+// oneHop asks a fact of the new object through the subject: the follower's
+// question, with the noun phrase "the r of s" in its subject's place. The
+// answer must differ from the one before the edit and must not stand in the
+// prompt.
+func (g *generation) oneHop(c *change) {
+	made := 0
+	for _, property := range c.rel.Follow {
+		if made == mostHops {
+			return
+		}
+		if g.hopOver(c, property) {
+			made++
+		}
+	}
+}
+
+func (g *generation) hopOver(c *change, property string) bool {
+	kb := g.kb
+	reject := func(reason, detail string) bool {
+		g.reject(string(c.ID), string(dataset.AxisOneHop), reason, property+" "+detail)
+		return false
+	}
+	follower := kb.Catalogue.Relation(property)
+	if follower == nil || !kb.isA(c.n, follower.Domain) {
+		return reject(RejectClassMismatch, c.n.Label)
+	}
+	if property == c.rel.ID || property == c.inverse {
+		return reject(RejectBlockedRelation, "")
+	}
+	st, reason := kb.single(c.n, property, kb.AsOf)
+	if reason != "" {
+		return reject(reason, c.n.Label)
+	}
+	if by := g.disturbed(c, c.n.ID, property); by != "" {
+		return reject(RejectConflict, by)
+	}
+	answers := kb.valueNames(st.Value)
+	if len(answers) == 0 {
+		return reject(RejectNoLabel, st.Value.ID)
+	}
+	if tooLong(answers[0]) {
+		return reject(RejectTooLongLabel, answers[0])
+	}
+	var before []string
+	needs := []string{factID(c.n.ID, st)}
+	for _, old := range kb.Current(c.o, property) {
+		if old.Value == st.Value {
+			return reject(RejectAnswerUnchanged, answers[0])
+		}
+		before = append(before, kb.valueNames(old.Value)...)
+	}
+	if st.Value.ID == c.s.ID || st.Value.ID == c.o.ID {
+		return reject(RejectAnswerInPrompt, answers[0])
+	}
+	np, ok := g.pickTemplate(open(c.rel.NP), string(c.ID), property, "np")
+	t, found := g.pickTemplate(open(follower.Question), string(c.ID), property, "follower")
+	if !ok || !found {
+		return false // Validate has refused such a catalogue
+	}
+	phrase, inner, _ := render(np, "{s}", c.Subject, false)
+	text, at, _ := render(t, "{s}", phrase, true)
+	start := at + inner
+	switch {
+	case mentionsAny(text, answers) || mentionsAny(text, before):
+		return reject(RejectAnswerInPrompt, text)
+	case mentionsAny(text, kb.namesOf(c.n)) || mentionsAny(text, kb.namesOf(c.o)):
+		return reject(RejectTargetInPrompt, text)
+	case leaks(answers[0], slices.Concat(kb.namesOf(c.s), kb.namesOf(c.n))):
+		return reject(RejectSubstringLeak, answers[0]+" | "+c.s.Label+" | "+c.n.Label)
+	}
+	p := dataset.Probe{Axis: dataset.AxisOneHop, Variant: property, Prompt: text, Format: dataset.Question, AnswerMode: dataset.Single,
+		Answers: answers, AnswersBefore: before, SubjectText: c.Subject, SubjectStart: int32(start), SubjectEnd: int32(start + len(c.Subject)),
+		Hops: []dataset.Hop{g.editedHop(c), g.hop(c.n, st, false)}, NeedsFacts: needs,
+		TemplateIDs: []string{templateID(c.rel.ID, np), templateID(property, t)}}
+	if len(before) > 0 {
+		p.Contrast = before[0]
+	}
+	g.emit(c, p)
+	return true
+}

@@ -1,0 +1,78 @@
+package generator
+
+import (
+	"slices"
+
+	"editpipe/dataset"
+)
+
+// otherRelations asks facts of the subject that the edit leaves alone: first the
+// properties the catalogue names, then any other relation with a wording.
+func (g *generation) otherRelations(c *change) {
+	properties := slices.Clone(c.rel.Other)
+	for _, r := range g.kb.Catalogue.Relations {
+		if !slices.Contains(properties, r.ID) && len(c.s.Claims[r.ID]) > 0 && g.kb.isA(c.s, r.Domain) {
+			properties = append(properties, r.ID)
+		}
+	}
+	made := 0
+	for _, property := range properties {
+		if made == mostOther {
+			return
+		}
+		if property != c.rel.ID && g.otherRelation(c, property) {
+			made++
+		}
+	}
+}
+
+func (g *generation) otherRelation(c *change, property string) bool {
+	kb := g.kb
+	reject := func(reason, detail string) bool {
+		g.reject(string(c.ID), string(dataset.AxisOtherRelations), reason, property+" "+detail)
+		return false
+	}
+	r := kb.Catalogue.Relation(property)
+	if r == nil || !kb.isA(c.s, r.Domain) {
+		return false
+	}
+	if kb.Catalogue.Blocked(c.rel.ID)[property] || property == c.inverse {
+		return reject(RejectBlockedRelation, c.s.Label)
+	}
+	st, reason := kb.single(c.s, property, kb.AsOf)
+	if reason != "" {
+		return reject(reason, c.s.Label)
+	}
+	if by := g.disturbed(c, c.s.ID, property); by != "" {
+		return reject(RejectConflict, by)
+	}
+	answers := kb.valueNames(st.Value)
+	if len(answers) == 0 {
+		return reject(RejectNoLabel, st.Value.ID)
+	}
+	objects := slices.Concat(kb.namesOf(c.o), kb.namesOf(c.n))
+	if st.Value.ID == c.o.ID || st.Value.ID == c.n.ID || mentionsAny(answers[0], objects) {
+		return reject(RejectTargetInPrompt, answers[0])
+	}
+	form, list := Cloze, r.Cloze
+	if g.hash(string(c.ID), property, "form")%2 == 0 {
+		form, list = Question, r.Question
+	}
+	t, ok := g.pickTemplate(open(list), string(c.ID), property, "other")
+	if !ok {
+		return false
+	}
+	text, start, end := render(t, "{s}", c.Subject, false)
+	switch {
+	case mentionsAny(text, answers):
+		return reject(RejectAnswerInPrompt, text)
+	case mentionsAny(text, objects):
+		return reject(RejectTargetInPrompt, text)
+	case leaks(answers[0], kb.namesOf(c.s)):
+		return reject(RejectSubstringLeak, answers[0])
+	}
+	g.emit(c, dataset.Probe{Axis: dataset.AxisOtherRelations, Variant: property, Prompt: text, Format: format(form), AnswerMode: dataset.Single,
+		Answers: answers, SubjectText: c.Subject, SubjectStart: int32(start), SubjectEnd: int32(end),
+		Hops: []dataset.Hop{g.hop(c.s, st, false)}, NeedsFacts: []string{factID(c.s.ID, st)}, TemplateIDs: []string{templateID(property, t)}})
+	return true
+}

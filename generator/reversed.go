@@ -1,0 +1,83 @@
+package generator
+
+import (
+	"slices"
+
+	"editpipe/dataset"
+)
+
+// reversedRelation asks from the new object back to the subject. Only where the
+// new object has no other partner does the question have one answer; otherwise
+// it is flagged inverse_conflict and kept apart. Relations that are not
+// one-to-one are asked as a list, apart too. The old object's own reverse
+// question, whose answer the edit makes stale, is a probe of its own.
+func (g *generation) reversedRelation(c *change) {
+	axis := string(dataset.AxisReversedRelation)
+	if c.rel.Reverse == ReverseNever {
+		return
+	}
+	back := c.inverse
+	if back == "" {
+		back = c.rel.ID + " reversed"
+	}
+	subject := Statement{Property: back, Value: Value{Kind: Item, ID: c.s.ID}}
+	partners := g.partners(c)
+	question := dataset.Probe{Axis: dataset.AxisReversedRelation, Answers: g.kb.namesOf(c.s), AnswerMode: dataset.Single,
+		Hops: []dataset.Hop{g.editedHop(c), g.hop(c.n, subject, true)}}
+	switch {
+	case c.rel.Reverse == ReverseList:
+		question.Variant, question.AnswerMode = "list", dataset.Set
+		question.Flags = []string{FlagApart}
+		question.AnswerSets = [][]string{question.Answers}
+		slices.Sort(partners)
+		for _, id := range slices.Compact(partners) {
+			if names := g.kb.valueNames(Value{Kind: Item, ID: id}); len(names) > 0 {
+				question.AnswerSets = append(question.AnswerSets, names)
+				question.AnswersBefore = append(question.AnswersBefore, names[0])
+			}
+		}
+	case len(partners) > 0:
+		question.Variant = FlagConflict
+		question.Flags = []string{FlagConflict, FlagApart}
+		question.AnswersBefore = g.kb.valueNames(Value{Kind: Item, ID: partners[0]})
+		g.reject(string(c.ID), axis, RejectInverseConflict, c.n.Label)
+	default:
+		question.Variant = "free"
+	}
+	g.askBack(c, question, c.n, c.rel.Inverse.Question, Question)
+	if question.Variant == "free" {
+		g.askBack(c, question, c.n, c.rel.Inverse.Cloze, Cloze)
+	}
+	if c.rel.Reverse != ReverseAsk {
+		return
+	}
+	if len(g.kb.subjects[slot{c.o.ID, c.rel.ID}]) != 1 {
+		g.reject(string(c.ID), axis, RejectManySubjects, c.o.Label)
+		return
+	}
+	names := g.kb.namesOf(c.s)
+	g.askBack(c, dataset.Probe{Axis: dataset.AxisReversedRelation, Variant: "stale_inverse", AnswerMode: dataset.Unchanged,
+		Answers: names, AnswersBefore: names, Flags: []string{FlagStale, FlagApart}, NeedsFacts: []string{c.FactTrueID},
+		Hops: []dataset.Hop{g.hop(c.o, subject, false)}}, c.o, c.rel.Inverse.Question, Question)
+}
+
+// askBack completes a reverse probe about the entity with one of the templates.
+func (g *generation) askBack(c *change, p dataset.Probe, about *Entity, list []Template, form Form) {
+	t, ok := g.pickTemplate(open(list), string(c.ID), p.Variant, string(form))
+	if !ok {
+		return
+	}
+	text, start, end := render(t, "{o}", about.Label, false)
+	p.Prompt, p.Format = text, format(form)
+	p.SubjectText, p.SubjectStart, p.SubjectEnd = about.Label, int32(start), int32(end)
+	p.TemplateIDs = []string{templateID(c.rel.ID, t)}
+	if mentionsAny(text, p.Answers) {
+		g.reject(string(c.ID), string(p.Axis), RejectAnswerInPrompt, text)
+		return
+	}
+	if leaks(p.Answers[0], []string{about.Label}) {
+		g.reject(string(c.ID), string(p.Axis), RejectSubstringLeak, text)
+		return
+	}
+	g.emit(c, p)
+}

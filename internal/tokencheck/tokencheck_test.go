@@ -1,0 +1,186 @@
+//go:build tokencheck
+
+package tokencheck
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"editpipe/token"
+)
+
+var (
+	number = flag.Int("n", 2500, "texts per tokenizer")
+	seed   = flag.Uint64("seed", 1, "seed of the texts")
+)
+
+// official is one line of official.mjs.
+type official struct {
+	IDs         []int64
+	Offsets     [][2]int
+	FullIDs     []int64
+	FullOffsets [][2]int
+	Decoded     string
+	Skipped     string
+}
+
+// runOfficial encodes texts with the official implementation.
+func runOfficial(t *testing.T, tokenizer []byte, texts []string) []official {
+	t.Helper()
+	job, err := json.Marshal(map[string]any{"tokenizer": string(tokenizer), "texts": texts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", "official.mjs")
+	cmd.Stdin = bytes.NewReader(job)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("official implementation: %v\n%s", err, stderr.String())
+	}
+	dec := json.NewDecoder(bytes.NewReader(stdout))
+	out := make([]official, len(texts))
+	for i := range out {
+		if err := dec.Decode(&out[i]); err != nil {
+			t.Fatalf("official implementation, text %d: %v", i, err)
+		}
+	}
+	return out
+}
+
+// sharedFile returns a file of the shared reference folder.
+func sharedFile(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("EDITPIPE_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	path := filepath.Join(dir, filepath.FromSlash(name))
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("%s is absent: set EDITPIPE_SHARED to the shared reference folder", path)
+	}
+	return path
+}
+
+// TestOfficial compares ids, spans and decoded text of every variant.
+func TestOfficial(t *testing.T) {
+	gpt2 := load(t, sharedFile(t, "data/tokenizers/gpt2/tokenizer.json"))
+	t5 := load(t, sharedFile(t, "data/tokenizers/t5-small/tokenizer.json"))
+	for _, v := range variants(t, gpt2, t5) {
+		t.Run(v.name, func(t *testing.T) { compare(t, v) })
+	}
+}
+
+func compare(t *testing.T, v variant) {
+	tok, err := token.Parse(v.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := Texts(*seed, *number, v.special)
+	want := runOfficial(t, v.data, texts)
+	var ids, spans, decodes, tokens int
+	fail := func(count *int, what, text string, got, want any) {
+		if *count++; *count <= 3 {
+			t.Errorf("%s of %q:\n got %v\nwant %v", what, cut(text), cut(got), cut(want))
+		}
+	}
+	for i, text := range texts {
+		w := want[i]
+		plain, err := tok.Encode(text)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		full, err := tok.EncodeWithSpecial(text)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		tokens += plain.Len()
+		if !slices.Equal(plain.IDs, w.IDs) || !slices.Equal(full.IDs, w.FullIDs) {
+			fail(&ids, "ids", text, plain.IDs, w.IDs)
+			continue
+		}
+		c := newCharacters(text)
+		if got := c.offsets(plain.Spans); !slices.Equal(got, w.Offsets) {
+			fail(&spans, "offsets", text, got, w.Offsets)
+		} else if got := c.offsets(full.Spans); !slices.Equal(got, w.FullOffsets) {
+			fail(&spans, "offsets with special tokens", text, got, w.FullOffsets)
+		}
+		decoded, err := tok.Decode(plain.IDs, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		skipped, err := tok.Decode(full.IDs, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decoded != w.Decoded || skipped != w.Skipped {
+			fail(&decodes, "decoding", text, decoded+"|"+skipped, w.Decoded+"|"+w.Skipped)
+		}
+	}
+	t.Logf("%d texts, %d tokens: %d id, %d offset, %d decode mismatches", len(texts), tokens, ids, spans, decodes)
+}
+
+// cut shortens what a failure prints.
+func cut(v any) string {
+	s, ok := v.(string)
+	if !ok {
+		b, _ := json.Marshal(v)
+		s = string(b)
+	}
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "..."
+	}
+	return s
+}
+
+// characters converts byte spans to the character offsets that the official
+// binding reports: it widens partial characters, and leaves an offset at or
+// after the end of the text as the official converter does.
+type characters struct {
+	text  string
+	index map[int]int // byte offset -> character
+}
+
+func newCharacters(text string) characters {
+	c := characters{text, make(map[int]int, len(text))}
+	n := 0
+	for i, r := range text {
+		for j := range utf8.RuneLen(r) {
+			c.index[i+j] = n
+		}
+		n++
+	}
+	return c
+}
+
+func (c characters) offsets(spans []token.Span) [][2]int {
+	out := make([][2]int, len(spans))
+	for i, s := range spans {
+		for s.End < len(c.text) && !utf8.RuneStart(c.text[s.End]) {
+			s.End++
+		}
+		start, ok := c.index[s.Start]
+		end, ok2 := c.index[s.End]
+		switch {
+		case ok && ok2:
+			out[i] = [2]int{start, end}
+		case ok:
+			out[i] = [2]int{start, start + 2}
+			if last, ok := c.index[s.End-1]; ok {
+				out[i][1] = last + 1
+			}
+		default:
+			out[i] = [2]int{s.Start, s.End}
+		}
+	}
+	return out
+}

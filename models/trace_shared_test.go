@@ -1,0 +1,215 @@
+//go:build shared
+
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/tensor"
+)
+
+// TestTraceAgreesWithWeights checks, on the host, that the traced values belong
+// together: act W + b is the traced output, for plain and patched rows.
+func TestTraceAgreesWithWeights(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa", "llama/model_nofold.onnx", "gptj/model_with_past.onnx", "t5", "t5_gated"} {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			r := rand.New(rand.NewPCG(9, 9))
+			sides := []Side{Decoder}
+			if lm.info.EncoderDecoder {
+				sides = append(sides, Encoder)
+			}
+			for _, side := range sides {
+				layer := 1
+				w := lm.info.FFN(side, layer).Down
+				patch := &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)}}}
+				rows := []TraceRow{
+					{Query: randomQuery(lm, r, 7, 3), Positions: []int{0, -1}},
+					{Query: randomQuery(lm, r, 12, 2), Patch: patch, Positions: []int{0}},
+				}
+				at := []Site{{Side: side, Layer: layer, Point: FFNIn}, {Side: side, Layer: layer, Point: FFNAct}, {Side: side, Layer: layer, Point: FFNOut}, {Side: side, Layer: layer, Point: Hidden}, {Side: side, Layer: 0, Point: Hidden}}
+				got, err := lm.Trace(ctx, rows, at...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				weight, err := lm.Weight(w.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, tr := range got {
+					if tr.Err != nil {
+						t.Fatal(tr.Err)
+					}
+					want, err := tensor.MatMul(tr.Values[1], weight)
+					if err != nil {
+						t.Fatal(err)
+					}
+					v := want.Float32s()
+					if rows[i].Patch != nil {
+						d, err := patch.delta(w.ID)
+						if err != nil {
+							t.Fatal(err)
+						}
+						more, err := tensor.MatMul(tr.Values[1], d)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for k, x := range more.Float32s() {
+							v[k] += x
+						}
+					}
+					if w.Bias != "" {
+						g := lm.graph(forward)
+						for _, init := range g.Model.Graph.Initializers {
+							if init.Name == w.Bias {
+								b, err := init.Value()
+								if err != nil {
+									t.Fatal(err)
+								}
+								for k := range v {
+									v[k] += b.Float32s()[k%w.Out]
+								}
+							}
+						}
+					}
+					if d := maxDiff(v, tr.Values[2].Float32s()); !(d < logProbTolerance) {
+						t.Errorf("%s row %d: act W + b differs from the output by %g", side, i, d)
+					}
+					if maxDiff(tr.Values[3].Float32s(), tr.Values[4].Float32s()) == 0 {
+						t.Errorf("%s row %d: two layers have the same output", side, i)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestTraceHiddenGivesLogits applies the final norm and the head to the traced
+// output of the last block and compares with the scored log-probability.
+func TestTraceHiddenGivesLogits(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	ctx := context.Background()
+	for _, p := range []string{"gpt2", "gptj"} {
+		t.Run(p, func(t *testing.T) {
+			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
+			q := randomQuery(lm, rand.New(rand.NewPCG(2, 9)), 9, 1)
+			tr, err := lm.Trace(ctx, []TraceRow{{Query: q, Positions: []int{-1}}}, Site{Side: Decoder, Layer: lm.info.Layers - 1, Point: Hidden})
+			if err != nil || tr[0].Err != nil {
+				t.Fatal(err, tr[0].Err)
+			}
+			get := func(name string) *tensor.Tensor {
+				for _, init := range lm.anatomy.Forward.Model.Graph.Initializers {
+					if init.Name == name {
+						v, err := init.Value()
+						if err != nil {
+							t.Fatal(err)
+						}
+						return v
+					}
+				}
+				t.Fatalf("no initializer %s", name)
+				return nil
+			}
+			h := tr[0].Values[0].Float32s()
+			var mean, sq float64
+			for _, x := range h {
+				mean += float64(x) / float64(len(h))
+			}
+			for _, x := range h {
+				sq += (float64(x) - mean) * (float64(x) - mean) / float64(len(h))
+			}
+			gain, bias := get("transformer.ln_f.weight").Float32s(), get("transformer.ln_f.bias").Float32s()
+			x := make([]float32, len(h))
+			for i := range h {
+				x[i] = float32((float64(h[i])-mean)/math.Sqrt(sq+1e-5))*gain[i] + bias[i]
+			}
+			logits := make([]float32, lm.info.Vocab)
+			head := get(map[string]string{"gpt2": "onnx::MatMul_992", "gptj": "onnx::MatMul_971"}[p]).Float32s()
+			for k := range logits {
+				for i := range x {
+					logits[k] += x[i] * head[i*len(logits)+k]
+				}
+			}
+			if p == "gptj" {
+				for k, b := range get("lm_head.bias").Float32s() {
+					logits[k] += b
+				}
+			}
+			a, err := lm.Score(ctx, []Row{{Query: q}})
+			if err != nil || a[0].Err != nil {
+				t.Fatal(err, a[0].Err)
+			}
+			gold := q.TargetIDs[0][0]
+			if d := math.Abs(float64(logits[gold]) - scan(logits, int(gold)).logSum - a[0].Targets[0].LogProbs[0]); !(d < logProbTolerance) {
+				t.Errorf("log-probability from the traced block differs by %g", d)
+			}
+		})
+	}
+}
+
+// TestTraceMatchesReferenceKeys compares traced down-projection inputs with the
+// keys that the original authors' code computed for an edit.
+func TestTraceMatchesReferenceKeys(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
+	data, err := os.ReadFile(filepath.Join(dir, "world", "reference", "rome_l0.json"))
+	if err != nil {
+		t.Skip(err)
+	}
+	var ref struct {
+		Contexts []string `json:"context_templates"`
+		Edits    []struct {
+			Prompt  string `json:"prompt"`
+			Subject string `json:"subject"`
+		} `json:"edits"`
+	}
+	if err := json.Unmarshal(data, &ref); err != nil {
+		t.Skip(err)
+	}
+	if len(ref.Edits) == 0 || len(ref.Contexts) == 0 {
+		t.Skip("the reference file has another form")
+	}
+	want := npy(t, filepath.Join(dir, "world", "reference", "trace", "case0_keys_per_context.npy"))
+	e := ref.Edits[0]
+	var rows []TraceRow
+	for _, c := range ref.Contexts {
+		text := strings.Replace(c, "{}", strings.Replace(e.Prompt, "{}", e.Subject, 1), 1)
+		end := strings.LastIndex(text, e.Subject) + len(e.Subject)
+		ids, spans, err := lm.Prompt(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := 0
+		for i, s := range spans {
+			if s.Start < end {
+				last = i
+			}
+		}
+		rows = append(rows, TraceRow{Query: ask.Query{PromptIDs: ids}, Positions: []int{last}})
+	}
+	got, err := lm.Trace(context.Background(), rows, Site{Side: Decoder, Layer: 0, Point: FFNAct})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var worst float64
+	for i, tr := range got {
+		if tr.Err != nil {
+			t.Fatal(tr.Err)
+		}
+		worst = max(worst, maxDiff(tr.Values[0].Float32s(), want.Float32s()[i*want.Shape[1]:(i+1)*want.Shape[1]]))
+	}
+	t.Logf("%d keys, worst difference %.2g", len(got), worst)
+	if !(worst < oracleTolerance) {
+		t.Errorf("keys differ by %g", worst)
+	}
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// readBatch is the number of rows decoded at a time. Memory grows with the rows
+// that are really there, not with the count a damaged footer may claim.
+const readBatch = 4096
+
+// Read reads a file's rows. Columns that T does not have are left out, columns
+// that are optional in T may be absent and then are zero. It returns ErrCorrupt for a file
+// that is no whole Parquet file and ErrColumn, naming the column, where a
+// required column is absent, has another type or holds NULL.
+func Read[T any](path string) ([]T, error) {
+	rows, err := read[T](path)
+	if err != nil {
+		return nil, fmt.Errorf("store: reading %s: %w", path, err)
+	}
+	return rows, nil
+}
+
+// ReadDir reads the rows of all .parquet files of a folder, in the order of
+// their names, so that equal folders give equal rows.
+func ReadDir[T any](dir string) ([]T, error) {
+	entries, err := os.ReadDir(dir) // sorted by name
+	if err != nil {
+		return nil, fmt.Errorf("store: reading the files of a table: %w", err)
+	}
+	var all []T
+	for _, e := range entries {
+		// A name with a leading dot is a draft of a process that was killed.
+		if e.IsDir() || !strings.HasSuffix(e.Name(), ".parquet") || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		rows, err := Read[T](filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	return all, nil
+}
+
+// ReadMeta returns the metadata of a file's footer.
+func ReadMeta(path string) (map[string]string, error) {
+	out := map[string]string{}
+	err := open(path, func(f *parquet.File) error {
+		for _, kv := range f.Metadata().KeyValueMetadata {
+			out[kv.Key] = kv.Value
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: reading %s: %w", path, err)
+	}
+	return out, nil
+}
+
+// open opens a file, checks its footer and hands it on. The Parquet library
+// panics on some damaged files; that is bad input here and becomes an error.
+func open(path string, use func(*parquet.File) error) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return errors.New("it is a folder")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	pf, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return use(pf)
+}
+
+func read[T any](path string) (rows []T, err error) {
+	err = open(path, func(f *parquet.File) error {
+		if err := checkColumns(parquet.SchemaOf(new(T)), f); err != nil {
+			return err
+		}
+		r := parquet.NewGenericReader[T](f)
+		defer r.Close()
+		for {
+			n := len(rows)
+			rows = slices.Grow(rows, readBatch)[:n+readBatch]
+			clear(rows[n:])
+			k, err := r.Read(rows[n:])
+			rows = rows[:n+k]
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("%w: row %d: %w", ErrCorrupt, len(rows), err)
+			}
+		}
+		if int64(len(rows)) != f.NumRows() {
+			return fmt.Errorf("%w: %d rows, the footer says %d", ErrCorrupt, len(rows), f.NumRows())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// checkColumns compares the columns wanted with those of a file. The library by
+// itself would fill what is missing with zeros.
+func checkColumns(want *parquet.Schema, f *parquet.File) error {
+	required := map[string]bool{}
+	if err := checkNode(want, f.Schema(), "", required); err != nil {
+		return err
+	}
+	// Other writers make every column nullable; then only the statistics tell
+	// whether a required one has NULLs.
+	for _, g := range f.Metadata().RowGroups {
+		for _, c := range g.Columns {
+			name := strings.Join(c.MetaData.PathInSchema, ".")
+			if n := c.MetaData.Statistics.NullCount; required[name] && n > 0 {
+				return fmt.Errorf("%w: column %s is required and is NULL in %d rows", ErrColumn, name, n)
+			}
+		}
+	}
+	return nil
+}
+
+// checkNode compares one level of the schemas and notes required columns.
+func checkNode(want, have parquet.Node, path string, required map[string]bool) error {
+	fields := map[string]parquet.Field{}
+	for _, f := range have.Fields() {
+		fields[f.Name()] = f
+	}
+	for _, w := range want.Fields() {
+		name := strings.TrimPrefix(path+"."+w.Name(), ".")
+		h, ok := fields[w.Name()]
+		switch {
+		case !ok && w.Optional():
+			continue
+		case !ok:
+			return fmt.Errorf("%w: column %s is missing", ErrColumn, name)
+		case w.Leaf() != h.Leaf() || w.Repeated() != h.Repeated():
+			return fmt.Errorf("%w: column %s is %s where %s is wanted", ErrColumn, name, describe(h), describe(w))
+		case !w.Leaf():
+			if err := checkNode(w, h, name, required); err != nil {
+				return err
+			}
+		case w.Type().Kind() != h.Type().Kind():
+			return fmt.Errorf("%w: column %s is %s where %s is wanted", ErrColumn, name, describe(h), describe(w))
+		case path == "" && w.Required():
+			required[name] = true
+		}
+	}
+	return nil
+}
+
+// describe says what a column is, for errors.
+func describe(n parquet.Node) string {
+	switch {
+	case !n.Leaf():
+		return "a group"
+	case n.Repeated():
+		return "a repeated " + n.Type().String()
+	}
+	return n.Type().String()
+}
