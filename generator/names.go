@@ -12,7 +12,11 @@ import (
 // (NFC), case folded, without punctuation and without a leading article.
 func normalise(name string) string {
 	var b strings.Builder
-	for _, r := range cases.Fold().String(norm.NFC.String(name)) {
+	folded := strings.ToLower(name)
+	if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		folded = cases.Fold().String(norm.NFC.String(name)) // slower, and the same for ASCII
+	}
+	for _, r := range folded {
 		switch {
 		case unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r):
 			b.WriteRune(r)
@@ -30,15 +34,13 @@ func normalise(name string) string {
 }
 
 // mentions tells whether the text contains the name as whole words.
-func mentions(text, name string) bool {
-	n := normalise(name)
-	return n != "" && strings.Contains(" "+normalise(text)+" ", " "+n+" ")
-}
+func mentions(text, name string) bool { return mentionsAny(text, []string{name}) }
 
 // mentionsAny tells whether the text contains one of the names.
 func mentionsAny(text string, names []string) bool {
+	padded := " " + normalise(text) + " "
 	for _, n := range names {
-		if mentions(text, n) {
+		if n = normalise(n); n != "" && strings.Contains(padded, " "+n+" ") {
 			return true
 		}
 	}

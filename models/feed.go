@@ -2,95 +2,67 @@ package models
 
 import (
 	"encoding/binary"
-	"fmt"
-	"strings"
 
 	"editpipe/models/arch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
-// bindings says which slots and promoted weights the jobs of one batch need on
-// one side of the model. Down-projections have slots always: an idle slot costs
-// a few per cent of a run at most, a second session costs the weights again.
-func bindings(jobs []*job, side Side) (slotSet, string) {
-	slots, dense := downSlots, ""
-	seen := map[*Patch]bool{}
-	for _, j := range jobs {
-		p := j.patch
-		if p == nil || seen[p] {
+// slots says which slots the patches of a batch need on one side of the model.
+// Down-projections have slots always: an idle slot costs a few per cent of a
+// run at most, a second session costs the weights again.
+func slots(jobs []*job, side Side) slotSet {
+	for i, j := range jobs {
+		if j.patch == nil || i > 0 && j.patch == jobs[i-1].patch {
 			continue
 		}
-		seen[p] = true
-		if p.Binding() == BindDense {
-			dense = p.denseKey(side) // the batch holds no other patch
-		}
-		for _, c := range p.Changes {
-			l, ok := c.(LowRank)
-			if ok && l.At.Side == side && l.At.Part != FFNDown && !inKey(dense, l.At) {
-				slots = allSlots
+		for _, c := range j.patch.Changes {
+			if at := c.change(); at.Side == side && at.Part != FFNDown {
+				return allSlots
 			}
 		}
 	}
-	return slots, dense
-}
-
-// inKey reports whether a key of promoted weights names id.
-func inKey(key string, id WeightID) bool {
-	return strings.Contains(","+key+",", ","+id.String()+",")
+	return downSlots
 }
 
 // patchFeeds builds the inputs that carry the patches of the jobs: factors for
-// every slot of the variant, and the promoted weights.
+// every slot of the variant.
 func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tensor.Tensor, error) {
-	feeds := map[string]*tensor.Tensor{}
-	for _, w := range lm.slotted(v) {
-		if inKey(v.dense, w.ID) {
-			// The dense replacement holds all changes of this weight.
-			feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(nil, w)
-			continue
-		}
-		if only != nil {
-			feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors([]*Patch{only}, w)
-			continue
-		}
-		patches := make([]*Patch, len(jobs))
+	patches := []*Patch{only}
+	if only == nil {
+		patches = make([]*Patch, len(jobs))
 		for i, j := range jobs {
 			patches[i] = j.patch
 		}
-		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(patches, w)
 	}
-	if v.dense == "" {
-		return feeds, nil
-	}
-	for _, name := range strings.Split(v.dense, ",") {
-		id, err := ParseWeightID(name)
+	feeds := map[string]*tensor.Tensor{}
+	for _, w := range lm.slotted(v) {
+		u, v, err := factors(patches, w)
 		if err != nil {
 			return nil, err
 		}
-		in, value, err := lm.replaced(v.role, id, only)
-		if err != nil {
-			return nil, err
-		}
-		feeds[in] = value
+		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = u, v
 	}
 	return feeds, nil
 }
 
-// factors stacks the low-rank changes that patches make at a weight: U
-// [B, in, r] and V [B, r, out], r the largest rank among them, shorter ones
-// padded with zeros. If none touches the weight the slot is idle: B and r are 1
-// and all is zero. (Rank 0 would do on the CPU; other providers need not
-// support empty tensors.)
-func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
-	r := 0
+// factors stacks what patches change at a weight: U [B, in, r] and V
+// [B, r, out], r the largest rank among them, shorter ones padded with zeros.
+// If none touches the weight the slot is idle: B and r are 1 and all is zero.
+// (Rank 0 would do on the CPU; other providers need not support empty tensors.)
+func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor, err error) {
+	r, dense := 0, false
 	for _, p := range patches {
 		if p != nil {
-			r = max(r, p.rank(w.ID))
+			r = max(r, p.ranks()[w.ID])
+			dense = dense || p.isDense(w.ID)
 		}
 	}
 	if r == 0 {
-		return tensor.New(tensor.F32, 1, w.In, 1), tensor.New(tensor.F32, 1, 1, w.Out)
+		return tensor.New(tensor.F32, 1, w.In, 1), tensor.New(tensor.F32, 1, 1, w.Out), nil
+	}
+	if dense {
+		return denseFactors(patches[0], w) // dense patches never share a run
 	}
 	us, vs := make([]float32, len(patches)*w.In*r), make([]float32, len(patches)*r*w.Out)
 	for b, p := range patches {
@@ -112,40 +84,29 @@ func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
 			at += k
 		}
 	}
-	return tensor.FromFloat32s(us, len(patches), w.In, r), tensor.FromFloat32s(vs, len(patches), r, w.Out)
+	return tensor.FromFloat32s(us, len(patches), w.In, r), tensor.FromFloat32s(vs, len(patches), r, w.Out), nil
 }
 
-// replaced returns the initializer that holds a weight and the value that
-// takes its place under a patch, stored as the file stores it.
-func (lm *LM) replaced(r role, id WeightID, p *Patch) (string, *tensor.Tensor, error) {
-	base, err := lm.stored(r, id)
+// denseFactors writes the whole change of a weight as a product with the
+// identity of the smaller side, so that the slots serve it too. Replacing the
+// weight itself would need a session with that weight promoted to an input, for
+// every set of weights, and ONNX Runtime 1.27 crashes on promoted float16
+// weights; the extra product costs about as much as the weight's own.
+func denseFactors(p *Patch, w Weight) (u, v *tensor.Tensor, err error) {
+	d, err := p.delta(w.ID)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	delta, err := p.delta(id)
-	if err != nil {
-		return "", nil, err
+	change := tensor.FromFloat32s(d.Float32s(), 1, w.In, w.Out)
+	n := min(w.In, w.Out)
+	eye := tensor.New(tensor.F32, 1, n, n)
+	for i := range n {
+		eye.Float32s()[i*n+i] = 1
 	}
-	w := lm.weightIn(r, id)
-	if w.Transposed {
-		if delta, err = delta.Transpose2D(); err != nil {
-			return "", nil, fmt.Errorf("models: turning the change of %s: %w", id, err)
-		}
+	if w.Out <= w.In {
+		return change, eye, nil
 	}
-	wide, err := base.Convert(tensor.F32)
-	if err != nil {
-		return "", nil, fmt.Errorf("models: reading %s: %w", id, err)
-	}
-	sum := make([]float32, wide.Len())
-	d := delta.Float32s()
-	for i, x := range wide.Float32s() {
-		sum[i] = x + d[i]
-	}
-	value, err := tensor.FromFloat32s(sum, wide.Shape...).Convert(base.DType)
-	if err != nil {
-		return "", nil, fmt.Errorf("models: storing the changed %s: %w", id, err)
-	}
-	return w.Initializer, value, nil
+	return eye, change, nil
 }
 
 // tokens adds ids, mask, positions and an empty past for the jobs' rows, padded

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,18 +13,13 @@ import (
 	"testing"
 
 	"editpipe/ask"
-	"editpipe/ort"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
 
-const (
-	// Oracle logits were computed by another framework in float32; kernels
-	// differ in the order of additions.
-	oracleTolerance = 1e-3
-	// Two ways of computing one log-probability in float32.
-	logProbTolerance = 1e-4
-)
+// Oracle logits were computed by another framework in float32; kernels differ
+// in the order of additions.
+const oracleTolerance = 1e-3
 
 func fixtures(t testing.TB) string {
 	t.Helper()
@@ -40,38 +34,6 @@ func fixtures(t testing.TB) string {
 	return dir
 }
 
-func runtimeEnv(t testing.TB) *ort.Env {
-	t.Helper()
-	lib, err := ort.Find("")
-	if err != nil {
-		t.Skipf("no ONNX Runtime library: %v", err)
-	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
-}
-
-func openModel(t testing.TB, env *ort.Env, path string, o Options) *LM {
-	t.Helper()
-	lm, err := Open(context.Background(), env, path, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return lm
-}
-
 func npy(t testing.TB, path string) *tensor.Tensor {
 	t.Helper()
 	v, err := npz.ReadNPY(path)
@@ -79,17 +41,6 @@ func npy(t testing.TB, path string) *tensor.Tensor {
 		t.Fatal(err)
 	}
 	return v
-}
-
-func maxDiff(a, b []float32) float64 {
-	var worst float64
-	for i, x := range a {
-		d := math.Abs(float64(x) - float64(b[i]))
-		if d > worst || math.IsNaN(d) {
-			worst = d
-		}
-	}
-	return worst
 }
 
 // rowsOf cuts a padded batch of ids into its rows.
@@ -250,57 +201,6 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 			}
 		})
 	}
-}
-
-// randomPatch makes a low-rank patch of one or two down-projections.
-func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
-	p := &Patch{Method: "test"}
-	var downs []Weight
-	for _, f := range lm.info.FFNs {
-		downs = append(downs, f.Down)
-	}
-	for range 1 + r.IntN(2) {
-		w := downs[r.IntN(len(downs))]
-		k := 1 + r.IntN(5)
-		p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, scale, w.In, k), V: randn(r, scale, k, w.Out)})
-	}
-	return p
-}
-
-func randn(r *rand.Rand, scale float32, shape ...int) *tensor.Tensor {
-	t := tensor.New(tensor.F32, shape...)
-	v := t.Float32s()
-	for i := range v {
-		v[i] = scale * float32(r.NormFloat64())
-	}
-	return t
-}
-
-func randomQuery(lm *LM, r *rand.Rand, prompt, target int) ask.Query {
-	ids := func(n int) []int64 {
-		v := make([]int64, n)
-		for i := range v {
-			v[i] = r.Int64N(int64(lm.info.Vocab))
-		}
-		return v
-	}
-	return ask.Query{PromptIDs: ids(prompt), TargetIDs: [][]int64{ids(target), ids(1 + target/2)}}
-}
-
-func worstLogProb(t *testing.T, a, b []ask.Answer) float64 {
-	t.Helper()
-	var worst float64
-	for i := range a {
-		if a[i].Err != nil || b[i].Err != nil {
-			t.Fatalf("row %d: %v, %v", i, a[i].Err, b[i].Err)
-		}
-		for k := range a[i].Targets {
-			for p, x := range a[i].Targets[k].LogProbs {
-				worst = max(worst, math.Abs(x-b[i].Targets[k].LogProbs[p]))
-			}
-		}
-	}
-	return worst
 }
 
 // TestEightPatchesInOneCall asks through eight different patches at once, one

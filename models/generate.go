@@ -236,7 +236,9 @@ type decoding struct {
 
 // next returns the logits behind the last known token of every job, [B, V].
 func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
-	if d.past != nil {
+	// Padding of shorter prompts takes room in the cache. Where that room is
+	// used up the cache is built anew: the longest row itself still fits.
+	if c := d.lm.info.Context; d.past != nil && (c == 0 || len(d.mask[0]) < c) {
 		return d.extend(ctx, jobs)
 	}
 	r := forward

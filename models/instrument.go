@@ -3,7 +3,6 @@ package models
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"editpipe/models/arch"
 	"editpipe/onnx"
@@ -43,8 +42,7 @@ const (
 type variant struct {
 	role  role
 	slots slotSet
-	taps  bool   // every site has an output
-	dense string // promoted weights, sorted, comma-separated
+	taps  bool // every site has an output
 }
 
 // graph returns the opened graph that plays a role.
@@ -104,17 +102,6 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	for _, w := range lm.slotted(v) {
 		if err := addSlot(m, g.Ports, w); err != nil {
 			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
-		}
-	}
-	if v.dense != "" {
-		for _, name := range strings.Split(v.dense, ",") {
-			id, err := ParseWeightID(name)
-			if err != nil {
-				return nil, err
-			}
-			if err := m.Promote(lm.weightIn(v.role, id).Initializer); err != nil {
-				return nil, fmt.Errorf("making %s overridable: %w", id, err)
-			}
 		}
 	}
 	if v.role == encode {

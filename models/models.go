@@ -16,8 +16,8 @@
 // rows, so that every row of a run carries its own edit and unedited rows mix
 // with edited ones; shorter ranks are padded with zeros. When all rows of a run
 // carry the same patch its factors are fed once, as [1, in, r]. A dense change
-// replaces the weight, promoted to an overridable initializer, by W + Delta for
-// a whole run: rows with different dense patches never share one.
+// goes through the same slot, as its product with an identity matrix; rows with
+// different dense patches never share a run.
 //
 // # Results
 //
@@ -32,9 +32,8 @@
 // One instrumented graph, with slots at all down-projections, serves every
 // question that low-rank patches of down-projections can ask, and the unedited
 // model too. Other sessions are built when first needed: with slots at the up-
-// and gate-projections, with outputs for [LM.Trace], with a set of weights
-// promoted for dense patches, and for the graph with past keys and values if it
-// is another file. Weights in external data files stay mapped and are shared by
+// and gate-projections, with outputs for [LM.Trace], and for the graph with past
+// keys and values if it is another file. Weights in external data files stay mapped and are shared by
 // all of them; weights inside the .onnx file are held by each.
 //
 // [Options.MemoryBudget] bounds what one run holds beside the weights; see

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"sync"
 
@@ -389,23 +388,4 @@ func (lm *LM) accepts(p *Patch) error {
 		}
 	}
 	return nil
-}
-
-// denseKey lists the densely changed weights of a patch on one side, sorted.
-func (p *Patch) denseKey(side Side) string {
-	if p == nil {
-		return ""
-	}
-	names := map[string]bool{}
-	for _, c := range p.Changes {
-		if d, ok := c.(Dense); ok && d.At.Side == side {
-			names[d.At.String()] = true
-		}
-	}
-	list := make([]string, 0, len(names))
-	for n := range names {
-		list = append(list, n)
-	}
-	sort.Strings(list)
-	return strings.Join(list, ",")
 }

@@ -171,15 +171,12 @@ func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
 	return tensor.FromFloat32s(sum, shape...), nil
 }
 
-// rank is the sum of the ranks of the low-rank changes at a weight.
-func (p *Patch) rank(at WeightID) int {
-	r := 0
-	for _, c := range p.Changes {
-		if l, ok := c.(LowRank); ok && l.At == at {
-			r += l.U.Shape[1]
-		}
-	}
-	return r
+// isDense reports whether a weight has a dense change.
+func (p *Patch) isDense(at WeightID) bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool {
+		d, ok := c.(Dense)
+		return ok && d.At == at
+	})
 }
 
 // Bytes is the size of everything the patch holds but its wraps.

@@ -112,10 +112,15 @@ func (p *Patch) ranks() ranks {
 			r[l.At] += l.U.Shape[1]
 		}
 	}
+	for _, c := range p.Changes {
+		if d, ok := c.(Dense); ok {
+			r[d.At] = min(d.Delta.Shape[0], d.Delta.Shape[1]) // holds all changes of the weight
+		}
+	}
 	return r
 }
 
-// bytes is the size of one row's factors at these ranks.
+// factorBytes is the size of one row's factors at these ranks.
 func (lm *LM) factorBytes(r ranks) int64 {
 	var n int64
 	for id, rank := range r {

@@ -262,7 +262,7 @@ func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
 	for _, j := range jobs {
 		in.T = max(in.T, j.fed())
 	}
-	in.v.slots, in.v.dense = bindings(jobs, r.side())
+	in.v.slots = slots(jobs, r.side())
 	return in
 }
 

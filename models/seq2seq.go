@@ -12,8 +12,7 @@ import (
 // weights apply here; those of decoder weights in the run itself.
 func (lm *LM) encode(ctx context.Context, in *input) (map[string]*tensor.Tensor, error) {
 	enc, dec := lm.anatomy.Encoder.Ports, lm.anatomy.Forward.Ports
-	v := variant{role: encode, taps: in.tapsEncoder}
-	v.slots, v.dense = bindings(in.jobs, Encoder)
+	v := variant{role: encode, slots: slots(in.jobs, Encoder), taps: in.tapsEncoder}
 	feeds, err := lm.patchFeeds(v, in.jobs, in.only)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"slices"
 
 	"editpipe/tensor"
 )
@@ -65,14 +66,14 @@ func (b *Builder) OpN(opType, domain string, inputs []string, nOut int, attrs ..
 		Name:   b.Fresh(b.scope + "/" + opType),
 		OpType: opType,
 		Domain: domain,
-		Inputs: append([]string(nil), inputs...),
+		Inputs: slices.Clone(inputs),
 		Attrs:  attrs,
 	}
 	for i := range nOut {
 		n.Outputs = append(n.Outputs, b.Fresh(fmt.Sprintf("%s_output_%d", n.Name, i)))
 	}
 	*b.nodes = append(*b.nodes, n)
-	return n.Outputs
+	return slices.Clone(n.Outputs) // the node's own list must not be written to
 }
 
 // Const adds an initializer under a fresh name. The data are shared.

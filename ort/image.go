@@ -43,7 +43,7 @@ func beyond(part string, end uint64, size int64) string {
 func checkELF(r io.ReaderAt, size int64, goarch string) string {
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return fmt.Sprintf("is not a whole ELF library (%v)", err)
+		return fmt.Sprintf("is truncated or not a library: no complete ELF headers (%v)", err)
 	}
 	want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[goarch]
 	if f.Machine != want {
@@ -87,7 +87,7 @@ func checkMachO(r io.ReaderAt, size int64, goarch string) string {
 	}
 	f, err := macho.NewFile(r)
 	if err != nil {
-		return fmt.Sprintf("is not a whole Mach-O library (%v)", err)
+		return fmt.Sprintf("is truncated or not a library: no complete Mach-O headers (%v)", err)
 	}
 	if f.Cpu != want {
 		return fmt.Sprintf("is made for %v, this machine is %s", f.Cpu, goarch)
@@ -115,7 +115,7 @@ func checkThin(f *macho.File, size int64) string {
 func checkPE(r io.ReaderAt, size int64, goarch string) string {
 	f, err := pe.NewFile(r)
 	if err != nil {
-		return fmt.Sprintf("is not a whole PE library (%v)", err)
+		return fmt.Sprintf("is truncated or not a library: no complete PE headers (%v)", err)
 	}
 	want := map[string]uint16{"amd64": pe.IMAGE_FILE_MACHINE_AMD64, "arm64": pe.IMAGE_FILE_MACHINE_ARM64}[goarch]
 	if f.Machine != want {
@@ -127,6 +127,13 @@ func checkPE(r io.ReaderAt, size int64, goarch string) string {
 	for _, s := range f.Sections {
 		if end := uint64(s.Offset) + uint64(s.Size); end > uint64(size) {
 			return beyond("section "+s.Name, end, size)
+		}
+	}
+	if header, ok := f.OptionalHeader.(*pe.OptionalHeader64); ok {
+		// The one directory whose address is an offset in the file.
+		signature := header.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY]
+		if end := uint64(signature.VirtualAddress) + uint64(signature.Size); end > uint64(size) {
+			return beyond("the signature", end, size)
 		}
 	}
 	names, err := exportsPE(f)

@@ -143,6 +143,11 @@ func Find(explicit string) (Library, error) {
 // runtime's entry point must be exported. A truncated library would otherwise
 // raise SIGBUS inside the loader. Source is left empty.
 func Verify(file string) (Library, error) {
+	// A name without a folder would make the loader search its own places.
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return Library{}, fmt.Errorf("ort: library: %w", err)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return Library{}, fmt.Errorf("ort: library: %w", err)

@@ -62,9 +62,9 @@ type Env struct {
 // Open loads a library that Find or Verify returned and makes the process's
 // environment, with the runtime's own logging silenced (its errors are
 // returned). While an Env is open a second Open returns ErrOpen; after Close
-// it may be opened again. The library stays mapped, and its
-// internal environment alive, until the process ends, because providers leave
-// threads and destructors behind.
+// it may be opened again. The library stays mapped, and its internal environment
+// alive, until the process ends, because providers leave threads and
+// destructors behind.
 func Open(ctx context.Context, lib Library) (*Env, error) {
 	opening.Lock()
 	defer opening.Unlock()

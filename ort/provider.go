@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ type Provider struct {
 }
 
 // known maps the names of package ort to those of the runtime.
-func known(name string) (runtime string, ok bool) {
+func known(name string) (full string, ok bool) {
 	switch name {
 	case "cpu":
 		return "CPUExecutionProvider", true
@@ -186,11 +187,11 @@ func (p Provider) fail(err error) *ProviderError {
 	case "cuda", "tensorrt":
 		switch {
 		case strings.Contains(filepath.Base(e.Missing), "onnxruntime_providers"):
-			e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package Microsoft.ML.OnnxRuntime.Gpu, version " + Version + ", beside the ONNX Runtime library"
+			e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package " + gpuPackage() + ", version " + Version + ", beside the ONNX Runtime library"
 		case e.Missing != "":
 			e.Hint = "it is one of NVIDIA's libraries (CUDA, cuDNN, TensorRT): install it where the system's loader looks"
 		default:
-			e.Hint = "it needs an NVIDIA GPU with its driver, and the libraries of the NuGet package Microsoft.ML.OnnxRuntime.Gpu, version " + Version
+			e.Hint = "it needs an NVIDIA GPU with its driver, and the libraries of the NuGet package " + gpuPackage() + ", version " + Version
 		}
 	case "webgpu":
 		e.Hint = "it needs a graphics driver (on Linux the Vulkan loader libvulkan.so.1 and a Vulkan driver)"
@@ -202,6 +203,14 @@ func (p Provider) fail(err error) *ProviderError {
 		e.Hint = "it exists on Windows only, with DirectML.dll beside the ONNX Runtime library"
 	}
 	return e
+}
+
+// gpuPackage names the package that carries the NVIDIA providers.
+func gpuPackage() string {
+	if runtime.GOOS == "windows" {
+		return "Microsoft.ML.OnnxRuntime.Gpu.Windows"
+	}
+	return "Microsoft.ML.OnnxRuntime.Gpu.Linux"
 }
 
 // append registers the provider with session options. The CPU needs no

@@ -158,8 +158,7 @@ func (e *Env) load(ctx context.Context, model []byte, o Options) (*Session, erro
 	}
 	s := &Session{env: e, provider: o.Provider.settled(), s: inner, feeds: map[string]slot{}, fetches: map[string]slot{}}
 	if err := s.describe(); err != nil {
-		s.release()
-		return nil, fmt.Errorf("ort: describing model: %w", err)
+		return nil, errors.Join(fmt.Errorf("ort: describing model: %w", err), s.release())
 	}
 	return s, nil
 }

@@ -45,11 +45,16 @@ func (b *base) Plan(context.Context) ([]pipeline.Unit, error) {
 	return units, nil
 }
 
-// Do asks the records of one unit.
+// Do asks the records of one unit, unless a unit of evaluate has done so.
 func (b *base) Do(ctx context.Context, u pipeline.Unit) error {
 	i, ok := b.place[u.ID]
 	if !ok {
 		return fmt.Errorf("stages: base has no unit %s", u.ID)
+	}
+	if !b.redo[u.ID] {
+		if _, err := store.Read[store.Base](b.folder.ShardPath(store.TableBase, u.ID)); err == nil {
+			return nil
+		}
 	}
 	_, err := b.make(ctx, i)
 	return err
@@ -74,10 +79,10 @@ func (b *base) make(ctx context.Context, i int) ([]store.Base, error) {
 	}
 	cost := b.cost(b.ids[i], "base", usage)
 	cost.Probes = int32(len(rows))
-	if err := store.Write(b.shard("costs", b.ids[i]), []store.Cost{cost}, nil); err != nil {
+	if err := store.Write(b.folder.ShardPath(store.TableCosts, b.ids[i]), []store.Cost{cost}, nil); err != nil {
 		return nil, err
 	}
-	return rows, store.Write(b.shard("base", b.ids[i]), rows, nil)
+	return rows, store.Write(b.folder.ShardPath(store.TableBase, b.ids[i]), rows, nil)
 }
 
 // rows gives the unedited answers for a range of the records under test,
@@ -89,7 +94,7 @@ func (b *base) rows(ctx context.Context, want chunk) ([]store.Base, error) {
 		if lo >= hi {
 			continue
 		}
-		rows, err := store.Read[store.Base](b.shard("base", b.ids[i]))
+		rows, err := store.Read[store.Base](b.folder.ShardPath(store.TableBase, b.ids[i]))
 		if errors.Is(err, fs.ErrNotExist) {
 			rows, err = b.make(ctx, i)
 		}
@@ -98,7 +103,7 @@ func (b *base) rows(ctx context.Context, want chunk) ([]store.Base, error) {
 		}
 		before, within := len(questions(b.test[c.lo:lo])), len(questions(b.test[lo:hi]))
 		if len(rows) < before+within {
-			return nil, fmt.Errorf("stages: %s holds %d answers, but %d were asked: delete it and run again", b.shard("base", b.ids[i]), len(rows), before+within)
+			return nil, fmt.Errorf("stages: %s holds %d answers, but %d were asked: delete it and run again", b.folder.ShardPath(store.TableBase, b.ids[i]), len(rows), before+within)
 		}
 		out = append(out, rows[before:before+within]...)
 	}

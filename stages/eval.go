@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -19,11 +18,10 @@ import (
 // Eval is an evaluation: what is edited with what, and asked how. Its fields
 // are not changed while it runs.
 type Eval struct {
-	LM      *models.LM
-	Runtime string // version of the runtime library
-	Data    Data
-	Select  Selection
-	Train   dataset.Source // records to learn from; nil for those of Data not under test
+	LM     *models.LM
+	Data   Data
+	Select Selection
+	Train  dataset.Source // records to learn from; nil for those of Data not under test
 
 	Methods   []edit.Method
 	Overrides map[string]map[string]string // by method, then key
@@ -33,13 +31,16 @@ type Eval struct {
 	When      When // zero is final
 	MaxNew    int  // tokens to generate for a text; 0 for none
 
-	Out         string // run folder; made if need be
-	Run         string // name in rows; empty for that of the folder
+	Out string // run folder; made if need be
+	// Manifest holds what only the caller knows: tool and runtime version,
+	// provider, dtype, device, host, time, command, and the run id where it is
+	// not to be derived. The rest is filled in.
+	Manifest    store.Manifest
 	Shard       pipeline.Shard
 	RetryErrors bool // do units again that have rows with status error
-	Fresh       bool // forget the rows the folder has
-	MaxErrors   int
-	Progress    func(pipeline.Event)
+	Fresh       bool // remove what the folder has first
+	MaxErrors   int  // failed units to tolerate; a failed edit or answer is a row, not a failed unit
+	Observe     func(pipeline.Event)
 }
 
 // Report is what an evaluation came to.
@@ -51,77 +52,86 @@ type Report struct {
 	Summary []store.Summary
 }
 
-// Failed says whether rows have status error: the run is complete, but not clean.
-func (r *Report) Failed() bool { return r.Rows[store.Failed] > 0 }
+// Failed says whether the run is complete but not clean: units failed, or rows
+// have status error.
+func (r *Report) Failed() bool { return r.Rows[store.Failed] > 0 || len(r.Units.Failed) > 0 }
 
-// build resolves everything into a trial and its two stages, and reports every
-// fault it finds before anything is run.
-func (e *Eval) build() (*base, *evaluate, error) {
+// job is an evaluation with everything resolved.
+type job struct {
+	*trial
+	base     *base
+	evaluate *evaluate
+}
+
+func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.evaluate} }
+
+// build resolves everything and reports all faults it finds, before anything
+// is run or written.
+func (e *Eval) build() (*job, error) {
+	test, left, err := e.Data.choose(e.Select)
+	faults := append(e.faults(), err)
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	t := &trial{
+		lm: e.LM, data: e.Data.Name, test: test, left: left,
+		when: e.When, maxNew: e.MaxNew, order: e.Select.OrderSeed, protocol: e.LM.ProtocolID(),
+		redo: map[string]bool{},
+	}
+	if t.when == (When{}) {
+		t.when = When{Final: true}
+	}
+	t.identity = id(schema, e.LM.Hash(), e.LM.TokenizerHash(), t.protocol, e.Manifest.RuntimeVersion, t.maxNew)
+	train := e.Train
+	if train == nil {
+		train = records{e.Data.Name, left}
+	}
+	for _, m := range e.Methods {
+		combos, err := e.combos(m, train, len(test))
+		faults = append(faults, err)
+		t.combos = append(t.combos, combos...)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	b := newBase(t)
+	return &job{t, b, newEvaluate(t, b)}, nil
+}
+
+// faults lists what is wrong with the fields.
+func (e *Eval) faults() []error {
 	var faults []error
+	add := func(format string, args ...any) { faults = append(faults, fmt.Errorf("stages: "+format, args...)) }
+	if e.Out == "" {
+		add("no run folder given")
+	}
 	if len(e.Methods) == 0 {
-		faults = append(faults, errors.New("stages: no method given"))
+		add("no method given")
 	}
 	if len(e.Settings) == 0 {
-		faults = append(faults, errors.New("stages: no setting given"))
+		add("no setting given")
 	}
 	if e.MaxNew < 0 {
-		faults = append(faults, fmt.Errorf("stages: %d tokens to generate: want 0 or more", e.MaxNew))
-	}
-	test, train, err := e.Data.choose(e.Select)
-	if err != nil {
-		faults = append(faults, err)
+		add("%d tokens to generate: want 0 or more", e.MaxNew)
 	}
 	known := map[string]bool{}
 	for _, m := range e.Methods {
 		if known[m.Name] {
-			faults = append(faults, fmt.Errorf("stages: method %s is given twice", m.Name))
+			add("method %s is given twice", m.Name)
 		}
 		known[m.Name] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Overrides)) {
 		if !known[name] {
-			faults = append(faults, fmt.Errorf("stages: --set %s...: method %s is not part of the run", name, name))
+			add("a setting of method %s is given, but the method is not part of the run", name)
 		}
 	}
 	for i, s := range e.Settings {
 		if slices.Contains(e.Settings[:i], s) {
-			faults = append(faults, fmt.Errorf("stages: setting %s is given twice", s))
+			add("setting %s is given twice", s)
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, nil, err
-	}
-	t := &trial{
-		lm: e.LM, dir: e.Out, run: e.Run, data: e.Data.Name, test: test,
-		when: e.When, maxNew: e.MaxNew, order: e.Select.OrderSeed, protocol: e.LM.ProtocolID(),
-	}
-	if t.run == "" {
-		abs, err := filepath.Abs(e.Out)
-		if err != nil {
-			return nil, nil, fmt.Errorf("stages: run folder: %w", err)
-		}
-		t.run = filepath.Base(abs)
-	}
-	if t.when == (When{}) {
-		t.when = When{Final: true}
-	}
-	t.identity = id(schema, e.LM.Hash(), e.LM.TokenizerHash(), t.protocol, e.Runtime, t.maxNew)
-	source := e.Train
-	if source == nil {
-		source = records{e.Data.Name, train}
-	}
-	for _, m := range e.Methods {
-		combos, err := e.combos(m, source, len(test))
-		if err != nil {
-			faults = append(faults, err)
-		}
-		t.combos = append(t.combos, combos...)
-	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, nil, err
-	}
-	b := newBase(t)
-	return b, newEvaluate(t, b), nil
+	return faults
 }
 
 // combos gives a method under every setting; they share the editor. A method
@@ -155,16 +165,17 @@ func (e *Eval) combos(m edit.Method, train dataset.Source, n int) ([]*combo, err
 	for _, s := range e.Settings {
 		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
-		switch {
-		case m.Supports(s, e.LM.Info()) != nil:
-			c.refused = m.Supports(s, e.LM.Info())
-		case s.N > n:
+		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil && s.N > n {
 			c.refused = fmt.Errorf("%w: setting %s, as only %d edits are under test", edit.ErrUnsupported, s, n)
-		case editor == nil:
-			editor, err = m.New(config, in)
-			if errors.Is(err, edit.ErrUnsupported) {
+		}
+		if c.refused != nil {
+			continue
+		}
+		if editor == nil {
+			switch editor, err = m.New(config, in); {
+			case errors.Is(err, edit.ErrUnsupported):
 				c.refused = err
-			} else if err != nil {
+			case err != nil:
 				return nil, err
 			}
 		}
@@ -173,75 +184,78 @@ func (e *Eval) combos(m edit.Method, train dataset.Source, n int) ([]*combo, err
 	return list, nil
 }
 
-// Do runs the evaluation: what the folder has is kept, what is missing is done,
-// and the summary is written. On an interruption it returns the context's error;
-// whole units are kept.
+// Do runs the evaluation. What the folder has is kept, what is missing is done,
+// then the summary is written. On an interruption it returns the context's
+// error; whole units are kept.
 func (e *Eval) Do(ctx context.Context) (*Report, error) {
-	b, v, err := e.build()
+	j, err := e.build()
 	if err != nil {
 		return nil, err
 	}
-	run, err := e.open(v)
-	if err != nil {
-		return nil, err
-	}
-	var ledger pipeline.Ledger = run
-	if e.RetryErrors {
-		if ledger, err = retry(run, b, v); err != nil {
+	if e.Fresh {
+		if err := store.Fresh(e.Out); err != nil {
 			return nil, err
 		}
 	}
-	units, err := pipeline.Run(ctx, []pipeline.Stage{b, v}, ledger, pipeline.Options{
-		Shard: e.Shard, Progress: e.Progress, MaxErrors: e.MaxErrors,
+	m, err := j.manifest(e)
+	if err != nil {
+		return nil, err
+	}
+	if j.folder, err = store.CreateRun(e.Out, m); err != nil {
+		return nil, err
+	}
+	lock, err := j.folder.Lock(max(1, e.Shard.Index), max(1, e.Shard.Of))
+	if err != nil {
+		return nil, err
+	}
+	report, err := j.run(ctx, e)
+	return report, errors.Join(err, lock.Close())
+}
+
+func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
+	if e.RetryErrors {
+		if err := j.findFailed(); err != nil {
+			return nil, err
+		}
+	}
+	units, err := pipeline.Run(ctx, j.stages(), j.folder.Ledger(), pipeline.Options{
+		Shard: e.Shard, MaxErrors: e.MaxErrors, Redo: j.redo, Observe: e.Observe,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return e.finish(v.trial, units)
-}
-
-func (e *Eval) finish(t *trial, units pipeline.Report) (*Report, error) {
-	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, "results"))
+	if err := j.dropReplaced(); err != nil {
+		return nil, err
+	}
+	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: t.run, Dir: e.Out, Rows: map[store.Status]int{}, Units: units}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Units: units}
 	for _, row := range rows {
 		r.Rows[row.Status]++
 	}
-	if r.Summary, err = Summarise(rows, t.when); err != nil {
+	if r.Summary, err = Summarise(rows, j.when); err != nil {
 		return nil, err
 	}
-	return r, store.Write(filepath.Join(e.Out, "summary.parquet"), r.Summary, nil)
+	return r, j.folder.WriteSummary(r.Summary)
 }
 
-// setup is what a run folder was made with. Rows made with another setup do not
-// belong beside its rows, except that methods and settings may be added.
-type setup struct {
-	Run       string            `json:"run"`
-	Model     string            `json:"model"`
-	Dataset   string            `json:"dataset"`
-	Records   int               `json:"records"`
-	Selected  string            `json:"selected"` // hash over the records under test, in order
-	Identity  string            `json:"identity"` // hash over model, tokenizer, protocol, runtime and generation
-	Protocol  string            `json:"protocol"`
-	Runtime   string            `json:"runtime"`
-	EvalAt    string            `json:"eval_at"`
-	MaxNew    int               `json:"max_new"`
-	Seed      int64             `json:"seed"`
-	OrderSeed int64             `json:"order_seed"`
-	Methods   map[string]string `json:"methods"` // effective configuration by method
-	hashes    map[string]string
-}
-
-func (e *Eval) setup(t *trial) setup {
-	s := setup{
-		Run: t.run, Model: t.lm.Name(), Dataset: t.data, Records: len(t.test), Selected: id(t.test),
-		Identity: t.identity, Protocol: t.protocol, Runtime: e.Runtime, EvalAt: t.when.String(),
-		MaxNew: t.maxNew, Seed: e.Seed, OrderSeed: t.order, Methods: map[string]string{},
+// manifest completes what the caller gave.
+func (j *job) manifest(e *Eval) (store.Manifest, error) {
+	m := e.Manifest
+	hash, err := e.Data.hash()
+	info := j.lm.Info()
+	m.Model = store.ModelInfo{Name: j.lm.Name(), Path: info.Dir, Family: info.Family, Hash: j.lm.Hash(), TokenizerHash: j.lm.TokenizerHash()}
+	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: e.Data.Path, Hash: hash, Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}
+	m.ProtocolID, m.DType, m.Seed = j.protocol, info.DType, e.Seed
+	for _, c := range j.combos {
+		if n := len(m.Methods); n == 0 || m.Methods[n-1].Name != c.method.Name {
+			m.Methods = append(m.Methods, store.MethodInfo{Name: c.method.Name, Config: c.config.Map(), ConfigHash: c.config.Hash()})
+		}
 	}
-	for _, c := range t.combos {
-		s.Methods[c.method.Name] = strings.TrimSpace(c.config.String() + " #" + c.hash)
+	for _, s := range e.Settings {
+		m.Settings = append(m.Settings, s.String())
 	}
-	return s
+	return m, err
 }

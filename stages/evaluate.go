@@ -93,9 +93,9 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
 	}
 	return errors.Join(
-		store.Write(e.shard("costs", t.id), []store.Cost{cost}, nil),
-		store.Write(e.shard("applied", t.id), s.applied, nil),
-		store.Write(e.shard("results", t.id), s.results, nil),
+		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []store.Cost{cost}, nil),
+		store.Write(e.folder.ShardPath(store.TableApplied, t.id), s.applied, nil),
+		store.Write(e.folder.ShardPath(store.TableResults, t.id), s.results, nil),
 	)
 }
 
@@ -259,7 +259,7 @@ func (s *session) ask(ctx context.Context, list []asked) error {
 
 func (s *session) row(a asked, pre store.Base) {
 	r := a.result(pre)
-	r.RunID, r.Model, r.ModelHash, r.Dataset = s.run, s.lm.Name(), s.lm.Hash(), s.data
+	r.RunID, r.Model, r.ModelHash, r.Dataset = s.folder.Manifest.RunID, s.lm.Name(), s.lm.Hash(), s.data
 	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.setting.String()
 	r.OrderSeed, r.ProtocolID = s.order, s.protocol
 	s.results = append(s.results, r)
@@ -276,7 +276,7 @@ type prefixed interface{ Prefix() string }
 func (s *session) apply(i int, p *models.Patch) {
 	status, detail := statusOf(s.errs[i])
 	a := store.Applied{
-		RunID: s.run, Method: s.combo.method.Name, Setting: s.combo.setting.String(), UnitID: s.id,
+		RunID: s.folder.Manifest.RunID, Method: s.combo.method.Name, Setting: s.combo.setting.String(), UnitID: s.id,
 		EditIndex: int32(i), EditID: string(s.edits[i].ID), Status: status, Detail: detail,
 	}
 	if status == store.OK {

@@ -14,8 +14,12 @@ import (
 // Data is a data set as it was read.
 type Data struct {
 	Name    string
+	Path    string // where it lies; may be empty
 	Records []dataset.Record
 }
+
+// hash covers all records.
+func (d Data) hash() (string, error) { return hashRecords(records{d.Name, d.Records}) }
 
 // Selection says which records are under test. The zero Selection takes all of
 // them in the data set's order.

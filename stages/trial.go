@@ -2,7 +2,6 @@ package stages
 
 import (
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 
 	"editpipe/dataset"
@@ -16,10 +15,10 @@ import (
 // the stages run.
 type trial struct {
 	lm       *models.LM
-	dir      string // run folder
-	run      string // its name in rows
+	folder   *store.Run
 	data     string // name of the data set
 	test     []dataset.Record
+	left     []dataset.Record // not under test
 	combos   []*combo
 	when     When
 	maxNew   int
@@ -27,7 +26,8 @@ type trial struct {
 	protocol string
 	identity string // hash over all that decides an answer beside question and patch
 
-	warm atomic.Bool // a unit has been done by this process
+	redo map[string]bool // units to do again although they are done
+	warm atomic.Bool     // a unit has been done by this process
 }
 
 // combo is a method under a setting.
@@ -73,17 +73,8 @@ func (c *combo) units(n int) []chunk {
 func (t *trial) cost(unit, stage string, u ort.Usage) store.Cost {
 	cpu := u.CPU.Seconds()
 	return store.Cost{
-		RunID: t.run, Stage: stage, UnitID: unit,
+		RunID: t.folder.Manifest.RunID, Stage: stage, UnitID: unit,
 		TWall: u.Wall.Seconds(), TCPU: &cpu, PeakRSS: u.PeakRSS, PeakVRAM: u.PeakVRAM,
 		WarmUp: !t.warm.Swap(true),
 	}
-}
-
-// shard is the file of a unit's rows of one table.
-func (t *trial) shard(table, unit string) string {
-	return filepath.Join(t.dir, table, unit+".parquet")
-}
-
-func (t *trial) read(unit string) ([]store.Result, error) {
-	return store.Read[store.Result](t.shard("results", unit))
 }

@@ -101,7 +101,8 @@ func read[T any](path string) (rows []T, err error) {
 		defer r.Close()
 		for {
 			n := len(rows)
-			rows = slices.Grow(rows, readBatch)[:n+readBatch]
+			batch := int(min(readBatch, max(f.NumRows()-int64(n), 1))) // one more finds the end
+			rows = slices.Grow(rows, batch)[:n+batch]
 			clear(rows[n:])
 			k, err := r.Read(rows[n:])
 			rows = rows[:n+k]

@@ -4,7 +4,7 @@
 // It is the only package that speaks Parquet. A table is a slice of structs
 // whose parquet tags are its columns (rows.go); a list column is a standard
 // three-level LIST that is never NULL, so that a nil and an empty slice are the
-// same and both read back as nil; a column that may be NULL is a pointer or has the
+// same and both read back as an empty slice that is not nil; a column that may be NULL is a pointer or has the
 // tag optional, which for a plain string makes "" and NULL the same.
 //
 // Files are written whole: beside their place, made durable, then renamed. A

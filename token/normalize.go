@@ -180,13 +180,14 @@ func (n bertNormalizer) normalize(p *piece) {
 	}
 }
 
-// isControl reports the "other" categories except tab, newline and return.
+// isControl reports control, format and private-use characters except tab,
+// newline and return; unassigned ones are not among them.
 func isControl(r rune) bool {
 	switch r {
 	case '\t', '\n', '\r':
 		return false
 	}
-	return unicode.Is(unicode.C, r)
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co)
 }
 
 // isHan reports the blocks BERT counts as Chinese characters.

@@ -105,31 +105,34 @@ func (p *post) wrap(before, after []int64) {
 	p.after = append(p.after, after...)
 }
 
-// trim removes leading and trailing spaces from the span of the token with the
-// given text, exactly as process_offsets of the official byte_level.rs does.
-func (t trim) trim(text string, s Span, first bool) Span {
+// trim removes leading and trailing spaces from the span s of a token, as
+// process_offsets of the official byte_level.rs does: it counts the spaces of the
+// token and moves the ends of the span by so many characters of the original.
+func (t trim) trim(token string, s Span, first bool, original string) Span {
 	leading, trailing := 0, 0
-	for _, r := range text {
+	for _, r := range token {
 		if !blank(r) {
 			break
 		}
 		leading++
 	}
-	for rest := text; rest != ""; trailing++ {
+	for rest := token; rest != ""; trailing++ {
 		r, n := utf8.DecodeLastRuneInString(rest)
 		if !blank(r) {
 			break
 		}
 		rest = rest[:len(rest)-n]
 	}
-	if leading > 0 {
-		if t.addPrefixSpace && leading == 1 && (first || s.Start == 0) {
-			leading = 0 // the space was added, it is not in the span
-		}
-		s.Start = min(s.Start+leading, s.End)
+	if leading == 1 && t.addPrefixSpace && (first || s.Start == 0) {
+		leading = 0 // the space was added, it is not in the span
 	}
-	if trailing > 0 && s.End >= trailing {
-		s.End = max(s.End-trailing, s.Start)
+	for ; leading > 0 && s.Start < s.End; leading-- {
+		_, n := utf8.DecodeRuneInString(original[s.Start:])
+		s.Start = min(s.Start+n, s.End)
+	}
+	for ; trailing > 0 && s.Start < s.End; trailing-- {
+		_, n := utf8.DecodeLastRuneInString(original[:s.End])
+		s.End = max(s.End-n, s.Start)
 	}
 	return s
 }

@@ -65,6 +65,7 @@ type Tokenizer struct {
 	decoder     tokenizer.Decoder // nil: tokens joined with spaces
 	ids         map[string]int64
 	tokens      map[int64]string
+	normalised  map[int64]string // added tokens that normalisation spells otherwise
 	special     map[int64]bool
 	roles       map[string]string // "eos_token" -> its text, from the files beside
 }
@@ -221,6 +222,7 @@ func (t *Tokenizer) index(added []*addedToken) {
 	for s, id := range t.ids {
 		t.tokens[id] = s
 	}
+	t.normalised = make(map[int64]string)
 	var literal, normal []*addedToken
 	for _, a := range added {
 		t.tokens[a.Id] = a.Content
@@ -230,6 +232,9 @@ func (t *Tokenizer) index(added []*addedToken) {
 		}
 		if a.Normalized {
 			normal = append(normal, a)
+			if a.pattern != a.Content {
+				t.normalised[a.Id] = a.pattern
+			}
 		} else {
 			literal = append(literal, a)
 		}
@@ -284,7 +289,7 @@ func (t *Tokenizer) run(text string, template bool) (e Encoding, err error) {
 				if p.token != nil {
 					word = p.text
 				}
-				s = trim.trim(word, s, i == 0 && u.start == 0)
+				s = trim.trim(word, s, i == 0 && u.start == 0, text)
 			}
 			e.add(u.id, s, t.special[u.id])
 		}
@@ -340,9 +345,14 @@ func (t *Tokenizer) Decode(ids []int64, skipSpecial bool) (text string, err erro
 		if !ok {
 			return "", fmt.Errorf("token: decoding: id %d at position %d is not in the vocabulary", id, i)
 		}
-		if !skipSpecial || !t.special[id] {
-			words = append(words, w)
+		if skipSpecial && t.special[id] {
+			continue
 		}
+		// The decoder undoes the normaliser, so it must see the normalised form.
+		if n, ok := t.normalised[id]; ok {
+			w = n
+		}
+		words = append(words, w)
 	}
 	switch {
 	case len(words) == 0:

@@ -82,7 +82,7 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, lm *models.LM) error {
+	return withModel(c, func(ctx context.Context, lm *models.LM, _ string) error {
 		config, err := configure(method, lm.Info(), keys[method.Name])
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func trainSource(c *cli.Context) (dataset.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return data.Source(), nil
+	return dataset.List(data.Name, data.Records), nil
 }
 
 // comparison is one prompt asked of the unedited and of the edited model.

@@ -26,8 +26,8 @@ func importCommand() *cli.Command {
 			"Example: editpipe import --format counterfact --in counterfact.json --out data",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
-			&cli.StringFlag{Name: "in", Usage: "`FILE` to read", Required: true, EnvVars: env("in")},
-			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", Required: true, EnvVars: env("out")},
+			&cli.StringFlag{Name: "in", Usage: "`FILE` to read", EnvVars: env("in")},
+			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set (default: the file's name)", EnvVars: env("name")},
 			&cli.StringFlag{Name: "split", Usage: "train, valid or test", EnvVars: env("split")},
 			&cli.StringFlag{Name: "licence", Usage: "licence of the file, kept with every edit", EnvVars: env("licence")},
@@ -41,7 +41,7 @@ func importCommand() *cli.Command {
 }
 
 func runImport(c *cli.Context) error {
-	if err := noArgs(c); err != nil {
+	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
 		return err
 	}
 	format := c.String("format")

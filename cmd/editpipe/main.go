@@ -153,3 +153,14 @@ func noArgs(c *cli.Context) error {
 	}
 	return nil
 }
+
+// need says which of the flags a command cannot do without are missing. The
+// flag library's own check runs before --config is read.
+func need(c *cli.Context, flags ...string) error {
+	for _, f := range flags {
+		if c.String(f) == "" {
+			return usagef("%s needs --%s", c.Command.Name, f)
+		}
+	}
+	return nil
+}

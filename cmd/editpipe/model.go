@@ -80,8 +80,9 @@ func withRuntime(c *cli.Context, f func(ctx context.Context, e *ort.Env, p ort.P
 	return f(c.Context, e, provider)
 }
 
-// withModel opens the model the flags name, calls f and closes it again.
-func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM) error) error {
+// withModel opens the model the flags name, calls f with it and the runtime's
+// version, and closes it again.
+func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM, runtime string) error) error {
 	dir, embedded, err := modelDir(c)
 	if err != nil {
 		return err
@@ -98,8 +99,16 @@ func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM) error)
 			return err
 		}
 		defer func() { err = errors.Join(err, lm.Close()) }()
-		return f(ctx, lm)
+		return f(ctx, lm, e.Version())
 	})
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// modelPath is the model as the user named it.
+func modelPath(c *cli.Context) string {
+	if dir := c.String("model"); dir != "" {
+		return dir
+	}
+	return "embedded: " + demo.Name
+}

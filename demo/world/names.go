@@ -40,13 +40,32 @@ type namer struct {
 
 func newNamer(s *stream) *namer { return &namer{stream: s, used: map[string]bool{}} }
 
-// onsets, vowels and codas of the invented words; the mix is meant to look
-// like no particular language.
-func onsets() []string {
-	return strings.Fields("b br c ch d dr f fl g gl gr h j k kl kr l m n p pl pr qu r s sk sl st t th tr v vr w z")
+// The letters of the invented words; the mix is meant to look like no
+// particular language and to stay easy to say.
+func onsets() []string   { return strings.Fields("b d f g h j k l m n p r s t v z") }
+func clusters() []string { return strings.Fields("br dr gr kr pr tr bl gl kl pl sl sk st th") }
+func vowels() []string   { return strings.Fields("a e i o u") }
+func glides() []string   { return strings.Fields("ai ei ou ia") }
+func codas() []string    { return strings.Fields("l n r s d k m v x nd lk rn st lm sk") }
+func inner() []string    { return strings.Fields("l n r s m") }
+
+func (n *namer) syllable(last bool) string {
+	on, vo := onsets(), vowels()
+	if n.chance(25) {
+		on = clusters()
+	}
+	if n.chance(12) {
+		vo = glides()
+	}
+	out := n.pick(on) + n.pick(vo)
+	switch {
+	case last && n.chance(75):
+		out += n.pick(codas())
+	case !last && n.chance(12):
+		out += n.pick(inner())
+	}
+	return out
 }
-func vowels() []string { return strings.Fields("a a e e i o o u ai ei ou ia") }
-func codas() []string  { return strings.Fields("l n r s d k m v x nd lk rn st lm sk rv") }
 
 // realNames are words the syllables could spell by chance and that name real
 // places or people.
@@ -61,18 +80,12 @@ func realNames() []string {
 
 // stem returns a new word of the given number of syllables, capitalised.
 func (n *namer) stem(syllables int) string {
-	on, vo, co := onsets(), vowels(), codas()
 	for {
-		var b strings.Builder
+		w := ""
 		for i := range syllables {
-			b.WriteString(n.pick(on))
-			b.WriteString(n.pick(vo))
-			if i == syllables-1 || n.chance(30) {
-				b.WriteString(n.pick(co))
-			}
+			w += n.syllable(i == syllables-1)
 		}
-		w := b.String()
-		if len(w) < 5 || len(w) > 10 || !n.free(w) {
+		if len(w) < 4 || len(w) > 9 || !n.free(w) {
 			continue
 		}
 		n.taken = append(n.taken, w)

@@ -19,7 +19,8 @@ const AsOf = "2024-01-01"
 // Licence is the licence of everything the world states.
 const Licence = "CC0-1.0"
 
-const present = 2024 // the year of AsOf
+// Seed is the seed of the bundled world.
+const Seed = 1
 
 //go:embed relations.yaml
 var catalogue []byte

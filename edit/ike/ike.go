@@ -89,6 +89,7 @@ func Methods() []edit.Method {
 			Settings: []edit.Kind{edit.Single},
 			Defaults: func(*models.Info) struct{} { return struct{}{} },
 			New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
+			Decoders: decoders,
 		}),
 	}
 }

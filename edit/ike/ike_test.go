@@ -12,6 +12,8 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
 
@@ -343,5 +345,17 @@ func TestSaveAndDecode(t *testing.T) {
 	}
 	if _, err := Decode(t.TempDir()); err == nil {
 		t.Error("an empty folder was decoded")
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for _, m := range Methods() {
+		t.Run(m.Name, func(t *testing.T) {
+			o := edittest.Options{Model: tinylm.Config{Context: 256}}
+			if m.Name == "ike" {
+				o.Set = map[string]string{"k": "4"}
+			}
+			edittest.Run(t, m, o)
+		})
 	}
 }

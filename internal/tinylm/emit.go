@@ -22,16 +22,17 @@ type emitter struct {
 	p       *parameters
 	m       *onnx.Model
 	b       *onnx.Builder
-	home    *onnx.Builder // where matrices go: the outer graph of a merged decoder, else b
-	linears int           // anonymous weights so far
-	outputs map[string]string
+	home    *onnx.Builder     // where matrices go: the outer graph of a merged decoder, else b
+	path    string            // the scope
+	folded  map[string]string // parameter -> anonymous name
+	outputs map[string]string // value -> graph output
 }
 
 func newEmitter(c Config, p *parameters) *emitter {
 	m := onnx.New(c.ir(), c.Opset)
 	m.Graph.Name = "main_graph"
 	b := m.Builder()
-	return &emitter{Config: c, p: p, m: m, b: b, home: b, outputs: map[string]string{}}
+	return &emitter{Config: c, p: p, m: m, b: b, home: b, folded: map[string]string{}, outputs: map[string]string{}}
 }
 
 // op appends a node. Arguments are value names and attributes.
@@ -97,12 +98,17 @@ func (e *emitter) to(x string, dt onnx.DataType) string {
 	return e.op("Cast", x, onnx.AttrInt("to", int64(dt)))
 }
 
-func (e *emitter) scope(format string, args ...any) { e.b.Scope(fmt.Sprintf(format, args...)) }
-
-// within runs f with names below prefix and restores the scope given by back.
-func (e *emitter) within(prefix, back string, f func() string) string {
+// scope sets the prefix of the names that follow.
+func (e *emitter) scope(prefix string) {
+	e.path = prefix
 	e.b.Scope(prefix)
-	defer e.b.Scope(back)
+}
+
+// within runs f with names below another prefix.
+func (e *emitter) within(prefix string, f func() string) string {
+	before := e.path
+	defer func() { e.scope(before) }()
+	e.scope(prefix)
 	return f()
 }
 
@@ -185,8 +191,8 @@ func (e *emitter) shared(name, stored string, t *tensor.Tensor, storedAs func(st
 
 // linear is a torch Linear: y = x Wt + b with W of shape [out, in]. Constant
 // folding transposes W and forgets its name.
-func (e *emitter) linear(scope, back, x, name string, in, out int, bias bool) string {
-	return e.within(scope, back, func() string {
+func (e *emitter) linear(scope, x, name string, in, out int, bias bool) string {
+	return e.within(scope, func() string {
 		y := e.project(x, name+".weight", e.p.matrix(name+".weight", in, out, in))
 		if bias {
 			y = e.op("Add", e.initializer(name+".bias", e.p.bias(name+".bias", out)), y)
@@ -212,16 +218,15 @@ func (e *emitter) project(x, name string, w *tensor.Tensor) string {
 // anonymous is the name that constant folding gives to a transposed weight: a
 // number that follows the order of the graph.
 func (e *emitter) anonymous(name string) string {
-	if _, ok := e.outputs["anonymous "+name]; !ok {
-		e.outputs["anonymous "+name] = fmt.Sprintf("onnx::MatMul_%d", 500+e.linears)
-		e.linears++
+	if e.folded[name] == "" {
+		e.folded[name] = fmt.Sprintf("onnx::MatMul_%d", 500+len(e.folded))
 	}
-	return e.outputs["anonymous "+name]
+	return e.folded[name]
 }
 
 // conv1D is GPT-2's Conv1D: y = x W + b with W of shape [in, out], on rows.
-func (e *emitter) conv1D(scope, back, x, name string, in, out int) string {
-	return e.within(scope, back, func() string {
+func (e *emitter) conv1D(scope, x, name string, in, out int) string {
+	return e.within(scope, func() string {
 		batch, length := e.dim(x, 0), e.dim(x, 1)
 		rows := e.reshape(x, -1, in)
 		w := e.shared(name+".weight", name+".weight", e.p.matrix(name+".weight", in, in, out), func(source string) string { return source })
@@ -233,16 +238,22 @@ func (e *emitter) conv1D(scope, back, x, name string, in, out int) string {
 
 // Normalisation and activations.
 
-func (e *emitter) layerNorm(scope, back, x, name string) string {
-	return e.within(scope, back, func() string {
+func (e *emitter) layerNorm(scope, x, name string) string {
+	return e.within(scope, func() string {
 		w := e.initializer(name+".weight", e.p.gain(name+".weight", e.Width))
 		b := e.initializer(name+".bias", e.p.bias(name+".bias", e.Width))
 		if e.LayerNormOp {
 			return e.op("LayerNormalization", x, w, b, onnx.AttrInt("axis", -1), onnx.AttrFloat("epsilon", layerNormEpsilon))
 		}
 		centred := e.op("Sub", x, e.mean(x))
-		variance := e.mean(e.op("Pow", centred, e.float(2)))
-		scaled := e.op("Div", centred, e.op("Sqrt", e.op("Add", variance, e.float(layerNormEpsilon))))
+		if e.Float16 { // the exporter squares and divides in float32
+			centred = e.to(centred, onnx.Float)
+		}
+		variance := e.mean(e.op("Pow", centred, e.float32(2)))
+		scaled := e.op("Div", centred, e.op("Sqrt", e.op("Add", variance, e.float32(layerNormEpsilon))))
+		if e.Float16 {
+			scaled = e.to(scaled, onnx.Float16)
+		}
 		return e.op("Add", e.op("Mul", scaled, w), b)
 	})
 }
@@ -250,9 +261,9 @@ func (e *emitter) layerNorm(scope, back, x, name string) string {
 // rmsNorm returns the normalised value and the one that the residual branch
 // continues from: the cast to float32 that the norm starts with is exported
 // even where it changes nothing, and everything downstream then reads it.
-func (e *emitter) rmsNorm(scope, back, x, name string) (y, residual string) {
+func (e *emitter) rmsNorm(scope, x, name string) (y, residual string) {
 	residual = x
-	y = e.within(scope, back, func() string {
+	y = e.within(scope, func() string {
 		w := e.initializer(name+".weight", e.p.gain(name+".weight", e.Width))
 		f := e.to(x, onnx.Float)
 		if !e.Float16 {
@@ -267,8 +278,8 @@ func (e *emitter) rmsNorm(scope, back, x, name string) (y, residual string) {
 }
 
 // gelu is the tanh approximation ("gelu_new").
-func (e *emitter) gelu(scope, back, x string) string {
-	return e.within(scope, back, func() string {
+func (e *emitter) gelu(scope, x string) string {
+	return e.within(scope, func() string {
 		if e.GeluOp {
 			return e.op("Gelu", x, onnx.AttrString("approximate", "tanh"))
 		}
@@ -290,11 +301,15 @@ func (e *emitter) maskBias(mask string) string {
 // Outputs.
 
 // output makes value a graph output called name; the node that computes it
-// gets the name itself, as the exporter does it.
-func (e *emitter) output(value, name string, shape []onnx.Dim) {
+// gets the name itself, as the exporter does it. logits come first.
+func (e *emitter) output(value, name string, shape ...onnx.Dim) {
 	e.outputs[value] = name
 	g := e.b.Graph()
-	g.Outputs = append(g.Outputs, onnx.NewValueInfo(name, e.dtype(), shape))
+	at := len(g.Outputs)
+	if name == "logits" {
+		at = 0
+	}
+	g.Outputs = slices.Insert(g.Outputs, at, onnx.NewValueInfo(name, e.dtype(), shape))
 }
 
 // finish gives the outputs their names.

@@ -143,8 +143,7 @@ func Write(dir string, c Config) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("tinylm: %w", err)
 	}
-	models, _ := c.models()
-	for _, m := range models {
+	for _, m := range c.export(newParameters(c)) {
 		o := onnx.SaveOptions{}
 		if c.ExternalData {
 			o.ExternalOver = 1024 // as PyTorch: small tensors stay inside
@@ -179,8 +178,9 @@ func Parameters(c Config) (map[string]*tensor.Tensor, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("tinylm: %w", err)
 	}
-	_, params := c.models()
-	return params, nil
+	p := newParameters(c)
+	c.export(p)
+	return p.values, nil
 }
 
 // file is one exported model.
@@ -189,8 +189,8 @@ type file struct {
 	model *onnx.Model
 }
 
-func (c Config) models() ([]file, map[string]*tensor.Tensor) {
-	p := newParameters(c)
+// export makes the models of c, taking their parameters from p.
+func (c Config) export(p *parameters) []file {
 	var files []file
 	switch {
 	case c.Family == T5:
@@ -208,7 +208,7 @@ func (c Config) models() ([]file, map[string]*tensor.Tensor) {
 			anonymise(f.model.Graph)
 		}
 	}
-	return files, p.values
+	return files
 }
 
 // ir is the IR version that belongs to an opset.

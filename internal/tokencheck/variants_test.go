@@ -18,6 +18,9 @@ type variant struct {
 	name    string
 	data    []byte
 	special []string // token texts that some test texts write out
+	// noSkip leaves out decoding without special tokens: version 0.23.2 of the
+	// official library forgets to skip special tokens that are normalised.
+	noSkip bool
 }
 
 const (
@@ -86,7 +89,7 @@ func variants(t *testing.T, gpt2, t5 object) []variant {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, variant{name, data, special})
+		out = append(out, variant{name: name, data: data, special: special})
 	}
 	n := len(gpt2["model"].(object)["vocab"].(object))
 	eot := added(n-1, "<|endoftext|>", "special")
@@ -174,10 +177,10 @@ func variants(t *testing.T, gpt2, t5 object) []variant {
 		"normalizer": object{"type": "ByteLevel"}, "pre_tokenizer": regexSplit("Ġ", "MergedWithNext"),
 	}, "<|endoftext|>")
 	add("added-kinds", gpt2, object{
-		"added_tokens": []any{eot, added(n, "Paris", "single_word"), added(n+1, "[L]", "lstrip"), added(n+2, "[R]", "rstrip"),
+		"added_tokens": []any{eot, added(n, "Parisx", "single_word"), added(n+1, "[L]", "lstrip"), added(n+2, "[R]", "rstrip"),
 			added(n+3, "[LR]", "lstrip", "rstrip", "special"), added(n+4, "FRENCH", "normalized"), added(n+5, "the language", "normalized", "single_word"), added(n+6, "the lang"), added(n+7, "[LRX]")},
 		"normalizer": object{"type": "Lowercase"},
-	}, "Paris", "Parisian", "[L]", " [L] ", "[R] ", "  [LR]  ", "[LRX]", "FRENCH", "french", "the language", "the languages", "the lang")
+	}, "Parisx", "Parisxy", " Parisx,", "[L]", " [L] ", "[R] ", "  [LR]  ", "[LRX]", "FRENCH", "french", "the language", "the languages", "the lang")
 
 	clipVocab, clipMerges := clip(gpt2)
 	add("clip-like", gpt2, object{
@@ -202,6 +205,7 @@ func variants(t *testing.T, gpt2, t5 object) []variant {
 	special := []string{"<s>", "</s>", "<unk>", "<extra>", "<|end|>  "}
 	add("llama-like", llama, nil, special...)
 	add("llama-unk", llama, object{"model.byte_fallback": false, "added_tokens": []any{added(0, "<unk>", "special", "normalized"), added(1, "<s>", "special", "normalized")}}, special...)
+	out[len(out)-1].noSkip = true
 	add("llama-nofuse", llama, object{"model.byte_fallback": false, "model.fuse_unk": false}, special...)
 	for _, scheme := range []string{"first", "always", "never"} {
 		for _, cut := range []bool{false, true} {

@@ -145,8 +145,14 @@ func (g *graph) ffns(side Side) []FFN {
 		if joined {
 			f.Up.refuse("gate and up-projection are one matrix")
 		}
-		f.In, f.Act = up.l.x, down.x
-		g.outputs(&f, down)
+		if down.integer {
+			for _, p := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+				f.Missing[p] = "activations are quantised (" + down.node.OpType + ")"
+			}
+		} else {
+			f.In, f.Act = up.l.x, down.x
+			g.outputs(&f, down)
+		}
 		out = append(out, f)
 	}
 	return out

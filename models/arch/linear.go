@@ -25,6 +25,7 @@ type linear struct {
 	w       weightRef // transposed here means stored as [out, in]
 	in, out int
 	bias    string // initializer that the node itself adds
+	integer bool   // multiplies quantised activations
 }
 
 // graph is a model's graph with what the searches need.
@@ -194,22 +195,20 @@ func (g *graph) linear(n *onnx.Node) *linear {
 		l.in, l.out = int(n.Int("K", 0)), int(n.Int("N", 0))
 		l.w = weightRef{name: n.Inputs[1], dtype: fmt.Sprintf("int%d", n.Int("bits", 4)), why: "the weight is quantised (MatMulNBits); edit an unquantised export"}
 		return l
-	case "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat":
-		w := g.weight(n.Inputs[1])
+	case "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QLinearMatMul":
+		at := 1
+		if n.OpType == "QLinearMatMul" {
+			at = 3
+		}
+		if at >= len(n.Inputs) {
+			return nil
+		}
+		w := g.weight(n.Inputs[at])
 		if w == nil {
 			return nil
 		}
 		w.refuse("the weight is quantised (" + n.OpType + "); edit an unquantised export")
-		l.w = *w
-		l.in, l.out = int(w.dims[0]), int(w.dims[1])
-		return l
-	case "QLinearMatMul":
-		w := g.weight(n.Inputs[3])
-		if w == nil {
-			return nil
-		}
-		w.refuse("the weight is quantised (QLinearMatMul); edit an unquantised export")
-		l.w = *w
+		l.w, l.integer = *w, true
 		l.in, l.out = int(w.dims[0]), int(w.dims[1])
 		return l
 	default:

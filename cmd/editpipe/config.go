@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/urfave/cli/v2"
+)
+
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` that holds flags by their names; flags given on the command line win", EnvVars: env("config")}
+}
+
+// readConfig sets the flags a YAML file holds and the command line does not. A
+// name that is no flag is an error that shows the line.
+func readConfig(c *cli.Context) error {
+	path := c.String("config")
+	if path == "" {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return usagef("--config: %w", err)
+	}
+	var entries yaml.MapSlice
+	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&entries); err != nil {
+		return usagef("--config %s: %s", path, yaml.FormatError(err, false, true))
+	}
+	flags := map[string]bool{}
+	for _, f := range c.Command.Flags {
+		for _, n := range f.Names() {
+			flags[n] = true
+		}
+	}
+	for _, e := range entries {
+		name, ok := e.Key.(string)
+		if !ok || !flags[name] || name == "config" {
+			return usagef("--config %s: %v is not a flag of %s", path, e.Key, c.Command.Name)
+		}
+		if c.IsSet(name) {
+			continue
+		}
+		values, ok := e.Value.([]any)
+		if !ok {
+			values = []any{e.Value}
+		} else if name != "set" {
+			values = []any{joined(values)}
+		}
+		for _, v := range values {
+			if err := c.Set(name, fmt.Sprint(v)); err != nil {
+				return usagef("--config %s: %s: %w", path, name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// joined writes a YAML list as the comma-separated list a flag takes.
+func joined(values []any) string {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = fmt.Sprint(v)
+	}
+	return strings.Join(words, ",")
+}
+
+// effective is the value of every flag, for the run's manifest.
+func effective(c *cli.Context) map[string]string {
+	out := map[string]string{}
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if name == "help" {
+			continue
+		}
+		if name == "set" {
+			out[name] = strings.Join(c.StringSlice(name), " ")
+			continue
+		}
+		out[name] = fmt.Sprint(c.Value(name))
+	}
+	return out
+}
+
+// writable makes the output folder's parent and tries it, so that a run does
+// not find out after its first hour.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/demo"
+	"editpipe/stages"
+	"editpipe/store"
+)
+
+func dataFlag() cli.Flag {
+	return &cli.StringFlag{Name: "data", Usage: "data set `DIR` that import or generate wrote (default: the embedded demo data)", EnvVars: env("data")}
+}
+
+// openData reads the data set --data names, or the embedded one.
+func openData(c *cli.Context) (stages.Data, error) {
+	dir := c.String("data")
+	if dir == "" {
+		cache, err := cacheDir(c)
+		if err != nil {
+			return stages.Data{}, err
+		}
+		if dir, err = demo.Extract(cache); err != nil {
+			return stages.Data{}, err
+		}
+		records, err := demo.Load(c.Context, dir)
+		return stages.Data{Name: demo.Name, Records: records}, err
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return stages.Data{}, usagef("--data %s is a file: read it into a data set folder with editpipe import first", dir)
+	}
+	records, m, err := store.ReadDataset(dir)
+	if err != nil {
+		return stages.Data{}, err
+	}
+	if len(records) == 0 {
+		return stages.Data{}, errors.New("data set " + dir + " holds no edits")
+	}
+	return stages.Data{Name: m.Name, Records: records}, nil
+}

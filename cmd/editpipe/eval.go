@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/pipeline"
+	"editpipe/stages"
+)
+
+func evalCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "eval",
+		Usage: "edit a model with one or more methods and ask it before and after",
+		Description: "Kill it at any moment and run the same command again: finished units are kept. With --plan nothing is run.\n\n" +
+			"Examples:\n" +
+			"  editpipe eval --method none,ike --out out/demo\n" +
+			"  editpipe eval --model gpt-j-onnx --data counterfact --method ice --provider cuda --limit 500 --out runs/gptj\n" +
+			"  editpipe eval --method patch --set patch.path=edits --data counterfact --model gpt2-onnx --out runs/mine",
+		Flags: append(runtimeFlags(),
+			configFlag(), dataFlag(),
+			&cli.StringFlag{Name: "method", Usage: "`ID[,ID...]` of the methods (editpipe list methods)", Value: "none", EnvVars: env("method")},
+			&cli.StringFlag{Name: "setting", Usage: "single, batch:N, sequential, sequential:N, sequential:N/B; several separated by commas", Value: "single", EnvVars: env("setting")},
+			&cli.StringFlag{Name: "out", Usage: "run folder `DIR`", EnvVars: env("out")},
+			&cli.IntFlag{Name: "limit", Usage: "edit the first `N` records only", EnvVars: env("limit")},
+			&cli.StringFlag{Name: "ids", Usage: "`FILE` of edit ids, one per line: edit these only", EnvVars: env("ids")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed of the methods' random choices", Value: 1, EnvVars: env("seed")},
+			&cli.Int64Flag{Name: "order-seed", Usage: "shuffle the records by this seed (default: data set order)", EnvVars: env("order-seed")},
+			&cli.StringFlag{Name: "eval-at", Usage: "when to ask in a sequence: immediate, final, every:K; several separated by commas", Value: "final", EnvVars: env("eval-at")},
+			&cli.IntFlag{Name: "generate", Usage: "also generate up to `N` tokens of free text per probe (0: none)", EnvVars: env("generate")},
+			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` of what the methods prepared", EnvVars: env("artifacts")},
+			&cli.StringFlag{Name: "shard", Usage: "do part `I/N` of the units; the parts may share --out", EnvVars: env("shard")},
+			&cli.BoolFlag{Name: "plan", Usage: "print what would run, memory and disk, and stop", EnvVars: env("plan")},
+			&cli.BoolFlag{Name: "retry-errors", Usage: "do units with failed rows again", EnvVars: env("retry-errors")},
+			&cli.BoolFlag{Name: "fresh", Usage: "remove the rows the run folder has and start over", EnvVars: env("fresh")},
+			&cli.IntFlag{Name: "max-errors", Usage: "failed units to tolerate before stopping", EnvVars: env("max-errors")},
+			setFlag(), jsonFlag(),
+		),
+		Before: readConfig,
+		Action: runEval,
+	}
+}
+
+func runEval(c *cli.Context) error {
+	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
+		return err
+	}
+	names, err := splitList("method", c.String("method"))
+	if err != nil {
+		return err
+	}
+	var methods []edit.Method
+	for _, n := range names {
+		m, err := methodNamed(n)
+		if err != nil {
+			return err
+		}
+		methods = append(methods, m)
+	}
+	keys, err := overrides(c, methods)
+	if err != nil {
+		return err
+	}
+	words, err := splitList("setting", c.String("setting"))
+	if err != nil {
+		return err
+	}
+	var settings []edit.Setting
+	for _, w := range words {
+		s, err := edit.ParseSetting(w)
+		if err != nil {
+			return usagef("--setting: %w", err)
+		}
+		settings = append(settings, s)
+	}
+	when, err := stages.ParseWhen(c.String("eval-at"))
+	if err != nil {
+		return usagef("%w", err)
+	}
+	shard, err := pipeline.ParseShard(c.String("shard"))
+	if err != nil {
+		return usagef("--shard: %w", err)
+	}
+	for _, f := range []string{"limit", "generate", "max-errors"} {
+		if c.Int(f) < 0 {
+			return usagef("--%s must not be negative", f)
+		}
+	}
+	ids, err := readIDs(c.String("ids"))
+	if err != nil {
+		return err
+	}
+	if err := writable(c.String("out")); err != nil {
+		return err
+	}
+	data, err := openData(c)
+	if err != nil {
+		return err
+	}
+	return withModel(c, func(ctx context.Context, lm *models.LM, runtime string) error {
+		for _, m := range methods {
+			if _, err := configure(m, lm.Info(), keys[m.Name]); err != nil {
+				return err
+			}
+		}
+		e := &stages.Eval{
+			LM: lm, Runtime: runtime, Data: data,
+			Select:  stages.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
+			Methods: methods, Overrides: keys, Settings: settings, Artifacts: c.String("artifacts"),
+			Seed: c.Int64("seed"), When: when, MaxNew: c.Int("generate"),
+			Out: c.String("out"), Shard: shard, RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),
+			Tool: version(), Command: os.Args[1:], Flags: effective(c), ModelPath: modelPath(c), DataPath: c.String("data"),
+		}
+		if c.Bool("plan") {
+			plan, err := e.Plan(ctx)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return writeJSON(c.App.Writer, plan)
+			}
+			return plan.Write(c.App.Writer)
+		}
+		e.Progress = pipeline.NewProgress(c.App.ErrWriter).Observe
+		report, err := e.Do(ctx)
+		if err != nil {
+			return err
+		}
+		return finishEval(c, report)
+	})
+}
+
+// finishEval says what came of it; failed rows are exit code 3.
+func finishEval(c *cli.Context, r *stages.Report) error {
+	var counts []string
+	total := 0
+	for _, s := range sortedKeys(r.Rows) {
+		counts = append(counts, fmt.Sprintf("%d %s", r.Rows[s], s))
+		total += r.Rows[s]
+	}
+	fmt.Fprintf(c.App.Writer, "%s: %d rows (%s)\n", r.Dir, total, strings.Join(counts, ", "))
+	if len(r.Units.Failed) > 0 {
+		return fmt.Errorf("eval: %d units failed, first: %w; %w", len(r.Units.Failed), r.Units.Failed[0], errFailedRows)
+	}
+	if r.Failed() {
+		return fmt.Errorf("eval: rows with status error: editpipe report %s shows why, --retry-errors does them again; %w", r.Dir, errFailedRows)
+	}
+	return nil
+}
+
+func readIDs(path string) ([]string, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("--ids: %w", err)
+	}
+	defer f.Close()
+	var ids []string
+	for s := bufio.NewScanner(f); ; {
+		if !s.Scan() {
+			if err := s.Err(); err != nil {
+				return nil, fmt.Errorf("--ids: %s: %w", path, err)
+			}
+			break
+		}
+		if id := strings.TrimSpace(s.Text()); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("--ids: %s holds no ids", path)
+	}
+	return ids, nil
+}

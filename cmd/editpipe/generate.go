@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/dataset"
+	"editpipe/stages"
+)
+
+func generateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "generate",
+		Usage: "build edits with the survey's portability and locality sets from a knowledge base",
+		Description: "Without --kb the bundled invented world is used. Equal inputs give equal bytes.\n\n" +
+			"Examples:\n" +
+			"  editpipe generate --n 200 --out out/sets\n" +
+			"  editpipe generate --kb latest-all.json.gz --as-of 2026-11-01 --relations relations.yaml --n 2000 --out sets",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a Wikidata JSON dump (plain, gz, bz2, zst), a folder of them, or \"world\"", Value: stages.World, EnvVars: env("kb")},
+			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
+			&cli.IntFlag{Name: "n", Usage: "edits wanted", Value: 200, EnvVars: env("n")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
+			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the world's own, or the built-in one for Wikidata)", EnvVars: env("relations")},
+			&cli.StringFlag{Name: "sets", Usage: "axes to build, separated by commas (default: all)", EnvVars: env("sets")},
+			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD; needed for a dump", EnvVars: env("as-of")},
+			&cli.StringFlag{Name: "mode", Usage: "counterfactual or update", Value: string(dataset.Counterfactual), EnvVars: env("mode")},
+			&cli.StringFlag{Name: "later", Usage: "`DAY` of the new values, for --mode update", EnvVars: env("later")},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set", EnvVars: env("name")},
+			&cli.StringFlag{Name: "licence", Usage: "licence of the knowledge base (default: CC0-1.0)", EnvVars: env("licence")},
+			jsonFlag(),
+		},
+		Action: runGenerate,
+	}
+}
+
+func runGenerate(c *cli.Context) error {
+	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
+		return err
+	}
+	g := stages.Generate{
+		KB: c.String("kb"), Out: c.String("out"), N: c.Int("n"), Seed: c.Int64("seed"), Relations: c.String("relations"),
+		AsOf: c.String("as-of"), Mode: dataset.Mode(c.String("mode")), Later: c.String("later"),
+		Name: c.String("name"), Licence: c.String("licence"), Version: version(),
+	}
+	if g.N < 1 {
+		return usagef("--n must be at least 1")
+	}
+	if g.Mode != dataset.Counterfactual && g.Mode != dataset.Update {
+		return usagef("--mode %q: want %s or %s", g.Mode, dataset.Counterfactual, dataset.Update)
+	}
+	if s := c.String("sets"); s != "" {
+		var err error
+		if g.Sets, err = splitList("sets", s); err != nil {
+			return err
+		}
+		for _, name := range g.Sets {
+			if dataset.Axis(name).Family() == "" {
+				return usagef("--sets: unknown axis %q (known: %s)", name, axisNames())
+			}
+		}
+	}
+	if err := writable(g.Out); err != nil {
+		return err
+	}
+	set, err := g.Do(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return writeJSON(c.App.Writer, set)
+	}
+	writeGenerated(c.App.Writer, set, g.Out)
+	return nil
+}
+
+func axisNames() string {
+	var names []string
+	for _, a := range dataset.Axes() {
+		names = append(names, string(a))
+	}
+	return strings.Join(names, ", ")
+}
+
+func writeGenerated(w io.Writer, set *stages.GeneratedSet, out string) {
+	fmt.Fprintf(w, "%s: %d edits from %s (%d entities), seed %d\n", out, set.Counts.Edits, set.DumpID, set.Entities, set.Arguments.Seed)
+	for _, axis := range set.Arguments.Sets {
+		fmt.Fprintf(w, "  %-24s %6d probes\n", axis, set.Counts.Probes[axis])
+	}
+	total := 0
+	for _, n := range set.Counts.Rejects {
+		total += n
+	}
+	fmt.Fprintf(w, "  %-24s %6d (%s says why)\n", "rejected candidates", total, stages.RejectsFile)
+	for _, warning := range set.Warnings {
+		fmt.Fprintf(w, "  warning: %s\n", warning)
+	}
+}

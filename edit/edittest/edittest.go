@@ -1,0 +1,140 @@
+// Package edittest is the conformance suite of editing methods. A method's test
+// calls Run; what Run checks is what stages rely on.
+package edittest
+
+import (
+	"context"
+	"iter"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/ort"
+)
+
+// Options adapt the suite to a method. The zero value suits a method that works
+// with its defaults on a tiny GPT-2.
+type Options struct {
+	Model     tinylm.Config     // zero: GPT-2
+	Set       map[string]string // overrides of the configuration
+	Train     dataset.Source    // nil: Train()
+	Artifacts string            // folder the method prepared
+	// Unchanged is true for a method whose patches need not move any answer.
+	Unchanged bool
+}
+
+// Open writes a tiny model into a temporary folder and opens it. It skips the
+// test where no runtime library is installed.
+func Open(t testing.TB, c tinylm.Config) *models.LM {
+	t.Helper()
+	if c.Family == "" {
+		c.Family = tinylm.GPT2
+	}
+	dir := t.TempDir()
+	if err := tinylm.Write(dir, c); err != nil {
+		t.Fatal(err)
+	}
+	lib, err := ort.Find("")
+	if err != nil {
+		t.Skipf("no runtime library, so no model can be run: %v", err)
+	}
+	env, err := ort.Open(context.Background(), lib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closing(t, env.Close) })
+	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1, Name: "tiny"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closing(t, lm.Close) })
+	return lm
+}
+
+func closing(t testing.TB, close func() error) {
+	if err := close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Records are three records with probes, under test.
+func Records() []dataset.Record {
+	return []dataset.Record{
+		record("e1", "Ada", "works as a", "pilot", "judge"),
+		record("e2", "Boris", "works as a", "cook", "judge"),
+		record("e3", "Cleo", "lives in", "Rome", "Oslo"),
+	}
+}
+
+// Train is a source of records that are not under test.
+func Train() dataset.Source {
+	var l list
+	for i, name := range []string{"Dora", "Emil", "Fay", "Gus", "Hedda", "Ivo", "Jana", "Kai"} {
+		l = append(l, record(dataset.EditID("t"+string(rune('0'+i))), name, "was born in", "Lima", "Cairo"))
+	}
+	return l
+}
+
+type list []dataset.Record
+
+func (list) Name() string { return "edittest" }
+
+func (l list) Records() iter.Seq2[dataset.Record, error] {
+	return func(yield func(dataset.Record, error) bool) {
+		for _, r := range l {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func record(id dataset.EditID, subject, relation, target, truth string) dataset.Record {
+	prompt := subject + " " + relation
+	e := dataset.Edit{
+		ID: id, Subject: subject, Prompt: prompt, Target: target, GroundTruth: truth, RelationID: relation,
+		SubjectStart: 0, SubjectEnd: int32(len(subject)), PromptTemplate: "{s} " + relation, PromptCloze: prompt,
+	}
+	probe := func(axis dataset.Axis, prompt, answer, contrast string) dataset.Probe {
+		return dataset.Probe{
+			ID: dataset.ProbeID(string(id) + "-" + string(axis)), EditID: id, Family: axis.Family(), Axis: axis,
+			Prompt: prompt, Format: dataset.Cloze, AnswerMode: dataset.Single,
+			Answers: []string{answer}, Contrast: contrast, ChoiceLabel: -1, SubjectStart: -1, SubjectEnd: -1,
+		}
+	}
+	return dataset.Record{Edit: e, Probes: []dataset.Probe{
+		probe(dataset.AxisReliability, prompt, target, truth),
+		probe(dataset.AxisGeneralization, "They say "+prompt, target, truth),
+		probe(dataset.AxisNeighbourhood, "Zoe "+relation, truth, target),
+	}}
+}
+
+// rows asks every probe of a record through a patch.
+func rows(r dataset.Record, p *models.Patch) []models.Row {
+	var out []models.Row
+	for _, q := range r.Probes {
+		out = append(out, models.Row{Patch: p, Query: ask.Query{Prompt: q.Prompt, Targets: []string{q.Answers[0], q.Contrast}}})
+	}
+	return out
+}
+
+// editor makes a fresh editor with the options' configuration.
+func editor(t *testing.T, m edit.Method, o Options, lm *models.LM) edit.Editor {
+	t.Helper()
+	c, err := m.Configure(lm.Info(), o.Set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train := o.Train
+	if train == nil {
+		train = Train()
+	}
+	ed, err := m.New(c, edit.Inputs{Artifacts: o.Artifacts, Train: train, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed
+}

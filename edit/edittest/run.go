@@ -1,0 +1,292 @@
+package edittest
+
+import (
+	"context"
+	"errors"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+)
+
+// closeTo bounds the difference, in nats, between log-probabilities of rows
+// that were asked in other company: sums in kernels associate differently.
+const closeTo = 1e-4
+
+// Run checks a method against everything the stages rely on.
+func Run(t *testing.T, m edit.Method, o Options) {
+	lm := Open(t, o.Model)
+	s := &suite{m: m, o: o, lm: lm, recs: Records(), ctx: context.Background()}
+	for _, r := range s.recs {
+		s.edits = append(s.edits, r.Edit)
+	}
+	t.Run("configuration", s.configuration)
+	t.Run("settings", s.settings)
+	t.Run("no edits", s.noEdits)
+	t.Run("model unchanged", s.unchanged)
+	t.Run("deterministic", s.deterministic)
+	t.Run("saved and loaded", s.saved)
+	t.Run("company does not matter", s.company)
+	t.Run("chain", s.chain)
+}
+
+type suite struct {
+	m     edit.Method
+	o     Options
+	lm    *models.LM
+	recs  []dataset.Record
+	edits []dataset.Edit
+	ctx   context.Context
+}
+
+func (s *suite) has(k edit.Kind) bool { return slices.Contains(s.m.Settings, k) }
+
+// batch is the most edits the method makes together, of those of the suite.
+func (s *suite) batch() []dataset.Edit {
+	if s.has(edit.Batch) {
+		return s.edits
+	}
+	return s.edits[:1]
+}
+
+func (s *suite) make(t *testing.T, on models.Patch, edits []dataset.Edit) models.Patch {
+	t.Helper()
+	p, err := editor(t, s.m, s.o, s.lm).Edit(s.ctx, edit.Base{LM: s.lm, Patch: on}, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s *suite) ask(t *testing.T, p *models.Patch) []ask.Answer {
+	t.Helper()
+	var all []models.Row
+	for _, r := range s.recs {
+		all = append(all, rows(r, p)...)
+	}
+	return s.score(t, all)
+}
+
+func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
+	t.Helper()
+	answers, err := s.lm.Score(s.ctx, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range answers {
+		if a.Err != nil {
+			t.Fatalf("asking %q: %v", all[i].Query.Prompt, a.Err)
+		}
+	}
+	return answers
+}
+
+// configuration: keys are documented, unknown ones refused, and a printed
+// configuration reads back as itself.
+func (s *suite) configuration(t *testing.T) {
+	keys, err := s.m.Keys(&models.Info{})
+	if err != nil {
+		t.Fatalf("defaults without a model: %v", err)
+	}
+	for _, k := range keys {
+		if k.Doc == "" {
+			t.Errorf("key %s has no doc", k.Name)
+		}
+	}
+	if _, err := s.m.Configure(s.lm.Info(), map[string]string{"no such key": "1"}); err == nil || !strings.Contains(err.Error(), "no such key") {
+		t.Errorf("unknown key: %v", err)
+	}
+	c, err := s.m.Configure(s.lm.Info(), s.o.Set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.m.Configure(s.lm.Info(), c.Map())
+	if err != nil || again.Hash() != c.Hash() {
+		t.Errorf("%q reads back as %q, %v", c, again, err)
+	}
+	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Settings) == 0 {
+		t.Errorf("name, title, version or settings are missing: %+v", s.m)
+	}
+}
+
+// settings: what the method does not define is refused with ErrUnsupported, by
+// Supports and, where an editor can notice, by the editor.
+func (s *suite) settings(t *testing.T) {
+	for _, set := range []edit.Setting{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
+		err := s.m.Supports(set, s.lm.Info())
+		if s.has(set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("setting %s: %v", set, err)
+		}
+	}
+	if !s.has(edit.Batch) && !s.has(edit.Sequential) {
+		_, err := editor(t, s.m, s.o, s.lm).Edit(s.ctx, edit.Base{LM: s.lm}, s.edits[:2])
+		if !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("two edits at once: %v", err)
+		}
+	}
+}
+
+func (s *suite) noEdits(t *testing.T) {
+	ed := editor(t, s.m, s.o, s.lm)
+	if _, err := ed.Edit(s.ctx, edit.Base{LM: s.lm}, nil); !errors.Is(err, edit.ErrNoEdits) {
+		t.Errorf("Edit without edits: %v", err)
+	}
+	if p, errs := edit.EachOf(s.ctx, s.m.Name, ed, edit.Base{LM: s.lm}, nil); len(p) != 0 || len(errs) != 0 {
+		t.Errorf("EditEach without edits: %v, %v", p, errs)
+	}
+}
+
+// unchanged: editing moves neither weights nor answers of the model, so that
+// leaving the patch out is an exact rollback; the patch itself is no empty word.
+func (s *suite) unchanged(t *testing.T) {
+	before, weights := s.ask(t, nil), s.weights(t)
+	p := s.make(t, models.Patch{}, s.batch())
+	during := s.ask(t, &p)
+	if after := s.ask(t, nil); !sameAnswers(before, after, 0) {
+		t.Error("the unedited model answers differently after an edit")
+	}
+	if !slices.Equal(weights, s.weights(t)) {
+		t.Error("an edit wrote to the model's weights")
+	}
+	if moved := !sameAnswers(before, during, 0); moved == s.o.Unchanged {
+		t.Errorf("answers through the patch moved: %v", moved)
+	}
+	if p.Method != s.m.Name {
+		t.Errorf("patch names method %q", p.Method)
+	}
+	for _, e := range s.batch() {
+		if !slices.Contains(p.Edits, string(e.ID)) {
+			t.Errorf("patch does not name edit %s", e.ID)
+		}
+	}
+}
+
+func (s *suite) weights(t *testing.T) [][32]byte {
+	t.Helper()
+	var sums [][32]byte
+	for _, f := range s.lm.Info().FFNs {
+		for _, part := range []models.Part{models.FFNUp, models.FFNGate, models.FFNDown} {
+			w := f.Weight(part)
+			if w == nil || !w.Editable {
+				continue
+			}
+			v, err := s.lm.Weight(w.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sums = append(sums, v.Hash())
+		}
+	}
+	return sums
+}
+
+func (s *suite) deterministic(t *testing.T) {
+	a, b := s.make(t, models.Patch{}, s.batch()), s.make(t, models.Patch{}, s.batch())
+	if !samePatch(a, b) {
+		t.Error("the same edit made twice gives other weight changes")
+	}
+	if !sameAnswers(s.ask(t, &a), s.ask(t, &b), 0) {
+		t.Error("the same edit made twice gives other answers")
+	}
+}
+
+func (s *suite) saved(t *testing.T) {
+	p := s.make(t, models.Patch{}, s.batch())
+	path := filepath.Join(t.TempDir(), "patch.safetensors")
+	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
+	if err := p.Save(path, meta); err != nil {
+		t.Fatal(err)
+	}
+	q, had, err := models.LoadPatch(path, s.m.Decoders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lm.Fits(q, had); err != nil {
+		t.Error(err)
+	}
+	if q.Method != p.Method || !slices.Equal(q.Edits, p.Edits) || !samePatch(p, *q) || len(q.State) != len(p.State) {
+		t.Errorf("patch of %s %v came back as %s %v, or with other tensors", p.Method, p.Edits, q.Method, q.Edits)
+	}
+	if !sameAnswers(s.ask(t, &p), s.ask(t, q), 0) {
+		t.Error("a loaded patch gives other answers")
+	}
+}
+
+// company: an edit made beside others is the edit made alone, and a row asked
+// beside others gives the answer it gives alone.
+func (s *suite) company(t *testing.T) {
+	if !s.has(edit.Single) {
+		t.Skip("the method does not make single edits")
+	}
+	patches, errs := edit.EachOf(s.ctx, s.m.Name, editor(t, s.m, s.o, s.lm), edit.Base{LM: s.lm}, s.edits)
+	var mixed []models.Row
+	for i, r := range s.recs {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		mixed = append(mixed, rows(r, &patches[i])...)
+		mixed = append(mixed, rows(r, nil)...)
+	}
+	together := s.score(t, mixed)
+	at := 0
+	for i, r := range s.recs {
+		alone := s.make(t, models.Patch{}, s.edits[i:i+1])
+		for _, p := range []*models.Patch{&alone, nil} {
+			for _, row := range rows(r, p) {
+				if one := s.score(t, []models.Row{row}); !sameAnswers(one, together[at:at+1], closeTo) {
+					t.Errorf("edit %s, patched %v, %q: %v alone, %v in company", s.edits[i].ID, p != nil, row.Query.Prompt,
+						one[0].Targets[0].LogProbs, together[at].Targets[0].LogProbs)
+				}
+				at++
+			}
+		}
+	}
+}
+
+// chain: the second edit stands on the first, and leaves the first's patch alone.
+func (s *suite) chain(t *testing.T) {
+	if !s.has(edit.Sequential) {
+		t.Skip("the method does not make sequential edits")
+	}
+	first := s.make(t, models.Patch{}, s.edits[:1])
+	before := s.ask(t, &first)
+	second := s.make(t, first, s.edits[1:2])
+	if want := []string{string(s.edits[0].ID), string(s.edits[1].ID)}; !slices.Equal(second.Edits, want) {
+		t.Errorf("after two edits the patch holds %v, want %v", second.Edits, want)
+	}
+	if !sameAnswers(before, s.ask(t, &first), 0) {
+		t.Error("the second edit changed the first one's patch")
+	}
+}
+
+// samePatch compares weight changes bit by bit.
+func samePatch(a, b models.Patch) bool {
+	return slices.EqualFunc(a.Changes, b.Changes, func(x, y models.Change) bool {
+		switch x := x.(type) {
+		case models.LowRank:
+			y, ok := y.(models.LowRank)
+			return ok && x.At == y.At && x.U.Hash() == y.U.Hash() && x.V.Hash() == y.V.Hash()
+		case models.Dense:
+			y, ok := y.(models.Dense)
+			return ok && x.At == y.At && x.Delta.Hash() == y.Delta.Hash()
+		}
+		return false
+	})
+}
+
+// sameAnswers compares tokens, and log-probabilities up to tolerance nats.
+func sameAnswers(a, b []ask.Answer, tolerance float64) bool {
+	return slices.EqualFunc(a, b, func(x, y ask.Answer) bool {
+		return slices.EqualFunc(x.Targets, y.Targets, func(x, y ask.Continuation) bool {
+			return slices.Equal(x.IDs, y.IDs) && slices.EqualFunc(x.LogProbs, y.LogProbs, func(p, q float64) bool {
+				return math.Abs(p-q) <= tolerance
+			})
+		})
+	})
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"editpipe/ort"
+)
+
+// installed says whether every file is in the folder, as published.
+func installed(dir string, files []ort.File) bool {
+	for _, want := range files {
+		f, err := os.Open(filepath.Join(dir, want.Name))
+		if err != nil {
+			return false
+		}
+		err = compare(want, io.Discard, f)
+		_ = f.Close() // read only
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// compare copies a file and checks its size and hash on the way. It reads at
+// most one byte more than it should find.
+func compare(want ort.File, to io.Writer, from io.Reader) error {
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(to, sum), io.LimitReader(from, want.Size+1))
+	switch {
+	case err != nil:
+		return err
+	case n < want.Size:
+		return fmt.Errorf("%s has %d bytes, expected %d", want.Name, n, want.Size)
+	case n > want.Size:
+		return fmt.Errorf("%s has more than the expected %d bytes", want.Name, want.Size)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != want.SHA256 {
+		return fmt.Errorf("%s has SHA-256 %s, expected %s: this is not the published file", want.Name, got, want.SHA256)
+	}
+	return nil
+}
+
+// fetch lets npm download a package, which it checks against the registry's
+// integrity hash, into a folder. Scripts of the package are not run.
+func fetch(ctx context.Context, name, dir string) (archive string, err error) {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return "", fmt.Errorf("ortinstall: no npm command found (it comes with Node.js): install it, or fetch the archive elsewhere with \"npm pack %s\" and give it with -from: %w", name, err)
+	}
+	cmd := exec.CommandContext(ctx, npm, "pack", name, "--ignore-scripts")
+	cmd.Dir = dir
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("ortinstall: npm could not fetch %s (is there a network? an archive fetched elsewhere can be given with -from): %w\n%s", name, err, strings.TrimSpace(said.String()))
+	}
+	archives, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
+	if err != nil || len(archives) != 1 {
+		return "", errors.Join(fmt.Errorf("ortinstall: npm pack %s left %d archives, expected 1", name, len(archives)), err)
+	}
+	return archives[0], nil
+}
+
+// install takes files out of an archive. Each appears in the folder whole or
+// not at all, and none before all are verified.
+func install(ctx context.Context, dir string, files []ort.File, archive io.Reader) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	unzipped, err := gzip.NewReader(archive)
+	if err != nil {
+		return fmt.Errorf("not a .tgz archive: %w", err)
+	}
+	wanted := map[string]ort.File{}
+	for _, f := range files {
+		wanted[f.Member] = f
+	}
+	temporary := map[string]string{} // by final name
+	defer func() {
+		for _, tmp := range temporary {
+			if e := os.Remove(tmp); !errors.Is(e, os.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
+	for members := tar.NewReader(unzipped); len(wanted) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		member, err := members.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("reading the archive: %w", err)
+		}
+		want, ok := wanted[member.Name]
+		if !ok {
+			continue
+		}
+		delete(wanted, member.Name)
+		tmp, err := extract(dir, want, members)
+		if err != nil {
+			return err
+		}
+		temporary[want.Name] = tmp
+	}
+	for member := range wanted {
+		return fmt.Errorf("the archive has no %s; it should be %s", member, ort.ReleaseName)
+	}
+	// The library comes first in the table and goes in last: where it is,
+	// everything is.
+	for i := len(files) - 1; i >= 0; i-- {
+		if err := os.Rename(temporary[files[i].Name], filepath.Join(dir, files[i].Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extract writes one verified file under a temporary name.
+func extract(dir string, want ort.File, from io.Reader) (name string, err error) {
+	f, err := os.CreateTemp(dir, "."+want.Name+"-*")
+	if err != nil {
+		return "", err
+	}
+	err = compare(want, f, from)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}

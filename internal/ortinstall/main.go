@@ -1,0 +1,80 @@
+// Command ortinstall puts the pinned ONNX Runtime library into the folder
+// where editpipe looks for it, and prints its path. It takes the library of
+// this platform out of an npm package, fetched with the user's own npm client
+// or given as a file, and does nothing when the verified library is there
+// already. It belongs to setting up: editpipe never runs it.
+//
+//	go run ./internal/ortinstall [-from FILE.tgz]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+
+	"editpipe/ort"
+)
+
+func main() {
+	from := flag.String("from", "", "take the library from this `FILE`, a package archive as npm pack writes it, instead of fetching it")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *from, flag.Args(), os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, from string, args []string, out, progress io.Writer) (err error) {
+	if len(args) > 0 {
+		return fmt.Errorf("ortinstall: unexpected argument %q", args[0])
+	}
+	files := ort.Releases(runtime.GOOS, runtime.GOARCH)
+	if len(files) == 0 {
+		return fmt.Errorf("ortinstall: %s has no library for %s-%s; build ONNX Runtime %s yourself and set %s to the library",
+			ort.ReleaseName, runtime.GOOS, runtime.GOARCH, ort.Version, ort.EnvLibrary)
+	}
+	dir, err := ort.CacheDir()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, files[0].Name)
+	if installed(dir, files) {
+		_, err := fmt.Fprintln(out, path)
+		return err
+	}
+	if from == "" {
+		tmp, err := os.MkdirTemp("", "ortinstall")
+		if err != nil {
+			return fmt.Errorf("ortinstall: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+		if _, err := fmt.Fprintf(progress, "fetching %s with npm (about 100 MB)\n", ort.ReleaseName); err != nil {
+			return err
+		}
+		if from, err = fetch(ctx, ort.ReleaseName, tmp); err != nil {
+			return err
+		}
+	}
+	archive, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("ortinstall: %w", err)
+	}
+	defer func() { _ = archive.Close() }() // read only
+	if err := install(ctx, dir, files, archive); err != nil {
+		return fmt.Errorf("ortinstall: installing from %s: %w", from, err)
+	}
+	// The check editpipe itself will make.
+	if _, err := ort.Verify(path); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, path)
+	return err
+}

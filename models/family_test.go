@@ -1,0 +1,279 @@
+package models
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+	"editpipe/tensor"
+)
+
+// Log-probabilities of a float16 model against the same model in float32: 11
+// bits of mantissa through two blocks.
+const halfTolerance = 3e-2
+
+// forms are pairs: a model, and the same model exported in another form.
+var forms = []struct {
+	name string
+	base tinylm.Family
+	c    tinylm.Config
+}{
+	{"gpt2", tinylm.GPT2, tinylm.Config{}},
+	{"gpt2 opset 13, no scopes", tinylm.GPT2, tinylm.Config{Opset: 13, NoScopes: true}},
+	{"gpt2 norm and gelu ops, no scopes", tinylm.GPT2, tinylm.Config{Opset: 20, LayerNormOp: true, GeluOp: true, NoScopes: true}},
+	{"gpt2 external data", tinylm.GPT2, tinylm.Config{ExternalData: true}},
+	{"gpt2 float16", tinylm.GPT2, tinylm.Config{Float16: true}},
+	{"gpt2 without positions, with past", tinylm.GPT2, tinylm.Config{NoPositionIDs: true, Cache: tinylm.WithPast}},
+	{"gpt2 merged", tinylm.GPT2, tinylm.Config{Cache: tinylm.Merged}},
+	{"gptj", tinylm.GPTJ, tinylm.Config{}},
+	{"gptj named weights, no scopes", tinylm.GPTJ, tinylm.Config{NamedWeights: true, NoScopes: true}},
+	{"gptj with past", tinylm.GPTJ, tinylm.Config{Cache: tinylm.WithPast}},
+	{"llama", tinylm.LLaMA, tinylm.Config{}},
+	{"llama merged", tinylm.LLaMA, tinylm.Config{Cache: tinylm.Merged}},
+	{"llama float16, external data, with past", tinylm.LLaMA, tinylm.Config{Float16: true, ExternalData: true, Cache: tinylm.WithPast}},
+	{"llama named weights, no scopes", tinylm.LLaMA, tinylm.Config{NamedWeights: true, NoScopes: true, Opset: 13}},
+	{"t5", tinylm.T5, tinylm.Config{}},
+	{"t5 no scopes, named weights", tinylm.T5, tinylm.Config{NoScopes: true, NamedWeights: true}},
+}
+
+// parameterName is the checkpoint's name of a weight; conv1D says that the
+// checkpoint stores it [in, out].
+func parameterName(f tinylm.Family, gated bool, id WeightID) (name string, conv1D bool) {
+	part := map[tinylm.Family]map[Part]string{
+		tinylm.GPT2:  {FFNDown: "mlp.c_proj", FFNUp: "mlp.c_fc"},
+		tinylm.GPTJ:  {FFNDown: "mlp.fc_out", FFNUp: "mlp.fc_in"},
+		tinylm.LLaMA: {FFNDown: "mlp.down_proj", FFNUp: "mlp.up_proj", FFNGate: "mlp.gate_proj"},
+		tinylm.T5:    {FFNDown: "wo", FFNUp: "wi"},
+	}[f][id.Part]
+	switch f {
+	case tinylm.LLaMA:
+		return fmt.Sprintf("model.layers.%d.%s.weight", id.Layer, part), false
+	case tinylm.T5:
+		if gated {
+			part = map[Part]string{FFNDown: "wo", FFNUp: "wi_1", FFNGate: "wi_0"}[id.Part]
+		}
+		return fmt.Sprintf("%s.block.%d.layer.%d.DenseReluDense.%s.weight", id.Side, id.Layer, map[Side]int{Decoder: 2, Encoder: 1}[id.Side], part), false
+	}
+	return fmt.Sprintf("transformer.h.%d.%s.weight", id.Layer, part), f == tinylm.GPT2
+}
+
+// TestEveryForm opens each form of each model: the weights found are the
+// checkpoint's, and scores are those of the plainest form.
+func TestEveryForm(t *testing.T) {
+	env := runtimeEnv(t)
+	base := map[tinylm.Family][]ask.Answer{}
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			c := f.c
+			c.Family, c.Seed = f.base, 7
+			lm := tiny(t, env, c, Options{})
+			if len(lm.info.Refusals) > 0 {
+				t.Errorf("refusals: %v", lm.info.Refusals)
+			}
+			checkWeights(t, lm, c)
+			r := rand.New(rand.NewPCG(1, 1))
+			var rows []Row
+			for range 5 {
+				rows = append(rows, Row{Query: randomQuery(lm, r, 2+r.IntN(20), 1+r.IntN(4))})
+			}
+			got, err := lm.Score(t.Context(), rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if base[f.base] == nil {
+				base[f.base] = got
+			}
+			tolerance := logProbTolerance
+			if c.Float16 {
+				tolerance = halfTolerance
+			}
+			if d := worstLogProb(t, got, base[f.base]); d > tolerance {
+				t.Errorf("scores differ from the plain form's by %g", d)
+			}
+		})
+	}
+}
+
+func checkWeights(t *testing.T, lm *LM, c tinylm.Config) {
+	t.Helper()
+	params, err := tinylm.Parameters(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range lm.info.FFNs {
+		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+			w := f.Weight(p)
+			if w == nil {
+				continue
+			}
+			n++
+			got, err := lm.Weight(w.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, conv1D := parameterName(c.Family, c.Gated, w.ID)
+			want := params[name]
+			if want == nil {
+				t.Fatalf("the checkpoint has no %s", name)
+			}
+			if !conv1D {
+				if want, err = want.Transpose2D(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.Float16 {
+				half, err := want.Convert(tensor.F16)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = tensor.FromFloat32s(half.Float32s(), half.Shape...)
+			}
+			if !slices.Equal(got.Shape, want.Shape) || maxDiff(got.Float32s(), want.Float32s()) != 0 {
+				t.Errorf("%s is not %s", w.ID, name)
+			}
+		}
+	}
+	if n < 2*lm.info.Layers {
+		t.Errorf("%d weights found in %d layers", n, lm.info.Layers)
+	}
+}
+
+// TestPatchesTogetherAloneDense: eight patches of various layers and ranks give
+// the same answers in one call, in eight calls, and as dense changes.
+func TestPatchesTogetherAloneDense(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ, NamedWeights: true}, {Family: tinylm.LLaMA, KVHeads: 2},
+		{Family: tinylm.T5, Gated: true}, {Family: tinylm.LLaMA, Float16: true},
+	} {
+		t.Run(fmt.Sprintf("%s half=%v", c.Family, c.Float16), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{})
+			r := rand.New(rand.NewPCG(2, 2))
+			var rows, plain, dense []Row
+			var single []ask.Answer
+			score := func(rows ...Row) []ask.Answer {
+				a, err := lm.Score(t.Context(), rows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return a
+			}
+			for i := range 8 {
+				q, p := randomQuery(lm, r, 2+r.IntN(9), 1+r.IntN(3)), randomPatch(lm, r, 0.3)
+				if i == 0 { // up and gate as well
+					w := lm.info.FFNs[0].Up
+					p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)})
+				}
+				m, err := p.Merge()
+				if err != nil {
+					t.Fatal(err)
+				}
+				rows, plain, dense = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q}), append(dense, Row{Query: q, Patch: m})
+				single = append(single, score(rows[i])...)
+			}
+			together := score(rows...)
+			if d := worstLogProb(t, together, score(plain...)); d < 0.05 {
+				t.Fatalf("the patches move nothing: %g", d)
+			}
+			tolerance := logProbTolerance
+			if c.Float16 {
+				tolerance = halfTolerance
+			}
+			if d := worstLogProb(t, together, single); d > logProbTolerance {
+				t.Errorf("together and alone differ by %g", d)
+			}
+			if d := worstLogProb(t, together, score(dense...)); d > tolerance {
+				t.Errorf("factors and their product differ by %g", d)
+			}
+			// One patch for many rows is fed once; mixing it with others must not show.
+			shared := make([]Row, 6)
+			for i := range shared {
+				shared[i] = Row{Query: rows[i].Query, Patch: rows[1].Patch}
+			}
+			if d := worstLogProb(t, score(shared...), score(append(slices.Clone(shared), rows[2:]...)...)[:6]); d > logProbTolerance {
+				t.Errorf("a shared patch differs from one per row by %g", d)
+			}
+		})
+	}
+}
+
+func TestMergedWeightsAreNotEditable(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, SharedWeights: true, Layers: 3}, Options{})
+	editable := map[int]bool{}
+	for _, f := range lm.info.FFNs {
+		editable[f.Layer] = f.Down.Editable
+	}
+	if editable[0] || editable[1] || !editable[2] {
+		t.Errorf("editable down-projections: %v", editable)
+	}
+	if len(lm.info.Refusals) != 2 || !strings.Contains(lm.info.Refusals[0], "merged") {
+		t.Errorf("refusals %q", lm.info.Refusals)
+	}
+	if _, err := lm.Weight(down(0)); err == nil {
+		t.Error("a merged weight was handed out for editing")
+	}
+	r := rand.New(rand.NewPCG(3, 3))
+	q := randomQuery(lm, r, 4, 1)
+	bad := &Patch{Changes: []Change{LowRank{At: down(1), U: randn(r, 1, 128, 1), V: randn(r, 1, 1, 32)}}}
+	a, err := lm.Score(t.Context(), []Row{{Query: q, Patch: bad}, {Query: q}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a[0].Err == nil || a[1].Err != nil {
+		t.Errorf("errors %v, %v: the patched row alone must fail", a[0].Err, a[1].Err)
+	}
+}
+
+// TestGenerationWithAndWithoutCache: token by token the same, whatever the form.
+func TestGenerationWithAndWithoutCache(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
+		{Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
+	} {
+		t.Run(fmt.Sprintf("%s %s positions=%v", c.Family, c.Cache, !c.NoPositionIDs), func(t *testing.T) {
+			dir := tinyFolder(t, c)
+			cached, plain := openModel(t, env, dir, Options{}), openModel(t, env, dir, Options{})
+			if cached.anatomy.Step == nil {
+				t.Fatal("no graph with past keys and values")
+			}
+			plain.anatomy.Step = nil
+			r := rand.New(rand.NewPCG(4, 4))
+			var rows []Row
+			for i := range 6 {
+				row := Row{Query: randomQuery(cached, r, 1+r.IntN(12), 1)}
+				if i%2 == 1 {
+					row.Patch = randomPatch(cached, r, 0.3)
+				}
+				rows = append(rows, row)
+			}
+			rows = append(rows, Row{Query: ask.Query{PromptIDs: make([]int64, cached.Context()-3)}}) // stops at the context
+			o := ask.Sampling{MaxNew: 8}
+			a, err := cached.Generate(t.Context(), rows, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := plain.Generate(t.Context(), rows, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range rows {
+				if a[i].Err != nil || b[i].Err != nil {
+					t.Fatal(a[i].Err, b[i].Err)
+				}
+				if !slices.Equal(a[i].TextIDs, b[i].TextIDs) || a[i].StoppedBy != b[i].StoppedBy || a[i].Text != b[i].Text {
+					t.Errorf("row %d: cached %v (%s), uncached %v (%s)", i, a[i].TextIDs, a[i].StoppedBy, b[i].TextIDs, b[i].StoppedBy)
+				}
+			}
+			if last := a[len(a)-1]; last.StoppedBy == "length" && len(last.TextIDs) != 3 {
+				t.Errorf("%d tokens generated where 3 fit into the context", len(last.TextIDs))
+			}
+		})
+	}
+}

@@ -1,0 +1,287 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/tensor"
+)
+
+// Sums of a few hundred float32 products, against float64 sums.
+const hostTolerance = 1e-5
+
+func gauss(r *rand.Rand, shape ...int) *tensor.Tensor {
+	t := tensor.New(tensor.F32, shape...)
+	v := t.Float32s()
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return t
+}
+
+func down(layer int) WeightID { return WeightID{Side: Decoder, Layer: layer, Part: FFNDown} }
+
+func TestThenKeepsOrderAndBinding(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	low := &Patch{Method: "a", Edits: []string{"e1"}, Changes: []Change{LowRank{At: down(1), U: gauss(r, 4, 2), V: gauss(r, 2, 3)}},
+		State: map[string]*tensor.Tensor{"x": gauss(r, 1), "y": gauss(r, 1)}}
+	dense := &Patch{Method: "b", Edits: []string{"e2", "e3"}, Changes: []Change{Dense{At: down(0), Delta: gauss(r, 4, 3)}},
+		State: map[string]*tensor.Tensor{"x": gauss(r, 2)}}
+	var none *Patch
+	if none.Binding() != BindNone || (&Patch{}).Binding() != BindNone || low.Binding() != BindPerRow || dense.Binding() != BindDense {
+		t.Error("binding of the parts")
+	}
+	both := low.Then(dense)
+	if both.Binding() != BindDense || !slices.Equal(both.Edits, []string{"e1", "e2", "e3"}) || both.Method != "b" {
+		t.Errorf("joined: %v %v %v", both.Binding(), both.Edits, both.Method)
+	}
+	if both.State["x"] != dense.State["x"] || both.State["y"] != low.State["y"] {
+		t.Error("state of the later patch must win, other state stay")
+	}
+	if len(low.Changes) != 1 || len(low.State) != 2 {
+		t.Error("Then changed its receiver")
+	}
+	if q := none.Then(low); len(q.Changes) != 1 || q.Method != "a" {
+		t.Error("a nil patch is the empty one")
+	}
+	if q := low.Then(nil); len(q.Changes) != 1 || q.Method != "a" {
+		t.Error("an empty patch changes nothing")
+	}
+	if got, want := both.Bytes(), int64(4*(8+6+12+2+1)); got != want {
+		t.Errorf("%d bytes, want %d", got, want)
+	}
+}
+
+func TestMergeAndNorm(t *testing.T) {
+	const in, out = 9, 7
+	r := rand.New(rand.NewPCG(2, 2))
+	p := &Patch{Changes: []Change{
+		LowRank{At: down(0), U: gauss(r, in, 2), V: gauss(r, 2, out)},
+		LowRank{At: down(1), U: gauss(r, in, 1), V: gauss(r, 1, out)},
+		LowRank{At: down(0), U: gauss(r, in, 3), V: gauss(r, 3, out)},
+	}}
+	// The sum of products, entry by entry in float64.
+	want := map[WeightID][]float64{}
+	var square float64
+	for _, c := range p.Changes {
+		l := c.(LowRank)
+		if want[l.At] == nil {
+			want[l.At] = make([]float64, in*out)
+		}
+		k := l.U.Shape[1]
+		for i := range in {
+			for j := range out {
+				for q := range k {
+					want[l.At][i*out+j] += float64(l.U.Float32s()[i*k+q]) * float64(l.V.Float32s()[q*out+j])
+				}
+			}
+		}
+	}
+	for _, d := range want {
+		for _, x := range d {
+			square += x * x
+		}
+	}
+	m, err := p.Merge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Changes) != 2 || m.Binding() != BindDense {
+		t.Fatalf("%d changes", len(m.Changes))
+	}
+	for _, c := range m.Changes {
+		d := c.(Dense)
+		for i, x := range d.Delta.Float32s() {
+			if math.Abs(float64(x)-want[d.At][i]) > hostTolerance {
+				t.Fatalf("%s: entry %d is %g, want %g", d.At, i, x, want[d.At][i])
+			}
+		}
+	}
+	for name, q := range map[string]*Patch{"factors": p, "merged": m, "half merged": {Changes: append(slices.Clone(m.Changes[:1]), p.Changes[1])}} {
+		if got := q.DeltaNorm(); math.Abs(got-math.Sqrt(square)) > hostTolerance*math.Sqrt(square) {
+			t.Errorf("norm by %s %g, want %g", name, got, math.Sqrt(square))
+		}
+	}
+	if (&Patch{}).DeltaNorm() != 0 {
+		t.Error("norm of nothing")
+	}
+}
+
+// suffix is a wrap for the tests: it makes every prompt end in a text and notes
+// that it was there.
+type suffix struct {
+	Text string
+	log  *[]string
+}
+
+type suffixed struct {
+	suffix
+	next Scorer
+}
+
+func (s suffix) Around(next Scorer) Scorer { return suffixed{s, next} }
+func (s suffix) Kind() string              { return "suffix" }
+func (s suffix) Save(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "text"), []byte(s.Text), 0o644)
+}
+
+func (s suffixed) rows(rows []Row) []Row {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		rows[i].Query.Prompt += s.Text
+	}
+	if s.log != nil {
+		*s.log = append(*s.log, s.Text)
+	}
+	return rows
+}
+
+func (s suffixed) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
+	return s.next.Score(ctx, s.rows(rows))
+}
+
+func (s suffixed) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.Answer, error) {
+	return s.next.Generate(ctx, s.rows(rows), o)
+}
+
+var suffixDecoder = map[string]WrapDecoder{"suffix": func(dir string) (Wrap, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "text"))
+	return suffix{Text: string(b)}, err
+}}
+
+func TestSaveAndLoad(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	p := &Patch{
+		Method: "rome", Edits: []string{"e1", "e2"},
+		Changes: []Change{
+			LowRank{At: down(3), U: gauss(r, 6, 2), V: gauss(r, 2, 4)},
+			Dense{At: WeightID{Side: Encoder, Layer: 1, Part: FFNGate}, Delta: gauss(r, 4, 6)},
+		},
+		Wraps: []Wrap{suffix{Text: "inner"}, suffix{Text: "outer"}},
+		State: map[string]*tensor.Tensor{"keys.0": gauss(r, 3, 5)},
+	}
+	meta := PatchMeta{Model: "tiny", ModelHash: "abc", TokenizerHash: "def", Config: map[string]string{"layer": "3"}, Prompts: []string{"The capital of X is"}}
+	path := filepath.Join(t.TempDir(), "patch.safetensors")
+	for range 2 { // writing over an older patch leaves nothing of it
+		if err := p.Save(path, meta); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, gotMeta, err := LoadPatch(path, suffixDecoder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := jsonOf(t, gotMeta), jsonOf(t, meta); a != b {
+		t.Errorf("meta %s, want %s", a, b)
+	}
+	if got.Method != p.Method || !slices.Equal(got.Edits, p.Edits) || len(got.Changes) != 2 || len(got.Wraps) != 2 {
+		t.Fatalf("loaded %+v", got)
+	}
+	u, want := got.Changes[0].(LowRank), p.Changes[0].(LowRank)
+	if u.At != want.At || u.U.Hash() != want.U.Hash() || u.V.Hash() != want.V.Hash() {
+		t.Error("the low-rank change came back different")
+	}
+	if d, want := got.Changes[1].(Dense), p.Changes[1].(Dense); d.At != want.At || d.Delta.Hash() != want.Delta.Hash() {
+		t.Error("the dense change came back different")
+	}
+	if got.Wraps[0].(suffix).Text != "inner" || got.Wraps[1].(suffix).Text != "outer" {
+		t.Error("wraps changed places")
+	}
+	if got.State["keys.0"] == nil || got.State["keys.0"].Hash() != p.State["keys.0"].Hash() {
+		t.Error("state lost")
+	}
+	for _, f := range []string{path, sidecar(path)} {
+		st, err := os.Stat(f)
+		if err != nil || st.Mode().Perm() != 0o644 {
+			t.Errorf("%s: %v, %v", filepath.Base(f), st.Mode(), err)
+		}
+	}
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestLoadRefusesDamage(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	p := &Patch{Method: "m", Changes: []Change{LowRank{At: down(0), U: gauss(r, 3, 1), V: gauss(r, 1, 3)}}, Wraps: []Wrap{suffix{Text: "x"}}}
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, path string)
+		says   string
+		is     error
+	}{
+		{"missing JSON", func(t *testing.T, path string) { must(t, os.Remove(sidecar(path))) }, "missing", ErrPatchFile},
+		{"missing tensors", func(t *testing.T, path string) { must(t, os.Remove(path)) }, "no such file", os.ErrNotExist},
+		{"changed tensors", func(t *testing.T, path string) {
+			b, err := os.ReadFile(path)
+			must(t, err)
+			b[len(b)-1] ^= 1
+			must(t, os.WriteFile(path, b, 0o644))
+		}, "digest", ErrPatchFile},
+		{"not JSON", func(t *testing.T, path string) { must(t, os.WriteFile(sidecar(path), []byte("{"), 0o644)) }, "json", ErrPatchFile},
+		{"other version", func(t *testing.T, path string) { replace(t, path, `"version": 1`, `"version": 9`) }, "version 9", ErrPatchFile},
+		{"other rank", func(t *testing.T, path string) { replace(t, path, `"rank": 1`, `"rank": 2`) }, "change.0000.u", ErrPatchFile},
+		{"other weight", func(t *testing.T, path string) { replace(t, path, "decoder.0.ffn_down", "decoder.0.wo") }, "decoder.0.wo", ErrPatchFile},
+		{"unknown wrap", func(t *testing.T, path string) { replace(t, path, `"suffix"`, `"serac"`) }, "known are [suffix]", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "p")
+			must(t, p.Save(path, PatchMeta{}))
+			c.damage(t, path)
+			_, _, err := LoadPatch(path, suffixDecoder)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("error %v does not say %q", err, c.says)
+			}
+			if c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("%v is not %v", err, c.is)
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func replace(t *testing.T, path, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(sidecar(path))
+	must(t, err)
+	if !strings.Contains(string(b), from) {
+		t.Fatalf("%q is not in the file", from)
+	}
+	must(t, os.WriteFile(sidecar(path), []byte(strings.Replace(string(b), from, to, 1)), 0o644))
+}
+
+func TestSaveRefusesMalformedChanges(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for name, c := range map[string]Change{
+		"factors of different rank": LowRank{At: down(0), U: gauss(r, 3, 2), V: gauss(r, 1, 3)},
+		"no factor":                 LowRank{At: down(0), U: gauss(r, 3, 2)},
+		"a vector":                  Dense{At: down(0), Delta: gauss(r, 3)},
+		"integers":                  Dense{At: down(0), Delta: tensor.New(tensor.I64, 2, 2)},
+	} {
+		var misfit *MisfitError
+		if err := (&Patch{Changes: []Change{c}}).Save(filepath.Join(t.TempDir(), "p"), PatchMeta{}); !errors.As(err, &misfit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

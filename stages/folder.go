@@ -1,0 +1,121 @@
+package stages
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"editpipe/store"
+)
+
+// findFailed marks units for another try: those of evaluate with rows of status
+// error, and those of base likewise, with the units that read their answers.
+func (j *job) findFailed() error {
+	failed := make([]bool, len(j.base.chunks))
+	for i, unit := range j.base.ids {
+		rows, err := rowsOf[store.Base](j.folder, store.TableBase, unit)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			failed[i] = failed[i] || r.Status == store.Failed
+		}
+		j.redo[unit] = failed[i]
+	}
+	for _, t := range j.evaluate.tasks {
+		for i, c := range j.base.chunks {
+			if failed[i] && c.lo < t.chunk.hi && t.chunk.lo < c.hi {
+				j.redo[t.id] = true
+			}
+		}
+		rows, err := rowsOf[store.Result](j.folder, store.TableResults, t.id)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if r.Status == store.Failed {
+				j.redo[t.id] = true
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// rowsOf reads a unit's rows of a table; a unit without any has none.
+func rowsOf[T any](run *store.Run, table store.Table, unit string) ([]T, error) {
+	rows, err := store.Read[T](run.ShardPath(table, unit))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return rows, err
+}
+
+// asking is what may stand in a run once only.
+type asking struct{ method, setting, edit string }
+
+// dropReplaced removes the rows of earlier commands that units of this one
+// stand in for: those of the same method, setting and edit, asked in another
+// unit because the selection, its order or what the method draws on was
+// another. Everything else stays, so that a run can be extended.
+func (j *job) dropReplaced() error {
+	planned := map[string]bool{}
+	now := map[asking]bool{}
+	for _, t := range j.evaluate.tasks {
+		planned[t.id] = true
+		for _, r := range j.test[t.chunk.lo:t.chunk.hi] {
+			now[asking{t.combo.method.Name, t.combo.setting.String(), string(r.Edit.ID)}] = true
+		}
+	}
+	for i, unit := range j.base.ids {
+		planned[unit] = true
+		for _, r := range j.test[j.base.chunks[i].lo:j.base.chunks[i].hi] {
+			now[asking{edit: string(r.Edit.ID)}] = true
+		}
+	}
+	err := drop(j.folder, store.TableResults, "evaluate", planned, func(r store.Result) bool {
+		return now[asking{r.Method, r.Setting, r.EditID}]
+	})
+	if err != nil {
+		return err
+	}
+	return drop(j.folder, store.TableBase, "base", planned, func(r store.Base) bool { return now[asking{edit: r.EditID}] })
+}
+
+// drop removes units of a table that are not planned and hold a row that is
+// replaced: from the ledger first, then from every table.
+func drop[T any](run *store.Run, table store.Table, stage string, planned map[string]bool, replaced func(T) bool) error {
+	files, err := os.ReadDir(run.TableDir(table))
+	if err != nil {
+		return fmt.Errorf("stages: looking for replaced rows: %w", err)
+	}
+	for _, f := range files {
+		unit, ok := strings.CutSuffix(f.Name(), ".parquet")
+		if !ok || planned[unit] {
+			continue
+		}
+		rows, err := store.Read[T](filepath.Join(run.TableDir(table), f.Name()))
+		if err != nil {
+			return fmt.Errorf("stages: looking for replaced rows: %w", err)
+		}
+		stale := false
+		for _, r := range rows {
+			stale = stale || replaced(r)
+		}
+		if !stale {
+			continue
+		}
+		if err := run.Ledger().Unmark(stage, unit); err != nil {
+			return err
+		}
+		for _, t := range store.Tables() {
+			if err := os.Remove(run.ShardPath(t, unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("stages: removing replaced rows: %w", err)
+			}
+		}
+	}
+	return nil
+}

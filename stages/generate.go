@@ -1,0 +1,476 @@
+package stages
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"compress/bzip2"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"editpipe/dataset"
+	"editpipe/demo/world"
+	"editpipe/generator"
+	"editpipe/store"
+)
+
+// World names the bundled world as a knowledge base.
+const World = "world"
+
+// Files of a generated data set.
+const (
+	EditsFile    = "edits.parquet"
+	ProbesFile   = "probes.parquet"
+	RejectsFile  = "rejects.parquet"
+	EntitiesFile = "entities.parquet"
+	FactsFile    = "facts.parquet"
+	ManifestFile = "manifest.json"
+	CardFile     = "README.md"
+)
+
+// Generate builds a data set from a knowledge base. The zero value of a field
+// is its default.
+type Generate struct {
+	KB        string       // World (the default), a dump (.json, plain or compressed with gzip, bzip2 or zstd), or a folder of such files
+	Out       string       // folder to write; made if absent
+	N         int          // edits wanted; 200 by default
+	Seed      int64        // every choice depends on it
+	Relations string       // catalogue file; by default the world's own, or the general one for a dump
+	Sets      []string     // axes to build; all by default
+	AsOf      string       // day at which facts are current, YYYY-MM-DD; for the world its own; required for a dump
+	Mode      dataset.Mode // counterfactual by default
+	Later     string       // update only: the day of the new values
+	Name      string       // name of the set; by default that of the knowledge base
+	Licence   string       // licence of the knowledge base; by default CC0-1.0, as for Wikidata
+	Version   string       // version of the program, for the manifest
+}
+
+// KBFile is one file a knowledge base was read from.
+type KBFile struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"` // of the bytes as they lie in the file, compressed or not
+}
+
+// GeneratedSet is the manifest of a generated data set.
+type GeneratedSet struct {
+	Name      string           `json:"name"`
+	Version   string           `json:"version"`
+	Arguments GenerateArgs     `json:"arguments"`
+	Catalogue string           `json:"catalogue_sha256"`
+	DumpID    string           `json:"dump_id"`
+	Dump      []KBFile         `json:"dump"`
+	Entities  int              `json:"entities"`
+	Counts    generator.Counts `json:"counts"`
+	// BrokenLines counts rows of the dump that could not be read; the first ones are in Warnings.
+	BrokenLines int      `json:"broken_lines"`
+	Warnings    []string `json:"warnings"`
+	Files       []KBFile `json:"files"`
+}
+
+// GenerateArgs are the arguments with their defaults filled in.
+type GenerateArgs struct {
+	KB        string         `json:"kb"` // base name
+	N         int            `json:"n"`
+	Seed      int64          `json:"seed"`
+	Relations string         `json:"relations"` // base name; empty for a built-in catalogue
+	Sets      []dataset.Axis `json:"sets"`
+	AsOf      string         `json:"as_of"`
+	Mode      dataset.Mode   `json:"mode"`
+	Later     string         `json:"later,omitempty"`
+	Licence   string         `json:"licence"`
+}
+
+// Defaults of Generate.
+const (
+	defaultEdits   = 200
+	defaultLicence = "CC0-1.0"
+)
+
+// Do generates the set and writes it; the manifest is written last, so a folder
+// without one is not finished. Where the knowledge base has fewer usable facts
+// than edits were asked for, the set is smaller and a warning says so;
+// generator.ErrNoEdits is returned for none. Equal inputs give equal bytes.
+func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
+	set, options, err := g.resolve()
+	if err != nil {
+		return nil, err
+	}
+	catalogue, hash, err := g.catalogue()
+	if err != nil {
+		return nil, err
+	}
+	set.Catalogue = hash
+	day, err := generator.ParseDate(set.Arguments.AsOf)
+	if err != nil {
+		return nil, fmt.Errorf("stages: as-of date: %w", err)
+	}
+	kb, err := g.read(ctx, set, catalogue, day)
+	if err != nil {
+		return nil, err
+	}
+	set.Entities = kb.Len()
+	set.Warnings = append(set.Warnings, kb.CheckCatalogue()...)
+	if err := os.MkdirAll(g.Out, 0o755); err != nil {
+		return nil, fmt.Errorf("stages: making the folder of the data set: %w", err)
+	}
+	if err := os.Remove(filepath.Join(g.Out, ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("stages: replacing the data set in %s: %w", g.Out, err)
+	}
+	options.SetName = set.Name
+	if err := g.write(ctx, set, kb, options); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+func (g Generate) bundled() bool { return g.KB == "" || g.KB == World }
+
+// resolve fills in the defaults.
+func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
+	a := GenerateArgs{KB: filepath.Base(g.KB), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Sets: dataset.Axes()}
+	var options generator.Options
+	if g.Out == "" {
+		return nil, options, errors.New("stages: no folder to write the data set to; name one with --out")
+	}
+	if g.bundled() {
+		a.KB = World
+		if a.AsOf == "" {
+			a.AsOf = world.AsOf
+		}
+	}
+	if a.AsOf == "" {
+		return nil, options, fmt.Errorf("stages: %s: say with --as-of YYYY-MM-DD at which day facts are current, for instance the day of the dump", g.KB)
+	}
+	if g.Relations != "" {
+		a.Relations = filepath.Base(g.Relations)
+	}
+	if a.N == 0 {
+		a.N = defaultEdits
+	}
+	if a.Mode == "" {
+		a.Mode = dataset.Counterfactual
+	}
+	if a.Licence == "" {
+		a.Licence = defaultLicence
+	}
+	if len(g.Sets) > 0 {
+		a.Sets = nil
+		for _, s := range g.Sets {
+			axis := dataset.Axis(strings.TrimSpace(s))
+			if axis.Family() == "" {
+				return nil, options, fmt.Errorf("stages: unknown set %q; the sets are %v", s, dataset.Axes())
+			}
+			a.Sets = append(a.Sets, axis)
+		}
+	}
+	options = generator.Options{N: a.N, Seed: a.Seed, Sets: a.Sets, Mode: a.Mode, Licence: a.Licence}
+	if a.Mode == dataset.Update {
+		day, err := generator.ParseDate(a.Later)
+		if err != nil {
+			return nil, options, fmt.Errorf("stages: day of the new values: %w", err)
+		}
+		options.Later = day
+	}
+	name := g.Name
+	if name == "" {
+		name, _, _ = strings.Cut(a.KB, ".")
+	}
+	return &GeneratedSet{Name: name, Version: g.Version, Arguments: a, Warnings: []string{}}, options, nil
+}
+
+// catalogue reads the relation catalogue and its hash.
+func (g Generate) catalogue() (*generator.Catalogue, string, error) {
+	var c *generator.Catalogue
+	var err error
+	var data []byte
+	switch {
+	case g.Relations != "":
+		if data, err = os.ReadFile(g.Relations); err != nil {
+			return nil, "", fmt.Errorf("stages: reading the relation catalogue: %w", err)
+		}
+	case g.bundled():
+		data = world.Catalogue()
+	default:
+		data = generator.General()
+	}
+	if c, err = generator.Load(bytes.NewReader(data)); err != nil {
+		return nil, "", fmt.Errorf("stages: reading %s: %w", cmp.Or(g.Relations, "the built-in catalogue"), err)
+	}
+	sum := sha256.Sum256(data)
+	return c, hex.EncodeToString(sum[:]), nil
+}
+
+// shownLines is how many broken rows of a dump are named one by one.
+const shownLines = 20
+
+// read builds the knowledge base from the bundled world or the files.
+func (g Generate) read(ctx context.Context, set *GeneratedSet, c *generator.Catalogue, day generator.Date) (*generator.KB, error) {
+	files, err := g.files()
+	if err != nil {
+		return nil, err
+	}
+	// The id is needed before the files are read: it names them, the manifest their hashes.
+	set.DumpID = set.Arguments.KB
+	if g.bundled() {
+		set.DumpID = fmt.Sprintf("%s-%d", World, world.Seed)
+	}
+	b := generator.NewBuilder(c, day, set.DumpID)
+	for _, f := range files {
+		sum, err := f.each(func(e *generator.Entity, err error) error {
+			var broken *generator.LineError
+			switch {
+			case errors.As(err, &broken):
+				if set.BrokenLines++; set.BrokenLines <= shownLines {
+					set.Warnings = append(set.Warnings, fmt.Sprintf("%s, line %d skipped: %v", f.name, broken.Line, broken.Err))
+				}
+				return nil
+			case err != nil:
+				return err
+			}
+			b.Add(e)
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, fmt.Errorf("stages: reading the knowledge base %s: %w", f.name, err)
+		}
+		set.Dump = append(set.Dump, KBFile{f.name, sum})
+	}
+	kb, err := b.Build()
+	if err != nil {
+		return nil, fmt.Errorf("stages: knowledge base %s: %w", set.Arguments.KB, err)
+	}
+	return kb, nil
+}
+
+// kbSource is one file of a knowledge base.
+type kbSource struct {
+	name string
+	open func() (io.ReadCloser, error)
+}
+
+func (g Generate) files() ([]kbSource, error) {
+	if g.bundled() {
+		return []kbSource{{World + ".json", func() (io.ReadCloser, error) {
+			var dump bytes.Buffer
+			err := world.Write(&dump, world.Seed)
+			return io.NopCloser(&dump), err
+		}}}, nil
+	}
+	info, err := os.Stat(g.KB)
+	if err != nil {
+		return nil, fmt.Errorf("stages: knowledge base: %w; give a dump, a folder of dumps, or %q for the bundled world", err, World)
+	}
+	paths := []string{g.KB}
+	if info.IsDir() {
+		paths = nil
+		entries, err := os.ReadDir(g.KB)
+		if err != nil {
+			return nil, fmt.Errorf("stages: knowledge base: %w", err)
+		}
+		for _, e := range entries { // sorted by name
+			if e.Type().IsRegular() && strings.Contains(e.Name(), ".json") {
+				paths = append(paths, filepath.Join(g.KB, e.Name()))
+			}
+		}
+		if len(paths) == 0 {
+			return nil, fmt.Errorf("stages: knowledge base %s: the folder holds no .json file (.json, .jsonl, .json.gz, .json.bz2, .json.zst)", g.KB)
+		}
+	}
+	var out []kbSource
+	for _, p := range paths {
+		out = append(out, kbSource{filepath.Base(p), func() (io.ReadCloser, error) { return os.Open(p) }})
+	}
+	return out, nil
+}
+
+// each hands every entity of the file to use and returns the hash of the file's
+// bytes.
+func (s kbSource) each(use func(*generator.Entity, error) error) (string, error) {
+	f, err := s.open()
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	raw := io.TeeReader(f, h)
+	plain, done, err := decompress(raw)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	for e, err := range generator.Entities(plain) {
+		if err := use(e, err); err != nil {
+			return "", err
+		}
+	}
+	if _, err := io.Copy(io.Discard, raw); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// decompress looks at the first bytes, not at the name.
+func decompress(r io.Reader) (plain io.Reader, done func(), err error) {
+	in := bufio.NewReaderSize(r, 1<<18)
+	head, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	done = func() {}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(in)
+		return z, done, err
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return bzip2.NewReader(in), done, nil
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(in)
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}
+	return in, done, nil
+}
+
+// write generates and writes every file, the manifest last.
+func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB, o generator.Options) error {
+	meta := map[string]string{"set": set.Name, "seed": fmt.Sprint(o.Seed), "dump": set.DumpID, "catalogue": set.Catalogue, "version": set.Version}
+	at := func(name string) string { return filepath.Join(g.Out, name) }
+	edits, err := store.NewWriter[dataset.Edit](at(EditsFile), meta)
+	if err != nil {
+		return err
+	}
+	defer edits.Abort()
+	probes, err := store.NewWriter[dataset.Probe](at(ProbesFile), meta)
+	if err != nil {
+		return err
+	}
+	defer probes.Abort()
+	rejects, err := store.NewWriter[generator.Reject](at(RejectsFile), meta)
+	if err != nil {
+		return err
+	}
+	defer rejects.Abort()
+	set.Counts, err = generator.Generate(ctx, kb, o, generator.Sink{
+		Edit:   func(e dataset.Edit) error { return edits.Append(e) },
+		Probe:  func(p dataset.Probe) error { return probes.Append(p) },
+		Reject: func(r generator.Reject) error { return rejects.Append(r) },
+	})
+	if err != nil {
+		return fmt.Errorf("stages: generating from %s: %w", set.Arguments.KB, err)
+	}
+	if set.Counts.Edits < set.Arguments.N {
+		set.Warnings = append(set.Warnings, fmt.Sprintf("%d edits were asked for; the knowledge base yields %d", set.Arguments.N, set.Counts.Edits))
+	}
+	for _, a := range set.Arguments.Sets {
+		if set.Counts.Probes[a] == 0 {
+			set.Warnings = append(set.Warnings, fmt.Sprintf("set %s is empty; %s says why", a, RejectsFile))
+		}
+	}
+	entities, err := store.NewWriter[generator.EntityRow](at(EntitiesFile), meta)
+	if err != nil {
+		return err
+	}
+	defer entities.Abort()
+	for row := range kb.EntityRows() {
+		if err := entities.Append(row); err != nil {
+			return err
+		}
+	}
+	facts, err := store.NewWriter[generator.FactRow](at(FactsFile), meta)
+	if err != nil {
+		return err
+	}
+	defer facts.Abort()
+	for row := range kb.FactRows() {
+		if err := facts.Append(row); err != nil {
+			return err
+		}
+	}
+	for _, w := range []interface{ Close() error }{edits, probes, rejects, entities, facts} {
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	if err := store.WriteFile(at(CardFile), []byte(g.card(set))); err != nil {
+		return err
+	}
+	return set.seal(g.Out)
+}
+
+// seal hashes the files and writes the manifest.
+func (set *GeneratedSet) seal(dir string) error {
+	for _, name := range []string{EditsFile, ProbesFile, RejectsFile, EntitiesFile, FactsFile, CardFile} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return fmt.Errorf("stages: hashing the data set: %w", err)
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("stages: hashing %s: %w", name, err)
+		}
+		set.Files = append(set.Files, KBFile{name, hex.EncodeToString(h.Sum(nil))})
+	}
+	data, err := json.MarshalIndent(set, "", "  ")
+	if err != nil {
+		return fmt.Errorf("stages: manifest of the data set: %w", err)
+	}
+	return store.WriteFile(filepath.Join(dir, ManifestFile), append(data, '\n'))
+}
+
+// card is the set's README: what it holds, how it was made, what to mind.
+func (g Generate) card(set *GeneratedSet) string {
+	var b strings.Builder
+	a := set.Arguments
+	fmt.Fprintf(&b, "# %s: edits of facts, with probes\n\n", set.Name)
+	fmt.Fprintf(&b, "%d edits (%s) generated from the knowledge base `%s`, facts current at %s, seed %d.\n", set.Counts.Edits, a.Mode, set.DumpID, a.AsOf, a.Seed)
+	fmt.Fprintf(&b, "Licence of the knowledge base: %s. All wording comes from the templates of the relation catalogue\n(sha256 `%s`); no language model was used.\n\n", a.Licence, set.Catalogue)
+	if g.bundled() {
+		b.WriteString("The world is invented: its people, places and things do not exist.\n\n")
+	}
+	b.WriteString("| set | probes |\n|---|---:|\n")
+	for _, axis := range dataset.Axes() {
+		if slices.Contains(a.Sets, axis) {
+			fmt.Fprintf(&b, "| %s | %d |\n", axis, set.Counts.Probes[axis])
+		}
+	}
+	b.WriteString("\n## Variants\n\n| set/variant | probes |\n|---|---:|\n")
+	for _, v := range slices.Sorted(maps.Keys(set.Counts.Variants)) {
+		fmt.Fprintf(&b, "| %s | %d |\n", v, set.Counts.Variants[v])
+	}
+	b.WriteString("\nProbes flagged `apart` (overlapping aliases, reverse lists, inverse conflicts, stale inverses, controls of the\n" +
+		"distractors) answer side questions and belong in no headline number.\n")
+	b.WriteString("\n## Rejected candidates\n\n| set/reason | n |\n|---|---:|\n")
+	for _, v := range slices.Sorted(maps.Keys(set.Counts.Rejects)) {
+		fmt.Fprintf(&b, "| %s | %d |\n", v, set.Counts.Rejects[v])
+	}
+	if len(set.Warnings) > 0 {
+		b.WriteString("\n## Warnings\n\n")
+		for _, w := range set.Warnings {
+			fmt.Fprintf(&b, "- %s\n", w)
+		}
+	}
+	b.WriteString("\n## Files\n\n" +
+		"- `" + EditsFile + "`: one row per edit; `" + ProbesFile + "`: one row per question, joined by `edit_id`\n" +
+		"- `" + RejectsFile + "`: candidates that were turned down, and why\n" +
+		"- `" + EntitiesFile + "`, `" + FactsFile + "`: the knowledge base as it was read; `needs_facts` of a probe names rows of the latter\n" +
+		"- `" + ManifestFile + "`: arguments, counts and hashes\n\n" +
+		"Whether a model knew a fact before the edit is not part of the set: join it from the answers of the unedited model.\n")
+	return b.String()
+}

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrNotRun is returned when a folder is no run folder, or is not empty and
+// shall become one.
+var ErrNotRun = errors.New("not a run folder")
+
+// Table is a table of a run: a sub-folder with one file per unit.
+type Table string
+
+// The tables of a run.
+const (
+	TableResults Table = "results" // Result
+	TableBase    Table = "base"    // Base
+	TableApplied Table = "applied" // Applied
+	TableCosts   Table = "costs"   // Cost
+)
+
+// Tables lists the tables of a run.
+func Tables() []Table { return []Table{TableResults, TableBase, TableApplied, TableCosts} }
+
+const (
+	manifestName = "manifest.json"
+	summaryName  = "summary.parquet"
+	ledgerDir    = "ledger"
+	patchesDir   = "patches"
+	locksDir     = "locks"
+)
+
+// folders lists the sub-folders a run owns.
+func folders() []string {
+	list := []string{ledgerDir, patchesDir, locksDir}
+	for _, t := range Tables() {
+		list = append(list, string(t))
+	}
+	return list
+}
+
+// Run is the folder of a run:
+//
+//	manifest.json             what it is about
+//	results/ID.parquet        rows of one unit; likewise base, applied, costs
+//	patches/                  saved edits, e.g. where a chain goes on from
+//	ledger/STAGE/ID.json      which units are done
+//	summary.parquet           means over all rows
+//	locks/                    which process works here
+type Run struct {
+	Dir      string
+	Manifest Manifest
+}
+
+// TableDir returns the folder of a table's files.
+func (r *Run) TableDir(t Table) string { return filepath.Join(r.Dir, string(t)) }
+
+// ShardPath returns the file of a unit's rows of a table.
+func (r *Run) ShardPath(t Table, unit string) string {
+	return filepath.Join(r.Dir, string(t), unit+".parquet")
+}
+
+// PatchDir returns the folder of saved edits.
+func (r *Run) PatchDir() string { return filepath.Join(r.Dir, patchesDir) }
+
+// SummaryPath returns the file of the run's summary.
+func (r *Run) SummaryPath() string { return filepath.Join(r.Dir, summaryName) }
+
+// WriteSummary writes the summary, replacing an older one.
+func (r *Run) WriteSummary(rows []Summary) error {
+	return Write(r.SummaryPath(), rows, map[string]string{"run_id": r.Manifest.RunID})
+}
+
+// Ledger returns the run's ledger.
+func (r *Run) Ledger() *Ledger { return &Ledger{dir: r.Dir} }
+
+// OpenRun opens a run folder for reading. It returns ErrNotRun where it is none
+// and a MismatchError where it was made by a version with other tables.
+func OpenRun(dir string) (*Run, error) {
+	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("store: opening %s: %w: it has no %s", dir, ErrNotRun, manifestName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: opening run: %w", err)
+	}
+	r := &Run{Dir: dir}
+	if err := json.Unmarshal(data, &r.Manifest); err != nil {
+		return nil, fmt.Errorf("store: opening %s: %w: reading %s: %w", dir, ErrNotRun, manifestName, err)
+	}
+	if have := r.Manifest.SchemaVersion; have != SchemaVersion {
+		return nil, &MismatchError{dir, "schema version", have, SchemaVersion}
+	}
+	return r, nil
+}
+
+// CreateRun makes a run folder, or opens one that is about the same model, data
+// and protocol and adds the methods, settings and commands of m to it: a command
+// that is given again goes on, an amended one extends. Where the folder is about
+// something else it returns a MismatchError, where it is neither empty nor a
+// run ErrNotRun. Processes may do this side by side.
+func CreateRun(dir string, m Manifest) (*Run, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("store: creating run: %w", err)
+	}
+	if err := mayBecomeRun(dir); err != nil {
+		return nil, err
+	}
+	for _, sub := range folders() {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, fmt.Errorf("store: creating run: %w", err)
+		}
+	}
+	// Held only while the manifest is read and written back.
+	lock, err := acquire(filepath.Join(dir, locksDir, "manifest.lock"), exclusive, true)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+
+	r, err := OpenRun(dir)
+	switch {
+	case err == nil:
+		if err := r.Manifest.extend(dir, m); err != nil {
+			return nil, err
+		}
+	case errors.Is(err, ErrNotRun) && !exists(filepath.Join(dir, manifestName)):
+		m.SchemaVersion = SchemaVersion
+		if m.RunID == "" {
+			m.RunID = m.derivedID()
+		}
+		r = &Run{Dir: dir, Manifest: m}
+	default:
+		return nil, err
+	}
+	data, err := r.Manifest.bytes()
+	if err != nil {
+		return nil, fmt.Errorf("store: creating run %s: %w", dir, err)
+	}
+	if err := WriteFile(filepath.Join(dir, manifestName), data); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// mayBecomeRun returns ErrNotRun for a folder that holds something else.
+func mayBecomeRun(dir string) error {
+	if exists(filepath.Join(dir, manifestName)) {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("store: creating run: %w", err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(folders(), e.Name()) && !isDraft(e.Name()) && e.Name() != manifestName {
+			return fmt.Errorf("store: creating %s: %w: it holds %s; use a new or empty folder", dir, ErrNotRun, e.Name())
+		}
+	}
+	return nil
+}
+
+// Fresh removes a run from its folder, so that CreateRun starts over: the files
+// and sub-folders a run owns, and nothing else. A folder that does not exist or
+// is empty is fresh; one that is no run gives ErrNotRun, one that a process is
+// working in a LockedError.
+func Fresh(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("store: clearing run: %w", err)
+	}
+	if !exists(filepath.Join(dir, manifestName)) {
+		return fmt.Errorf("store: clearing %s: %w: it has no %s, nothing is removed", dir, ErrNotRun, manifestName)
+	}
+	// An unreadable or foreign manifest.json must not unlock the removal.
+	var mismatch *MismatchError
+	if _, err := OpenRun(dir); err != nil && !errors.As(err, &mismatch) {
+		return err
+	}
+	r := &Run{Dir: dir}
+	if err := os.MkdirAll(filepath.Join(dir, locksDir), 0o755); err != nil {
+		return fmt.Errorf("store: clearing run: %w", err)
+	}
+	lock, err := r.Lock(1, 1)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	// The manifest goes last: until then an interrupted removal can be repeated.
+	for _, name := range append(folders(), summaryName, manifestName) {
+		if name == locksDir {
+			continue // other processes may be waiting at these files
+		}
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("store: clearing run: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweep removes the drafts that killed processes left in the folder. Only who
+// holds the whole run may do it.
+func (r *Run) sweep() error {
+	dirs := []string{r.Dir}
+	for _, sub := range folders() {
+		dirs = append(dirs, filepath.Join(r.Dir, sub))
+	}
+	stages, err := filepath.Glob(filepath.Join(r.Dir, ledgerDir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(dirs, stages...) {
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if isDraft(e.Name()) {
+				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func isDraft(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".draft")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
