@@ -27,7 +27,7 @@ func slots(jobs []*job, side Side) slotSet {
 
 // patchFeeds builds the inputs that carry the patches of the jobs: factors for
 // every slot of the variant.
-func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tensor.Tensor, error) {
+func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) map[string]*tensor.Tensor {
 	patches := []*Patch{only}
 	if only == nil {
 		patches = make([]*Patch, len(jobs))
@@ -37,76 +37,88 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 	}
 	feeds := map[string]*tensor.Tensor{}
 	for _, w := range lm.slotted(v) {
-		u, v, err := factors(patches, w)
-		if err != nil {
-			return nil, err
-		}
-		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = u, v
+		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(patches, w)
 	}
-	return feeds, nil
+	return feeds
+}
+
+// pair is a change of a weight as a product: u [in, r], v [r, out].
+type pair struct{ u, v *tensor.Tensor }
+
+// pairs lists the changes of a weight. The dense ones are added up and written
+// as a product with the identity of the smaller side, so that the slots serve
+// them too. Replacing the weight itself would need a session with that weight
+// promoted to an input, for every set of weights, and ONNX Runtime 1.27 crashes
+// on promoted float16 weights; the product costs about as much as the weight's
+// own.
+func (p *Patch) pairs(w Weight) []pair {
+	if p == nil {
+		return nil
+	}
+	var list []pair
+	var dense []float32
+	for _, c := range p.Changes {
+		if c.change() != w.ID {
+			continue
+		}
+		switch c := c.(type) {
+		case LowRank:
+			list = append(list, pair{c.U, c.V})
+		case Dense:
+			if dense == nil {
+				dense = make([]float32, w.In*w.Out)
+			}
+			for i, x := range c.Delta.Float32s() {
+				dense[i] += x
+			}
+		}
+	}
+	if dense == nil {
+		return list
+	}
+	change := tensor.FromFloat32s(dense, w.In, w.Out)
+	n := min(w.In, w.Out)
+	eye := tensor.New(tensor.F32, n, n)
+	for i := range n {
+		eye.Float32s()[i*n+i] = 1
+	}
+	if w.Out <= w.In {
+		return append(list, pair{change, eye})
+	}
+	return append(list, pair{eye, change})
 }
 
 // factors stacks what patches change at a weight: U [B, in, r] and V
 // [B, r, out], r the largest rank among them, shorter ones padded with zeros.
 // If none touches the weight the slot is idle: B and r are 1 and all is zero.
 // (Rank 0 would do on the CPU; other providers need not support empty tensors.)
-func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor, err error) {
-	r, dense := 0, false
-	for _, p := range patches {
-		if p != nil {
-			r = max(r, p.ranks()[w.ID])
-			dense = dense || p.isDense(w.ID)
+func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
+	r := 0
+	lists := make([][]pair, len(patches))
+	for b, p := range patches {
+		lists[b] = p.pairs(w)
+		n := 0
+		for _, f := range lists[b] {
+			n += f.u.Shape[1]
 		}
+		r = max(r, n)
 	}
 	if r == 0 {
-		return tensor.New(tensor.F32, 1, w.In, 1), tensor.New(tensor.F32, 1, 1, w.Out), nil
-	}
-	if dense {
-		return denseFactors(patches[0], w) // dense patches never share a run
+		return tensor.New(tensor.F32, 1, w.In, 1), tensor.New(tensor.F32, 1, 1, w.Out)
 	}
 	us, vs := make([]float32, len(patches)*w.In*r), make([]float32, len(patches)*r*w.Out)
-	for b, p := range patches {
-		if p == nil {
-			continue
-		}
+	for b, list := range lists {
 		at := 0
-		for _, c := range p.Changes {
-			l, ok := c.(LowRank)
-			if !ok || l.At != w.ID {
-				continue
-			}
-			k := l.U.Shape[1]
-			src := l.U.Float32s()
+		for _, f := range list {
+			k, src := f.u.Shape[1], f.u.Float32s()
 			for i := range w.In {
 				copy(us[(b*w.In+i)*r+at:], src[i*k:(i+1)*k])
 			}
-			copy(vs[(b*r+at)*w.Out:], l.V.Float32s())
+			copy(vs[(b*r+at)*w.Out:], f.v.Float32s())
 			at += k
 		}
 	}
-	return tensor.FromFloat32s(us, len(patches), w.In, r), tensor.FromFloat32s(vs, len(patches), r, w.Out), nil
-}
-
-// denseFactors writes the whole change of a weight as a product with the
-// identity of the smaller side, so that the slots serve it too. Replacing the
-// weight itself would need a session with that weight promoted to an input, for
-// every set of weights, and ONNX Runtime 1.27 crashes on promoted float16
-// weights; the extra product costs about as much as the weight's own.
-func denseFactors(p *Patch, w Weight) (u, v *tensor.Tensor, err error) {
-	d, err := p.delta(w.ID)
-	if err != nil {
-		return nil, nil, err
-	}
-	change := tensor.FromFloat32s(d.Float32s(), 1, w.In, w.Out)
-	n := min(w.In, w.Out)
-	eye := tensor.New(tensor.F32, 1, n, n)
-	for i := range n {
-		eye.Float32s()[i*n+i] = 1
-	}
-	if w.Out <= w.In {
-		return change, eye, nil
-	}
-	return eye, change, nil
+	return tensor.FromFloat32s(us, len(patches), w.In, r), tensor.FromFloat32s(vs, len(patches), r, w.Out)
 }
 
 // tokens adds ids, mask, positions and an empty past for the jobs' rows, padded

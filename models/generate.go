@@ -249,7 +249,7 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 	if d.v == (variant{}) {
 		d.v = in.v
 	}
-	in.v, in.encoded = d.v, d.encoded // what left the batch must not change the session
+	in.v, in.encoded, in.patches = d.v, d.encoded, d.patches // what left the batch must not change the session
 	for row, j := range jobs {
 		in.want(row, j.fed()-1)
 	}
@@ -263,7 +263,7 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 	if err != nil {
 		return nil, err
 	}
-	d.encoded = in.encoded
+	d.encoded, d.patches = in.encoded, in.patches
 	if d.cached {
 		d.remember(in.outputs)
 		d.mask = make([][]int64, len(jobs))
@@ -290,10 +290,7 @@ func (d *decoding) remember(present map[string]*tensor.Tensor) {
 func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
 	lm, B := d.lm, len(jobs)
 	if d.patches == nil {
-		var err error
-		if d.patches, err = lm.patchFeeds(d.v, jobs, d.only); err != nil {
-			return nil, err
-		}
+		d.patches = lm.patchFeeds(d.v, jobs, d.only)
 	}
 	feeds := maps.Clone(d.patches)
 	ids, pos, wanted := make([]int64, B), make([]int64, B), make([]int64, B)
@@ -324,7 +321,9 @@ func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, err
 
 // keep drops the rows that are not listed.
 func (d *decoding) keep(rows []int) {
-	d.patches = nil
+	if d.only == nil {
+		d.patches = nil
+	}
 	for _, m := range []map[string]*tensor.Tensor{d.encoded, d.past} {
 		for name, t := range m {
 			m[name] = takeRows(t, rows)

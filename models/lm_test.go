@@ -131,3 +131,28 @@ func worstLogProb(t *testing.T, a, b []ask.Answer) float64 {
 	}
 	return worst
 }
+
+// rawLogits runs an exported file as it is, [T*V] logits of one sequence.
+func rawLogits(t *testing.T, env *ort.Env, path string, ids []int64) []float32 {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := env.NewSession(t.Context(), data, ort.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	T := len(ids)
+	mask, pos := make([]int64, T), make([]int64, T)
+	for i := range T {
+		mask[i], pos[i] = 1, int64(i)
+	}
+	in := map[string]*tensor.Tensor{"input_ids": tensor.FromInt64s(ids, 1, T), "attention_mask": tensor.FromInt64s(mask, 1, T), "position_ids": tensor.FromInt64s(pos, 1, T)}
+	out := map[string]*tensor.Tensor{"logits": nil}
+	if err := s.Run(t.Context(), in, out); err != nil {
+		t.Fatal(err)
+	}
+	return out["logits"].Float32s()
+}

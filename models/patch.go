@@ -171,14 +171,6 @@ func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
 	return tensor.FromFloat32s(sum, shape...), nil
 }
 
-// isDense reports whether a weight has a dense change.
-func (p *Patch) isDense(at WeightID) bool {
-	return slices.ContainsFunc(p.Changes, func(c Change) bool {
-		d, ok := c.(Dense)
-		return ok && d.At == at
-	})
-}
-
 // Bytes is the size of everything the patch holds but its wraps.
 func (p *Patch) Bytes() int64 {
 	if p == nil {
@@ -201,7 +193,8 @@ func (p *Patch) Bytes() int64 {
 
 // DeltaNorm is the Frobenius norm of all the weights' changes together. For
 // low-rank changes it comes from the factors' Gram matrices,
-// |UV|^2 = <U'U, VV'>, without forming the product.
+// |UV|^2 = <U'U, VV'>, without forming the product; that costs R^2 (in + out)
+// multiplications for a total rank of R at a weight.
 func (p *Patch) DeltaNorm() float64 {
 	var sum float64
 	for _, at := range p.weights() {

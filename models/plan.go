@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
 )
 
 // maxRows bounds the rows of one run whatever the budget allows: beyond it a
@@ -107,14 +108,16 @@ func (p *Patch) ranks() ranks {
 	if p == nil {
 		return r
 	}
+	dense := map[WeightID]bool{}
 	for _, c := range p.Changes {
-		if l, ok := c.(LowRank); ok {
-			r[l.At] += l.U.Shape[1]
-		}
-	}
-	for _, c := range p.Changes {
-		if d, ok := c.(Dense); ok {
-			r[d.At] = min(d.Delta.Shape[0], d.Delta.Shape[1]) // holds all changes of the weight
+		switch c := c.(type) {
+		case LowRank:
+			r[c.At] += c.U.Shape[1]
+		case Dense:
+			if !dense[c.At] { // dense changes of one weight are added up before they are fed
+				dense[c.At] = true
+				r[c.At] += min(c.Delta.Shape[0], c.Delta.Shape[1])
+			}
 		}
 	}
 	return r
@@ -179,14 +182,14 @@ func (lm *LM) plan(jobs []*job, more int) []batch {
 		}
 		return b.fed() - a.fed()
 	})
-	c := lm.cost(forward)
+	c, most := lm.cost(forward), lm.maxRows()
 	var out []batch
 	for start := 0; start < len(jobs); {
 		first := known[jobs[start].patch]
 		T, S, P := jobs[start].fed(), len(jobs[start].encoder), 0
 		largest := ranks{}
 		end := start
-		for end < len(jobs) && end-start < maxRows {
+		for end < len(jobs) && end-start < most {
 			j, t := jobs[end], known[jobs[end].patch]
 			if t.order != first.order || t.class != first.class {
 				break
@@ -214,6 +217,18 @@ func (lm *LM) plan(jobs []*job, more int) []batch {
 		start = end
 	}
 	return out
+}
+
+// maxRows is the most rows of a run: a graph may have been exported for a fixed
+// number, and one row always fits.
+func (lm *LM) maxRows() int {
+	n := maxRows
+	for _, g := range []*arch.Graph{lm.anatomy.Forward, lm.anatomy.Step, lm.anatomy.Encoder} {
+		if g != nil && g.Ports.MaxRows > 0 {
+			n = 1
+		}
+	}
+	return n
 }
 
 // wasteful says that a row would be more than a quarter padding in a batch that

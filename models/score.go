@@ -3,11 +3,9 @@ package models
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	"editpipe/ask"
-	"editpipe/tensor"
 )
 
 // asked is one row on its way through Score.
@@ -186,10 +184,16 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 		}
 	}
 	for _, jobs := range [][]*job{bases, rest} {
+		var last *input // batches of one patch follow each other and share its factors
 		for _, b := range w.lm.plan(jobs, 0) {
-			if err := w.lm.scoreBatch(ctx, b); err != nil {
+			in := w.lm.newInput(forward, b.jobs, b.only)
+			if last != nil && b.only != nil && last.only == b.only && last.v == in.v {
+				in.patches = last.patches
+			}
+			if err := in.score(ctx); err != nil {
 				return err
 			}
+			last = in
 		}
 	}
 	for _, a := range w.rows {
@@ -218,10 +222,9 @@ func (a asked) answer() ask.Answer {
 	return ans
 }
 
-// scoreBatch runs one batch and reduces its logits.
-func (lm *LM) scoreBatch(ctx context.Context, b batch) error {
-	in := lm.newInput(forward, b.jobs, b.only)
-	for row, j := range b.jobs {
+// score runs the target positions of the input's jobs and reduces their logits.
+func (in *input) score(ctx context.Context) error {
+	for row, j := range in.jobs {
 		for t := j.first - 1; t < j.fed(); t++ {
 			in.want(row, t)
 		}
@@ -230,79 +233,13 @@ func (lm *LM) scoreBatch(ctx context.Context, b batch) error {
 	if err != nil {
 		return err
 	}
-	values, vocab := logits.Float32s(), lm.info.Vocab
-	at := make([]int, len(b.jobs)+1)
-	for i, j := range b.jobs {
+	values, vocab := logits.Float32s(), in.lm.info.Vocab
+	at := make([]int, len(in.jobs)+1)
+	for i, j := range in.jobs {
 		at[i+1] = at[i] + len(j.gold())
 	}
-	inParallel(len(b.jobs), func(i int) {
-		b.jobs[i].reduce(values[at[i]*vocab:at[i+1]*vocab], vocab)
+	inParallel(len(in.jobs), func(i int) {
+		in.jobs[i].reduce(values[at[i]*vocab:at[i+1]*vocab], vocab)
 	})
 	return nil
-}
-
-// input is one run in the making.
-type input struct {
-	lm      *LM
-	v       variant
-	jobs    []*job
-	only    *Patch
-	rows, T int
-	wanted  []int64
-	tapped  []int64 // rows of taps: of the decoder if v.taps, of the encoder if tapsEncoder
-
-	tapsEncoder bool
-	encoded     map[string]*tensor.Tensor // encoder states and mask for the decoder; made by run unless given
-	outputs     map[string]*tensor.Tensor // further outputs to fetch; filled by run
-}
-
-// newInput lays out jobs as rows of a run of their decoder.
-func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
-	in := &input{lm: lm, v: variant{role: r}, jobs: jobs, only: only, rows: len(jobs)}
-	for _, j := range jobs {
-		in.T = max(in.T, j.fed())
-	}
-	in.v.slots = slots(jobs, r.side())
-	return in
-}
-
-// want asks for the logits at a position of a row.
-func (in *input) want(row, t int) { in.wanted = append(in.wanted, int64(row*in.T+t)) }
-
-// run feeds the decoder (after the encoder, if there is one) and returns the
-// logits of the wanted positions, [P, V] float32, in the order of want.
-func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
-	lm := in.lm
-	feeds, err := lm.patchFeeds(in.v, in.jobs, in.only)
-	if err != nil {
-		return nil, err
-	}
-	in.tokens(feeds)
-	if lm.anatomy.Encoder != nil {
-		if in.encoded == nil {
-			if in.encoded, err = lm.encode(ctx, in); err != nil {
-				return nil, err
-			}
-		}
-		maps.Copy(feeds, in.encoded)
-	}
-	feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
-	if in.v.taps {
-		feeds[tapsInput] = tensor.FromInt64s(in.tapped, len(in.tapped))
-	}
-	out := map[string]*tensor.Tensor{logitsOutput: nil}
-	for name := range in.outputs {
-		out[name] = nil
-	}
-	s, err := lm.session(ctx, in.v)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: running %s on %d rows of %d tokens: %w", lm.Name(), in.rows, in.T, err)
-	}
-	for name := range in.outputs {
-		in.outputs[name] = out[name]
-	}
-	return out[logitsOutput], nil
 }

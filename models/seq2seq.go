@@ -13,10 +13,7 @@ import (
 func (lm *LM) encode(ctx context.Context, in *input) (map[string]*tensor.Tensor, error) {
 	enc, dec := lm.anatomy.Encoder.Ports, lm.anatomy.Forward.Ports
 	v := variant{role: encode, slots: slots(in.jobs, Encoder), taps: in.tapsEncoder}
-	feeds, err := lm.patchFeeds(v, in.jobs, in.only)
-	if err != nil {
-		return nil, err
-	}
+	feeds := lm.patchFeeds(v, in.jobs, in.only)
 	B, S := in.rows, 0
 	for _, j := range in.jobs {
 		S = max(S, len(j.encoder))

@@ -98,7 +98,7 @@ func (s *store) open(location string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrExternal, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // read only
 	// Stat first: opening a pipe or device would block or have effects.
 	info, err := root.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +144,7 @@ func (s *store) file(location string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only; a mapping outlives it
 	return s.load(location, f, n)
 }
 
@@ -155,7 +155,7 @@ func (s *store) openModel(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only; a mapping outlives it
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

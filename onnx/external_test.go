@@ -19,6 +19,13 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
+func closeModel(t *testing.T, m *onnx.Model) {
+	t.Helper()
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // externalModel has one float32 initializer of two elements at offset 4 of
 // location.
 func externalModel(location, offset, length string) []byte {
@@ -95,7 +102,7 @@ func TestExternalData(t *testing.T) {
 				}
 				return
 			}
-			defer m.Close()
+			defer closeModel(t, m)
 			v, err := m.Graph.Initializers[0].Value()
 			if err != nil {
 				t.Fatal(err)
@@ -195,7 +202,7 @@ func TestSave(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer saved.Close()
+				defer closeModel(t, saved)
 				var external []string
 				for _, init := range saved.Graph.Initializers {
 					if init.External != nil {
@@ -240,7 +247,7 @@ func TestSaveKeepsReferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer closeModel(t, m)
 	// Saved over itself with a new large weight: the old data file stays, the
 	// new weight gets another one.
 	m.Builder().Initializer("new", tensor.FromFloat32s(make([]float32, 500), 500))
@@ -252,7 +259,7 @@ func TestSaveKeepsReferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
+	defer closeModel(t, again)
 	if got := again.ExternalFiles(); !slices.Equal(got, []string{"m.onnx.data", "m.onnx.data1"}) {
 		t.Errorf("external files %v", got)
 	}
@@ -281,5 +288,26 @@ func TestSaveFailsWhole(t *testing.T) {
 	}
 	if err := m.Save(filepath.Join(dir, "none", "m.onnx"), onnx.SaveOptions{}); err == nil {
 		t.Error("saved into a folder that does not exist")
+	}
+}
+
+// TestTooLarge writes a model of 600 weights that share one buffer of 4 MiB:
+// 2.4 GiB once written, so it must be refused before anything is copied.
+func TestTooLarge(t *testing.T) {
+	m, b := newScalars()
+	shared := tensor.FromFloat32s(make([]float32, 1<<20), 1<<20)
+	for range 600 {
+		b.Const(shared)
+	}
+	mustCheck(t, m)
+	if _, err := m.Bytes(); !errors.Is(err, onnx.ErrTooLarge) {
+		t.Errorf("error %v, want %v", err, onnx.ErrTooLarge)
+	}
+	dir := t.TempDir()
+	if err := m.Save(filepath.Join(dir, "m.onnx"), onnx.SaveOptions{}); !errors.Is(err, onnx.ErrTooLarge) {
+		t.Errorf("saving: %v", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
 	}
 }

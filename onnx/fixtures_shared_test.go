@@ -39,7 +39,7 @@ func TestFixtures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer m.Close()
+			defer closeModel(t, m)
 			again, err := m.Bytes()
 			if err != nil {
 				t.Fatal(err)

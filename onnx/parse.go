@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -24,8 +25,7 @@ func Open(path string) (*Model, error) {
 	}
 	m, err := parse(data, filepath.Base(path), st)
 	if err != nil {
-		st.close()
-		return nil, err
+		return nil, errors.Join(err, st.close())
 	}
 	return m, nil
 }

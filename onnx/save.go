@@ -180,6 +180,6 @@ func (w *wholeFile) abort() error {
 	if w.f == nil {
 		return nil
 	}
-	w.f.Close() // it may be closed already; its content is of no interest
+	_ = w.f.Close() // it may be closed already; its content is of no interest
 	return os.Remove(w.f.Name())
 }

@@ -48,11 +48,11 @@ func canonicalMessage(data []byte, m message, path string) ([]byte, error) {
 	for len(data) > 0 {
 		num, typ, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return nil, fmt.Errorf("%s: %v", path, protowire.ParseError(n))
+			return nil, fmt.Errorf("%s: %w", path, protowire.ParseError(n))
 		}
 		k := protowire.ConsumeFieldValue(num, typ, data[n:])
 		if k < 0 {
-			return nil, fmt.Errorf("%s.%d: %v", path, num, protowire.ParseError(k))
+			return nil, fmt.Errorf("%s.%d: %w", path, num, protowire.ParseError(k))
 		}
 		wire, value := data[:n+k], data[n:n+k]
 		data = data[n+k:]

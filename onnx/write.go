@@ -172,12 +172,12 @@ func putNode(r *rope, n *Node) {
 
 func putAttribute(r *rope, a *Attribute) {
 	r.text(1, a.Name)
-	switch {
-	case a.Type == AttrTypeFloat:
+	switch a.Type {
+	case AttrTypeFloat:
 		r.float(2, a.F)
-	case a.Type == AttrTypeInt:
+	case AttrTypeInt:
 		r.int(3, a.I)
-	case a.Type == AttrTypeString:
+	case AttrTypeString:
 		r.bytes(4, a.S)
 	}
 	if a.T != nil {

@@ -53,10 +53,9 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("ort: library %s: %s; replace it, for instance with the setup task (go run ./internal/ortinstall)", e.File, e.What)
 }
 
-// CacheDir returns the folder of this platform's library in the user's cache,
-// <user cache>/editpipe/onnxruntime/<version>/<os>-<arch>. EDITPIPE_CACHE
-// replaces <user cache>/editpipe. The folder need not exist.
-func CacheDir() (string, error) {
+// CacheRoot returns the folder that everything editpipe can make again is kept
+// in: <user cache>/editpipe, or what EDITPIPE_CACHE names. It need not exist.
+func CacheRoot() (string, error) {
 	root := os.Getenv(EnvCache)
 	if root == "" {
 		user, err := os.UserCacheDir()
@@ -68,6 +67,16 @@ func CacheDir() (string, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", fmt.Errorf("ort: finding the cache folder: %w", err)
+	}
+	return root, nil
+}
+
+// CacheDir returns the folder of this platform's library in the cache,
+// <cache root>/onnxruntime/<version>/<os>-<arch>. It need not exist.
+func CacheDir() (string, error) {
+	root, err := CacheRoot()
+	if err != nil {
+		return "", err
 	}
 	return filepath.Join(root, "onnxruntime", Version, runtime.GOOS+"-"+runtime.GOARCH), nil
 }

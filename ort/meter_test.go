@@ -4,63 +4,74 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// TestMeter spends known amounts of each resource and looks for them.
-func TestMeter(t *testing.T) {
-	const (
-		block = 64 << 20 // bytes; far above what the test process holds anyway
-		// The collector may give back memory meanwhile, and the kernel counts
-		// pages in per-thread batches.
-		slack = 8 << 20
-		spin  = 50 * time.Millisecond
-	)
+// TestMeterTime spends a known amount of processor time and looks for it.
+func TestMeterTime(t *testing.T) {
+	const spin = 50 * time.Millisecond
 	m := StartMeter()
-	first := m.Stop()
-	held := make([]byte, block)
-	for i := 0; i < len(held); i += os.Getpagesize() {
-		held[i] = 1
-	}
 	for start := processCPU(); processCPU()-start < spin; {
 	}
 	u := m.Stop()
-	runtime.KeepAlive(held)
-	if u.CPU < spin || u.Wall < spin/time.Duration(runtime.NumCPU()) || u.CPU > time.Duration(runtime.NumCPU()+1)*u.Wall {
+	if cores := time.Duration(runtime.NumCPU()); u.CPU < spin || u.Wall < spin/cores || u.CPU > (cores+1)*u.Wall {
 		t.Errorf("CPU %v and wall %v after %v of work", u.CPU, u.Wall, spin)
 	}
 	if u.PeakVRAM != nil {
 		t.Errorf("device memory %d measured without a device", *u.PeakVRAM)
 	}
+}
+
+// TestMeterMemory holds a block for a while and gives it back: the meter sees
+// what the kernel says was resident then, and a later meter doesn't.
+func TestMeterMemory(t *testing.T) {
 	if !resetPeakRSS() {
-		if u.PeakRSS != nil {
+		if u := StartMeter().Stop(); u.PeakRSS != nil {
 			t.Error("peak memory reported where it cannot be measured")
 		}
 		return
 	}
-	if grown := *u.PeakRSS - *first.PeakRSS; grown < block-slack || grown > block+slack {
-		t.Errorf("peak memory grew by %d for a block of %d", grown, block)
-	}
-}
-
-// The mark is reset: a later meter does not see an earlier peak.
-func TestMeterResets(t *testing.T) {
-	if !resetPeakRSS() {
-		t.Skip("this system does not let the peak be reset")
-	}
-	const block = 64 << 20
+	const (
+		block = 64 << 20 // bytes
+		slack = 8 << 20  // other threads of the process allocate meanwhile, and the kernel counts in batches
+	)
+	before := resident(t)
+	m := StartMeter()
 	held := make([]byte, block)
 	for i := 0; i < len(held); i += os.Getpagesize() {
 		held[i] = 1
 	}
-	with := StartMeter().Stop()
-	held = nil
+	during := resident(t)
+	runtime.KeepAlive(held)
 	debug.FreeOSMemory()
-	without := StartMeter().Stop()
-	if shrunk := *with.PeakRSS - *without.PeakRSS; shrunk < block/2 {
-		t.Errorf("peak after freeing %d bytes is only %d lower", block, shrunk)
+	after := resident(t)
+	if after > during-block/2 {
+		t.Fatalf("resident memory went from %d to %d: the block was not given back", during, after)
 	}
+	if peak := *m.Stop().PeakRSS; peak < during-slack || peak > max(before, during)+slack {
+		t.Errorf("peak %d, resident before %d, during %d", peak, before, during)
+	}
+	if peak := *StartMeter().Stop().PeakRSS; peak > after+slack {
+		t.Errorf("peak %d of a meter started at %d", peak, after)
+	}
+}
+
+// resident reads the process's resident memory from another file than the
+// meter does (proc(5), statm: the second number, in pages).
+func resident(t *testing.T) int64 {
+	t.Helper()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // The CPU's arena is counted like a device's, so reading the count is tested

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestOpenTwice(t *testing.T) {
 		t.Errorf("version %q, build %q", e.Version(), e.BuildInfo())
 	}
 	providers, err := e.Compiled()
-	if err != nil || !slices.Contains(providers, "CPUExecutionProvider") {
+	if err != nil || !slices.Contains(providers, cpuProvider) {
 		t.Errorf("compiled-in providers: %v, %v", providers, err)
 	}
 }
@@ -197,11 +198,20 @@ func TestSessionOptions(t *testing.T) {
 }
 
 func TestCancelledLoad(t *testing.T) {
+	// Long enough a chain that loading it takes many times the deadline.
+	const nodes, deadline = 8000, 20 * time.Millisecond
+	name := func(i int) string { return "x" + strconv.Itoa(i) }
+	g := graph{inputs: []value{{name: name(0), elem: elemF32, dims: []int64{4}}}, outputs: []value{{name: name(nodes), elem: elemF32, dims: []int64{4}}}}
+	for i := range nodes {
+		g.nodes = append(g.nodes, node{op: "Abs", in: []string{name(i)}, out: []string{name(i + 1)}})
+	}
+	model := g.model()
 	e := open(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	<-ctx.Done()
-	if _, err := e.NewSession(ctx, linear().model(), Options{}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
+	for _, when := range []string{"during", "before"} {
+		if _, err := e.NewSession(ctx, model, Options{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("deadline %s the loading: got %v", when, err)
+		}
 	}
 }

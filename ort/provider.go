@@ -26,27 +26,6 @@ type Provider struct {
 	Options map[string]string
 }
 
-// known maps the names of package ort to those of the runtime.
-func known(name string) (full string, ok bool) {
-	switch name {
-	case "cpu":
-		return "CPUExecutionProvider", true
-	case "cuda":
-		return "CUDAExecutionProvider", true
-	case "tensorrt":
-		return "TensorrtExecutionProvider", true
-	case "webgpu":
-		return "WebGpuExecutionProvider", true
-	case "coreml":
-		return "CoreMLExecutionProvider", true
-	case "directml":
-		return "DmlExecutionProvider", true
-	case "openvino":
-		return "OpenVINOExecutionProvider", true
-	}
-	return "", false
-}
-
 var (
 	namePattern  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 	valuePattern = regexp.MustCompile(`^[^,\s]+$`)
@@ -140,7 +119,7 @@ func (p Provider) runs(name string) bool {
 	if want, ok := known(p.Name); ok {
 		return name == want
 	}
-	return name != "CPUExecutionProvider"
+	return name != cpuProvider
 }
 
 // ProviderError is returned by Probe and NewSession when a provider cannot be

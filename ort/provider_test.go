@@ -118,3 +118,25 @@ func TestProviderErrorMissing(t *testing.T) {
 		}
 	}
 }
+
+// The names of the list are the runtime's own: what it says is compiled in can
+// be named.
+func TestKnownProviders(t *testing.T) {
+	e := open(t)
+	compiled, err := e.Compiled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, p := range KnownProviders() {
+		listed[p.full] = true
+		if parsed, err := ParseProvider(p.Name); err != nil || parsed.Name != p.Name || !parsed.runs(p.full) {
+			t.Errorf("%s: %+v, %v", p.Name, parsed, err)
+		}
+	}
+	for _, name := range compiled {
+		if !listed[name] && e.Library().Release != "" && runtime.GOOS == "linux" {
+			t.Errorf("the library has %s, which has no entry", name)
+		}
+	}
+}

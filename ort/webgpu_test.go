@@ -140,7 +140,7 @@ func TestWebGPUElsewhere(t *testing.T) {
 		},
 	}
 	s := session(t, e, g, Options{Provider: p})
-	if got := s.Elsewhere(); len(got) != 1 || got[0].Op != "Abs" || got[0].Provider != "CPUExecutionProvider" {
+	if got := s.Elsewhere(); len(got) != 1 || got[0].Op != "Abs" || got[0].Provider != cpuProvider {
 		t.Errorf("elsewhere: %+v", got)
 	}
 	_, err := e.NewSession(t.Context(), g.model(), Options{Provider: p, NoFallback: true})

@@ -38,7 +38,8 @@ type Ledger interface {
 }
 
 // Options say which units are done and how many may fail. The zero value does
-// all of them and stops at the first failure.
+// all of them and stops at the first failure. A failure that wraps ErrFatal, and
+// one of the ledger, ends the run however many may fail.
 type Options struct {
 	Shard     Shard
 	MaxErrors int             // failed units to tolerate; a further one ends the run
@@ -70,7 +71,8 @@ type Event struct {
 	Failed  int
 	Total   int
 	Elapsed time.Duration // since the stage started
-	Left    time.Duration // estimate from the weights done by this process; 0 where none is possible
+	Rate    float64       // weight done per second by this process; 0 where none is done yet
+	Left    time.Duration // estimate from the rate and the weights to come; 0 where none is possible
 }
 
 // UnitError is the failure of one unit.
@@ -89,6 +91,10 @@ func (e *UnitError) Unwrap() error { return e.Err }
 // ErrTooManyErrors is returned by Run when more units failed than
 // Options.MaxErrors allows; the failures are joined to it.
 var ErrTooManyErrors = errors.New("pipeline: too many failed units")
+
+// ErrFatal is wrapped by a unit's error when no other unit can succeed either,
+// as when the disk is full or a device is lost: the run ends at once.
+var ErrFatal = errors.New("pipeline: the run cannot go on")
 
 // Report counts what a run did.
 type Report struct {
@@ -115,11 +121,19 @@ func runStage(ctx context.Context, s Stage, l Ledger, o Options, r *Report) erro
 	if err != nil {
 		return fmt.Errorf("pipeline: planning %s: %w", s.Name(), err)
 	}
-	c := clock{started: time.Now(), event: Event{Stage: s.Name()}, observe: o.Observe}
+	c := clock{event: Event{Stage: s.Name()}, observe: o.Observe}
 	var todo []Unit
+	seen := map[string]string{} // labels by id
 	for _, u := range all {
+		if first, ok := seen[u.ID]; ok || u.ID == "" {
+			return fmt.Errorf("pipeline: planning %s: units %q and %q have the id %q: ids must be unique and not empty", s.Name(), first, u.Label, u.ID)
+		}
+		seen[u.ID] = u.Label
 		if !o.Shard.Holds(u.ID) {
 			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err // a ledger that reads what it checks takes its time
 		}
 		c.event.Total++
 		done, err := l.Done(s.Name(), u.ID)
@@ -135,6 +149,7 @@ func runStage(ctx context.Context, s Stage, l Ledger, o Options, r *Report) erro
 		c.left += u.weight()
 	}
 	r.Skipped += c.event.Skipped
+	c.started = time.Now() // looking up may take long and says nothing of the work
 	c.tell(StageStarted, Unit{}, nil)
 	for _, u := range todo {
 		if err := ctx.Err(); err != nil {
@@ -143,7 +158,10 @@ func runStage(ctx context.Context, s Stage, l Ledger, o Options, r *Report) erro
 		c.tell(UnitStarted, u, nil)
 		err := s.Do(ctx, u)
 		if err == nil {
-			err = l.Mark(s.Name(), u.ID)
+			// Marked even when ctx has ended meanwhile: the work is whole.
+			if err := l.Mark(s.Name(), u.ID); err != nil {
+				return fmt.Errorf("pipeline: %s: marking %s as done: %w", s.Name(), u.Label, err)
+			}
 		}
 		if ctxErr := ctx.Err(); err != nil && ctxErr != nil {
 			return ctxErr // the unit was stopped, it did not fail
@@ -153,6 +171,9 @@ func runStage(ctx context.Context, s Stage, l Ledger, o Options, r *Report) erro
 			r.Failed = append(r.Failed, &UnitError{s.Name(), u, err})
 			c.event.Failed++
 			c.tell(UnitFailed, u, err)
+			if errors.Is(err, ErrFatal) {
+				return r.Failed[len(r.Failed)-1]
+			}
 			if len(r.Failed) > o.MaxErrors {
 				return tooMany(r.Failed)
 			}
@@ -191,8 +212,9 @@ func (c *clock) tell(k Kind, u Unit, err error) {
 	e := c.event
 	e.Kind, e.Unit, e.Err = k, u, err
 	e.Elapsed = time.Since(c.started)
-	if c.worked > 0 {
-		e.Left = time.Duration(float64(e.Elapsed) / float64(c.worked) * float64(c.left))
+	if c.worked > 0 && e.Elapsed > 0 {
+		e.Rate = float64(c.worked) / e.Elapsed.Seconds()
+		e.Left = time.Duration(float64(c.left) / e.Rate * float64(time.Second))
 	}
 	c.observe(e)
 }

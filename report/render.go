@@ -99,6 +99,7 @@ func (r *Report) writeTables(w io.Writer, f Format) error {
 // grid is a table before it is rendered.
 type grid struct {
 	title  string
+	left   int // columns that name a line; the others are figures, set right
 	header []string
 	rows   [][]string
 	notes  []string
@@ -110,7 +111,7 @@ func (g grid) render(f Format) string {
 	var columns []table.ColumnConfig
 	for i, h := range g.header {
 		head[i] = h
-		if i >= 3 { // the first three name the row
+		if i >= g.left {
 			columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
 		}
 	}
@@ -125,7 +126,7 @@ func (g grid) render(f Format) string {
 	}
 	var b strings.Builder
 	if f == Markdown {
-		fmt.Fprintf(&b, "### %s\n\n%s\n", g.title, t.RenderMarkdown())
+		fmt.Fprintf(&b, "### %s\n\n%s\n", strings.ReplaceAll(g.title, "\n", "<br>"), t.RenderMarkdown())
 		for _, n := range g.notes {
 			fmt.Fprintf(&b, "\n%s\n", n)
 		}

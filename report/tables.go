@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"editpipe/dataset"
@@ -83,75 +84,95 @@ func (r *Report) tables() []grid {
 }
 
 func (r *Report) surveyTable(c cells) grid {
-	g := grid{title: r.title(), header: []string{"run", "method", "setting"}}
+	g := grid{title: r.title(), header: r.header(), left: r.named()}
 	for _, col := range columns {
 		g.header = append(g.header, col.head)
 	}
-	for _, k := range c.order {
-		g.rows = append(g.rows, line(c, k, columns))
-	}
+	g.rows = r.lines(c, columns)
 	g.notes = []string{
 		"rel, gen, alias, reversed, one-hop: share of target tokens predicted (tf_token_acc), mean over records.",
 		"other-rel, neighb, distract, tasks: share of tokens as the unedited model has them (agree_tok).",
-		"A cell's n is given where fewer records have the axis than the row's largest. \"-\": none has.",
-	}
-	for _, run := range r.Runs {
-		g.notes = append(g.notes, fmt.Sprintf("%s: protocol %s", run.ID, run.Protocol))
+		"n: records with numbers on the axis, for the lines above it. \"-\": none.",
 	}
 	return g
 }
 
+// title says which runs are shown.
 func (r *Report) title() string {
 	var parts []string
 	for _, run := range r.Runs {
-		parts = append(parts, fmt.Sprintf("%s: model %s, data %s, %s on %s, ONNX Runtime %s",
-			run.ID, run.Model, run.Dataset, run.DType, run.Provider, run.Runtime))
+		parts = append(parts, fmt.Sprintf("run %s (%s): model %s, data %s, %s on %s, ONNX Runtime %s\nprotocol %s",
+			run.ID, run.Dir, run.Model, run.Dataset, run.DType, run.Provider, run.Runtime, run.Protocol))
 	}
 	return strings.Join(parts, "\n")
 }
 
+// named is how many columns name a line: the run's id only where there are
+// several runs.
+func (r *Report) named() int {
+	if len(r.Runs) > 1 {
+		return 3
+	}
+	return 2
+}
+
+func (r *Report) header() []string { return r.name("run", "method", "setting") }
+
+func (r *Report) name(run, method, setting string) []string {
+	if r.named() == 3 {
+		return []string{run, method, setting}
+	}
+	return []string{method, setting}
+}
+
 func (r *Report) counterfactTable(c cells) grid {
 	g := grid{title: "CounterFact scores (ES, PS, NS: share where the wanted answer is the more probable; M: by how much; S: harmonic mean of the three)",
-		header: []string{"run", "method", "setting"}}
+		header: r.header(), left: r.named()}
 	for _, col := range counterfact {
 		g.header = append(g.header, col.head)
 	}
-	for _, k := range c.order {
-		row := line(c, k, counterfact)
-		for _, cell := range row[3:] {
-			if cell != "-" {
-				g.rows = append(g.rows, row)
-				break
-			}
+	for _, row := range r.lines(c, counterfact) {
+		if slices.ContainsFunc(row[g.left:], func(cell string) bool { return cell != "-" }) {
+			g.rows = append(g.rows, row)
 		}
 	}
 	return g
 }
 
-// line renders one table line; a cell with fewer records than the fullest says so.
-func line(c cells, k rowKey, cols []column) []string {
-	row := []string{k.run, k.method, k.setting}
-	var most int64
-	for _, col := range cols {
-		most = max(most, c.at[k][[2]string{string(col.axis), col.metric}].N)
-	}
-	for _, col := range cols {
-		s, ok := c.at[k][[2]string{string(col.axis), col.metric}]
-		switch {
-		case !ok || s.Mean == nil:
-			row = append(row, "-")
-		case s.N < most:
-			row = append(row, fmt.Sprintf("%.3f (n=%d)", *s.Mean, s.N))
-		default:
-			row = append(row, fmt.Sprintf("%.3f", *s.Mean))
+// lines renders the lines of a table. Below the lines that count the same
+// records stands one with the counts.
+func (r *Report) lines(c cells, cols []column) [][]string {
+	var rows [][]string
+	var counts []string
+	flush := func() {
+		if counts != nil {
+			rows = append(rows, append(r.name("", "n", ""), counts...))
 		}
 	}
-	return row
+	for _, k := range c.order {
+		row := r.name(k.run, k.method, k.setting)
+		var n []string
+		for _, col := range cols {
+			s, ok := c.at[k][[2]string{string(col.axis), col.metric}]
+			if !ok || s.Mean == nil {
+				row, n = append(row, "-"), append(n, "-")
+				continue
+			}
+			row, n = append(row, fmt.Sprintf("%.3f", *s.Mean)), append(n, fmt.Sprint(s.N))
+		}
+		if counts != nil && !slices.Equal(n, counts) {
+			flush()
+		}
+		rows, counts = append(rows, row), n
+	}
+	flush()
+	return rows
 }
 
 func (r *Report) efficiencyTable() grid {
 	g := grid{title: "Efficiency (seconds; an edit's time is its unit's time shared out)",
-		header: []string{"run", "method", "setting", "edits", "edit p50", "edit p90", "edits/s", "probes/s", "peak RSS", "peak VRAM"}}
+		left:   r.named(),
+		header: append(r.header(), "edits", "edit p50", "edit p90", "edits/s", "probes/s", "peak RSS", "peak VRAM")}
 	num := func(v *float64, format string) string {
 		if v == nil {
 			return "-"
@@ -165,17 +186,17 @@ func (r *Report) efficiencyTable() grid {
 		return fmt.Sprintf("%.0f MiB", float64(*v)/(1<<20))
 	}
 	for _, e := range r.Efficiency {
-		g.rows = append(g.rows, []string{e.Run, e.Method, e.Setting, fmt.Sprint(e.N),
+		g.rows = append(g.rows, append(r.name(e.Run, e.Method, e.Setting), fmt.Sprint(e.N),
 			num(e.TEditP50, "%.3g"), num(e.TEditP90, "%.3g"), num(e.EditsPerSecond, "%.3g"), num(e.ProbesPerSecond, "%.3g"),
-			size(e.PeakRSS), size(e.PeakVRAM)})
+			size(e.PeakRSS), size(e.PeakVRAM)))
 	}
 	return g
 }
 
 func (r *Report) problemTable() grid {
-	g := grid{title: "Rows without numbers", header: []string{"run", "method", "setting", "status", "rows", "first reason"}}
+	g := grid{title: "Rows without numbers", header: append(r.header(), "status", "rows", "first reason"), left: 99}
 	for _, p := range r.Problems {
-		g.rows = append(g.rows, []string{p.Run, p.Method, p.Setting, string(p.Status), fmt.Sprint(p.N), p.Detail})
+		g.rows = append(g.rows, append(r.name(p.Run, p.Method, p.Setting), string(p.Status), fmt.Sprint(p.N), p.Detail))
 	}
 	return g
 }

@@ -27,7 +27,7 @@ type base struct {
 func newBase(t *trial) *base {
 	b := &base{trial: t, chunks: chunks(len(t.test), BaseRecords), place: map[string]int{}}
 	for i, c := range b.chunks {
-		unit := id("base", t.identity, t.test[c.lo:c.hi])
+		unit := id("base", t.identity, store.HashRecords(t.test[c.lo:c.hi]))
 		b.ids, b.place[unit] = append(b.ids, unit), i
 	}
 	return b

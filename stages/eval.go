@@ -154,7 +154,7 @@ func (e *Eval) combos(m edit.Method, train dataset.Source, n int) ([]*combo, err
 		return nil, err
 	}
 	if m.UsesTrain {
-		hash, err := hashRecords(train)
+		hash, err := hashSource(train)
 		if err != nil {
 			return nil, err
 		}
@@ -197,11 +197,7 @@ func (e *Eval) Do(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
-	m, err := j.manifest(e)
-	if err != nil {
-		return nil, err
-	}
-	if j.folder, err = store.CreateRun(e.Out, m); err != nil {
+	if j.folder, err = store.CreateRun(e.Out, j.manifest(e)); err != nil {
 		return nil, err
 	}
 	lock, err := j.folder.Lock(max(1, e.Shard.Index), max(1, e.Shard.Of))
@@ -242,12 +238,11 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 }
 
 // manifest completes what the caller gave.
-func (j *job) manifest(e *Eval) (store.Manifest, error) {
+func (j *job) manifest(e *Eval) store.Manifest {
 	m := e.Manifest
-	hash, err := e.Data.hash()
 	info := j.lm.Info()
 	m.Model = store.ModelInfo{Name: j.lm.Name(), Path: info.Dir, Family: info.Family, Hash: j.lm.Hash(), TokenizerHash: j.lm.TokenizerHash()}
-	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: e.Data.Path, Hash: hash, Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}
+	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: e.Data.Path, Hash: store.HashRecords(e.Data.Records), Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}
 	m.ProtocolID, m.DType, m.Seed = j.protocol, info.DType, e.Seed
 	for _, c := range j.combos {
 		if n := len(m.Methods); n == 0 || m.Methods[n-1].Name != c.method.Name {
@@ -257,5 +252,5 @@ func (j *job) manifest(e *Eval) (store.Manifest, error) {
 	for _, s := range e.Settings {
 		m.Settings = append(m.Settings, s.String())
 	}
-	return m, err
+	return m
 }

@@ -40,7 +40,7 @@ func newEvaluate(t *trial, b *base) *evaluate {
 			when = t.when.String()
 		}
 		for _, part := range c.units(len(t.test)) {
-			unit := id("evaluate", t.identity, c.hash, c.setting.String(), when, t.order, t.test[part.lo:part.hi])
+			unit := id("evaluate", t.identity, c.hash, c.setting.String(), when, t.order, store.HashRecords(t.test[part.lo:part.hi]))
 			e.place[unit] = len(e.tasks)
 			e.tasks = append(e.tasks, task{unit, c, part})
 		}

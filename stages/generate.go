@@ -64,10 +64,10 @@ type KBFile struct {
 	SHA256 string `json:"sha256"` // of the bytes as they lie in the file, compressed or not
 }
 
-// GeneratedSet is the manifest of a generated data set.
+// GeneratedSet is the manifest of a generated data set: what every data set's
+// manifest says, and how this one was made.
 type GeneratedSet struct {
-	Name      string           `json:"name"`
-	Version   string           `json:"version"`
+	store.DatasetManifest
 	Arguments GenerateArgs     `json:"arguments"`
 	Catalogue string           `json:"catalogue_sha256"`
 	DumpID    string           `json:"dump_id"`
@@ -188,7 +188,8 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	if name == "" {
 		name, _, _ = strings.Cut(a.KB, ".")
 	}
-	return &GeneratedSet{Name: name, Version: g.Version, Arguments: a, Warnings: []string{}}, options, nil
+	manifest := store.DatasetManifest{SchemaVersion: store.SchemaVersion, Name: name, Source: "generator", File: a.KB, Version: g.Version}
+	return &GeneratedSet{DatasetManifest: manifest, Arguments: a, Warnings: []string{}}, options, nil
 }
 
 // catalogue reads the relation catalogue and its hash.
@@ -406,6 +407,12 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB
 			return err
 		}
 	}
+	// Reading back checks the files and gives the hash of the rows.
+	_, back, err := store.ReadDataset(g.Out)
+	if err != nil {
+		return err
+	}
+	set.Hash, set.Edits, set.Probes = back.Hash, back.Edits, back.Probes
 	if err := store.WriteFile(at(CardFile), []byte(g.card(set))); err != nil {
 		return err
 	}

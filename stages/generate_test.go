@@ -34,6 +34,13 @@ func TestGenerateWritesTheWholeSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, manifest, err := store.ReadDataset(dir)
+	if err != nil || manifest.Source != "generator" || manifest.Name != World {
+		t.Errorf("manifest %+v, error %v", manifest, err)
+	}
+	if manifest != set.DatasetManifest {
+		t.Errorf("read manifest %+v, returned %+v", manifest, set.DatasetManifest)
+	}
 	facts, err := store.Read[generator.FactRow](filepath.Join(dir, FactsFile))
 	if err != nil {
 		t.Fatal(err)
@@ -201,11 +208,28 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestGenerateSaysThatFactsRanOut(t *testing.T) {
-	set, err := Generate{Out: t.TempDir(), N: 1_000_000, Seed: 1, Sets: []string{"reliability"}}.Do(context.Background())
+	var dump bytes.Buffer
+	if err := world.Write(&dump, world.Seed); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	// The first lines hold the countries and some cities, cut in the middle of a line.
+	cut := bytes.Join(bytes.SplitAfter(dump.Bytes(), []byte("\n"))[:400], nil)
+	kb, relations := filepath.Join(dir, "cut.json"), filepath.Join(dir, "relations.yaml")
+	if err := errors.Join(os.WriteFile(kb, cut[:len(cut)-9], 0o644), os.WriteFile(relations, world.Catalogue(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	set, err := Generate{KB: kb, Relations: relations, AsOf: world.AsOf, Out: filepath.Join(dir, "out"), N: 100_000, Seed: 1}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set.Counts.Edits == 0 || set.Counts.Edits >= 1_000_000 || !slices.ContainsFunc(set.Warnings, func(w string) bool { return strings.Contains(w, "1000000") }) {
+	said := func(what string) bool {
+		return slices.ContainsFunc(set.Warnings, func(w string) bool { return strings.Contains(w, what) })
+	}
+	if set.Counts.Edits == 0 || set.Counts.Edits >= 100_000 || !said("100000 edits were asked for") {
 		t.Errorf("%d edits, warnings %v", set.Counts.Edits, set.Warnings)
+	}
+	if set.BrokenLines != 1 || !said("line 400 skipped") {
+		t.Errorf("%d broken lines, warnings %v; want line 400", set.BrokenLines, set.Warnings)
 	}
 }

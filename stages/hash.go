@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/store"
 )
 
 // id is a unit's identity: 24 hexadecimal digits over the parts, which must
@@ -68,17 +69,14 @@ func hashFiles(folder string, others []string) ([]string, error) {
 	return hashes, nil
 }
 
-// hashRecords covers everything in a source.
-func hashRecords(src dataset.Source) (string, error) {
-	h := sha256.New()
-	enc := json.NewEncoder(h)
+// hashSource covers everything in a source.
+func hashSource(src dataset.Source) (string, error) {
+	var list []dataset.Record
 	for r, err := range src.Records() {
-		if err == nil {
-			err = enc.Encode(r)
-		}
 		if err != nil {
 			return "", fmt.Errorf("stages: reading %s: %w", src.Name(), err)
 		}
+		list = append(list, r)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return store.HashRecords(list), nil
 }

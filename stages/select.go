@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/store"
 )
 
 // Data is a data set as it was read.
@@ -18,8 +19,11 @@ type Data struct {
 	Records []dataset.Record
 }
 
-// hash covers all records.
-func (d Data) hash() (string, error) { return hashRecords(records{d.Name, d.Records}) }
+// OpenData reads a data set folder.
+func OpenData(dir string) (Data, error) {
+	recs, m, err := store.ReadDataset(dir)
+	return Data{m.Name, dir, recs}, err
+}
 
 // Selection says which records are under test. The zero Selection takes all of
 // them in the data set's order.

@@ -94,6 +94,9 @@ func OpenRun(dir string) (*Run, error) {
 	if err := json.Unmarshal(data, &r.Manifest); err != nil {
 		return nil, fmt.Errorf("store: opening %s: %w: reading %s: %w", dir, ErrNotRun, manifestName, err)
 	}
+	if r.Manifest.RunID == "" || r.Manifest.SchemaVersion == "" {
+		return nil, fmt.Errorf("store: opening %s: %w: its %s is not that of a run", dir, ErrNotRun, manifestName)
+	}
 	if have := r.Manifest.SchemaVersion; have != SchemaVersion {
 		return nil, &MismatchError{dir, "schema version", have, SchemaVersion}
 	}
@@ -181,7 +184,8 @@ func Fresh(dir string) error {
 	if !exists(filepath.Join(dir, manifestName)) {
 		return fmt.Errorf("store: clearing %s: %w: it has no %s, nothing is removed", dir, ErrNotRun, manifestName)
 	}
-	// An unreadable or foreign manifest.json must not unlock the removal.
+	// A data set, or another program, may have a manifest.json too: only a run's
+	// unlocks the removal, whichever version wrote it.
 	var mismatch *MismatchError
 	if _, err := OpenRun(dir); err != nil && !errors.As(err, &mismatch) {
 		return err

@@ -123,7 +123,7 @@ func resolveAdded(config []tokenizer.TokenConfig, vocab map[string]int64, normal
 		if c.Normalized {
 			p := piece{text: c.Content}
 			for _, n := range normalizers {
-				if err := n.normalize(&p); err != nil {
+				if err := n.normalise(&p); err != nil {
 					return nil, fmt.Errorf("added_tokens: %q: %w", c.Content, err)
 				}
 			}

@@ -59,7 +59,7 @@ func (c *charsmap) lookup(s string) (string, bool) {
 // by character (precompiled.rs).
 const maxGrapheme = 6
 
-func (c *charsmap) normalize(p *piece) error {
+func (c *charsmap) normalise(p *piece) error {
 	dest := make([]change, 0, len(p.text))
 	modified := false
 	rest := p.text

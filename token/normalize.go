@@ -10,13 +10,13 @@ import (
 
 // normalizer changes the text of a piece and keeps its alignment.
 type normalizer interface {
-	normalize(p *piece) error
+	normalise(p *piece) error
 }
 
 // runeNormalizer is a normaliser that cannot fail.
 type runeNormalizer func(p *piece)
 
-func (f runeNormalizer) normalize(p *piece) error {
+func (f runeNormalizer) normalise(p *piece) error {
 	f(p)
 	return nil
 }
@@ -26,7 +26,7 @@ type replaceNormalizer struct {
 	content string
 }
 
-func (n replaceNormalizer) normalize(p *piece) error { return p.replace(n.m, n.content) }
+func (n replaceNormalizer) normalise(p *piece) error { return p.replace(n.m, n.content) }
 
 // parseNormalizers reads a normaliser; a Sequence is flattened.
 func parseNormalizers(data json.RawMessage) ([]normalizer, error) {
@@ -93,7 +93,7 @@ func parseNormalizers(data json.RawMessage) ([]normalizer, error) {
 		}
 		return []normalizer{n}, nil
 	case "BertNormalizer":
-		return one(c.bertNormalizer.normalize)
+		return one(c.bertNormalizer.normalise)
 	}
 	return nil, unsupported(c.Type)
 }
@@ -150,7 +150,7 @@ type bertNormalizer struct {
 	Lowercase          bool  `json:"lowercase"`
 }
 
-func (n bertNormalizer) normalize(p *piece) {
+func (n bertNormalizer) normalise(p *piece) {
 	if n.CleanText {
 		p.filter(func(r rune) bool { return r != 0 && r != 0xFFFD && !isControl(r) })
 		p.mapRunes(func(r rune) rune {

@@ -19,7 +19,7 @@ type splitter interface {
 // WhitespaceSplit, CharDelimiterSplit).
 type patternSplit struct {
 	m matcher
-	b behavior
+	b behaviour
 }
 
 func (s patternSplit) split(out []piece, p *piece) ([]piece, error) {
@@ -229,7 +229,7 @@ func parseSplitters(data json.RawMessage) ([]splitter, error) {
 		AddPrefixSpace   *bool             `json:"add_prefix_space"`
 		UseRegex         *bool             `json:"use_regex"`
 		Pattern          json.RawMessage
-		Behavior         string
+		Behaviour        string `json:"behavior"`
 		Invert           bool
 		IndividualDigits bool `json:"individual_digits"`
 		Delimiter        string
@@ -241,8 +241,8 @@ func parseSplitters(data json.RawMessage) ([]splitter, error) {
 		return nil, err
 	}
 	fail := func(err error) ([]splitter, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
-	pattern := func(m matcher, def behavior) ([]splitter, error) {
-		b, err := parseBehavior(c.Behavior, def)
+	pattern := func(m matcher, def behaviour) ([]splitter, error) {
+		b, err := parseBehaviour(c.Behaviour, def)
 		if err != nil {
 			return fail(err)
 		}
@@ -278,14 +278,14 @@ func parseSplitters(data json.RawMessage) ([]splitter, error) {
 		if c.Invert {
 			m = inverted{m}
 		}
-		if c.Behavior == "" {
-			return fail(errors.New("behavior is missing"))
+		if c.Behaviour == "" {
+			return fail(errors.New("behaviour is missing"))
 		}
 		return pattern(m, isolated)
 	case "Digits":
-		c.Behavior = string(contiguous)
+		c.Behaviour = string(contiguous)
 		if c.IndividualDigits {
-			c.Behavior = string(isolated)
+			c.Behaviour = string(isolated)
 		}
 		return pattern(class(unicode.IsNumber), isolated)
 	case "Punctuation":

@@ -2,30 +2,30 @@ package token
 
 import "fmt"
 
-// behavior says what becomes of the matches of a split pattern.
-type behavior string
+// behaviour says what becomes of the matches of a split pattern.
+type behaviour string
 
 // The five behaviours of the official implementation, for "a-b" split on "-".
 const (
-	removed            behavior = "Removed"            // a b
-	isolated           behavior = "Isolated"           // a - b
-	mergedWithPrevious behavior = "MergedWithPrevious" // a- b
-	mergedWithNext     behavior = "MergedWithNext"     // a -b
-	contiguous         behavior = "Contiguous"         // as Isolated, with runs of matches kept whole
+	removed            behaviour = "Removed"            // a b
+	isolated           behaviour = "Isolated"           // a - b
+	mergedWithPrevious behaviour = "MergedWithPrevious" // a- b
+	mergedWithNext     behaviour = "MergedWithNext"     // a -b
+	contiguous         behaviour = "Contiguous"         // as Isolated, with runs of matches kept whole
 )
 
-func parseBehavior(s string, def behavior) (behavior, error) {
-	switch b := behavior(s); b {
+func parseBehaviour(s string, def behaviour) (behaviour, error) {
+	switch b := behaviour(s); b {
 	case "":
 		return def, nil
 	case removed, isolated, mergedWithPrevious, mergedWithNext, contiguous:
 		return b, nil
 	}
-	return "", fmt.Errorf("behavior %q is not supported", s)
+	return "", fmt.Errorf("behaviour %q is not supported", s)
 }
 
 // splitPiece cuts p at the matches of m and appends the parts that are not empty.
-func splitPiece(out []piece, p *piece, m matcher, b behavior) ([]piece, error) {
+func splitPiece(out []piece, p *piece, m matcher, b behaviour) ([]piece, error) {
 	matches, err := m.matches(p.text)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func splitPiece(out []piece, p *piece, m matcher, b behavior) ([]piece, error) {
 }
 
 // arrange joins matches with their neighbours as the behaviour asks.
-func arrange(matches []match, b behavior) []match {
+func arrange(matches []match, b behaviour) []match {
 	out := matches[:0:0]
 	switch b {
 	case mergedWithPrevious:

@@ -28,6 +28,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,8 +221,13 @@ func (t *Tokenizer) bpeFamily(m *bpe) string {
 func (t *Tokenizer) index(added []*addedToken) {
 	t.tokens = make(map[int64]string, len(t.ids)+len(added))
 	for s, id := range t.ids {
-		t.tokens[id] = s
+		// Files that give one id to several tokens must still decode the same way
+		// every time.
+		if old, again := t.tokens[id]; !again || s < old {
+			t.tokens[id] = s
+		}
 	}
+	t.ids = maps.Clone(t.ids) // the model must not see added tokens
 	t.normalised = make(map[int64]string)
 	var literal, normal []*addedToken
 	for _, a := range added {
@@ -312,7 +318,7 @@ func (t *Tokenizer) pieces(text string) ([]piece, error) {
 			continue
 		}
 		for _, n := range t.normalizers {
-			if err := n.normalize(&p); err != nil {
+			if err := n.normalise(&p); err != nil {
 				return nil, fmt.Errorf("normalizer: %w", err)
 			}
 		}

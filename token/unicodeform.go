@@ -9,8 +9,8 @@ import (
 
 // unicodeForm brings p into a Unicode normalisation form. The characters and
 // the compositions are those of golang.org/x/text; the bookkeeping of what came
-// from where follows unicode-normalization-alignments (decompose.rs,
-// recompose.rs), which the official implementation uses.
+// from where follows the Rust crate that the official implementation uses (unicode
+// normalisation with alignments: decompose.rs, recompose.rs).
 func unicodeForm(p *piece, f norm.Form) {
 	if f.IsNormalString(p.text) {
 		return

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
+
+	"editpipe/ort"
 )
 
 func cacheCommand() *cli.Command {
@@ -15,14 +17,13 @@ func cacheCommand() *cli.Command {
 		Usage:       "show or empty the cache folder",
 		Description: "--prune removes what is not the runtime library: it is made again when needed.\n\nExample: editpipe cache --prune",
 		Flags: []cli.Flag{
-			cacheFlag(),
 			&cli.BoolFlag{Name: "prune", Usage: "remove what can be made again", EnvVars: env("prune")},
 		},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			dir, err := cacheDir(c)
+			dir, err := ort.CacheRoot()
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/demo"
+	"editpipe/ort"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -19,7 +20,7 @@ func dataFlag() cli.Flag {
 func openData(c *cli.Context) (stages.Data, error) {
 	dir := c.String("data")
 	if dir == "" {
-		cache, err := cacheDir(c)
+		cache, err := ort.CacheRoot()
 		if err != nil {
 			return stages.Data{}, err
 		}

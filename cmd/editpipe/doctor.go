@@ -30,7 +30,7 @@ func doctorCommand() *cli.Command {
 		Description: "Exit code 1 when something that every command needs is missing. A provider that does not load is no fault by itself.\n\n" +
 			"Example: editpipe doctor",
 		Flags: []cli.Flag{
-			cacheFlag(), jsonFlag(),
+			jsonFlag(),
 			&cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")},
 		},
 		Action: func(c *cli.Context) error {
@@ -59,7 +59,7 @@ func doctorCommand() *cli.Command {
 // examine collects findings; the error is what stops every command.
 func examine(c *cli.Context) ([]finding, error) {
 	out := []finding{{"editpipe", true, fmt.Sprintf("%s, %s/%s, %d processors", version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}}
-	cache, err := cacheDir(c)
+	cache, err := ort.CacheRoot()
 	if err != nil {
 		return append(out, finding{"cache", false, err.Error()}), err
 	}
@@ -81,12 +81,25 @@ func examine(c *cli.Context) ([]finding, error) {
 	for _, p := range ort.KnownProviders() {
 		f := finding{"provider " + p.Name, true, "loads"}
 		if err := e.Probe(c.Context, ort.Provider{Name: p.Name}); err != nil {
-			f.OK, f.Note = false, err.Error()
+			f.OK, f.Note = false, brief(err)
 		}
 		out = append(out, f)
 	}
 	f, modelErr := demoAnswers(c.Context, e, cache)
 	return append(out, f), errors.Join(modelErr, e.Close())
+}
+
+// brief leaves out the runtime's own words where the missing file and what to
+// do about it are known.
+func brief(err error) string {
+	var p *ort.ProviderError
+	if !errors.As(err, &p) || p.Hint == "" {
+		return err.Error()
+	}
+	if p.Missing != "" {
+		return p.Missing + " is missing; " + p.Hint
+	}
+	return p.Hint
 }
 
 // demoAnswers asks the embedded model one thing it knows: tokenizer, graph and

@@ -82,7 +82,8 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, lm *models.LM, _ string) error {
+	return withModel(c, func(ctx context.Context, m opened) error {
+		lm := m.LM
 		config, err := configure(method, lm.Info(), keys[method.Name])
 		if err != nil {
 			return err

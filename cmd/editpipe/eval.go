@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/pipeline"
 	"editpipe/stages"
+	"editpipe/store"
 )
 
 func evalCommand() *cli.Command {
@@ -105,19 +106,19 @@ func runEval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, lm *models.LM, runtime string) error {
+	return withModel(c, func(ctx context.Context, model opened) error {
 		for _, m := range methods {
-			if _, err := configure(m, lm.Info(), keys[m.Name]); err != nil {
+			if _, err := configure(m, model.Info(), keys[m.Name]); err != nil {
 				return err
 			}
 		}
 		e := &stages.Eval{
-			LM: lm, Runtime: runtime, Data: data,
+			LM: model.LM, Data: data,
 			Select:  stages.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
 			Methods: methods, Overrides: keys, Settings: settings, Artifacts: c.String("artifacts"),
 			Seed: c.Int64("seed"), When: when, MaxNew: c.Int("generate"),
 			Out: c.String("out"), Shard: shard, RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),
-			Tool: version(), Command: os.Args[1:], Flags: effective(c), ModelPath: modelPath(c), DataPath: c.String("data"),
+			Manifest: manifest(c, model),
 		}
 		if c.Bool("plan") {
 			plan, err := e.Plan(ctx)
@@ -127,15 +128,26 @@ func runEval(c *cli.Context) error {
 			if c.Bool("json") {
 				return writeJSON(c.App.Writer, plan)
 			}
-			return plan.Write(c.App.Writer)
+			return writePlan(c.App.Writer, plan, model.budget)
 		}
-		e.Progress = pipeline.NewProgress(c.App.ErrWriter).Observe
+		e.Observe = pipeline.NewProgress(c.App.ErrWriter).Observe
 		report, err := e.Do(ctx)
 		if err != nil {
 			return err
 		}
 		return finishEval(c, report)
 	})
+}
+
+// manifest is what only the command knows of a run.
+func manifest(c *cli.Context, m opened) store.Manifest {
+	return store.Manifest{
+		ToolVersion: version(), RuntimeVersion: m.runtime, Provider: m.provider.String(), DType: m.Info().DType,
+		Model:    store.ModelInfo{Path: modelPath(c)},
+		Dataset:  store.DatasetInfo{Path: c.String("data")},
+		Host:     store.ThisHost(),
+		Commands: []store.Command{{At: time.Now().UTC(), Args: os.Args[1:], Config: effective(c)}},
+	}
 }
 
 // finishEval says what came of it; failed rows are exit code 3.

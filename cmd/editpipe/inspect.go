@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/demo"
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/models"
@@ -19,18 +20,21 @@ func inspectCommand() *cli.Command {
 		Usage: "layers and editable weights of a model, and what cannot be edited and why",
 		Description: "Reads the graph only; the runtime library is not needed.\n\n" +
 			"Example: editpipe inspect --model gpt-j-6b-onnx",
-		Flags: []cli.Flag{modelFlag(), cacheFlag(), jsonFlag()},
+		Flags: []cli.Flag{modelFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			dir, _, err := modelDir(c)
+			dir, embedded, err := modelDir(c)
 			if err != nil {
 				return err
 			}
 			info, err := models.Inspect(dir)
 			if err != nil {
 				return err
+			}
+			if embedded {
+				info.Name = demo.Name
 			}
 			methods, err := methodsFor(info)
 			if err != nil {

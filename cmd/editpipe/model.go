@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -17,27 +18,15 @@ func modelFlag() cli.Flag {
 	return &cli.StringFlag{Name: "model", Usage: "model folder `DIR` or one .onnx file (default: the embedded demo model)", EnvVars: env("model")}
 }
 
-func cacheFlag() cli.Flag {
-	return &cli.StringFlag{Name: "cache", Usage: "cache folder `DIR`", EnvVars: env("cache")}
-}
-
 // runtimeFlags are the flags of commands that run a model.
 func runtimeFlags() []cli.Flag {
 	return []cli.Flag{
-		modelFlag(), cacheFlag(),
+		modelFlag(),
 		&cli.StringFlag{Name: "provider", Usage: "execution provider `NAME[:key=value,...]`: cpu, cuda, tensorrt, webgpu, ...", Value: "cpu", EnvVars: env("provider")},
 		&cli.IntFlag{Name: "threads", Usage: "processor threads of one run (default: physical cores)", EnvVars: env("threads")},
 		&cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")},
 		&cli.Int64Flag{Name: "memory", Usage: "`MIB` one run of the model may hold beside the weights", EnvVars: env("memory")},
 	}
-}
-
-// cacheDir is where libraries and the demo model are kept.
-func cacheDir(c *cli.Context) (string, error) {
-	if dir := c.String("cache"); dir != "" {
-		return dir, nil
-	}
-	return ort.CacheDir()
 }
 
 // modelDir returns the folder --model names, or the embedded model's; embedded
@@ -46,7 +35,7 @@ func modelDir(c *cli.Context) (dir string, embedded bool, err error) {
 	if dir := c.String("model"); dir != "" {
 		return dir, false, nil
 	}
-	cache, err := cacheDir(c)
+	cache, err := ort.CacheRoot()
 	if err != nil {
 		return "", false, err
 	}
@@ -80,9 +69,17 @@ func withRuntime(c *cli.Context, f func(ctx context.Context, e *ort.Env, p ort.P
 	return f(c.Context, e, provider)
 }
 
-// withModel opens the model the flags name, calls f with it and the runtime's
-// version, and closes it again.
-func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM, runtime string) error) error {
+// opened is a model with what it runs on.
+type opened struct {
+	*models.LM
+	runtime  string // version of the library
+	provider ort.Provider
+	budget   int64 // bytes one run may hold beside the weights
+}
+
+// withModel opens the model the flags name, calls f with it and closes it
+// again.
+func withModel(c *cli.Context, f func(ctx context.Context, m opened) error) error {
 	dir, embedded, err := modelDir(c)
 	if err != nil {
 		return err
@@ -91,19 +88,21 @@ func withModel(c *cli.Context, f func(ctx context.Context, lm *models.LM, runtim
 	if embedded {
 		name = demo.Name
 	}
+	budget := c.Int64("memory") << 20
+	if budget == 0 {
+		budget = models.DefaultMemoryBudget
+	}
 	return withRuntime(c, func(ctx context.Context, e *ort.Env, p ort.Provider) (err error) {
-		lm, err := models.Open(ctx, e, dir, models.Options{
-			Provider: p, Threads: c.Int("threads"), MemoryBudget: c.Int64("memory") << 20, Name: name,
-		})
+		lm, err := models.Open(ctx, e, dir, models.Options{Provider: p, Threads: c.Int("threads"), MemoryBudget: budget, Name: name})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, lm.Close()) }()
-		return f(ctx, lm, e.Version())
+		return f(ctx, opened{lm, e.Version(), p, budget})
 	})
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // modelPath is the model as the user named it.
 func modelPath(c *cli.Context) string {

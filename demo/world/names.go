@@ -120,13 +120,14 @@ func (n *namer) with(syllables int, suffixes ...string) string {
 	return n.stem(syllables) + n.pick(suffixes)
 }
 
-// title returns a new two-word title from the lists, e.g. "The Silent Orchard".
+// title returns a new two-word title from the lists, e.g. "The Silent Orchard";
+// no two titles share both words, whatever their prefix.
 func (n *namer) title(prefix string, first, second []string) string {
 	for {
-		t := prefix + n.pick(first) + " " + n.pick(second)
+		t := n.pick(first) + " " + n.pick(second)
 		if !n.used[t] {
 			n.used[t] = true
-			return t
+			return prefix + t
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (w *World) hire(n int, occupation string) []*Entity {
 // addWork makes the companies, their heads and founders, and gives everybody
 // whom no other trade needs an employer.
 func (w *World) addWork() {
-	heads := w.hire(150, "executive")
+	heads := w.hire(132, "executive")
 	for i := range 116 {
 		c := w.add("company", w.with(2, " Works", " Industries", " Group", "corp", " Brothers", " Trading"), "company")
 		c.item("P159", w.any("city"))
@@ -48,14 +48,14 @@ func (w *World) addWork() {
 		}
 	}
 	for i := range 96 {
-		p := w.add("product", fmt.Sprintf("%s %d", w.stem(1+w.intn(2)), 10*w.between(1, 99)), w.pick([]string{"lamp", "bicycle", "stove", "radio"}))
+		p := w.add("product", fmt.Sprintf("%s %d", w.stem(2), 10*w.between(1, 99)), w.pick([]string{"lamp", "bicycle", "stove", "radio"}))
 		p.item("P176", w.kinds["company"][i*7%116])
 		p.year("P577", w.between(1960, 2023))
 		if w.chance(60) {
 			p.alias(w.stem(2), "P1449", 0)
 		}
 	}
-	politicians := w.hire(120, "politician")
+	politicians := w.hire(112, "politician")
 	w.politicians = politicians
 	for _, n := range []struct {
 		count int

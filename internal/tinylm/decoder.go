@@ -22,7 +22,7 @@ var (
 	length = onnx.Symbolic("sequence_length")
 )
 
-// decoder is a whole model in one form.
+// decoder is a whole decoder in one form.
 func (c Config) decoder(p *parameters, f form) *onnx.Model {
 	e := newEmitter(c, p)
 	e.inputs(f)
@@ -38,7 +38,7 @@ func (c Config) merged(p *parameters) *onnx.Model {
 	outer.b.Input("use_cache_branch", onnx.Bool, onnx.Fixed(1))
 	body := func(f form) *onnx.Graph {
 		e := newEmitter(c, p)
-		e.home = outer.b
+		e.home, e.folded = outer.b, outer.folded
 		e.language(f)
 		return e.finish().Graph
 	}
@@ -58,6 +58,10 @@ func (c Config) merged(p *parameters) *onnx.Model {
 }
 
 func (e *emitter) inputs(f form) {
+	if e.Family == T5 {
+		e.t5Inputs(f)
+		return
+	}
 	keys := length
 	if f == past {
 		keys = onnx.Symbolic("past_sequence_length + sequence_length")
@@ -90,8 +94,10 @@ func (e *emitter) language(f form) {
 		e.gpt2(f)
 	case GPTJ:
 		e.gptj(f)
-	default:
+	case LLaMA:
 		e.llama(f)
+	case T5:
+		e.t5(f)
 	}
 }
 

@@ -26,9 +26,9 @@ func (c Config) t5Encoder(p *parameters) *onnx.Model {
 		block := fmt.Sprintf("block.%d", i)
 		x = e.t5Sublayer("encoder", block, 0, "SelfAttention", x, func(h, scope, name string) string {
 			if i == 0 {
-				bias = e.op("Add", e.t5Positions(name, h, true), mask)
+				bias = e.op("Add", e.t5Positions(name, e.dim(h, 1), true), mask)
 			}
-			return e.t5Attend(scope, name, h, h, bias)
+			return e.t5Attend(scope, name, h, e.t5Heads(scope, name, h, "k"), e.t5Heads(scope, name, h, "v"), bias)
 		})
 		x = e.t5FFN("encoder", block, 1, x)
 	}
@@ -38,19 +38,42 @@ func (c Config) t5Encoder(p *parameters) *onnx.Model {
 	return e.finish()
 }
 
-func (c Config) t5Decoder(p *parameters) *onnx.Model {
-	e := newEmitter(c, p)
+// t5Inputs declares the decoder's inputs. With a past it needs no encoder
+// output, whose keys and values are cached; a merged decoder takes both.
+func (e *emitter) t5Inputs(f form) {
 	source, target := onnx.Symbolic("encoder_sequence_length"), onnx.Symbolic("decoder_sequence_length")
 	e.b.Input("encoder_attention_mask", onnx.Int64, []onnx.Dim{batch, source})
 	e.b.Input("input_ids", onnx.Int64, []onnx.Dim{batch, target})
-	e.b.Input("encoder_hidden_states", e.dtype(), []onnx.Dim{batch, source, {Value: int64(e.Width)}})
+	if f != past || e.Cache == Merged {
+		e.b.Input("encoder_hidden_states", e.dtype(), []onnx.Dim{batch, source, {Value: int64(e.Width)}})
+	}
+	if f != past {
+		return
+	}
+	for i := range e.Layers {
+		for _, kind := range []string{"decoder.key", "decoder.value"} {
+			e.b.Input(fmt.Sprintf("past_key_values.%d.%s", i, kind), e.dtype(), e.cacheShape("past_decoder_sequence_length"))
+		}
+		for _, kind := range []string{"encoder.key", "encoder.value"} {
+			e.b.Input(fmt.Sprintf("past_key_values.%d.%s", i, kind), e.dtype(), e.cacheShape("encoder_sequence_length"))
+		}
+	}
+}
+
+// t5 emits the decoder. It takes no mask of its own: padding on the right
+// comes later than everything that counts.
+func (e *emitter) t5(f form) {
+	target := onnx.Symbolic("decoder_sequence_length")
 	e.scope("/decoder")
 	x := e.t5Embed("decoder")
-	// The decoder takes no mask of its own: padding on the right comes later
-	// than everything that counts.
-	n := e.dim("input_ids", 1)
-	column := e.op("Range", e.int(0), n, e.int(1))
-	seen := e.op("LessOrEqual", column, e.unsqueeze(column, 1))
+	before := e.int(0)
+	if f == past {
+		before = e.dim("past_key_values.0.decoder.key", 2)
+	}
+	keys := e.op("Add", before, e.dim("input_ids", 1))
+	column := e.op("Range", e.int(0), keys, e.int(1))
+	row := e.op("Range", before, keys, e.int(1))
+	seen := e.op("LessOrEqual", column, e.unsqueeze(row, 1))
 	causal := e.op("Sub", e.float(1), e.to(e.unsqueeze(e.unsqueeze(seen, 0), 1), e.dtype()))
 	causal = e.op("Mul", causal, e.float(e.lowest()))
 	cross := e.maskBias("encoder_attention_mask")
@@ -58,13 +81,28 @@ func (c Config) t5Decoder(p *parameters) *onnx.Model {
 	for i := range e.Layers {
 		block := fmt.Sprintf("block.%d", i)
 		x = e.t5Sublayer("decoder", block, 0, "SelfAttention", x, func(h, scope, name string) string {
+			k := e.cached(e.t5Heads(scope, name, h, "k"), i, "decoder.key", f)
+			v := e.cached(e.t5Heads(scope, name, h, "v"), i, "decoder.value", f)
 			if i == 0 {
-				bias = e.op("Add", e.t5Positions(name, h, false), causal)
+				all := e.t5Positions(name, keys, false)
+				rows := e.slice(all, e.unsqueeze(before, 0), e.unsqueeze(keys, 0), 2)
+				bias = e.op("Add", rows, causal)
 			}
-			return e.t5Attend(scope, name, h, h, bias)
+			return e.t5Attend(scope, name, h, k, v, bias)
 		})
 		x = e.t5Sublayer("decoder", block, 1, "EncDecAttention", x, func(h, scope, name string) string {
-			return e.t5Attend(scope, name, h, "encoder_hidden_states", cross)
+			var kv [2]string
+			for j, kind := range []string{"key", "value"} {
+				if f == past {
+					kv[j] = fmt.Sprintf("past_key_values.%d.encoder.%s", i, kind)
+					if e.Cache == Merged { // both branches must return the same outputs
+						e.output(e.op("Identity", kv[j]), fmt.Sprintf("present.%d.encoder.%s", i, kind), e.cacheShape("encoder_sequence_length")...)
+					}
+					continue
+				}
+				kv[j] = e.cached(e.t5Heads(scope, name, "encoder_hidden_states", kind[:1]), i, "encoder."+kind, f)
+			}
+			return e.t5Attend(scope, name, h, kv[0], kv[1], cross)
 		})
 		x = e.t5FFN("decoder", block, 2, x)
 	}
@@ -83,7 +121,6 @@ func (c Config) t5Decoder(p *parameters) *onnx.Model {
 		head = "decoder.embed_tokens.weight"
 	}
 	e.output(e.project(x, head, w), "logits", batch, target, onnx.Dim{Value: int64(e.Vocab)})
-	return e.finish()
 }
 
 func (e *emitter) t5Embed(side string) string {
@@ -117,13 +154,15 @@ func (e *emitter) t5FFN(side, block string, layer int, x string) string {
 	})
 }
 
-// t5Attend is attention from h to memory; T5 does not scale the scores.
-func (e *emitter) t5Attend(scope, name, h, memory, bias string) string {
-	split := func(x, p string) string {
-		x = e.linear(scope+"/"+p, x, name+"."+p, e.Width, e.Width, false)
-		return e.transpose(e.heads(x, e.Heads), 0, 2, 1, 3)
-	}
-	q, k, v := split(h, "q"), split(memory, "k"), split(memory, "v")
+// t5Heads is projection q, k or v of x, [batch, heads, length, width].
+func (e *emitter) t5Heads(scope, name, x, part string) string {
+	x = e.linear(scope+"/"+part, x, name+"."+part, e.Width, e.Width, false)
+	return e.transpose(e.heads(x, e.Heads), 0, 2, 1, 3)
+}
+
+// t5Attend is attention of h to keys and values; T5 does not scale the scores.
+func (e *emitter) t5Attend(scope, name, h, k, v, bias string) string {
+	q := e.t5Heads(scope, name, h, "q")
 	scores := e.op("Add", e.op("MatMul", q, e.transpose(k, 0, 1, 3, 2)), bias)
 	weights := e.to(e.op("Softmax", e.to(scores, onnx.Float), onnx.AttrInt("axis", -1)), e.dtype())
 	return e.linear(scope+"/o", e.mergeHeads(e.op("MatMul", weights, v)), name+".o", e.Width, e.Width, false)
@@ -131,9 +170,8 @@ func (e *emitter) t5Attend(scope, name, h, memory, bias string) string {
 
 // t5Positions looks up the learned bias of every query and key position,
 // [1, heads, length, length].
-func (e *emitter) t5Positions(name, h string, bothWays bool) string {
-	n := e.dim(h, 1)
-	place := e.op("Range", e.int(0), n, e.int(1))
+func (e *emitter) t5Positions(name, length string, bothWays bool) string {
+	place := e.op("Range", e.int(0), length, e.int(1))
 	offset := e.op("Sub", e.unsqueeze(place, 0), e.unsqueeze(place, 1)) // key minus query
 	buckets := int64(t5Buckets)
 	var side string

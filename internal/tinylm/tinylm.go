@@ -35,7 +35,7 @@ const (
 	T5 Family = "t5"
 )
 
-// Cache says how a decoder-only model offers past keys and values.
+// Cache says how a decoder offers past keys and values.
 type Cache string
 
 // The cache forms.
@@ -43,10 +43,13 @@ const (
 	NoCache Cache = ""
 	// WithPast adds model_with_past.onnx, which takes past_key_values.N.key
 	// and .value of shape [batch, kv heads, past, head width] and returns
-	// present.N.key and .value.
+	// present.N.key and .value. T5: decoder_model.onnx returns
+	// present.N.decoder.key, ... and present.N.encoder.key, ...;
+	// decoder_with_past_model.onnx takes them.
 	WithPast Cache = "past"
-	// Merged writes decoder_model_merged.onnx instead of model.onnx: one If
-	// on the input use_cache_branch holds both forms.
+	// Merged writes decoder_model_merged.onnx instead of model.onnx (T5:
+	// decoder_model.onnx): one If on the input use_cache_branch holds both
+	// forms.
 	Merged Cache = "merged"
 )
 
@@ -124,7 +127,6 @@ func (c Config) validate() error {
 	refuse(c.LayerNormOp && (c.Opset < 17 || c.Family == LLaMA || c.Family == T5), "no LayerNormalization in %s at opset %d", c.Family, c.Opset)
 	refuse(c.GeluOp && (c.Opset < 20 || c.Family == LLaMA || c.Family == T5 && !c.Gated), "no Gelu in %s at opset %d", c.Family, c.Opset)
 	refuse(c.Gated && c.Family != T5, "only t5 has a gated form")
-	refuse(c.Family == T5 && c.Cache != NoCache, "t5 is written without a cache")
 	refuse(c.Family == T5 && c.NoPositionIDs, "t5 never has position_ids")
 	refuse(c.Cache != NoCache && c.Cache != WithPast && c.Cache != Merged, "unknown cache form %q", c.Cache)
 	refuse(c.Cache == Merged && c.NoScopes, "merged decoders come from an exporter that writes scopes")
@@ -192,15 +194,22 @@ type file struct {
 // export makes the models of c, taking their parameters from p.
 func (c Config) export(p *parameters) []file {
 	var files []file
+	add := func(name string, m *onnx.Model) { files = append(files, file{name, m}) }
+	if c.Family == T5 {
+		add("encoder_model.onnx", c.t5Encoder(p))
+	}
 	switch {
-	case c.Family == T5:
-		files = []file{{"encoder_model.onnx", c.t5Encoder(p)}, {"decoder_model.onnx", c.t5Decoder(p)}}
 	case c.Cache == Merged:
-		files = []file{{"decoder_model_merged.onnx", c.merged(p)}}
+		add("decoder_model_merged.onnx", c.merged(p))
+	case c.Family == T5 && c.Cache == WithPast:
+		add("decoder_model.onnx", c.decoder(p, first))
+		add("decoder_with_past_model.onnx", c.decoder(p, past))
+	case c.Family == T5:
+		add("decoder_model.onnx", c.decoder(p, plain))
 	default:
-		files = []file{{"model.onnx", c.decoder(p, plain)}}
+		add("model.onnx", c.decoder(p, plain))
 		if c.Cache == WithPast {
-			files = append(files, file{"model_with_past.onnx", c.decoder(p, past)})
+			add("model_with_past.onnx", c.decoder(p, past))
 		}
 	}
 	if c.NoScopes {

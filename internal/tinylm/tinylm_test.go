@@ -279,9 +279,8 @@ func steps(m *model, start *model, useFlag bool) (first, second *tensor.Tensor) 
 func TestPastEqualsFullRun(t *testing.T) {
 	env := runtime(t)
 	cases := decoders()
-	for name, c := range decoders() {
-		c.NoPositionIDs = name == "gpt2" || name == "llama"
-		c.Float16 = name == "gptj" || name == "llama_gqa"
+	for name, c := range map[string]tinylm.Config{"gpt2": cases["gpt2"], "llama_gqa": cases["llama_gqa"]} {
+		c.NoPositionIDs, c.Float16, c.SharedWeights = true, true, true
 		cases[name+"_variant"] = c
 	}
 	for name, c := range cases {
@@ -319,7 +318,7 @@ func TestPastEqualsFullRun(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer m.Close()
+				t.Cleanup(func() { _ = m.Close() }) // the session has its own copy
 				if err := m.SelectBranch("use_cache_branch", value); err != nil {
 					t.Fatal(err)
 				}
@@ -360,35 +359,34 @@ func TestFormsAgree(t *testing.T) {
 		{"no position ids", func(c *tinylm.Config) { c.NoPositionIDs = true }, "float32"},
 	}
 	for name, c := range decoders() {
-		for _, half := range []bool{false, true} {
-			c.Float16 = half
-			t.Run(fmt.Sprintf("%s/half=%v", name, half), func(t *testing.T) {
-				c.Float16 = false
-				want := load(t, env, c, "model.onnx").run(ids(prompt))["logits"]
-				tolerance := sameModel
-				if half {
-					tolerance = halfModel
-				}
-				for _, ch := range append([]change{{"as it is", func(*tinylm.Config) {}, ""}}, changes...) {
-					if ch.only == "float32" && half || ch.only != "float32" && ch.only != "" && !strings.Contains(ch.only, name) {
+		if name == "llama" {
+			continue // llama_gqa has all of it
+		}
+		t.Run(name, func(t *testing.T) {
+			want := load(t, env, c, "model.onnx").run(ids(prompt))["logits"]
+			for _, ch := range changes {
+				for _, half := range []bool{false, true} {
+					byFamily := ch.only != "" && ch.only != "float32"
+					if half && ch.only == "float32" || byFamily && !strings.Contains(ch.only, name) {
 						continue
 					}
-					v := c
-					v.Float16 = half
+					v, tolerance := c, sameModel
+					if v.Float16 = half; half {
+						tolerance = halfModel
+					}
 					ch.apply(&v)
 					got := load(t, env, v, "model.onnx").run(ids(prompt))["logits"]
 					if (got.DType == tensor.F16) != half {
 						t.Errorf("%s: logits are %v", ch.name, got.DType)
 					}
-					near(t, ch.name, got.Float32s(), want.Float32s(), tolerance)
+					near(t, fmt.Sprintf("%s, float16 %v", ch.name, half), got.Float32s(), want.Float32s(), tolerance)
 				}
-			})
-		}
+			}
+		})
 	}
 }
 
 func TestSharedWeights(t *testing.T) {
-	env := runtime(t)
 	for name, c := range decoders() {
 		for _, c.NamedWeights = range []bool{false, true} {
 			c.SharedWeights = true
@@ -421,9 +419,8 @@ func TestSharedWeights(t *testing.T) {
 			if equal != 1 || merged != 1 {
 				t.Errorf("%s: %d equal pairs, %d merged initializers, want one", name, equal, merged)
 			}
-			m.Close()
-			if logits := load(t, env, c, "model.onnx").run(ids(prompt))["logits"]; !logits.Finite() {
-				t.Errorf("%s: logits not finite", name)
+			if err := m.Close(); err != nil {
+				t.Error(err)
 			}
 		}
 	}
@@ -460,9 +457,13 @@ func TestT5(t *testing.T) {
 			if d := gap(t, row(run(c, source, target), 0, 0), row(base, 0, 0)); d < 0.01 {
 				t.Errorf("the decoder does not see the encoder: %g", d)
 			}
-			for _, v := range []tinylm.Config{
+			variants := []tinylm.Config{
 				{Opset: 13}, {Opset: 18}, {Opset: 21, GeluOp: gated}, {NamedWeights: true}, {ExternalData: true}, {NoScopes: true}, {Float16: true},
-			} {
+			}
+			if !gated {
+				variants = []tinylm.Config{{NamedWeights: true}, {Float16: true}} // the tied head differs in these
+			}
+			for _, v := range variants {
 				v.Family, v.Gated, v.Seed = c.Family, c.Gated, c.Seed
 				tolerance := sameModel
 				if v.Float16 {
@@ -477,6 +478,65 @@ func TestT5(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestT5PastEqualsFullRun(t *testing.T) {
+	env := runtime(t)
+	c := tinylm.Config{Family: tinylm.T5, Gated: true, Seed: 5}
+	in := ids(append(append([]int64(nil), prompt...), -1))
+	hidden := load(t, env, c, "encoder_model.onnx").run(in)["last_hidden_state"]
+	decode := func(m *model, target []int64, cache feed, branch byte) feed {
+		fed := feed{
+			"encoder_hidden_states": hidden, "encoder_attention_mask": in["attention_mask"],
+			"input_ids": ids(target)["input_ids"], "use_cache_branch": tensor.New(tensor.Bool, 1),
+		}
+		fed["use_cache_branch"].Data[0] = branch
+		for i := range 2 {
+			for _, kind := range []string{"decoder.key", "decoder.value", "encoder.key", "encoder.value"} {
+				x := tensor.New(tensor.F32, 1, 4, 0, 8)
+				if cache != nil {
+					x = cache[fmt.Sprintf("present.%d.%s", i, kind)]
+				}
+				fed[fmt.Sprintf("past_key_values.%d.%s", i, kind)] = x
+			}
+		}
+		return m.run(fed)
+	}
+	target := []int64{1, 50, 60, 70, 80}
+	full := decode(load(t, env, c, "decoder_model.onnx"), target, nil, 0)["logits"]
+	check := func(what string, start, next *model) {
+		t.Helper()
+		a := decode(start, target[:3], nil, 0)
+		b := decode(next, target[3:], a, 1)
+		for i := range 3 {
+			near(t, what+" first", row(a["logits"], 0, i), row(full, 0, i), sameModel)
+		}
+		for i := range 2 {
+			near(t, what+" second", row(b["logits"], 0, i), row(full, 0, 3+i), sameModel)
+		}
+	}
+	c.Cache = tinylm.WithPast
+	check("with past", load(t, env, c, "decoder_model.onnx"), load(t, env, c, "decoder_with_past_model.onnx"))
+	c.Cache = tinylm.Merged
+	merged := load(t, env, c, "decoder_model_merged.onnx")
+	check("merged", merged, merged)
+	var branch [2]*model
+	for i, value := range []bool{false, true} {
+		models, err := tinylm.Build(c, feed{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := models["decoder_model_merged.onnx"]
+		if err := m.SelectBranch("use_cache_branch", value); err != nil {
+			t.Fatal(err)
+		}
+		data, err := m.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		branch[i] = loadBytes(t, env, c, data, "")
+	}
+	check("branches", branch[0], branch[1])
 }
 
 func TestWriteIsDeterministic(t *testing.T) {
@@ -522,7 +582,7 @@ func TestWriteRefuses(t *testing.T) {
 		{tinylm.Config{Family: tinylm.GPT2, KVHeads: 2}, "only llama"},
 		{tinylm.Config{Family: tinylm.LLaMA, KVHeads: 3}, "3 key heads"},
 		{tinylm.Config{Family: tinylm.GPT2, Gated: true}, "gated"},
-		{tinylm.Config{Family: tinylm.T5, Cache: tinylm.WithPast}, "cache"},
+		{tinylm.Config{Family: tinylm.T5, NoPositionIDs: true}, "position_ids"},
 		{tinylm.Config{Family: tinylm.GPT2, Vocab: 10}, "vocabulary"},
 		{tinylm.Config{Family: tinylm.GPT2, Layers: 1, SharedWeights: true}, "two layers"},
 		{tinylm.Config{Family: tinylm.GPT2, Layers: -1}, "positive"},

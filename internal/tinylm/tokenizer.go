@@ -86,10 +86,9 @@ func (v vocabulary) tokenizer() map[string]any {
 		vocab[t] = id
 	}
 	for _, s := range v.special {
-		added = append(added, map[string]any{
-			"id": v.ids[s], "content": s, "special": true,
-			"single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-		})
+		token := specialToken(s)
+		token["id"] = v.ids[s]
+		added = append(added, token)
 	}
 	byteLevel := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 	return map[string]any{
@@ -100,6 +99,13 @@ func (v vocabulary) tokenizer() map[string]any {
 			"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": "", "end_of_word_suffix": "",
 			"fuse_unk": false, "vocab": vocab, "merges": v.merges,
 		},
+	}
+}
+
+func specialToken(s string) map[string]any {
+	return map[string]any{
+		"content": s, "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+		"normalized": false, //nolint:misspell // the format's key
 	}
 }
 
@@ -157,9 +163,7 @@ func (v vocabulary) tokenizerConfig(c Config) map[string]any {
 	}
 	decoder := map[string]any{}
 	for _, s := range v.special {
-		decoder[fmt.Sprint(v.ids[s])] = map[string]any{
-			"content": s, "special": true, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false,
-		}
+		decoder[fmt.Sprint(v.ids[s])] = specialToken(s)
 	}
 	m["added_tokens_decoder"] = decoder
 	return m

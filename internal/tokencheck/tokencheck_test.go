@@ -75,7 +75,12 @@ func sharedFile(t *testing.T, name string) string {
 func TestOfficial(t *testing.T) {
 	gpt2 := load(t, sharedFile(t, "data/tokenizers/gpt2/tokenizer.json"))
 	t5 := load(t, sharedFile(t, "data/tokenizers/t5-small/tokenizer.json"))
-	for _, v := range variants(t, gpt2, t5) {
+	world, err := os.ReadFile(sharedFile(t, "fixtures/world/tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := append(variants(t, gpt2, t5), variant{name: "world", data: world, special: []string{"<|endoftext|>"}})
+	for _, v := range list {
 		t.Run(v.name, func(t *testing.T) { compare(t, v) })
 	}
 }

@@ -109,6 +109,12 @@ func ParseWeightID(s string) (WeightID, error) {
 	return bad()
 }
 
+// MarshalText writes the form of String, for JSON.
+func (id WeightID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// MarshalText writes the form of String, for JSON.
+func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // Point is a place within a block where activations can be read.
 type Point uint8
 
@@ -128,6 +134,9 @@ func (p Point) String() string {
 	}
 	return fmt.Sprintf("point(%d)", uint8(p))
 }
+
+// MarshalText writes the form of String, for JSON.
+func (p Point) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // Site is a point of one block.
 type Site struct {

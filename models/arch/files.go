@@ -14,12 +14,9 @@ import (
 type Layout struct {
 	Dir       string // holds config.json
 	Forward   string // decoder graph run on whole sequences; may take past keys and values
-	Step      string // decoder graph that takes past keys and values; may be Forward; "" if none
+	Step      string // decoder graph that takes past keys and values; "" if none but perhaps Forward
 	Encoder   string // "" for decoder-only models
 	Tokenizer string // tokenizer.json; "" if the folder has none
-	// Merged is true where Forward and Step are one graph with a
-	// use_cache_branch input that chooses between them.
-	Merged bool
 }
 
 // Names that exporters give the graphs, best choice first.
@@ -63,10 +60,7 @@ func layout(dir, file string, seq2seq bool) (Layout, error) {
 		l.Tokenizer = p
 	}
 	if file != "" {
-		l.Forward, l.Merged = file, slices.Contains(mergedNames, filepath.Base(file))
-		if l.Merged {
-			l.Step = file
-		}
+		l.Forward = file
 		if seq2seq {
 			if l.Encoder = filepath.Join(filepath.Dir(file), encoderName); !isFile(l.Encoder) {
 				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, file, encoderName)
@@ -90,9 +84,8 @@ func layout(dir, file string, seq2seq bool) (Layout, error) {
 		}
 		l.Forward, l.Step = find(decoderNames...), find(stepNames...)
 		if l.Forward == "" {
-			if m := find(mergedNames...); m != "" {
-				l.Forward, l.Step, l.Merged = m, m, true
-			} else if !seq2seq {
+			l.Forward = find(mergedNames...)
+			if l.Forward == "" && !seq2seq {
 				l.Forward = l.Step // a past of length 0 turns it into the plain decoder
 			}
 		}

@@ -32,18 +32,17 @@ func TestLayout(t *testing.T) {
 		seq2seq       bool
 		forward, step string
 		encoder       string
-		merged        bool
 	}{
 		{name: "plain", files: []string{"model.onnx"}, forward: "model.onnx"},
 		{name: "with past beside", files: []string{"model.onnx", "model_with_past.onnx"}, forward: "model.onnx", step: "model_with_past.onnx"},
 		{name: "only with past", files: []string{"model_with_past.onnx"}, forward: "model_with_past.onnx", step: "model_with_past.onnx"},
 		{name: "older names", files: []string{"decoder_model.onnx", "decoder_with_past_model.onnx"}, forward: "decoder_model.onnx", step: "decoder_with_past_model.onnx"},
-		{name: "merged", files: []string{"decoder_model_merged.onnx"}, forward: "decoder_model_merged.onnx", step: "decoder_model_merged.onnx", merged: true},
+		{name: "merged", files: []string{"decoder_model_merged.onnx"}, forward: "decoder_model_merged.onnx"},
 		{name: "plain wins over merged", files: []string{"decoder_model_merged.onnx", "decoder_model.onnx"}, forward: "decoder_model.onnx"},
 		{name: "subfolder", files: []string{"onnx/model.onnx"}, forward: "onnx/model.onnx"},
 		{name: "seq2seq", seq2seq: true, files: []string{"encoder_model.onnx", "decoder_model.onnx"}, forward: "decoder_model.onnx", encoder: "encoder_model.onnx"},
 		{name: "one file", files: []string{"model.onnx", "other.onnx"}, file: "other.onnx", forward: "other.onnx"},
-		{name: "one merged file", files: []string{"decoder_model_merged.onnx"}, file: "decoder_model_merged.onnx", forward: "decoder_model_merged.onnx", step: "decoder_model_merged.onnx", merged: true},
+		{name: "one merged file", files: []string{"decoder_model_merged.onnx"}, file: "decoder_model_merged.onnx", forward: "decoder_model_merged.onnx"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := folder(t, c.files...)
@@ -57,7 +56,7 @@ func TestLayout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := Layout{Dir: dir, Forward: full(c.forward), Step: full(c.step), Encoder: full(c.encoder), Merged: c.merged}
+			want := Layout{Dir: dir, Forward: full(c.forward), Step: full(c.step), Encoder: full(c.encoder)}
 			if got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}

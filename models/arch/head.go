@@ -58,6 +58,8 @@ type Graph struct {
 	Ports Ports
 	FFNs  []FFN
 	Head  Head // of decoder graphs
+
+	merged bool // one branch of a merged decoder
 }
 
 // analyse looks at one model; side says which outputs to expect.

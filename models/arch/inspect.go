@@ -97,47 +97,47 @@ func Open(path string) (*Anatomy, error) {
 }
 
 func (a *Anatomy) graphs() error {
-	open := func(path string, side Side, past *bool) (*Graph, error) {
-		m, err := onnx.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)
-		}
-		if past != nil {
-			if err := m.SelectBranch("use_cache_branch", *past); err != nil {
-				return nil, fmt.Errorf("choosing a branch of %s: %w", path, err)
-			}
-		}
-		g, err := analyse(path, m, side)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return g, nil
-	}
-	branch := func(v bool) *bool {
-		if !a.Layout.Merged {
-			return nil
-		}
-		return &v
-	}
 	var err error
-	if a.Forward, err = open(a.Layout.Forward, Decoder, branch(false)); err != nil {
+	if a.Forward, err = open(a.Layout.Forward, Decoder, false); err != nil {
 		return err
 	}
 	switch {
-	case a.Layout.Merged:
-		a.Step, err = open(a.Layout.Step, Decoder, branch(true))
+	case a.Forward.merged:
+		a.Layout.Step = a.Layout.Forward
+		a.Step, err = open(a.Layout.Step, Decoder, true)
 	case len(a.Forward.Ports.Past) > 0:
 		a.Step, a.Layout.Step = a.Forward, a.Layout.Forward
 	case a.Layout.Step != "":
-		a.Step, err = open(a.Layout.Step, Decoder, nil)
+		a.Step, err = open(a.Layout.Step, Decoder, true)
 	}
-	if err != nil {
-		return err
-	}
-	if a.Layout.Encoder != "" {
-		a.Encoder, err = open(a.Layout.Encoder, Encoder, nil)
+	if err == nil && a.Layout.Encoder != "" {
+		a.Encoder, err = open(a.Layout.Encoder, Encoder, false)
 	}
 	return err
+}
+
+// branchInput chooses between the two forms of a merged decoder.
+const branchInput = "use_cache_branch"
+
+// open reads and analyses one graph. Of a merged decoder it takes the branch
+// with or without past keys and values.
+func open(path string, side Side, past bool) (*Graph, error) {
+	m, err := onnx.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)
+	}
+	merged := m.Graph.Index().Input(branchInput) != nil
+	if merged {
+		if err := m.SelectBranch(branchInput, past); err != nil {
+			return nil, errors.Join(fmt.Errorf("choosing a branch of %s: %w", path, err), m.Close())
+		}
+	}
+	g, err := analyse(path, m, side)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
+	}
+	g.merged = merged
+	return g, nil
 }
 
 // describe fills Info.

@@ -34,6 +34,7 @@ type Ports struct {
 	EncoderStates string // [B, S, width]
 	EncoderMask   string // [B, S]
 	Past          []Past
+	MaxRows       int // rows that the graph was exported for; 0 if any number
 
 	Logits     string // [B, T, V]
 	LogitsType onnx.DataType
@@ -53,6 +54,12 @@ func portsOf(m *onnx.Model, encoder bool) (Ports, error) {
 		switch name := in.Name; {
 		case name == "input_ids" || name == "decoder_input_ids":
 			p.IDs, p.IDType = name, in.DType
+			if len(in.Shape) == 2 {
+				p.MaxRows = int(max(in.Shape[0].Value, 0))
+				if n := in.Shape[1].Value; n > 1 {
+					return p, fmt.Errorf("%w: it takes sequences of exactly %d tokens; export it with dynamic axes", ErrGraph, n)
+				}
+			}
 		case name == "attention_mask" || name == "decoder_attention_mask":
 			p.Mask, p.MaskType = name, in.DType
 		case name == "position_ids":

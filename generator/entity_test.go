@@ -1,0 +1,122 @@
+package generator_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"editpipe/generator"
+)
+
+// parse reads everything and keeps the broken lines apart.
+func parse(t *testing.T, r io.Reader) (map[string]*generator.Entity, []*generator.LineError) {
+	t.Helper()
+	out := map[string]*generator.Entity{}
+	var broken []*generator.LineError
+	for e, err := range generator.Entities(r) {
+		var line *generator.LineError
+		switch {
+		case errors.As(err, &line):
+			broken = append(broken, line)
+		case err != nil:
+			t.Fatal(err)
+		default:
+			out[e.ID] = e
+		}
+	}
+	return out, broken
+}
+
+func miniDump(t *testing.T) map[string]*generator.Entity {
+	t.Helper()
+	f, err := os.Open("testdata/mini.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	entities, broken := parse(t, f)
+	if len(broken) != 2 || broken[0].Line != 4 || broken[1].Line != 28 {
+		t.Errorf("broken lines %v, want 4 (cut short) and 28 (no id)", broken)
+	}
+	return entities
+}
+
+func TestEntitiesReadsTheMiniDump(t *testing.T) {
+	e := miniDump(t)
+	if len(e) != 26 {
+		t.Errorf("%d entities, want 26: the lexeme and two broken rows are left out", len(e))
+	}
+	if v := e["Q1"].Claims["P36"][0].Value; v.ID != "Q102" {
+		t.Errorf("value with numeric-id alone read as %+v", v)
+	}
+	if e["Q5"].Label != "Sudland" || e["Q5"].LabelLang != "mul" {
+		t.Errorf("label of language mul read as %q (%s)", e["Q5"].Label, e["Q5"].LabelLang)
+	}
+	if e["Q10"].Label != "" || e["Q10"].Aliases != nil || len(e["Q10"].Claims["P36"]) != 1 {
+		t.Errorf("[] in place of {} read as %+v", e["Q10"])
+	}
+	for id, p := range map[string]string{"Q6": "somevalue", "Q7": "novalue"} {
+		if e[id].Claims["P36"][0].HasValue {
+			t.Errorf("%s has a value", p)
+		}
+	}
+	if st := e["Q9"].Claims["P36"][0]; !st.Ended || st.End != (generator.Date{}) {
+		t.Errorf("unknown end read as %+v", st)
+	}
+	if st := e["Q200"].Claims["P26"][0]; st.Start != (generator.Date{Year: 1999, Month: 5, Day: 1}) {
+		t.Errorf("start read as %v", st.Start)
+	}
+	if e["Q1"].Sitelinks != 3 || e["Q1"].Revision != 7 {
+		t.Errorf("sitelinks %d, revision %d", e["Q1"].Sitelinks, e["Q1"].Revision)
+	}
+}
+
+func TestEntitiesReadsEveryForm(t *testing.T) {
+	one := `{"type":"item","id":"Q7","labels":{"en":{"value":"seven"}}}`
+	two := `{"type":"item","id":"Q8","labels":{"en":{"value":"eight"}}}`
+	long := `{"type":"item","id":"Q7","labels":{"en":{"value":"seven"}},"x":"` + strings.Repeat("y", 3<<20) + `"}`
+	for name, c := range map[string]struct {
+		text string
+		n    int
+	}{
+		"dump":            {"[\n" + one + ",\n" + two + "\n]\n", 2},
+		"dump, CRLF":      {"[\r\n" + one + ",\r\n" + two + "\r\n]", 2},
+		"JSON lines":      {one + "\n" + two, 2},
+		"one-line array":  {"[" + one + "," + two + "]", 2},
+		"bracket on line": {"[" + one + ",\n" + two + "]\n", 2},
+		"EntityData":      {`{"entities":{"Q7":` + one + `,"Q8":` + two + `}}`, 2},
+		"indented":        {"{\n  \"entities\": {\n \"Q7\":\n" + one + "}\n}\n", 1},
+		"byte order mark": {"\ufeff" + one + "\n", 1},
+		"3 MiB line":      {long + "\n" + two, 2},
+		"empty":           {"", 0},
+		"empty array":     {"[\n]\n", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, broken := parse(t, strings.NewReader(c.text))
+			if len(got) != c.n || len(broken) != 0 {
+				t.Errorf("%d entities, broken %v; want %d and none", len(got), broken, c.n)
+			}
+			if c.n > 0 && got["Q7"].Label != "seven" {
+				t.Errorf("Q7 is %+v", got["Q7"])
+			}
+		})
+	}
+}
+
+func TestEntitiesStopsAtReadErrors(t *testing.T) {
+	failure := errors.New("disk gone")
+	var got error
+	for _, err := range generator.Entities(io.MultiReader(strings.NewReader("[\n"), failing{failure})) {
+		got = err
+	}
+	if !errors.Is(got, failure) || !strings.Contains(fmt.Sprint(got), "line 2") {
+		t.Errorf("error %v, want the reader's with its line", got)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -1,0 +1,140 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+	"editpipe/tensor"
+)
+
+// TestTrace checks traced values against each other: the block's input through
+// the up- and down-projections is its output, and rows do not mix.
+func TestTrace(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true}, {Family: tinylm.T5}, {Family: tinylm.T5, Gated: true},
+	} {
+		t.Run(fmt.Sprintf("%s gated=%v", c.Family, c.Gated), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{})
+			r := rand.New(rand.NewPCG(1, 1))
+			sides := []Side{Decoder}
+			if c.Family == tinylm.T5 {
+				sides = append(sides, Encoder)
+			}
+			for _, side := range sides {
+				f := lm.info.FFN(side, 1)
+				at := func(p Point) Site { return Site{Side: side, Layer: 1, Point: p} }
+				low := LowRank{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
+				rows := []TraceRow{
+					{Query: randomQuery(lm, r, 9, 3), Positions: []int{0, -1}},
+					{Query: randomQuery(lm, r, 4, 2), Positions: []int{0}, Patch: &Patch{Changes: []Change{low}}},
+					{Query: randomQuery(lm, r, 4, 2)},
+				}
+				rows = append(rows, rows[0])
+				rows[3].Positions = []int{-1}
+				got, err := lm.Trace(t.Context(), rows, at(FFNAct), at(FFNOut), at(FFNIn))
+				must(t, err)
+				weight, err := lm.Weight(f.Down.ID)
+				must(t, err)
+				up, err := lm.Weight(f.Up.ID)
+				must(t, err)
+				for i, tr := range got {
+					must(t, tr.Err)
+					act, out, in := tr.Values[0], tr.Values[1], tr.Values[2]
+					if len(rows[i].Positions) != act.Shape[0] || act.Shape[1] != f.Down.In || out.Shape[1] != f.Down.Out {
+						t.Fatalf("row %d: shapes %v, %v", i, act.Shape, out.Shape)
+					}
+					if act.Shape[0] == 0 {
+						continue
+					}
+					want, err := tensor.MatMul(act, weight)
+					must(t, err)
+					v := want.Float32s()
+					if rows[i].Patch != nil {
+						d, err := tensor.MatMul(low.U, low.V)
+						must(t, err)
+						more, err := tensor.MatMul(act, d)
+						must(t, err)
+						for k, x := range more.Float32s() {
+							v[k] += x
+						}
+					}
+					if d := maxDiff(v, out.Float32s()); d > logProbTolerance {
+						t.Errorf("%s row %d: output differs from act W by %g", side, i, d)
+					}
+					if c.Family == tinylm.T5 && !c.Gated {
+						pre, err := tensor.MatMul(in, up)
+						must(t, err)
+						for k, x := range pre.Float32s() {
+							pre.Float32s()[k] = max(x, 0)
+						}
+						if d := maxDiff(pre.Float32s(), act.Float32s()); d > logProbTolerance {
+							t.Errorf("%s row %d: act differs from relu(in W) by %g", side, i, d)
+						}
+					}
+				}
+				w := f.Down.In
+				if d := maxDiff(got[0].Values[0].Float32s()[w:], got[3].Values[0].Float32s()); d > logProbTolerance {
+					t.Errorf("two rows of one sequence differ by %g", d)
+				}
+				if want := rows[0].Query.PromptIDs; !slices.Equal(got[0].IDs[:got[0].Prompt], want) && side == Encoder {
+					t.Errorf("traced ids %v, want %v", got[0].IDs, want)
+				}
+			}
+		})
+	}
+}
+
+func TestTraceErrors(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
+	row := TraceRow{Query: ask.Query{PromptIDs: []int64{1, 2, 3}}, Positions: []int{0}}
+	for name, sites := range map[string][]Site{
+		"none": {}, "no such layer": {{Layer: 9}}, "no such side": {{Side: Encoder}}, "both sides": {{}, {Side: Encoder}}, "no such point": {{Point: 99}},
+	} {
+		if _, err := lm.Trace(t.Context(), []TraceRow{row}, sites...); !errors.Is(err, ErrSite) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	bad := row
+	bad.Positions = []int{3}
+	got, err := lm.Trace(t.Context(), []TraceRow{bad, row, {Query: ask.Query{}}}, Site{Point: Hidden})
+	must(t, err)
+	if !errors.Is(got[0].Err, ErrSite) || got[1].Err != nil || !errors.Is(got[2].Err, ask.ErrNoPrompt) && got[2].Err == nil {
+		t.Errorf("%v, %v, %v", got[0].Err, got[1].Err, got[2].Err)
+	}
+}
+
+// TestEncoderDecoderGenerates: every generated token is the argmax under teacher
+// forcing, also where the encoder is patched.
+func TestEncoderDecoderGenerates(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5, Gated: true}, Options{})
+	r := rand.New(rand.NewPCG(2, 2))
+	w := lm.info.FFN(Encoder, 0).Down
+	var rows []Row
+	for i := range 5 {
+		rows = append(rows, Row{Query: randomQuery(lm, r, 3+2*i, 1)})
+		if i > 2 {
+			rows[i].Patch = &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.5, w.In, 2), V: randn(r, 0.5, 2, w.Out)}}}
+		}
+	}
+	got, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 5})
+	must(t, err)
+	for i, a := range got {
+		must(t, a.Err)
+		if len(a.TextIDs) == 0 {
+			continue
+		}
+		s := score(t, lm, Row{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a.TextIDs}}, Patch: rows[i].Patch})[0]
+		must(t, s.Err)
+		if !slices.Equal(s.Targets[0].Argmax, a.TextIDs) {
+			t.Errorf("row %d: generated %v, scored %v", i, a.TextIDs, s.Targets[0].Argmax)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package grad
+
+import "editpipe/onnx"
+
+// Gradients of gathering add up cotangents at the places they were taken from,
+// some of them taken more than once. This is done by a product with a one-hot
+// matrix: ONNX Runtime's ScatterND adds with several threads at once and gives
+// changing results where indices repeat, and before opset 16 scattering cannot
+// add at all. Gathers on the way to the loss pick a few positions, for which
+// the product is small.
+
+// putBack adds the rows dy, of shape [P, N, Q] in its element order, into
+// [P, rows, Q] at the N row numbers in index, and gives the result the shape of
+// v. before has shape [1] and holds P.
+func (s *step) putBack(dy, index, rows, before, v string) string {
+	count := s.op("Shape", index)
+	wide := s.op("Reshape", dy, s.concat(0, before, count, s.ints(-1)))
+	hot := s.transpose(s.oneHot(index, rows, s.dtype(v)), 1, 0)
+	return s.like(s.op("MatMul", hot, wide), v)
+}
+
+// wrap makes negative indices count from the end of an axis.
+func (s *step) wrap(index, length string) string {
+	return s.op("Where", s.op("Less", index, s.integer(0)), s.add(index, length), index)
+}
+
+func gather(s *step) {
+	x := s.in(0)
+	axis, ok := s.shape(x).axis(s.n.Int("axis", 0))
+	if !ok {
+		s.fail("the rank of %q is not known", x)
+		return
+	}
+	index := s.cast(s.op("Reshape", s.in(1), s.ints(-1)), onnx.Int64)
+	rows := s.dimOf(x, axis)
+	before := s.ints(1)
+	for i := range axis {
+		before = s.mul(before, s.dimOf(x, i))
+	}
+	s.give(0, s.putBack(s.dy(), s.wrap(index, rows), rows, before, x))
+}
+
+// gatherND turns index tuples into row numbers of the flattened leading axes.
+func gatherND(s *step) {
+	x := s.in(0)
+	k := s.shape(s.in(1)).at(-1)
+	if !k.known() || k.n == 0 || s.n.Int("batch_dims", 0) != 0 {
+		s.fail("the length of its index tuples is not known, or it has batch_dims")
+		return
+	}
+	var number string
+	rows := s.ints(1)
+	for i := range k.n {
+		length := s.dimOf(x, int(i))
+		column := s.b.Op("Gather", []string{s.in(1), s.integer(i)}, onnx.AttrInt("axis", -1))
+		column = s.wrap(s.op("Reshape", column, s.ints(-1)), length)
+		if i == 0 {
+			number, rows = column, length
+		} else {
+			number, rows = s.add(s.mul(number, length), column), s.mul(rows, length)
+		}
+	}
+	s.give(0, s.putBack(s.dy(), number, rows, s.ints(1), x))
+}
+
+func gatherElements(s *step) {
+	if s.opset < 16 {
+		s.fail("its gradient needs opset 16, this model has %d", s.opset)
+		return
+	}
+	x := s.in(0)
+	s.give(0, s.b.Op("ScatterElements", []string{s.filled(0, x), s.in(1), s.dy()},
+		onnx.AttrInt("axis", s.n.Int("axis", 0)), onnx.AttrString("reduction", "add")))
+}
+
+func scatterND(s *step) {
+	s.scatter(func(dy string) string {
+		return s.op("ScatterND", dy, s.in(1), s.filled(0, s.in(2)))
+	}, func(dy string) string {
+		return s.op("GatherND", dy, s.in(1))
+	})
+}
+
+func scatterElements(s *step) {
+	axis := onnx.AttrInt("axis", s.n.Int("axis", 0))
+	s.scatter(func(dy string) string {
+		return s.b.Op("ScatterElements", []string{dy, s.in(1), s.filled(0, s.in(2))}, axis)
+	}, func(dy string) string {
+		return s.b.Op("GatherElements", []string{dy, s.in(1)}, axis)
+	})
+}
+
+// scatter: data is passed through where it is not overwritten, updates receive
+// what stands at their places.
+func (s *step) scatter(without, at func(dy string) string) {
+	switch mode := s.n.String("reduction", "none"); mode {
+	case "add":
+		s.give(0, s.dy())
+	case "none":
+		if s.wants(0) {
+			s.give(0, without(s.dy()))
+		}
+	default:
+		s.fail("reduction %q", mode)
+		return
+	}
+	if s.wants(2) {
+		s.give(2, at(s.dy()))
+	}
+}
