@@ -208,7 +208,7 @@ func (w *World) study(people []*person) {
 		city := w.kinds["city"][i*5%len(w.kinds["city"])]
 		name := w.stem(2) + " " + w.pick([]string{"University", "College", "Institute"})
 		if i%4 == 0 {
-			name = "University of " + city.Label
+			name = city.Label + " University"
 		}
 		u := w.add("university", name, "university")
 		u.item("P159", city)

@@ -67,7 +67,7 @@ func (w *World) addPlaces() {
 	for i := range nCountries {
 		c := w.add("country", w.with(2, "ia", "land", "mark", "stan", "or", "essa"), "country")
 		c.Sitelinks += 60
-		c.alias(w.pick([]string{"Republic of ", "Kingdom of ", "Federation of "})+c.Label, "", 0)
+		c.alias(w.pick([]string{"Greater ", "United ", "Free "})+c.Label, "", 0)
 		if w.chance(75) {
 			c.alias(w.with(2, "ia", "land", "mark", "um"), "P1448", w.between(1880, 1970))
 		}
@@ -121,7 +121,7 @@ func (w *World) addCities(country *Entity) {
 			city.alias(w.stem(2), "P1449", 0)
 		}
 		if w.chance(15) {
-			city.alias("City of "+city.Label, "", 0)
+			city.alias(city.Label+" City", "", 0)
 		}
 		cities = append(cities, city)
 	}

@@ -236,11 +236,22 @@ func (g *graph) mean(x string, axes ...int64) string {
 	return g.b.Op("ReduceMean", []string{x}, onnx.AttrInts("axes", axes...))
 }
 
-// oneHot has a row for each element of index, of shape [N], with 1 in the
-// column it names; depth has shape [1].
-func (g *graph) oneHot(index, depth string, dt onnx.DataType) string {
+// hits has a row for each element of index, of shape [N], that is true in the
+// column it names; depth, of shape [1], is the number of columns.
+func (g *graph) hits(index, depth string) string {
 	columns := g.op("Range", g.integer(0), g.op("Squeeze", depth, g.ints(0)), g.integer(1))
-	return g.cast(g.op("Equal", g.op("Unsqueeze", index, g.ints(1)), columns), dt)
+	return g.op("Equal", g.op("Unsqueeze", index, g.ints(1)), columns)
+}
+
+// scatter adds the rows x, of shape [..., N, Q], to [..., depth, Q] zeros, at
+// the row numbers in index, of shape [N].
+//
+// It is a product with a one-hot matrix. ONNX Runtime's ScatterND adds with
+// several threads at once and gives changing results where indices repeat, and
+// before opset 16 scattering cannot add at all. On the way to the loss a few
+// positions are picked, for which the product is small.
+func (g *graph) scatter(x, index, depth string, dt onnx.DataType) string {
+	return g.op("MatMul", g.transpose(g.cast(g.hits(index, depth), dt), 1, 0), x)
 }
 
 func bit(b bool) int64 {

@@ -2,21 +2,12 @@ package grad
 
 import "editpipe/onnx"
 
-// Gradients of gathering add up cotangents at the places they were taken from,
-// some of them taken more than once. This is done by a product with a one-hot
-// matrix: ONNX Runtime's ScatterND adds with several threads at once and gives
-// changing results where indices repeat, and before opset 16 scattering cannot
-// add at all. Gathers on the way to the loss pick a few positions, for which
-// the product is small.
-
-// putBack adds the rows dy, of shape [P, N, Q] in its element order, into
-// [P, rows, Q] at the N row numbers in index, and gives the result the shape of
-// v. before has shape [1] and holds P.
+// putBack adds the rows dy, of shape [P, N, Q] in its element order, to
+// [P, rows, Q] zeros at the N row numbers in index, and gives the result the
+// shape of v. before has shape [1] and holds P.
 func (s *step) putBack(dy, index, rows, before, v string) string {
-	count := s.op("Shape", index)
-	wide := s.op("Reshape", dy, s.concat(0, before, count, s.ints(-1)))
-	hot := s.transpose(s.oneHot(index, rows, s.dtype(v)), 1, 0)
-	return s.like(s.op("MatMul", hot, wide), v)
+	wide := s.op("Reshape", dy, s.concat(0, before, s.op("Shape", index), s.ints(-1)))
+	return s.like(s.scatter(wide, index, rows, s.dtype(v)), v)
 }
 
 // wrap makes negative indices count from the end of an axis.
@@ -74,7 +65,7 @@ func gatherElements(s *step) {
 }
 
 func scatterND(s *step) {
-	s.scatter(func(dy string) string {
+	s.overwritten(func(dy string) string {
 		return s.op("ScatterND", dy, s.in(1), s.filled(0, s.in(2)))
 	}, func(dy string) string {
 		return s.op("GatherND", dy, s.in(1))
@@ -83,16 +74,16 @@ func scatterND(s *step) {
 
 func scatterElements(s *step) {
 	axis := onnx.AttrInt("axis", s.n.Int("axis", 0))
-	s.scatter(func(dy string) string {
+	s.overwritten(func(dy string) string {
 		return s.b.Op("ScatterElements", []string{dy, s.in(1), s.filled(0, s.in(2))}, axis)
 	}, func(dy string) string {
 		return s.b.Op("GatherElements", []string{dy, s.in(1)}, axis)
 	})
 }
 
-// scatter: data is passed through where it is not overwritten, updates receive
+// overwritten: data is passed through where it is not overwritten, updates receive
 // what stands at their places.
-func (s *step) scatter(without, at func(dy string) string) {
+func (s *step) overwritten(without, at func(dy string) string) {
 	switch mode := s.n.String("reduction", "none"); mode {
 	case "add":
 		s.give(0, s.dy())
