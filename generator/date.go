@@ -20,6 +20,10 @@ func ParseDate(s string) (Date, error) {
 	return Date{t.Year(), int(t.Month()), t.Day()}, nil
 }
 
+// EndOfTime is the as-of date of a knowledge base that gives no dates of its
+// own: whatever has a stated end is past.
+func EndOfTime() Date { return Date{9999, 12, 31} }
+
 func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
 
 // Precisions of Wikidata's time values.

@@ -184,13 +184,12 @@ func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, 
 	}
 	taken := map[string]bool{}
 	for id := range stated {
-		if e := kb.entities[id]; e != nil {
-			for _, n := range kb.namesOf(e) {
-				taken[normalise(n)] = true
-			}
+		for _, n := range kb.spelled[id] {
+			taken[n] = true
 		}
 	}
 	classes := kb.classes(c.o)
+	padded := " " + normalise(prompt) + " "
 	var pool []string
 	if c.rel.Pool == SiblingValue {
 		pool = kb.values[c.rel.ID]
@@ -204,7 +203,7 @@ func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, 
 	var fit []*Entity
 	for _, id := range g.sample(pool, key) {
 		n := kb.entities[id]
-		if reason := g.unfit(c, n, prompt, classes, stated, taken); reason != "" {
+		if reason := g.unfit(c, n, padded, classes, stated, taken); reason != "" {
 			failed[reason]++
 			continue
 		}
@@ -238,6 +237,8 @@ func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, 
 	}), "", ""
 }
 
+// unfit says why an entity cannot be the new object, or "". The prompt is
+// normalised, with a space at either end.
 func (g *generation) unfit(c *change, n *Entity, prompt string, classes []string, stated, taken map[string]bool) string {
 	kb := g.kb
 	switch {
@@ -253,15 +254,17 @@ func (g *generation) unfit(c *change, n *Entity, prompt string, classes []string
 		return RejectConflict
 	case kb.contains(c.o, n):
 		return RejectObjectRelated
-	case mentionsAny(prompt, kb.namesOf(n)):
-		return RejectTargetInPrompt
-	case leaks(n.Label, kb.namesOf(c.s)):
-		return RejectSubstringLeak
 	}
-	for _, name := range kb.namesOf(n) {
-		if taken[normalise(name)] {
+	for _, name := range kb.spelled[n.ID] {
+		switch {
+		case taken[name]:
 			return RejectObjectAlreadyTrue
+		case name != "" && strings.Contains(prompt, " "+name+" "):
+			return RejectTargetInPrompt
 		}
+	}
+	if leaks(n.Label, kb.namesOf(c.s)) {
+		return RejectSubstringLeak
 	}
 	return ""
 }

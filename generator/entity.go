@@ -63,6 +63,7 @@ type Entity struct {
 	Aliases     []string // English, then "mul"
 	Sitelinks   int
 	Revision    int64
+	Modified    Date // day of the last change; zero where not stated
 	Claims      map[string][]Statement
 }
 
@@ -216,6 +217,7 @@ type rawEntity struct {
 	Claims       json.RawMessage `json:"claims"`
 	SiteLinks    json.RawMessage `json:"sitelinks"`
 	Revision     int64           `json:"lastrevid"`
+	Modified     string          `json:"modified"`
 	Entities     json.RawMessage `json:"entities"`
 }
 
@@ -245,6 +247,9 @@ func (raw *rawEntity) entity() (*Entity, error) {
 	labels := object[rawText](raw.Labels)
 	descriptions := object[rawText](raw.Descriptions)
 	aliases := object[[]rawText](raw.Aliases)
+	if day, _, ok := strings.Cut(raw.Modified, "T"); ok {
+		e.Modified, _ = ParseDate(day) // one that cannot be read counts as not stated
+	}
 	for _, l := range languages() {
 		if t := strings.TrimSpace(labels[l].Value); e.Label == "" && t != "" {
 			e.Label, e.LabelLang = t, l

@@ -69,6 +69,9 @@ func TestEntitiesReadsTheMiniDump(t *testing.T) {
 	if st := e["Q200"].Claims["P26"][0]; st.Start != (generator.Date{Year: 1999, Month: 5, Day: 1}) {
 		t.Errorf("start read as %v", st.Start)
 	}
+	if e["Q13"].Modified != (generator.Date{Year: 2023, Month: 4, Day: 5}) || e["Q12"].Modified != (generator.Date{}) {
+		t.Errorf("last changes read as %v and %v", e["Q13"].Modified, e["Q12"].Modified)
+	}
 	if e["Q1"].Sitelinks != 3 || e["Q1"].Revision != 7 {
 		t.Errorf("sitelinks %d, revision %d", e["Q1"].Sitelinks, e["Q1"].Revision)
 	}

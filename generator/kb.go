@@ -41,23 +41,29 @@ type KB struct {
 	DumpID    string
 
 	entities map[string]*Entity
-	ids      []string            // items with a label or claims, by number
-	subjects map[slot][]string   // {object, property} -> current subjects
-	having   map[string][]string // property -> items with a statement of it
-	values   map[string][]string // property -> its current objects
-	members  map[string][]string // class -> its direct instances
-	names    map[string][]string // normalised name -> items
+	ids      []string                   // items with a label or claims, by number
+	subjects map[slot][]string          // {object, property} -> current subjects
+	having   map[string][]string        // property -> items with a statement of it
+	values   map[string][]string        // property -> its current objects
+	members  map[string][]string        // class -> its direct instances
+	names    map[string][]string        // normalised name -> items
+	spelled  map[string][]string        // item -> its normalised names
+	direct   map[string][]string        // item -> its classes
+	above    map[string]map[string]bool // class -> itself and its superclasses
 }
 
 // Builder collects entities. Only statements of properties that the catalogue
 // or the knowledge base itself needs are kept.
 type Builder struct {
-	kb   *KB
-	keep map[string]bool
+	kb     *KB
+	keep   map[string]bool
+	newest Date // last change of any entity
 }
 
 // NewBuilder starts a knowledge base. Current facts are those of the as-of
-// date; dumpID names the source in every fact row.
+// date, or for a zero date those of the day on which the newest entity was last
+// changed, or EndOfTime where no entity says so. The dump id names the source in
+// every fact row.
 func NewBuilder(c *Catalogue, asOf Date, dumpID string) *Builder {
 	keep := map[string]bool{}
 	for _, p := range []string{instanceOf, subclassOf, locatedIn, partOf, inverseOf, constraint} {
@@ -85,6 +91,9 @@ func (b *Builder) Add(e *Entity) {
 			kept[p] = list
 		}
 	}
+	if e.Modified.earliest() > b.newest.earliest() {
+		b.newest = e.Modified
+	}
 	copied := *e
 	copied.Claims = kept
 	b.kb.entities[e.ID] = &copied
@@ -94,8 +103,15 @@ func (b *Builder) Add(e *Entity) {
 // when no item was added.
 func (b *Builder) Build() (*KB, error) {
 	kb := b.kb
+	if kb.AsOf == (Date{}) {
+		kb.AsOf = b.newest
+	}
+	if kb.AsOf == (Date{}) {
+		kb.AsOf = EndOfTime()
+	}
 	kb.subjects, kb.having, kb.values = map[slot][]string{}, map[string][]string{}, map[string][]string{}
 	kb.members, kb.names = map[string][]string{}, map[string][]string{}
+	kb.spelled, kb.direct, kb.above = map[string][]string{}, map[string][]string{}, map[string]map[string]bool{}
 	for _, id := range sortedKeys(kb.entities) {
 		if e := kb.entities[id]; e.Type == "item" {
 			kb.ids = append(kb.ids, id)
@@ -112,6 +128,7 @@ func (b *Builder) Build() (*KB, error) {
 		e := kb.entities[id]
 		for _, name := range kb.namesOf(e) {
 			n := normalise(name)
+			kb.spelled[id] = append(kb.spelled[id], n)
 			if list := kb.names[n]; n != "" && (len(list) == 0 || list[len(list)-1] != id) {
 				kb.names[n] = append(list, id)
 			}
@@ -130,8 +147,12 @@ func (b *Builder) Build() (*KB, error) {
 				}
 			}
 		}
-		for _, c := range kb.classes(e) {
+		kb.direct[id] = directClasses(e)
+		for _, c := range kb.direct[id] {
 			kb.members[c] = append(kb.members[c], id)
+			if kb.above[c] == nil {
+				kb.above[c] = kb.closure([]string{c}, subclassOf)
+			}
 		}
 	}
 	return kb, nil
@@ -198,8 +219,11 @@ func (kb *KB) single(e *Entity, property string, day Date) (Statement, string) {
 	return Statement{}, reason
 }
 
-// classes are the direct classes of an entity, current or not.
-func (kb *KB) classes(e *Entity) []string {
+// classes are the direct classes of an item.
+func (kb *KB) classes(e *Entity) []string { return kb.direct[e.ID] }
+
+// directClasses reads the classes of an entity, current or not.
+func directClasses(e *Entity) []string {
 	var out []string
 	for _, st := range e.Claims[instanceOf] {
 		if st.HasValue && st.Rank != Deprecated && !slices.Contains(out, st.Value.ID) {
@@ -215,10 +239,11 @@ func (kb *KB) isA(e *Entity, names []string) bool {
 	if len(names) == 0 {
 		return true
 	}
-	closed := kb.closure(kb.classes(e), subclassOf)
-	for _, n := range names {
-		if closed[kb.Catalogue.Classes[n]] {
-			return true
+	for _, c := range kb.classes(e) {
+		for _, n := range names {
+			if kb.above[c][kb.Catalogue.Classes[n]] {
+				return true
+			}
 		}
 	}
 	return false

@@ -149,3 +149,26 @@ func TestBuildRefusesAnEmptyBase(t *testing.T) {
 		t.Errorf("error %v, want ErrEmpty", err)
 	}
 }
+
+func TestAsOfIsReadFromTheEntities(t *testing.T) {
+	for day, want := range map[generator.Date]generator.Date{
+		{}:                               generator.EndOfTime(),
+		{Year: 2020, Month: 2, Day: 3}:   {Year: 2020, Month: 2, Day: 3},
+		{Year: 2021, Month: 12, Day: 31}: {Year: 2021, Month: 12, Day: 31},
+	} {
+		b := generator.NewBuilder(miniCatalogue(t), generator.Date{}, "mini")
+		for id, e := range miniDump(t) {
+			if id == "Q3" {
+				e.Modified = day
+			}
+			b.Add(e)
+		}
+		kb, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kb.AsOf != want {
+			t.Errorf("newest change %v gives the as-of date %v, want %v", day, kb.AsOf, want)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (s *shards) Do(ctx context.Context, u pipeline.Unit) error {
 	return err
 }
 
-const killedUnits = 40
+const killedUnits = 60
 
 // TestKilledProcess kills a working process outright, again and again, and runs
 // the same command until it ends by itself.
@@ -102,7 +102,7 @@ func TestKilledProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kills < 5 {
+	if kills < 3 {
 		t.Errorf("only %d kills: the test shows little", kills)
 	}
 	units, err := (&shards{run: run, units: killedUnits}).Plan(t.Context())
@@ -151,7 +151,7 @@ func work(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	stage := &shards{run: run, units: killedUnits, pause: 3 * time.Millisecond}
+	stage := &shards{run: run, units: killedUnits, pause: 10 * time.Millisecond}
 	if _, err := pipeline.Run(t.Context(), []pipeline.Stage{stage}, run.Ledger(), pipeline.Options{}); err != nil {
 		t.Fatal(err)
 	}

@@ -367,7 +367,7 @@ func TestInterruptions(t *testing.T) {
 		cuts := 0
 		for ; ; cuts++ {
 			ctx, stop := context.WithCancel(context.Background())
-			timer := time.AfterFunc(time.Duration(rng.IntN(60))*time.Millisecond, stop)
+			timer := time.AfterFunc(time.Duration(rng.IntN(60*(cuts+1)))*time.Millisecond, stop)
 			finished := 0
 			e.Observe = func(ev pipeline.Event) {
 				if ev.Kind == pipeline.UnitFinished {

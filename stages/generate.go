@@ -50,7 +50,7 @@ type Generate struct {
 	Seed      int64        // every choice depends on it
 	Relations string       // catalogue file; by default the world's own, or the general one for a dump
 	Sets      []string     // axes to build; all by default
-	AsOf      string       // day at which facts are current, YYYY-MM-DD; for the world its own; required for a dump
+	AsOf      string       // day at which facts are current, YYYY-MM-DD; by default that of the newest change in the knowledge base
 	Mode      dataset.Mode // counterfactual by default
 	Later     string       // update only: the day of the new values
 	Name      string       // name of the set; by default that of the knowledge base
@@ -113,15 +113,20 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 		return nil, err
 	}
 	set.Catalogue = hash
-	day, err := generator.ParseDate(set.Arguments.AsOf)
-	if err != nil {
-		return nil, fmt.Errorf("stages: as-of date: %w", err)
+	var day generator.Date
+	if g.AsOf != "" {
+		if day, err = generator.ParseDate(g.AsOf); err != nil {
+			return nil, fmt.Errorf("stages: as-of date: %w", err)
+		}
 	}
 	kb, err := g.read(ctx, set, catalogue, day)
 	if err != nil {
 		return nil, err
 	}
-	set.Entities = kb.Len()
+	set.Entities, set.Arguments.AsOf = kb.Len(), kb.AsOf.String()
+	if kb.AsOf == generator.EndOfTime() {
+		set.Warnings = append(set.Warnings, "the knowledge base states no days of change and --as-of was not given: every fact with an end counts as past")
+	}
 	set.Warnings = append(set.Warnings, kb.CheckCatalogue()...)
 	if err := os.MkdirAll(g.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("stages: making the folder of the data set: %w", err)
@@ -147,12 +152,6 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	}
 	if g.bundled() {
 		a.KB = World
-		if a.AsOf == "" {
-			a.AsOf = world.AsOf
-		}
-	}
-	if a.AsOf == "" {
-		return nil, options, fmt.Errorf("stages: %s: say with --as-of YYYY-MM-DD at which day facts are current, for instance the day of the dump", g.KB)
 	}
 	if g.Relations != "" {
 		a.Relations = filepath.Base(g.Relations)

@@ -186,7 +186,7 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 	}{
 		"no folder":      {Generate{}, "--out", nil},
 		"missing file":   {Generate{KB: filepath.Join(dir, "absent.json"), AsOf: "2024-01-01"}, "absent.json", os.ErrNotExist},
-		"no day":         {Generate{KB: put("x.json", "[\n]\n")}, "--as-of", nil},
+		"no date":        {Generate{AsOf: "yesterday"}, "as-of", nil},
 		"empty":          {Generate{KB: put("empty.json", "[\n]\n"), AsOf: "2024-01-01"}, "empty.json", generator.ErrEmpty},
 		"unknown set":    {Generate{Sets: []string{"two_hops"}}, "two_hops", nil},
 		"bad catalogue":  {Generate{Relations: put("bad.yaml", "version: 1\nlanguage: en\nrelatons: []\n")}, "bad.yaml", nil},

@@ -250,6 +250,9 @@ func TestNotFiniteIsRefused(t *testing.T) {
 	if err := w.Abort(); err != nil {
 		t.Error(err)
 	}
+	if err := store.Write(path, []small{{}}, map[string]string{"editpipe.schema": "9"}); err == nil || !strings.Contains(err.Error(), "editpipe.schema") {
+		t.Errorf("a taken metadata key: %v", err)
+	}
 	if all, err := os.ReadDir(dir); err != nil || len(all) != 0 {
 		t.Errorf("refused writes left %v", all)
 	}

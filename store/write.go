@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -15,8 +16,11 @@ import (
 // rowGroup bounds the rows of a row group, which is held in memory until it is full.
 const rowGroup = 50_000
 
-// schemaKey is the file metadata key of SchemaVersion.
-const schemaKey = "editpipe.schema"
+// ownKeys starts the metadata keys of this package, of which schemaKey holds SchemaVersion.
+const (
+	ownKeys   = "editpipe."
+	schemaKey = ownKeys + "schema"
+)
 
 // Write writes rows to a file, whole. Equal rows and metadata give equal bytes.
 // It returns ErrNotFinite, before anything is written, naming row and column
@@ -48,6 +52,11 @@ type Writer[T any] struct {
 // NewWriter starts a file. The metadata keys are stored in the file's footer;
 // keys that start with "editpipe." are taken.
 func NewWriter[T any](path string, meta map[string]string) (*Writer[T], error) {
+	for k := range meta {
+		if strings.HasPrefix(k, ownKeys) {
+			return nil, fmt.Errorf("store: writing %s: metadata key %q: keys that start with %s are taken", path, k, ownKeys)
+		}
+	}
 	d, err := tensor.CreateDraft(path)
 	if err != nil {
 		return nil, fmt.Errorf("store: writing %s: %w", path, err)

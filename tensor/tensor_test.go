@@ -274,13 +274,14 @@ func TestFinite(t *testing.T) {
 }
 
 func TestNorm(t *testing.T) {
-	// 2^25 ones: a float32 sum would stick at 2^24.
-	ones := tensor.New(tensor.F32, 1<<25)
-	for i := range ones.Float32s() {
-		ones.Float32s()[i] = 1
+	// A float32 sum would stick at 4096^2 = 2^24 and lose every one that follows.
+	mixed := tensor.New(tensor.F32, 1001)
+	for i := range mixed.Float32s() {
+		mixed.Float32s()[i] = 1
 	}
-	if got, want := ones.Norm(), math.Sqrt(1<<25); got != want {
-		t.Errorf("norm of 2^25 ones is %v, want %v", got, want)
+	mixed.Float32s()[0] = 4096
+	if got, want := mixed.Norm(), math.Sqrt(1<<24+1000); got != want {
+		t.Errorf("norm of 4096 and 1000 ones is %v, want %v", got, want)
 	}
 	if got := tensor.FromFloat32s([]float32{3, -4}, 2, 1).Norm(); got != 5 {
 		t.Errorf("norm of (3, -4) is %v", got)

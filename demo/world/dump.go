@@ -63,6 +63,7 @@ type (
 		Claims       map[string][]statement `json:"claims"`
 		SiteLinks    map[string]link        `json:"sitelinks,omitempty"`
 		LastRevID    int                    `json:"lastrevid"`
+		Modified     string                 `json:"modified"`
 	}
 )
 
@@ -102,7 +103,7 @@ func Write(out io.Writer, seed int64) error {
 
 func (e *Entity) record(i int) record {
 	r := record{
-		Type: "item", ID: e.ID, LastRevID: 1000 + i,
+		Type: "item", ID: e.ID, LastRevID: 1000 + i, Modified: AsOf + "T00:00:00Z",
 		Labels: map[string]text{}, Descriptions: map[string]text{"en": {"en", e.Description}},
 		Aliases: map[string][]text{}, Claims: map[string][]statement{}, SiteLinks: map[string]link{},
 	}
@@ -220,7 +221,7 @@ func (p property) record() record {
 		kind = "wikibase-item"
 	}
 	r := record{
-		Type: "property", ID: p.id, DataType: kind, LastRevID: 1,
+		Type: "property", ID: p.id, DataType: kind, LastRevID: 1, Modified: AsOf + "T00:00:00Z",
 		Labels: map[string]text{"en": {"en", p.label}}, Descriptions: map[string]text{}, Aliases: map[string][]text{},
 		Claims: map[string][]statement{},
 	}

@@ -16,7 +16,8 @@ type operand struct {
 }
 
 // matMul serves MatMul and FusedMatMul, which can transpose and scale. With
-// Y = A B, dA = dY Bt and dB = At dY, summed over broadcast batch axes.
+// Y = A B, dA = dY Bt and dB = At dY, summed over broadcast batch axes. Factors
+// of unknown rank are taken for matrices; the run fails if they are vectors.
 func matMul(s *step) {
 	if s.n.Int("transBatchA", 0) != 0 || s.n.Int("transBatchB", 0) != 0 {
 		s.fail("transposed batch axes")

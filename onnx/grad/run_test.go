@@ -1,0 +1,127 @@
+package grad_test
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"editpipe/onnx"
+	"editpipe/ort"
+	"editpipe/tensor"
+)
+
+// open finds the real runtime; EDITPIPE_REQUIRE_ORT=1 says that it has been
+// installed, so that its absence is a failure.
+func open(t testing.TB) *ort.Env {
+	t.Helper()
+	lib, err := ort.Find("")
+	var missing *ort.MissingError
+	if errors.As(err, &missing) && os.Getenv("EDITPIPE_REQUIRE_ORT") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := ort.Open(t.Context(), lib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func session(t testing.TB, e *ort.Env, m *onnx.Model) *ort.Session {
+	t.Helper()
+	if err := m.Check(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := m.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.NewSession(t.Context(), data, ort.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// feeds are tensors by name.
+type feeds map[string]*tensor.Tensor
+
+func run(t testing.TB, s *ort.Session, in feeds, names ...string) feeds {
+	t.Helper()
+	out := feeds{}
+	for _, n := range names {
+		out[n] = nil
+	}
+	if err := s.Run(t.Context(), in, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// floats are the values of a float32 or float64 tensor.
+func floats(x *tensor.Tensor) []float64 {
+	v := make([]float64, x.Len())
+	if x.DType != tensor.F64 {
+		for i, f := range x.Float32s() {
+			v[i] = float64(f)
+		}
+		return v
+	}
+	for i := range v {
+		bits := uint64(0)
+		for j := range 8 {
+			bits |= uint64(x.Data[8*i+j]) << (8 * j)
+		}
+		v[i] = math.Float64frombits(bits)
+	}
+	return v
+}
+
+// set writes one element of a float32 or float64 tensor.
+func set(x *tensor.Tensor, i int, v float64) {
+	if x.DType != tensor.F64 {
+		x.Float32s()[i] = float32(v)
+		return
+	}
+	bits := math.Float64bits(v)
+	for j := range 8 {
+		x.Data[8*i+j] = byte(bits >> (8 * j))
+	}
+}
+
+// random fills a tensor from the distribution low..high.
+func random(r *rand.Rand, dt tensor.DType, low, high float64, shape ...int) *tensor.Tensor {
+	x := tensor.New(dt, shape...)
+	for i := range x.Len() {
+		set(x, i, low+(high-low)*r.Float64())
+	}
+	return x
+}
+
+// relative is the largest deviation, in units of the largest value wanted.
+func relative(got, want []float64) float64 {
+	worst, size := 0.0, 1e-30
+	for i := range want {
+		d := math.Abs(got[i] - want[i])
+		if math.IsNaN(got[i]) {
+			d = math.Inf(1)
+		}
+		worst = max(worst, d)
+		size = max(size, math.Abs(want[i]))
+	}
+	return worst / size
+}

@@ -1,0 +1,59 @@
+package stages
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/dataset"
+	"editpipe/generator"
+	"editpipe/store"
+)
+
+// TestFormatsDocument holds docs/formats.md against the row types: every column
+// is described, in order, and nothing else is.
+func TestFormatsDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/formats.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string][]string{}
+	heading := ""
+	row := regexp.MustCompile("^\\| `(\\w+)` \\| \\S+ \\| (?:yes)? ?\\| (.*) \\|$")
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if title, ok := strings.CutPrefix(line, "## "); ok {
+			heading = title
+		}
+		if m := row.FindStringSubmatch(line); m != nil {
+			documented[heading] = append(documented[heading], m[1])
+			if strings.TrimSpace(m[2]) == "" {
+				t.Errorf("%s: column %s has no description", heading, m[1])
+			}
+		}
+	}
+	for heading, typ := range map[string]reflect.Type{
+		"edits.parquet":    reflect.TypeFor[dataset.Edit](),
+		"probes.parquet":   reflect.TypeFor[dataset.Probe](),
+		"rejects.parquet":  reflect.TypeFor[generator.Reject](),
+		"entities.parquet": reflect.TypeFor[generator.EntityRow](),
+		"facts.parquet":    reflect.TypeFor[generator.FactRow](),
+		"results/":         reflect.TypeFor[store.Result](),
+		"base/":            reflect.TypeFor[store.Base](),
+		"applied/":         reflect.TypeFor[store.Applied](),
+		"costs/":           reflect.TypeFor[store.Cost](),
+		"summary.parquet":  reflect.TypeFor[store.Summary](),
+	} {
+		var columns []string
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("parquet"), ",")
+			columns = append(columns, name)
+		}
+		if !slices.Equal(columns, documented[heading]) {
+			t.Errorf("docs/formats.md, %s\n documents %v\n rows have  %v", heading, documented[heading], columns)
+		}
+	}
+}
