@@ -46,6 +46,9 @@ type nudger struct{ size float64 }
 var errNobody = errors.New("there is nobody to edit")
 
 func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	if len(edits) == 0 {
+		return models.Patch{}, edit.ErrNoEdits
+	}
 	p := on.Patch
 	for _, e := range edits {
 		if err := ctx.Err(); err != nil {

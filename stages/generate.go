@@ -370,6 +370,9 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB
 		Probe:  func(p dataset.Probe) error { return probes.Append(p) },
 		Reject: func(r generator.Reject) error { return rejects.Append(r) },
 	})
+	if errors.Is(err, generator.ErrNoEdits) {
+		return fmt.Errorf("stages: generating from %s: %w; candidates rejected, by reason: %v", set.Arguments.KB, err, set.Counts.Rejects)
+	}
 	if err != nil {
 		return fmt.Errorf("stages: generating from %s: %w", set.Arguments.KB, err)
 	}

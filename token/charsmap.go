@@ -57,7 +57,7 @@ func (c *charsmap) lookup(s string) (string, bool) {
 
 // maxGrapheme is the length in bytes from which graphemes are mapped character
 // by character (precompiled.rs).
-const maxGrapheme = 2
+const maxGrapheme = 6
 
 func (c *charsmap) normalise(p *piece) error {
 	dest := make([]change, 0, len(p.text))

@@ -1,0 +1,179 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/dataset"
+	"editpipe/store"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// writeRun makes a finished run folder with two methods, one of which lacks an
+// axis and has rows without numbers.
+func writeRun(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run")
+	run, err := store.CreateRun(dir, store.Manifest{
+		RunID: "r1", ToolVersion: "test", RuntimeVersion: "1.27.0", Provider: "cpu", DType: "float32", ProtocolID: "scorer=tf1;provider=cpu",
+		Model: store.ModelInfo{Name: "tiny", Hash: "m"}, Dataset: store.DatasetInfo{Name: "facts", Hash: "d", Edits: 3, Probes: 9},
+		Settings: []string{"single"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := func(method string, axis dataset.Axis, metric string, n int64, mean *float64) store.Summary {
+		return store.Summary{Run: "r1", Model: "tiny", Dataset: "facts", Method: method, Setting: "single",
+			Axis: string(axis), Metric: metric, ProtocolID: "scorer=tf1;provider=cpu", N: n, Mean: mean}
+	}
+	if err := run.WriteSummary([]store.Summary{
+		row("ice", dataset.AxisReliability, "tf_token_acc", 3, new(0.75)),
+		row("ice", dataset.AxisReliability, "success_prob", 3, new(2.0/3)),
+		row("ice", dataset.AxisNeighbourhood, "agree_tok", 2, new(0.5)),
+		row("ice", dataset.AxisOneHop, "tf_token_acc", 0, nil),
+		row("none", dataset.AxisReliability, "tf_token_acc", 3, new(0.0)),
+		row("none", dataset.AxisNeighbourhood, "agree_tok", 2, new(1.0)),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cost := func(unit, method string, edits int32, tEdit, tAsk float64, warm bool, rss int64) store.Cost {
+		return store.Cost{RunID: "r1", Stage: "evaluate", UnitID: unit, Method: method, Setting: "single", Edits: edits, Probes: 3 * edits,
+			TEdit: &tEdit, TAsk: &tAsk, TWall: tEdit + tAsk, PeakRSS: &rss, WarmUp: warm}
+	}
+	for unit, c := range map[string]store.Cost{
+		"a": cost("a", "ice", 1, 9, 90, true, 300<<20), // the warm-up counts for memory only
+		"b": cost("b", "ice", 2, 0.2, 3, false, 100<<20),
+		"c": cost("c", "ice", 1, 0.3, 3, false, 200<<20),
+		"d": cost("d", "none", 3, 0.3, 3, true, 50<<20), // the only unit of its method
+	} {
+		if err := store.Write(run.ShardPath(store.TableCosts, unit), []store.Cost{c}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := func(probe string, s store.Status, why string) store.Result {
+		return store.Result{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: probe, Axis: string(dataset.AxisOneHop), Status: s, Detail: why}
+	}
+	if err := store.Write(run.ShardPath(store.TableResults, "b"), []store.Result{
+		failed("p1", store.SkippedLength, "70 tokens, context of 64"), failed("p2", store.SkippedLength, "71 tokens"), failed("p3", store.Failed, "model output is not finite"),
+		{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: "p4", Axis: string(dataset.AxisReliability), Status: store.OK},
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func load(t *testing.T) *Report {
+	t.Helper()
+	r, err := Load(context.Background(), writeRun(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Runs[0].Dir = "RUN" // the temporary folder's name differs from run to run
+	return r
+}
+
+func TestEfficiency(t *testing.T) {
+	r := load(t)
+	if len(r.Efficiency) != 2 {
+		t.Fatalf("%d lines of efficiency", len(r.Efficiency))
+	}
+	near := func(what string, got *float64, want float64) {
+		t.Helper()
+		const rounding = 1e-12 // sums of a few decimals
+		if got == nil || math.Abs(*got-want) > rounding {
+			t.Errorf("%s: got %v, want %v", what, got, want)
+		}
+	}
+	ice, none := r.Efficiency[0], r.Efficiency[1]
+	// Units b and c: 0.1 and 0.3 seconds per edit; 3 edits in 0.5 s, 9 probes in 6 s.
+	near("p50", ice.TEditP50, 0.2)
+	near("p90", ice.TEditP90, 0.28)
+	near("edits per second", ice.EditsPerSecond, 6)
+	near("probes per second", ice.ProbesPerSecond, 1.5)
+	if ice.N != 3 || *ice.PeakRSS != 300<<20 || ice.PeakVRAM != nil || ice.TPrepare != nil {
+		t.Errorf("ice: %+v", ice)
+	}
+	near("p50 of a warm-up that is alone", none.TEditP50, 0.1)
+}
+
+func TestGolden(t *testing.T) {
+	r := load(t)
+	for _, f := range []Format{Text, Markdown, CSV, JSON} {
+		var b bytes.Buffer
+		if err := r.Write(&b, f); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join("testdata", "report."+string(f)+".golden")
+		if *update {
+			if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != string(want) {
+			t.Errorf("%s differs from %s (rewrite with -update and read the difference):\n%s", f, file, b.String())
+		}
+	}
+}
+
+func TestMachineReadable(t *testing.T) {
+	r := load(t)
+	var b bytes.Buffer
+	if err := r.Write(&b, JSON); err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Rows       []map[string]any `json:"rows"`
+		Efficiency []map[string]any `json:"efficiency"`
+	}
+	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Rows) != 6 || len(doc.Efficiency) != 2 {
+		t.Errorf("%d rows, %d lines of efficiency", len(doc.Rows), len(doc.Efficiency))
+	}
+	for _, key := range strings.Fields("run model dataset method setting axis metric protocol_id n mean ci_lo ci_hi") {
+		if _, ok := doc.Rows[0][key]; !ok {
+			t.Errorf("rows lack %q", key)
+		}
+	}
+	for _, key := range strings.Fields("run method setting n t_prepare t_edit_p50 t_edit_p90 edits_per_second probes_per_second peak_rss peak_vram") {
+		if _, ok := doc.Efficiency[0][key]; !ok {
+			t.Errorf("efficiency lacks %q", key)
+		}
+	}
+	b.Reset()
+	if err := r.Write(&b, CSV); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := csv.NewReader(&b).ReadAll()
+	if err != nil || len(lines) != 7 {
+		t.Errorf("%d lines of CSV, %v", len(lines), err)
+	}
+}
+
+func TestNotARun(t *testing.T) {
+	_, err := Load(context.Background(), t.TempDir())
+	if !errors.Is(err, store.ErrNotRun) {
+		t.Errorf("an empty folder: %v", err)
+	}
+	if _, err := Load(context.Background()); err == nil {
+		t.Error("no folder at all was accepted")
+	}
+	if err := new(Report).Write(new(bytes.Buffer), "pdf"); err == nil {
+		t.Error("format pdf was accepted")
+	}
+}
