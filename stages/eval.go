@@ -84,7 +84,7 @@ func (e *Eval) build() (*job, error) {
 	t.identity = id(schema, e.LM.Hash(), e.LM.TokenizerHash(), t.protocol, e.Manifest.RuntimeVersion, t.maxNew)
 	train := e.Train
 	if train == nil {
-		train = records{e.Data.Name, left}
+		train = dataset.List(e.Data.Name, left)
 	}
 	for _, m := range e.Methods {
 		combos, err := e.combos(m, train, len(test))

@@ -3,13 +3,11 @@ package stages
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
 
 	"editpipe/dataset"
-	"editpipe/store"
 )
 
 // Data is a data set as it was read.
@@ -17,12 +15,6 @@ type Data struct {
 	Name    string
 	Path    string // where it lies; may be empty
 	Records []dataset.Record
-}
-
-// OpenData reads a data set folder.
-func OpenData(dir string) (Data, error) {
-	recs, m, err := store.ReadDataset(dir)
-	return Data{m.Name, dir, recs}, err
 }
 
 // Selection says which records are under test. The zero Selection takes all of
@@ -84,24 +76,6 @@ func (d Data) choose(s Selection) (test, train []dataset.Record, err error) {
 		}
 	}
 	return test, train, nil
-}
-
-// records is a list of records as a dataset.Source.
-type records struct {
-	name string
-	list []dataset.Record
-}
-
-func (r records) Name() string { return r.name }
-
-func (r records) Records() iter.Seq2[dataset.Record, error] {
-	return func(yield func(dataset.Record, error) bool) {
-		for _, rec := range r.list {
-			if !yield(rec, nil) {
-				return
-			}
-		}
-	}
 }
 
 // superseded gives, for each of the edits made so far, the id of the latest one
