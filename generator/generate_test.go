@@ -437,6 +437,33 @@ func TestConflictGroups(t *testing.T) {
 	}
 }
 
+// TestInverseConflict leaves no city that is not a capital, so every new capital
+// has a country already.
+func TestInverseConflict(t *testing.T) {
+	kb := worldKB(t, world.Seed, world.AsOf, func(e *generator.Entity) bool {
+		seat := slices.ContainsFunc(e.Claims["P1376"], func(s generator.Statement) bool { return !s.Ended })
+		return !strings.HasPrefix(e.Description, "city in") || seat
+	})
+	kb.Catalogue.Relations = slices.DeleteFunc(kb.Catalogue.Relations, func(r *generator.Relation) bool { return r.ID != "P36" && r.ID != "P30" })
+	p := generate(t, kb, generator.Options{N: 20, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReversedRelation}})
+	conflicts := 0
+	for _, q := range p.probes {
+		if q.Variant == "free" {
+			t.Errorf("%q is asked as if it had one answer", q.Prompt)
+		}
+		if q.Variant != "inverse_conflict" {
+			continue
+		}
+		conflicts++
+		if !slices.Contains(q.Flags, generator.FlagApart) || len(q.AnswersBefore) == 0 || slices.Contains(q.Answers, q.AnswersBefore[0]) {
+			t.Errorf("conflict %q: answers %v, before %v, flags %v", q.Prompt, q.Answers, q.AnswersBefore, q.Flags)
+		}
+	}
+	if conflicts == 0 || p.counts.Rejects["reversed_relation/inverse_conflict"] != conflicts {
+		t.Errorf("%d conflicts, rejects %v", conflicts, p.counts.Rejects)
+	}
+}
+
 func TestGenerateRefuses(t *testing.T) {
 	kb := miniKB(t)
 	for name, o := range map[string]generator.Options{

@@ -1,6 +1,7 @@
 package generator
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -45,6 +46,12 @@ func mentionsAny(text string, names []string) bool {
 		}
 	}
 	return false
+}
+
+// sameAsAny tells whether the name equals one of the names once normalised.
+func sameAsAny(name string, names []string) bool {
+	n := normalise(name)
+	return slices.ContainsFunc(names, func(other string) bool { return normalise(other) == n })
 }
 
 // leakShare is the share of an answer that may occur in a name of the subject

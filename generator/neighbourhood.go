@@ -159,7 +159,7 @@ func (g *generation) unrelated(c *change, n neighbour) (string, bool) {
 		}
 		text, _, _ := render(t, "{s}", f.entity.Label, false)
 		text += " " + object
-		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentions(text, c.n.Label) {
+		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentionsAny(text, g.kb.namesOf(c.n)) {
 			return text, true
 		}
 	}

@@ -52,10 +52,12 @@ func (g *generation) hopOver(c *change, property string) bool {
 	var before []string
 	needs := []string{factID(c.n.ID, st)}
 	for _, old := range kb.Current(c.o, property) {
-		if old.Value == st.Value {
+		names := kb.valueNames(old.Value)
+		// Two answers may share a spelling without being one.
+		if old.Value == st.Value || slices.ContainsFunc(names, func(n string) bool { return sameAsAny(n, answers) }) {
 			return reject(RejectAnswerUnchanged, answers[0])
 		}
-		before = append(before, kb.valueNames(old.Value)...)
+		before = append(before, names...)
 	}
 	if st.Value.ID == c.s.ID || st.Value.ID == c.o.ID {
 		return reject(RejectAnswerInPrompt, answers[0])

@@ -80,6 +80,10 @@ func (g *generation) choice(c *change, f stranger, variant string, options int) 
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectAnswerInPrompt, question)
 		return false
 	}
+	if mentionsAny(question, g.kb.namesOf(c.n)) {
+		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectTargetInPrompt, question)
+		return false
+	}
 	if leaks(right.Label, g.kb.namesOf(f.entity)) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectSubstringLeak, question)
 		return false

@@ -3,7 +3,6 @@ package generator
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"editpipe/dataset"
 )
@@ -50,7 +49,7 @@ func (g *generation) subjectReplace(c *change) {
 		if dominant {
 			flags = append(flags, FlagAliasDominant)
 		}
-		if strings.Contains(n, kept[0]) || strings.Contains(kept[0], n) {
+		if mentions(alias, c.s.Label) || mentions(c.s.Label, alias) {
 			reject(RejectAliasOverlap)
 			if overlap++; overlap > 1 {
 				continue

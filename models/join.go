@@ -3,6 +3,7 @@ package models
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -190,7 +191,7 @@ func (lm *LM) targetIDs(q ask.Query, prompt []int64, target string) (ids []int64
 		repaired = true
 	}
 	if lm.tok.AddsPrefixSpace() {
-		spaced = target
+		spaced = strings.TrimPrefix(target, " ")
 	}
 	return encode(spaced), repaired, err
 }

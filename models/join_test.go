@@ -81,6 +81,7 @@ func TestJoinRule(t *testing.T) {
 		{"start token alone", start, "", "is", slices.Concat(bos(start), byteIDs(start, " is")), byteIDs(start, " is"), false},
 		{"pieces", piece, "b b", "a", []int64{1, 8, 8, 7}, []int64{7}, false},
 		{"pieces that merge across the boundary", piece, "b c", "a", []int64{1, 8, 9, 7}, []int64{7}, true},
+		{"the same, target with its own space", piece, "b c", " a", []int64{1, 8, 9, 7}, []int64{7}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			prompt, all, err := c.lm.joinAll(ask.Query{Prompt: c.prompt, Targets: []string{c.target}})

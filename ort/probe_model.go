@@ -1,6 +1,10 @@
 package ort
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"editpipe/tensor"
+)
 
 // probeModel is the serialised ONNX model Y = A B with 2 x 2 float32 matrices.
 // It is written field by field (onnx.proto) because package onnx lies on the
@@ -8,20 +12,30 @@ import "google.golang.org/protobuf/encoding/protowire"
 func probeModel() []byte {
 	const elem = 1 // float32
 	dim := field(1, number(1, 2))
+	shape := field(2, append(append([]byte{}, dim...), dim...))
+	return oneNode("MatMul", append(number(1, elem), shape...), "A", "B")
+}
+
+// copyModel is the model Y = A with tensors of one type and any shape.
+func copyModel(dt tensor.DType) []byte {
+	return oneNode("Identity", number(1, uint64(elementTypes[dt])), "A")
+}
+
+// oneNode is the model Y = op(inputs), all of one tensor type.
+func oneNode(op string, tensorType []byte, inputs ...string) []byte {
 	value := func(name string) []byte {
-		shape := field(2, append(append([]byte{}, dim...), dim...))
-		return append(field(1, []byte(name)), field(2, field(1, append(number(1, elem), shape...)))...)
+		return append(field(1, []byte(name)), field(2, field(1, tensorType))...)
 	}
-	var node []byte
-	for _, name := range []string{"A", "B"} {
+	var node, values []byte
+	for _, name := range inputs {
 		node = append(node, field(1, []byte(name))...)
+		values = append(values, field(11, value(name))...)
 	}
 	node = append(node, field(2, []byte("Y"))...)
-	node = append(node, field(4, []byte("MatMul"))...)
+	node = append(node, field(4, []byte(op))...)
 
-	graph := append(field(1, node), field(2, []byte("probe"))...)
-	graph = append(graph, field(11, value("A"))...)
-	graph = append(graph, field(11, value("B"))...)
+	graph := append(field(1, node), field(2, []byte("one node"))...)
+	graph = append(graph, values...)
 	graph = append(graph, field(12, value("Y"))...)
 
 	model := number(1, 8) // IR version

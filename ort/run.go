@@ -59,49 +59,77 @@ var elementTypes = [...]C.int{
 // progress is finished first, since it still uses the caller's memory) and Run
 // returns ctx.Err().
 func (s *Session) Run(ctx context.Context, in, out map[string]*tensor.Tensor) error {
+	_, err := s.RunResident(ctx, in, nil, out)
+	return err
+}
+
+// RunResident is Run with values that don't leave the provider's memory: held
+// feeds what an earlier run kept, this session's or another's on an equal
+// Provider, and keep names outputs to return as Residents. A name is fed from
+// in or from held, and fetched into out or kept; an output that is an input of
+// the model itself cannot be kept. The caller must close what is returned.
+//
+// On a provider other than the CPU a call that keeps something waits until it
+// has the session to itself: some providers don't lock their memory.
+func (s *Session) RunResident(ctx context.Context, in map[string]*tensor.Tensor, held map[string]*Resident, out map[string]*tensor.Tensor, keep ...string) (map[string]*Resident, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	if len(keep) > 0 && !s.provider.cpu() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	} else {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+	}
 	if s.s == nil {
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	c := call{session: s}
-	defer c.pin.Unpin()
-	if err := c.prepare(in, out); err != nil {
-		return fmt.Errorf("ort: run: %w", err)
+	defer c.end()
+	if err := c.prepare(in, held, out, keep); err != nil {
+		return nil, fmt.Errorf("ort: run: %w", err)
 	}
 	if err := c.run(ctx); err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
-		return fmt.Errorf("ort: run: %w", err)
+		return nil, fmt.Errorf("ort: run: %w", err)
 	}
-	if err := c.collect(out); err != nil {
-		return fmt.Errorf("ort: run: %w", err)
+	kept, err := c.collect(out)
+	if err != nil {
+		return nil, fmt.Errorf("ort: run: %w", err)
 	}
-	return nil
+	return kept, nil
 }
 
 // A call is the C side of one Run.
 type call struct {
 	session  *Session
 	pin      runtime.Pinner
+	borrowed []*Resident
 	in, out  []C.ep_tensor
 	feeds    []*C.char
 	fetches  []*C.char
 	outNames []string
 }
 
-// prepare checks both maps against the model and lays out the C arguments.
-func (c *call) prepare(in, out map[string]*tensor.Tensor) error {
+func (c *call) end() {
+	c.pin.Unpin()
+	for _, r := range c.borrowed {
+		r.users.Done()
+	}
+}
+
+// prepare checks all names and values against the model and lays out the C
+// arguments.
+func (c *call) prepare(in map[string]*tensor.Tensor, held map[string]*Resident, out map[string]*tensor.Tensor, keep []string) error {
 	s := c.session
-	if len(out) == 0 {
+	if len(out)+len(keep) == 0 {
 		return errors.New("no output asked for")
 	}
 	for _, v := range s.inputs {
-		if in[v.Name] == nil {
+		if in[v.Name] == nil && held[v.Name] == nil {
 			return fmt.Errorf("input %q (%s) is not fed", v.Name, v)
 		}
 	}
@@ -125,8 +153,10 @@ func (c *call) prepare(in, out map[string]*tensor.Tensor) error {
 		c.in = append(c.in, c.describe(v, data, t.Shape))
 		c.feeds = append(c.feeds, v.name)
 	}
-	c.outNames = slices.Sorted(maps.Keys(out))
-	for _, name := range c.outNames {
+	if err := c.hold(in, held); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(out)) {
 		v, ok := s.fetches[name]
 		if !ok {
 			return fmt.Errorf("the model has no output %q; it has %s", name, names(s.fetches))
@@ -147,8 +177,9 @@ func (c *call) prepare(in, out map[string]*tensor.Tensor) error {
 			c.out = append(c.out, c.describe(v, t.Data, t.Shape))
 		}
 		c.fetches = append(c.fetches, v.name)
+		c.outNames = append(c.outNames, name)
 	}
-	return nil
+	return c.keep(keep)
 }
 
 // describe pins a tensor's memory and describes it to the shim.
@@ -196,50 +227,37 @@ func (c *call) run(ctx context.Context) error {
 		C.size_t(len(c.out)), unsafe.SliceData(c.fetches), unsafe.SliceData(c.out)))
 }
 
-// collect copies the outputs the runtime allocated.
-func (c *call) collect(out map[string]*tensor.Tensor) (err error) {
-	api := c.session.env.api
-	fresh := map[string]*tensor.Tensor{}
+// collect takes over the outputs the runtime allocated: those that were to
+// stay where they are, and copies of the others.
+func (c *call) collect(out map[string]*tensor.Tensor) (map[string]*Resident, error) {
+	s := c.session
+	fresh, kept := map[string]*tensor.Tensor{}, map[string]*Resident{}
+	var errs []error
 	for i, name := range c.outNames {
 		if c.out[i].allocate == 0 {
 			continue
 		}
-		value := c.out[i].value
-		if err == nil {
-			fresh[name], err = take(api, value)
-			if err != nil {
-				err = fmt.Errorf("output %q: %w", name, err)
-			}
+		r, err := s.adopt(c.out[i].value)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("output %q: %w", name, err))
+			continue
 		}
-		C.ep_release_value(api, value)
+		if c.out[i].place != nil {
+			kept[name] = r
+			continue
+		}
+		fresh[name] = r.copy()
+		r.release()
 	}
-	if err == nil {
-		maps.Copy(out, fresh)
+	if len(errs) > 0 {
+		for _, r := range kept {
+			r.release()
+		}
+		return nil, errors.Join(errs...)
 	}
-	return err
-}
-
-// take copies a value of the runtime into a new tensor.
-func take(api, value unsafe.Pointer) (*tensor.Tensor, error) {
-	var info C.ep_info
-	var data unsafe.Pointer
-	if err := failure(C.ep_value(api, value, &info, &data)); err != nil {
-		return nil, err
-	}
-	info.kind = 1
-	dt, unsupported := element(info)
-	if unsupported != "" {
-		return nil, fmt.Errorf("is %s", unsupported)
-	}
-	shape := make([]int, info.rank)
-	for i := range shape {
-		shape[i] = int(info.dims[i])
-	}
-	t := tensor.New(dt, shape...)
-	if len(t.Data) > 0 {
-		copy(t.Data, unsafe.Slice((*byte)(data), len(t.Data)))
-	}
-	return t, nil
+	maps.Copy(out, fresh)
+	s.residents.Add(int64(len(kept)))
+	return kept, nil
 }
 
 // aligned says whether kernels may read the memory as elements. Slices of a
@@ -251,11 +269,8 @@ func aligned(t *tensor.Tensor) bool {
 // check compares a tensor with the model's description, and its own fields
 // with each other.
 func (v Value) check(t *tensor.Tensor) error {
-	if v.Unsupported != "" {
-		return fmt.Errorf("the model wants %s, which cannot be fed or fetched", v.Unsupported)
-	}
-	if t.DType != v.DType {
-		return fmt.Errorf("is %s %v, the model wants %s", t.DType, t.Shape, v)
+	if err := v.fits(t.DType, t.Shape); err != nil {
+		return err
 	}
 	bytes := t.DType.Size()
 	for _, d := range t.Shape {
@@ -267,15 +282,26 @@ func (v Value) check(t *tensor.Tensor) error {
 	if bytes != len(t.Data) {
 		return fmt.Errorf("%s %v takes %d bytes but holds %d", t.DType, t.Shape, bytes, len(t.Data))
 	}
+	return nil
+}
+
+// fits compares a type and shape with the model's description.
+func (v Value) fits(dt tensor.DType, shape []int) error {
+	if v.Unsupported != "" {
+		return fmt.Errorf("the model wants %s, which cannot be fed or fetched", v.Unsupported)
+	}
+	if dt != v.DType {
+		return fmt.Errorf("is %s %v, the model wants %s", dt, shape, v)
+	}
 	if v.Shape == nil {
 		return nil
 	}
-	if len(t.Shape) != len(v.Shape) {
-		return fmt.Errorf("has %d dimensions %v, the model wants %s", len(t.Shape), t.Shape, v)
+	if len(shape) != len(v.Shape) {
+		return fmt.Errorf("has %d dimensions %v, the model wants %s", len(shape), shape, v)
 	}
 	for i, d := range v.Shape {
-		if d >= 0 && int64(t.Shape[i]) != d {
-			return fmt.Errorf("has shape %v, the model wants %s", t.Shape, v)
+		if d >= 0 && int64(shape[i]) != d {
+			return fmt.Errorf("has shape %v, the model wants %s", shape, v)
 		}
 	}
 	return nil

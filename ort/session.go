@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	onnx "github.com/yalue/onnxruntime_go"
@@ -99,11 +100,13 @@ type Session struct {
 	feeds     map[string]slot // inputs and overridable initializers
 	fetches   map[string]slot
 	elsewhere []Node
+	residents atomic.Int64 // open ones that this session's runs kept
 
 	// mu is held for reading by every call into the runtime and for writing by
-	// Close, which therefore waits for them.
-	mu sync.RWMutex
-	s  *onnx.DynamicAdvancedSession // nil once closed
+	// Close, which therefore waits for them, and by what must run alone.
+	mu      sync.RWMutex
+	s       *onnx.DynamicAdvancedSession // nil once closed
+	readers map[tensor.DType]*Session    // copy residents to main memory
 }
 
 // NewSession loads a serialised model. The bytes aren't needed afterwards.
@@ -123,6 +126,11 @@ func (e *Env) NewSession(ctx context.Context, model []byte, o Options) (*Session
 		return nil, err
 	}
 	s, err := e.load(ctx, model, o)
+	if err == nil && !s.provider.cpu() {
+		if err = s.placement(); err != nil {
+			err = errors.Join(fmt.Errorf("ort: placing model: %w", err), s.release())
+		}
+	}
 	if err != nil {
 		e.drop()
 		return nil, err
@@ -247,13 +255,8 @@ func (s *Session) describe() (err error) {
 	if s.overrides, err = s.values(C.EP_OVERRIDABLE, s.feeds); err != nil {
 		return err
 	}
-	if s.outputs, err = s.values(C.EP_OUTPUT, s.fetches); err != nil {
-		return err
-	}
-	if s.provider.cpu() {
-		return nil
-	}
-	return s.placement()
+	s.outputs, err = s.values(C.EP_OUTPUT, s.fetches)
+	return err
 }
 
 func (s *Session) values(which C.int, slots map[string]slot) ([]Value, error) {
@@ -338,13 +341,17 @@ func (s *Session) Provider() Provider { return s.provider }
 // fusions. It is empty on the CPU.
 func (s *Session) Elsewhere() []Node { return s.elsewhere }
 
-// Close waits for the Runs in progress and releases the model. Closing a
-// closed Session does nothing.
+// Close waits for the Runs in progress and releases the model. It returns an
+// error, and closes nothing, while Residents that its runs kept are open: their
+// memory is the session's. Closing a closed Session does nothing.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.s == nil {
 		return nil
+	}
+	if n := s.residents.Load(); n > 0 {
+		return fmt.Errorf("ort: closing session: %d values it keeps in the provider's memory are still open; close them first", n)
 	}
 	err := s.release()
 	s.env.drop()
@@ -352,6 +359,10 @@ func (s *Session) Close() error {
 }
 
 func (s *Session) release() error {
+	var errs []error
+	for _, reader := range s.readers {
+		errs = append(errs, reader.release())
+	}
 	err := s.s.Destroy()
 	s.s = nil
 	for _, slots := range []map[string]slot{s.feeds, s.fetches} {
@@ -360,7 +371,7 @@ func (s *Session) release() error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("ort: closing session: %w", err)
+		errs = append(errs, fmt.Errorf("ort: closing session: %w", err))
 	}
-	return nil
+	return errors.Join(errs...)
 }

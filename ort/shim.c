@@ -50,12 +50,23 @@ enum {
 	RELEASE_AVAILABLE_PROVIDERS = 126,
 	CREATE_ALLOCATOR = 131,
 	RELEASE_ALLOCATOR = 132,
+	RUN_WITH_BINDING = 133,
+	CREATE_IO_BINDING = 134,
+	RELEASE_IO_BINDING = 135,
+	BIND_INPUT = 136,
+	BIND_OUTPUT = 137,
+	BIND_OUTPUT_TO_DEVICE = 138,
+	GET_BOUND_OUTPUT_VALUES = 140,
+	GET_TENSOR_MEMORY_INFO = 194,
+	SYNCHRONIZE_BOUND_INPUTS = 202,
+	MEMORY_INFO_GET_DEVICE_TYPE = 225,
 	GET_BUILD_INFO_STRING = 254,
 	SET_DETERMINISTIC_COMPUTE = 273,
 	SESSION_OPTIONS_SET_LOAD_CANCELLATION_FLAG = 293,
 	GET_KEY_VALUE = 297,
 	RELEASE_KEY_VALUE_PAIRS = 300,
 	ALLOCATOR_GET_STATS = 319,
+	SESSION_GET_MEMORY_INFO_FOR_OUTPUTS = 381,
 	TENSOR_TYPE_AND_SHAPE_HAS_SHAPE = 390,
 	SESSION_GET_EP_GRAPH_ASSIGNMENT_INFO = 407,
 	EP_ASSIGNED_SUBGRAPH_GET_EP_NAME = 408,
@@ -235,16 +246,54 @@ static char *wrap(const void *api, void *memory, ep_tensor *t, void **value) {
 		memory, t->data, t->bytes, t->dims, t->rank, t->type, value));
 }
 
+// bound runs with outputs that stay where they are computed. values holds the
+// inputs and the outputs written in place, and takes all outputs.
+static char *bound(const void *api, void *session, void *options, void *memory,
+	size_t n_in, const char **in_names, size_t n_out, const char **out_names, ep_tensor *out, void **values) {
+	void *allocator, *binding;
+	char *err = message(api, FN(GET_ALLOCATOR_WITH_DEFAULT_OPTIONS, void **)(&allocator));
+	if (!err) err = message(api, FN(CREATE_IO_BINDING, void *, void **)(session, &binding));
+	if (err) return err;
+	for (size_t i = 0; !err && i < n_in; i++)
+		err = message(api, FN(BIND_INPUT, void *, const char *, void *)(binding, in_names[i], values[i]));
+	for (size_t i = 0; !err && i < n_out; i++)
+		err = out[i].allocate
+			? message(api, FN(BIND_OUTPUT_TO_DEVICE, void *, const char *, const void *)(binding, out_names[i], out[i].place ? out[i].place : memory))
+			: message(api, FN(BIND_OUTPUT, void *, const char *, void *)(binding, out_names[i], values[n_in + i]));
+	// Binding copies inputs to the device, on a stream of its own.
+	if (!err) err = message(api, FN(SYNCHRONIZE_BOUND_INPUTS, void *)(binding));
+	if (!err) err = message(api, FN(RUN_WITH_BINDING, void *, void *, void *)(session, options, binding));
+	void **results = NULL;
+	size_t n = 0;
+	if (!err) err = message(api, FN(GET_BOUND_OUTPUT_VALUES, void *, void *, void ***, size_t *)(binding, allocator, &results, &n));
+	for (size_t i = 0; i < n; i++) { // in the order they were bound
+		if (i < n_out && !values[n_in + i]) values[n_in + i] = results[i];
+		else RELEASE(RELEASE_VALUE, results[i]);
+	}
+	if (results) free(message(api, FN(ALLOCATOR_FREE, void *, void *)(allocator, results)));
+	if (!err && n != n_out) err = strdup("the runtime returned another number of outputs than was bound");
+	RELEASE(RELEASE_IO_BINDING, binding);
+	return err;
+}
+
 char *ep_run(const void *api, void *session, void *options, void *memory,
 	size_t n_in, const char **in_names, ep_tensor *in,
 	size_t n_out, const char **out_names, ep_tensor *out) {
 	void **values = calloc(n_in + n_out, sizeof *values);
 	if (!values) return strdup("out of memory");
 	char *err = NULL;
-	for (size_t i = 0; !err && i < n_in; i++) err = wrap(api, memory, &in[i], &values[i]);
-	for (size_t i = 0; !err && i < n_out; i++)
+	int placed = 0;
+	for (size_t i = 0; !err && i < n_in; i++) {
+		if (in[i].value) values[i] = in[i].value;
+		else err = wrap(api, memory, &in[i], &values[i]);
+	}
+	for (size_t i = 0; !err && i < n_out; i++) {
 		if (!out[i].allocate) err = wrap(api, memory, &out[i], &values[n_in + i]);
-	if (!err)
+		placed |= out[i].place != NULL;
+	}
+	if (!err && placed)
+		err = bound(api, session, options, memory, n_in, in_names, n_out, out_names, out, values);
+	else if (!err)
 		err = message(api, FN(RUN, void *, void *, const char **, void **, size_t, const char **, size_t, void **)(
 			session, options, in_names, values, n_in, out_names, n_out, values + n_in));
 	for (size_t i = 0; i < n_out; i++) {
@@ -253,13 +302,21 @@ char *ep_run(const void *api, void *session, void *options, void *memory,
 			values[n_in + i] = NULL;
 		}
 	}
-	for (size_t i = 0; i < n_in + n_out; i++)
+	for (size_t i = 0; i < n_in; i++)
+		if (values[i] && !in[i].value) RELEASE(RELEASE_VALUE, values[i]);
+	for (size_t i = n_in; i < n_in + n_out; i++)
 		if (values[i]) RELEASE(RELEASE_VALUE, values[i]);
 	free(values);
 	return err;
 }
 
-char *ep_value(const void *api, void *value, ep_info *out, void **data) {
+char *ep_places(const void *api, void *session, const void **places, size_t n) {
+	return message(api, FN(SESSION_GET_MEMORY_INFO_FOR_OUTPUTS, void *, const void **, size_t)(session, places, n));
+}
+
+// ep_value reads a tensor; data can be read when host is set, and is the
+// provider's own handle otherwise.
+char *ep_value(const void *api, void *value, ep_info *out, void **data, int *host) {
 	memset(out, 0, sizeof *out);
 	void *shape;
 	char *err = message(api, FN(GET_TENSOR_TYPE_AND_SHAPE, void *, void **)(value, &shape));
@@ -267,6 +324,12 @@ char *ep_value(const void *api, void *value, ep_info *out, void **data) {
 	err = fill(api, shape, out);
 	RELEASE(RELEASE_TENSOR_TYPE_AND_SHAPE_INFO, shape);
 	if (err) return err;
+	const void *memory; // owned by value
+	err = message(api, FN(GET_TENSOR_MEMORY_INFO, void *, const void **)(value, &memory));
+	if (err) return err;
+	int device;
+	((void (*)(const void *, int *))((void *const *)api)[MEMORY_INFO_GET_DEVICE_TYPE])(memory, &device);
+	*host = device == 0;
 	return message(api, FN(GET_TENSOR_MUTABLE_DATA, void *, void **)(value, data));
 }
 

@@ -15,7 +15,8 @@ typedef struct {
 	size_t rank;
 	int type;            // ONNXTensorElementDataType
 	int allocate;        // outputs: let the runtime allocate
-	void *value;         // outputs: the OrtValue the runtime allocated
+	const void *place;   // outputs to be allocated: the memory to leave them in; NULL: main memory
+	void *value;         // inputs: an OrtValue to feed instead of data; outputs: the one the runtime allocated
 } ep_tensor;
 
 enum { EP_INPUT, EP_OUTPUT, EP_OVERRIDABLE };
@@ -63,7 +64,9 @@ void ep_release_run_options(const void *api, void *options);
 char *ep_run(const void *api, void *session, void *options, void *memory,
 	size_t n_in, const char **in_names, ep_tensor *in,
 	size_t n_out, const char **out_names, ep_tensor *out);
-char *ep_value(const void *api, void *value, ep_info *shape, void **data);
+// ep_places gives the memory each output is computed in; the session owns it.
+char *ep_places(const void *api, void *session, const void **places, size_t n);
+char *ep_value(const void *api, void *value, ep_info *shape, void **data, int *host);
 void ep_release_value(const void *api, void *value);
 
 #endif

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,8 @@ type Eval struct {
 
 	Out string // run folder; made if need be
 	// Manifest holds what only the caller knows: tool and runtime version,
-	// provider, dtype, device, host, time, command, and the run id where it is
-	// not to be derived. The rest is filled in.
+	// provider, device, host, command, path of the data, and the run id where it
+	// is not to be derived. The rest is filled in.
 	Manifest    store.Manifest
 	Shard       pipeline.Shard
 	RetryErrors bool // do units again that have rows with status error
@@ -241,8 +242,8 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 func (j *job) manifest(e *Eval) store.Manifest {
 	m := e.Manifest
 	info := j.lm.Info()
-	m.Model = store.ModelInfo{Name: j.lm.Name(), Path: info.Dir, Family: info.Family, Hash: j.lm.Hash(), TokenizerHash: j.lm.TokenizerHash()}
-	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: e.Data.Path, Hash: store.HashRecords(e.Data.Records), Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}
+	m.Model = store.ModelInfo{Name: j.lm.Name(), Path: cmp.Or(m.Model.Path, info.Dir), Family: info.Family, Hash: j.lm.Hash(), TokenizerHash: j.lm.TokenizerHash()}
+	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: m.Dataset.Path, Hash: store.HashRecords(e.Data.Records), Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}
 	m.ProtocolID, m.DType, m.Seed = j.protocol, info.DType, e.Seed
 	for _, c := range j.combos {
 		if n := len(m.Methods); n == 0 || m.Methods[n-1].Name != c.method.Name {

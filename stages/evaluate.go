@@ -92,11 +92,15 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 	if t.combo.refused == nil {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
 	}
-	return errors.Join(
+	err = errors.Join(
 		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []store.Cost{cost}, nil),
 		store.Write(e.folder.ShardPath(store.TableApplied, t.id), s.applied, nil),
 		store.Write(e.folder.ShardPath(store.TableResults, t.id), s.results, nil),
 	)
+	if err == nil {
+		err = s.forget(0)
+	}
+	return err
 }
 
 // session is one unit while it runs.
@@ -163,19 +167,29 @@ func (s *session) chain(ctx context.Context) error {
 	if s.combo.setting.Kind == edit.Sequential {
 		size, when = max(1, s.combo.setting.Step), s.when
 	}
-	var patch models.Patch
+	last, made, err := s.resume()
+	if err != nil {
+		return err
+	}
+	patch := *last
 	for _, step := range chunks(n, size) {
-		next, err := s.together(ctx, patch, step)
-		if err != nil {
+		if step.hi <= made {
+			continue
+		}
+		if patch, err = s.together(ctx, patch, step); err != nil {
 			return err
 		}
-		patch = next
 		for i := step.lo; i < step.hi; i++ {
 			s.apply(i, &patch)
 		}
 		from, to := when.due(step.lo, step.hi, n)
 		if err := s.askChain(ctx, &patch, step.hi, from, to); err != nil {
 			return err
+		}
+		if step.hi < n && step.hi/CheckpointEdits > step.lo/CheckpointEdits {
+			if err := s.save(&patch, step.hi); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

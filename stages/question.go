@@ -73,9 +73,12 @@ var errNothing = errors.New("no answer to score; asked only when text is generat
 
 // statusOf turns the reason why there are no numbers into a row's status.
 func statusOf(err error) (store.Status, string) {
+	var before *recalled
 	switch {
 	case err == nil:
 		return store.OK, ""
+	case errors.As(err, &before):
+		return before.Status, before.Detail
 	case errors.Is(err, errNothing), errors.Is(err, errSuperseded):
 		return store.Skipped, err.Error()
 	case errors.Is(err, edit.ErrUnsupported):

@@ -13,7 +13,6 @@ import (
 // Data is a data set as it was read.
 type Data struct {
 	Name    string
-	Path    string // where it lies; may be empty
 	Records []dataset.Record
 }
 

@@ -26,9 +26,9 @@ func idsOf(l []dataset.Record) string {
 }
 
 func TestChoose(t *testing.T) {
-	plain := Data{"plain", "", named("", "a", "b", "c", "d")}
-	split := Data{"split", "", append(named("train", "a", "b"), named("test", "c", "d")...)}
-	only := Data{"only", "", named("train", "a", "b", "c")}
+	plain := Data{"plain", named("", "a", "b", "c", "d")}
+	split := Data{"split", append(named("train", "a", "b"), named("test", "c", "d")...)}
+	only := Data{"only", named("train", "a", "b", "c")}
 	for _, c := range []struct {
 		d           Data
 		s           Selection
@@ -66,8 +66,8 @@ func TestChoose(t *testing.T) {
 		want string
 	}{
 		{plain, Selection{IDs: []string{"x", "a", "y"}}, "x, y"},
-		{Data{"twice", "", named("", "a", "a")}, Selection{}, "twice"},
-		{Data{"none", "", nil}, Selection{}, "no records"},
+		{Data{"twice", named("", "a", "a")}, Selection{}, "twice"},
+		{Data{"none", nil}, Selection{}, "no records"},
 	} {
 		if _, _, err := bad.d.choose(bad.s); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%s: %v, want an error with %q", bad.d.Name, err, bad.want)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,16 +86,13 @@ func effective(c *cli.Context) map[string]string {
 	return out
 }
 
-// writable makes the output folder's parent and tries it, so that a run does
-// not find out after its first hour.
+// writable tries the output folder, or the nearest one above it, so that a run
+// does not find out after its first hour. It leaves nothing behind: a command
+// that fails, or only plans, makes no folder.
 func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("--out: %w", err)
-	}
-	f, err := os.CreateTemp(dir, ".probe-*")
+	f, err := os.CreateTemp(nearest(dir), ".probe-*")
 	if err != nil {
 		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
 	}
-	f.Close()
-	return os.Remove(f.Name())
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -34,11 +36,14 @@ func openData(c *cli.Context) (stages.Data, error) {
 		return stages.Data{}, usagef("--data %s is a file: read it into a data set folder with editpipe import first", dir)
 	}
 	records, m, err := store.ReadDataset(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return stages.Data{}, fmt.Errorf("--data %s is no data set folder, as import and generate write them: %w", dir, err)
+	}
 	if err != nil {
 		return stages.Data{}, err
 	}
 	if len(records) == 0 {
-		return stages.Data{}, errors.New("data set " + dir + " holds no edits")
+		return stages.Data{}, fmt.Errorf("--data %s holds no edits: import or generate it again", dir)
 	}
 	return stages.Data{Name: m.Name, Records: records}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"text/tabwriter"
 
@@ -31,7 +32,7 @@ func doctorCommand() *cli.Command {
 			"Example: editpipe doctor",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			&cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")},
+			libraryFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
@@ -64,7 +65,7 @@ func examine(c *cli.Context) ([]finding, error) {
 		return append(out, finding{"cache", false, err.Error()}), err
 	}
 	out = append(out, disk("cache", cache))
-	lib, err := ort.Find(c.String("ort-lib"))
+	lib, err := findLibrary(c)
 	if err != nil {
 		return append(out, finding{"runtime library", false, err.Error()}), err
 	}
@@ -147,7 +148,13 @@ func disk(what, dir string) finding {
 	return finding{what, free > 1<<30, fmt.Sprintf("%s, %.1f GiB free", dir, float64(free)/(1<<30))}
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// nearest returns dir or the first folder above it that exists.
+func nearest(dir string) string {
+	for {
+		_, err := os.Stat(dir)
+		if err == nil || filepath.Dir(dir) == dir {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -14,14 +15,10 @@ import (
 )
 
 func importCommand() *cli.Command {
-	var formats []string
-	for _, f := range dataset.Formats() {
-		formats = append(formats, f.Name)
-	}
 	return &cli.Command{
 		Name:  "import",
 		Usage: "read a file of the field into a data set folder",
-		Description: "Formats: " + strings.Join(formats, ", ") + " (editpipe list formats).\n" +
+		Description: "Formats: " + formatNames() + " (editpipe list formats).\n" +
 			"Broken records are reported by file and index and left out; the rest is kept and the exit code is 3.\n\n" +
 			"Example: editpipe import --format counterfact --in counterfact.json --out data",
 		Flags: []cli.Flag{
@@ -40,6 +37,14 @@ func importCommand() *cli.Command {
 	}
 }
 
+func formatNames() string {
+	var names []string
+	for _, f := range dataset.Formats() {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 func runImport(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
 		return err
@@ -47,10 +52,19 @@ func runImport(c *cli.Context) error {
 	format := c.String("format")
 	if format == "" {
 		found, err := dataset.Detect(c.String("in"))
+		var unknown *dataset.FormatError
+		if errors.As(err, &unknown) {
+			return fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
+		}
 		if err != nil {
-			return fmt.Errorf("%w: name it with --format", err)
+			return err
 		}
 		format = found
+	} else if !slices.ContainsFunc(dataset.Formats(), func(f dataset.FileFormat) bool { return f.Name == format }) {
+		return usagef("unknown --format %q (known: %s)", format, formatNames())
+	}
+	if err := writable(c.String("out")); err != nil {
+		return err
 	}
 	file, err := dataset.Open(format, c.String("in"), dataset.Options{
 		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"),

@@ -85,9 +85,12 @@ func hint(err error) string {
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
-	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
+	usage := func(c *cli.Context, err error, _ bool) error {
+		return usagef("%w; %s --help lists the flags", err, c.Command.HelpName)
+	}
 	app := &cli.App{
 		Name:                 "editpipe",
+		HelpName:             "editpipe",
 		Usage:                "edit facts in language models and measure what the edits did",
 		Version:              version(),
 		Writer:               stdout,
@@ -96,7 +99,9 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion: true,
 		Suggest:              true,
 		OnUsageError:         usage,
-		ExitErrHandler:       func(*cli.Context, error) {}, // run decides the exit code
+		// A prompt of --ask and a value of --set may hold commas.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run decides the exit code
 		Commands: []*cli.Command{
 			generateCommand(), importCommand(),
 			inspectCommand(), editCommand(), evalCommand(), reportCommand(),

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -18,13 +19,27 @@ func modelFlag() cli.Flag {
 	return &cli.StringFlag{Name: "model", Usage: "model folder `DIR` or one .onnx file (default: the embedded demo model)", EnvVars: env("model")}
 }
 
+func libraryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")}
+}
+
+// findLibrary leaves a path that comes from the environment to ort, so that
+// messages say where it comes from.
+func findLibrary(c *cli.Context) (ort.Library, error) {
+	path := c.String("ort-lib")
+	if path == os.Getenv(ort.EnvLibrary) {
+		path = ""
+	}
+	return ort.Find(path)
+}
+
 // runtimeFlags are the flags of commands that run a model.
 func runtimeFlags() []cli.Flag {
 	return []cli.Flag{
 		modelFlag(),
 		&cli.StringFlag{Name: "provider", Usage: "execution provider `NAME[:key=value,...]`: cpu, cuda, tensorrt, webgpu, ...", Value: "cpu", EnvVars: env("provider")},
 		&cli.IntFlag{Name: "threads", Usage: "processor threads of one run (default: physical cores)", EnvVars: env("threads")},
-		&cli.StringFlag{Name: "ort-lib", Usage: "ONNX Runtime library `FILE`", EnvVars: env("ort-lib")},
+		libraryFlag(),
 		&cli.Int64Flag{Name: "memory", Usage: "`MIB` one run of the model may hold beside the weights", EnvVars: env("memory")},
 	}
 }
@@ -54,7 +69,7 @@ func withRuntime(c *cli.Context, f func(ctx context.Context, e *ort.Env, p ort.P
 	if c.Int("threads") < 0 || c.Int64("memory") < 0 {
 		return usagef("--threads and --memory must not be negative")
 	}
-	lib, err := ort.Find(c.String("ort-lib"))
+	lib, err := findLibrary(c)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ package world
 import (
 	_ "embed" // for the catalogue
 	"fmt"
+	"slices"
 )
 
 // AsOf is the date at which the world's current facts hold.
@@ -121,13 +122,16 @@ func (w *World) add(kind, label, description string) *Entity {
 	return e
 }
 
-func (e *Entity) item(property string, object *Entity) *Claim {
-	return e.claim(Claim{Property: property, Object: object})
+// item states that the object holds now, once.
+func (e *Entity) item(property string, object *Entity) {
+	if !slices.Contains(e.Objects(property), object) {
+		e.claim(Claim{Property: property, Object: object})
+	}
 }
 
 func (e *Entity) year(property string, year int) { e.claim(Claim{Property: property, Year: year}) }
 
-func (e *Entity) claim(c Claim) *Claim {
+func (e *Entity) claim(c Claim) {
 	if c.SnakType == "" {
 		c.SnakType = "value"
 	}
@@ -135,7 +139,6 @@ func (e *Entity) claim(c Claim) *Claim {
 		c.Rank = "normal"
 	}
 	e.Claims = append(e.Claims, c)
-	return &e.Claims[len(e.Claims)-1]
 }
 
 // alias adds another name together with the statement that says what kind of

@@ -45,7 +45,12 @@ type suite struct {
 	ctx   context.Context
 }
 
-func (s *suite) has(k edit.Kind) bool { return slices.Contains(s.m.Settings, k) }
+func (s *suite) has(k edit.Kind) bool {
+	if s.o.Kinds != nil {
+		return slices.Contains(s.o.Kinds, k)
+	}
+	return slices.Contains(s.m.Settings, k)
+}
 
 // batch is the most edits the method makes together, of those of the suite.
 func (s *suite) batch() []dataset.Edit {
@@ -120,7 +125,7 @@ func (s *suite) configuration(t *testing.T) {
 func (s *suite) settings(t *testing.T) {
 	for _, set := range []edit.Setting{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
 		err := s.m.Supports(set, s.lm.Info())
-		if s.has(set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
+		if slices.Contains(s.m.Settings, set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("setting %s: %v", set, err)
 		}
 	}

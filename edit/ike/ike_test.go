@@ -349,13 +349,15 @@ func TestSaveAndDecode(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	for _, m := range Methods() {
-		t.Run(m.Name, func(t *testing.T) {
-			o := edittest.Options{Model: tinylm.Config{Context: 256}}
-			if m.Name == "ike" {
-				o.Set = map[string]string{"k": "4"}
-			}
-			edittest.Run(t, m, o)
-		})
+	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.T5} {
+		for _, m := range Methods() {
+			t.Run(string(family)+" "+m.Name, func(t *testing.T) {
+				o := edittest.Options{Model: tinylm.Config{Family: family, Context: 256}}
+				if m.Name == "ike" {
+					o.Set = map[string]string{"k": "4"}
+				}
+				edittest.Run(t, m, o)
+			})
+		}
 	}
 }

@@ -102,6 +102,8 @@ func (a *Anatomy) graphs() error {
 		return err
 	}
 	switch {
+	case a.Layout.Encoder != "": // generation re-runs the decoder
+		a.Layout.Step = ""
 	case a.Forward.merged:
 		a.Layout.Step = a.Layout.Forward
 		a.Step, err = open(a.Layout.Step, Decoder, true)

@@ -427,8 +427,8 @@ func (f *facts) gather(n *onnx.Node) fact {
 		if len(x.shape) == 1 && x.elems != nil && index.elems != nil {
 			t.elems = []num{}
 			for _, e := range index.elems {
-				i, ok := x.shape.axis(e.n)
-				if !ok || !e.known() || i >= len(x.elems) {
+				i, ok := shape(x.elems).axis(e.n) // an index counts like an axis
+				if !ok || !e.known() {
 					t.elems = nil
 					break
 				}
