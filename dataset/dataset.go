@@ -139,6 +139,10 @@ const (
 	Unchanged AnswerMode = "unchanged" // only agreement with the unedited model is asked
 )
 
+// FlagApart marks a probe that answers a side question: it is asked and its rows
+// are kept, but it belongs in no headline number of its axis.
+const FlagApart = "apart"
+
 // Hop is one fact of the chain behind a portability probe.
 type Hop struct {
 	SubjectID  string `parquet:"subject_id"`

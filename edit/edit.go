@@ -46,8 +46,12 @@ type Many interface {
 // Inputs is what an editor may draw on besides its configuration.
 type Inputs struct {
 	Artifacts string         // folder Prepare wrote for this method; may not exist
-	Train     dataset.Source // records that are not under test; nil where there are none
-	Seed      int64          // of the run
+	Train     dataset.Source // records that are not under test, to learn from; nil where there are none
+	// Shown holds records whose text may be put before the model as it is: the
+	// data set's training split or, where it has none, all its records. A method
+	// leaves out what tells of the edit in hand, and learns nothing from them.
+	Shown dataset.Source
+	Seed  int64 // of the run
 }
 
 // PrepareInput is what a method may learn from before it edits. None of it is

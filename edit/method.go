@@ -32,6 +32,9 @@ type Spec[C any] struct {
 	// New makes an editor. It fails where an input it needs is missing, naming
 	// what to pass.
 	New func(c C, in Inputs) (Editor, error)
+	// UsesShown is true when New reads Inputs.Shown, so that they decide the
+	// result too.
+	UsesShown bool
 	// UsesTrain is true when New reads Inputs.Train, so that the training
 	// records decide the result too.
 	UsesTrain bool
@@ -55,6 +58,7 @@ type Method struct {
 	Families           []string
 	Settings           []Kind
 	UsesTrain          bool
+	UsesShown          bool
 	HasPrepare         bool
 	Decoders           map[string]models.WrapDecoder
 
@@ -68,7 +72,7 @@ type Method struct {
 func Define[C any](s Spec[C]) Method {
 	m := Method{
 		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
-		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain,
+		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
 		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
 	m.configure = func(info *models.Info, overrides map[string]string) (Config, error) {

@@ -269,7 +269,7 @@ func checkReversed(t *testing.T, kb *generator.KB, edits map[dataset.EditID]data
 			}
 			asked[key] = e.ID
 		case "stale_inverse":
-			if q.SubjectText != e.GroundTruth || !slices.Contains(q.Flags, generator.FlagApart) || q.AnswerMode != dataset.Unchanged {
+			if q.SubjectText != e.GroundTruth || !slices.Contains(q.Flags, dataset.FlagApart) || q.AnswerMode != dataset.Unchanged {
 				t.Errorf("stale probe %q: %+v", q.Prompt, q)
 			}
 		case "list":
@@ -455,7 +455,7 @@ func TestInverseConflict(t *testing.T) {
 			continue
 		}
 		conflicts++
-		if !slices.Contains(q.Flags, generator.FlagApart) || len(q.AnswersBefore) == 0 || slices.Contains(q.Answers, q.AnswersBefore[0]) {
+		if !slices.Contains(q.Flags, dataset.FlagApart) || len(q.AnswersBefore) == 0 || slices.Contains(q.Answers, q.AnswersBefore[0]) {
 			t.Errorf("conflict %q: answers %v, before %v, flags %v", q.Prompt, q.Answers, q.AnswersBefore, q.Flags)
 		}
 	}

@@ -137,11 +137,11 @@ func (g *generation) distract(c *change) {
 			continue
 		}
 		p = g.neighbourProbe(c, n, dataset.AxisDistractNeighbourhood, c.Prompt+" "+c.GroundTruth+g.o.Separator)
-		p.Variant, p.Flags = "true_fact", []string{FlagControl, FlagApart}
+		p.Variant, p.Flags = "true_fact", []string{FlagControl, dataset.FlagApart}
 		g.emit(c, p)
 		if statement, ok := g.unrelated(c, n); ok {
 			p = g.neighbourProbe(c, n, dataset.AxisDistractNeighbourhood, statement+g.o.Separator)
-			p.Variant, p.Flags = "unrelated", []string{FlagControl, FlagApart}
+			p.Variant, p.Flags = "unrelated", []string{FlagControl, dataset.FlagApart}
 			g.emit(c, p)
 		}
 	}

@@ -27,7 +27,7 @@ func (g *generation) reversedRelation(c *change) {
 	switch {
 	case c.rel.Reverse == ReverseList:
 		question.Variant, question.AnswerMode = "list", dataset.Set
-		question.Flags = []string{FlagApart}
+		question.Flags = []string{dataset.FlagApart}
 		question.AnswerSets = [][]string{question.Answers}
 		slices.Sort(partners)
 		for _, id := range slices.Compact(partners) {
@@ -38,7 +38,7 @@ func (g *generation) reversedRelation(c *change) {
 		}
 	case len(partners) > 0:
 		question.Variant = FlagConflict
-		question.Flags = []string{FlagConflict, FlagApart}
+		question.Flags = []string{FlagConflict, dataset.FlagApart}
 		question.AnswersBefore = g.kb.valueNames(Value{Kind: Item, ID: partners[0]})
 		g.reject(string(c.ID), axis, RejectInverseConflict, c.n.Label)
 	default:
@@ -57,7 +57,7 @@ func (g *generation) reversedRelation(c *change) {
 	}
 	names := g.kb.namesOf(c.s)
 	g.askBack(c, dataset.Probe{Axis: dataset.AxisReversedRelation, Variant: "stale_inverse", AnswerMode: dataset.Unchanged,
-		Answers: names, AnswersBefore: names, Flags: []string{FlagStale, FlagApart}, NeedsFacts: []string{c.FactTrueID},
+		Answers: names, AnswersBefore: names, Flags: []string{FlagStale, dataset.FlagApart}, NeedsFacts: []string{c.FactTrueID},
 		Hops: []dataset.Hop{g.hop(c.o, subject, false)}}, c.o, c.rel.Inverse.Question, Question)
 }
 

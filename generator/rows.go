@@ -73,7 +73,6 @@ const (
 
 // Flags of probes.
 const (
-	FlagApart         = "apart"             // reported apart, never part of the axis's headline number
 	FlagReserved      = "reserved_template" // wording kept out of all training text
 	FlagSharedWord    = "shared_first_word" // new and true object begin with the same word
 	FlagAliasDominant = "alias_dominant"    // the alias names a far less known thing of another class, too

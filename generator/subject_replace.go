@@ -55,7 +55,7 @@ func (g *generation) subjectReplace(c *change) {
 				continue
 			}
 			variant = "alias_overlap"
-			flags = append(flags, FlagAliasOverlap, FlagApart)
+			flags = append(flags, FlagAliasOverlap, dataset.FlagApart)
 		} else if made++; made > mostAliases {
 			break
 		}

@@ -292,6 +292,22 @@ func TestResidentConcurrent(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	closeResident(t, r)
 	all.Wait()
+
+	r = keepOne(t, s, feed{"S": tensor.New(tensor.F32, 1), "G": f32([]float32{1})}, nil, nil, "S'")
+	if err := r.borrow(); err != nil { // as a call does
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- r.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close did not wait for a call in progress")
+	case <-time.After(20 * time.Millisecond):
+		r.users.Done()
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Kept values lie in the runtime's own memory and are counted there; closed
@@ -328,12 +344,13 @@ func TestResidentMemory(t *testing.T) {
 
 // BenchmarkState makes 100 steps of a 4 MB state, S' = 0.5 S + G, fetching
 // nothing but the last state.
-func BenchmarkState(b *testing.B) {
-	benchmarkState(b, session(b, open(b), step(), Options{Threads: 1}))
-}
+func BenchmarkState(b *testing.B) { benchmarkState(b, open(b), Options{Threads: 1}) }
 
-func benchmarkState(b *testing.B, s *Session) {
+func benchmarkState(b *testing.B, e *Env, o Options) {
 	const length, steps = 1 << 20, 100
+	update := step()
+	update.nodes, update.outputs = update.nodes[:2], update.outputs[1:] // without the sum
+	s := session(b, e, update, o)
 	g := f32([]float32{1})
 	b.Run("host", func(b *testing.B) {
 		for b.Loop() {

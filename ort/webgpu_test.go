@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,4 +153,112 @@ func TestWebGPUElsewhere(t *testing.T) {
 	if _, err := e.NewSession(t.Context(), only.model(), Options{Provider: p}); !errors.As(err, &refused) {
 		t.Errorf("a model of which the provider takes no node: got %v", err)
 	}
+}
+
+// The state of a loop stays in the device's memory from run to run, and feeds
+// another session there; the CPU doesn't get to see it.
+func TestWebGPUResident(t *testing.T) {
+	e, p := webgpu(t)
+	gpu := session(t, e, step(), Options{Provider: p, NoFallback: true})
+	checkLoop(t, gpu)
+
+	g := f32([]float32{2})
+	state := keepOne(t, gpu, feed{"S": f32([]float32{4, 8, 16}, 3), "G": g}, nil, nil, "S'")
+	defer closeResident(t, state)
+	if state.host {
+		t.Error("the kept state lies in main memory")
+	}
+	other := session(t, e, step(), Options{Provider: p, NoFallback: true})
+	out := feed{"S'": nil}
+	if _, err := other.RunResident(t.Context(), feed{"G": g}, map[string]*Resident{"S": state}, out); err != nil {
+		t.Fatal(err)
+	}
+	wantF32(t, out["S'"], []float32{4, 5, 7}, 3)
+
+	cpu := session(t, e, step(), Options{})
+	_, err := cpu.RunResident(t.Context(), feed{"G": g}, map[string]*Resident{"S": state}, out)
+	wantError(t, err, `"S"`, "webgpu", "cpu", "Tensor")
+	wantError(t, gpu.Close(), "1 values")
+}
+
+// Outputs of nodes the provider leaves to the CPU are kept there, in any type,
+// and feed a node on either side.
+func TestWebGPUResidentElsewhere(t *testing.T) {
+	e, p := webgpu(t)
+	g := graph{
+		inputs:  []value{{name: "X", elem: elemF32, dims: []int64{-1}}, {name: "D", elem: elemF64, dims: []int64{-1}}},
+		outputs: []value{{name: "Y", elem: elemF32, dims: []int64{-1}}, {name: "E", elem: elemF64, dims: []int64{-1}}, {name: "F", elem: elemF32, dims: []int64{-1}}},
+		nodes: []node{
+			{op: "Abs", in: []string{"X"}, out: []string{"Y"}},
+			{op: "Abs", in: []string{"D"}, out: []string{"E"}},
+			{op: "Cast", in: []string{"E"}, out: []string{"F"}, attrs: [][]byte{attrInt("to", elemF32)}},
+		},
+	}
+	s := session(t, e, g, Options{Provider: p})
+	d := f32([]float32{-3, 4}, 2)
+	wide, err := d.Convert(tensor.F64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := s.RunResident(t.Context(), feed{"X": f32([]float32{-1, 2}, 2), "D": wide}, nil, nil, "Y", "E", "F")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]float32{"Y": {1, 2}, "E": {3, 4}, "F": {3, 4}} {
+		defer closeResident(t, kept[name])
+		got, err := kept[name].Tensor(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		wantF32(t, got, want, 2)
+		t.Logf("%s: in main memory: %v", name, kept[name].host)
+	}
+	if kept["Y"].host || !kept["E"].host {
+		t.Errorf("in main memory: Y %v, E %v", kept["Y"].host, kept["E"].host)
+	}
+	// F, computed on the CPU, feeds a node on the device; Y, on the device, is fetched.
+	out := feed{"Y": nil, "E": nil}
+	if _, err := s.RunResident(t.Context(), nil, map[string]*Resident{"X": kept["F"], "D": kept["E"]}, out); err != nil {
+		t.Fatal(err)
+	}
+	wantF32(t, out["Y"], []float32{3, 4}, 2)
+	wantF32(t, out["E"], []float32{3, 4}, 2)
+}
+
+// Runs, reads and closes from several goroutines at a time.
+func TestWebGPUResidentConcurrent(t *testing.T) {
+	e, p := webgpu(t)
+	s := session(t, e, step(), Options{Provider: p})
+	g := f32([]float32{2})
+	state := keepOne(t, s, feed{"S": f32([]float32{4, 8, 16}, 3), "G": g}, nil, nil, "S'")
+	defer closeResident(t, state)
+	held := map[string]*Resident{"S": state}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			for range 10 {
+				out := feed{"S'": nil}
+				if _, err := s.RunResident(t.Context(), feed{"G": g}, held, out); err != nil {
+					t.Error(err)
+					return
+				}
+				kept, err := s.RunResident(t.Context(), feed{"G": g}, held, nil, "S'")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := kept["S'"].Tensor(t.Context())
+				if err != nil || !slices.Equal(got.Float32s(), []float32{4, 5, 7}) || !slices.Equal(out["S'"].Float32s(), []float32{4, 5, 7}) {
+					t.Errorf("got %v, %v, %v", got, out["S'"], err)
+				}
+				closeResident(t, kept["S'"])
+			}
+		})
+	}
+	all.Wait()
+}
+
+func BenchmarkWebGPUState(b *testing.B) {
+	e, p := webgpu(b)
+	benchmarkState(b, e, Options{Provider: p, NoFallback: true})
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -87,8 +88,9 @@ func (e *Eval) build() (*job, error) {
 	if train == nil {
 		train = dataset.List(e.Data.Name, left)
 	}
+	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.shown()), Seed: e.Seed}
 	for _, m := range e.Methods {
-		combos, err := e.combos(m, train, len(test))
+		combos, err := e.combos(m, in, len(test))
 		faults = append(faults, err)
 		t.combos = append(t.combos, combos...)
 	}
@@ -137,12 +139,11 @@ func (e *Eval) faults() []error {
 
 // combos gives a method under every setting; they share the editor. A method
 // that does not support the model or the setting is a combo that is refused.
-func (e *Eval) combos(m edit.Method, train dataset.Source, n int) ([]*combo, error) {
+func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 	config, err := m.Configure(e.LM.Info(), e.Overrides[m.Name])
 	if err != nil {
 		return nil, err
 	}
-	in := edit.Inputs{Train: train, Seed: e.Seed}
 	if e.Artifacts != "" {
 		in.Artifacts = filepath.Join(e.Artifacts, m.Name)
 	}
@@ -154,8 +155,14 @@ func (e *Eval) combos(m edit.Method, train dataset.Source, n int) ([]*combo, err
 	if err != nil {
 		return nil, err
 	}
-	if m.UsesTrain {
-		hash, err := hashSource(train)
+	for _, from := range []struct {
+		used bool
+		dataset.Source
+	}{{m.UsesTrain, in.Train}, {m.UsesShown, in.Shown}} {
+		if !from.used {
+			continue
+		}
+		hash, err := hashSource(from)
 		if err != nil {
 			return nil, err
 		}
@@ -241,6 +248,9 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 // manifest completes what the caller gave.
 func (j *job) manifest(e *Eval) store.Manifest {
 	m := e.Manifest
+	if m.Created.IsZero() {
+		m.Created = time.Now().UTC()
+	}
 	info := j.lm.Info()
 	m.Model = store.ModelInfo{Name: j.lm.Name(), Path: cmp.Or(m.Model.Path, info.Dir), Family: info.Family, Hash: j.lm.Hash(), TokenizerHash: j.lm.TokenizerHash()}
 	m.Dataset = store.DatasetInfo{Name: e.Data.Name, Path: m.Dataset.Path, Hash: store.HashRecords(e.Data.Records), Edits: len(e.Data.Records), Probes: len(questions(e.Data.Records))}

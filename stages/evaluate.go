@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -142,9 +143,9 @@ func (s *session) refuse() {
 
 // single makes every edit alone and asks all of them together.
 func (s *session) single(ctx context.Context) error {
-	meter := ort.StartMeter()
+	start := time.Now()
 	patches, errs := edit.EachOf(ctx, s.combo.method.Name, s.combo.editor, edit.Base{LM: s.lm}, s.edits)
-	s.tEdit = meter.Stop().Wall.Seconds()
+	s.tEdit = time.Since(start).Seconds()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -203,8 +204,8 @@ func (s *session) together(ctx context.Context, patch models.Patch, step chunk) 
 	for i := step.lo; i < step.hi; i++ {
 		left = append(left, i)
 	}
-	meter := ort.StartMeter()
-	defer func() { s.tEdit += meter.Stop().Wall.Seconds() }()
+	start := time.Now()
+	defer func() { s.tEdit += time.Since(start).Seconds() }()
 	for len(left) > 0 {
 		edits := make([]dataset.Edit, len(left))
 		for k, i := range left {
@@ -257,9 +258,9 @@ func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from,
 
 // ask puts the questions and adds their rows; they come in the order of edits.
 func (s *session) ask(ctx context.Context, list []asked) error {
-	meter := ort.StartMeter()
+	start := time.Now()
 	err := put(ctx, s.lm, s.maxNew, list)
-	s.tAsk += meter.Stop().Wall.Seconds()
+	s.tAsk += time.Since(start).Seconds()
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"editpipe/store"
@@ -97,7 +96,7 @@ func drop[T any](run *store.Run, table store.Table, stage string, planned map[st
 		if !ok || planned[unit] {
 			continue
 		}
-		rows, err := store.Read[T](filepath.Join(run.TableDir(table), f.Name()))
+		rows, err := rowsOf[T](run, table, unit) // another shard may have removed it
 		if err != nil {
 			return fmt.Errorf("stages: looking for replaced rows: %w", err)
 		}

@@ -3,7 +3,9 @@ package stages
 import (
 	"cmp"
 	"errors"
+	"slices"
 
+	"editpipe/dataset"
 	"editpipe/metric"
 	"editpipe/store"
 )
@@ -50,6 +52,7 @@ func (a asked) result(pre store.Base) store.Result {
 		BatchSize: int32(a.force), EditIndex: int32(a.index), EvaluatedAfter: int32(a.after),
 		EditID: string(a.edit.ID), ProbeID: string(a.probe.ID),
 		Family: string(a.probe.Axis.Family()), Axis: string(a.probe.Axis), Variant: a.probe.Variant,
+		Apart:      slices.Contains(a.probe.Flags, dataset.FlagApart),
 		RelationID: a.edit.RelationID, Subject: a.edit.Subject,
 		Prompt: a.probe.Prompt, Target: target, Alt: alt,
 	}

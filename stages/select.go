@@ -24,6 +24,20 @@ type Selection struct {
 	OrderSeed int64    // shuffles the records; 0 keeps their order
 }
 
+// shown is the training split or, where the data set has none, all records.
+func (d Data) shown() []dataset.Record {
+	var train []dataset.Record
+	for _, r := range d.Records {
+		if r.Edit.Split == "train" {
+			train = append(train, r)
+		}
+	}
+	if train == nil {
+		return d.Records
+	}
+	return train
+}
+
 // choose splits a data set into the records under test and those methods may
 // learn from. Where the data set has a split for training, methods learn from
 // the rest of that split only, and test on it only if asked to by id.

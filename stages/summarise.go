@@ -76,18 +76,38 @@ func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
 	}
 	var out []store.Summary
 	for _, g := range slices.SortedFunc(maps.Keys(groups), compareGroups) {
-		cells, err := metric.Summarise(metricRows(groups[g]))
-		if err != nil {
-			return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.setting, err)
-		}
-		for _, c := range cells {
-			out = append(out, store.Summary{
-				Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
-				Axis: string(c.Axis), Metric: c.Metric, ProtocolID: g.protocol, N: c.N, Mean: c.Mean,
-			})
+		parts := byPart(groups[g])
+		for _, part := range slices.Sorted(maps.Keys(parts)) {
+			cells, err := metric.Summarise(metricRows(parts[part]))
+			if err != nil {
+				return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.setting, err)
+			}
+			for _, c := range cells {
+				if part != "" && c.Axis == metric.Overall {
+					continue // a score over all axes has no side question
+				}
+				out = append(out, store.Summary{
+					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
+					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocol, N: c.N, Mean: c.Mean,
+				})
+			}
 		}
 	}
 	return out, nil
+}
+
+// byPart keeps the rows of side questions out of their axis's headline: they
+// are summarised as AXIS/VARIANT. The headline's part is "".
+func byPart(rows []store.Result) map[string][]store.Result {
+	parts := map[string][]store.Result{}
+	for _, r := range rows {
+		part := ""
+		if r.Apart {
+			part = "/" + r.Variant
+		}
+		parts[part] = append(parts[part], r)
+	}
+	return parts
 }
 
 func groupOf(r store.Result) group {

@@ -34,6 +34,7 @@ type Result struct {
 	Family         string `parquet:"family,dict"`
 	Axis           string `parquet:"axis,dict"`
 	Variant        string `parquet:"variant,dict,optional"`
+	Apart          bool   `parquet:"apart"` // a side question: in no headline number of its axis
 	RelationID     string `parquet:"relation_id,dict,optional"`
 	Subject        string `parquet:"subject"`
 

@@ -91,7 +91,7 @@ func runEdit(c *cli.Context) error {
 		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
-		editor, err := method.New(config, edit.Inputs{Artifacts: c.String("artifacts"), Train: train, Seed: c.Int64("seed")})
+		editor, err := method.New(config, edit.Inputs{Artifacts: c.String("artifacts"), Shown: train, Seed: c.Int64("seed")})
 		if err != nil {
 			return err
 		}
@@ -132,12 +132,12 @@ func trainSource(c *cli.Context) (dataset.Source, error) {
 
 // comparison is one prompt asked of the unedited and of the edited model.
 type comparison struct {
-	Prompt       string  `json:"prompt"`
-	Target       string  `json:"target,omitempty"`
-	LogPBefore   *string `json:"logp_before,omitempty"` // sum over the target's tokens, nats
-	LogPAfter    *string `json:"logp_after,omitempty"`
-	AnswerBefore string  `json:"answer_before"`
-	AnswerAfter  string  `json:"answer_after"`
+	Prompt       string   `json:"prompt"`
+	Target       string   `json:"target,omitempty"`
+	LogPBefore   *float64 `json:"logp_before,omitempty"` // sum over the target's tokens, nats
+	LogPAfter    *float64 `json:"logp_after,omitempty"`
+	AnswerBefore string   `json:"answer_before"`
+	AnswerAfter  string   `json:"answer_after"`
 }
 
 // compare asks the edit's own prompt, with its target's log-probability, and
@@ -173,15 +173,23 @@ func compare(ctx context.Context, lm *models.LM, patch *models.Patch, e dataset.
 			return nil, fmt.Errorf("scoring %q after %q: %w", e.Target, e.Prompt, a.Err)
 		}
 	}
-	before, after := probability(scores[0].Targets[0].LogProbs), probability(scores[1].Targets[0].LogProbs)
+	before, after := sum(scores[0].Targets[0].LogProbs), sum(scores[1].Targets[0].LogProbs)
 	out[0].Target, out[0].LogPBefore, out[0].LogPAfter = e.Target, &before, &after
 	return out, nil
+}
+
+func sum(values []float64) float64 {
+	s := 0.0
+	for _, v := range values {
+		s += v
+	}
+	return s
 }
 
 func writeComparison(w io.Writer, method string, shown []comparison) error {
 	first := shown[0]
 	fmt.Fprintf(w, "edit (%s): %s -> %s\n", method, first.Prompt, first.Target)
-	fmt.Fprintf(w, "log-probability of the target: %s before, %s after\n\n", *first.LogPBefore, *first.LogPAfter)
+	fmt.Fprintf(w, "log-probability of the target: %.3f before, %.3f after\n\n", *first.LogPBefore, *first.LogPAfter)
 	t := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
 	fmt.Fprintln(t, "prompt\tbefore\tafter")
 	for _, s := range shown {

@@ -27,7 +27,7 @@ func generateCommand() *cli.Command {
 			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the world's own, or the built-in one for Wikidata)", EnvVars: env("relations")},
 			&cli.StringFlag{Name: "sets", Usage: "axes to build, separated by commas (default: all)", EnvVars: env("sets")},
-			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD; needed for a dump", EnvVars: env("as-of")},
+			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: of the newest change in the knowledge base)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "mode", Usage: "counterfactual or update", Value: string(dataset.Counterfactual), EnvVars: env("mode")},
 			&cli.StringFlag{Name: "later", Usage: "`DAY` of the new values, for --mode update", EnvVars: env("later")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set", EnvVars: env("name")},

@@ -101,7 +101,10 @@ func listMethods() ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := listed{Name: m.Name, Note: joinKinds(m.Settings), Doc: m.Title + " (" + m.Paper + ")"}
+		row := listed{Name: m.Name, Note: joinKinds(m.Settings), Doc: m.Title}
+		if m.Paper != "" {
+			row.Doc += " (" + m.Paper + ")"
+		}
 		for _, k := range keys {
 			row.Keys = append(row.Keys, key{Name: k.Name, Type: k.Type, Default: k.Default, Doc: k.Doc})
 		}

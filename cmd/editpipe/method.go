@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -82,12 +81,4 @@ func splitList(flag, s string) ([]string, error) {
 		out = append(out, w)
 	}
 	return out, nil
-}
-
-func probability(logPs []float64) string {
-	sum := 0.0
-	for _, l := range logPs {
-		sum += l
-	}
-	return fmt.Sprintf("%.3f", sum)
 }

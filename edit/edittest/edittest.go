@@ -134,7 +134,7 @@ func editor(t *testing.T, m edit.Method, o Options, lm *models.LM) edit.Editor {
 	if train == nil {
 		train = Train()
 	}
-	ed, err := m.New(c, edit.Inputs{Artifacts: o.Artifacts, Train: train, Seed: 1})
+	ed, err := m.New(c, edit.Inputs{Artifacts: o.Artifacts, Train: train, Shown: train, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -26,19 +27,19 @@ type Context struct {
 	Edit  string   `json:"edit"`
 	Fact  string   `json:"fact"`            // edit prompt and new object
 	Demos []string `json:"demos,omitempty"` // in the order shown; the first go first where the model's context is short
-	Own   string   `json:"own,omitempty"`   // the edit's own copy demonstration
+	Own   string   `json:"own,omitempty"`   // the edit's own copy demonstration, shown last
 }
 
 // Kind is the name under which Decode is found.
 func (c *Context) Kind() string { return Kind }
 
-// text is what stands before a question with the last keep of demos.
+// text is what stands before a question with the given demonstrations.
 func (c *Context) text(demos []string) string {
-	return strings.Join(demos, "") + c.Own + "New Fact: " + c.Fact + "\nPrompt: "
+	return strings.Join(demos, "") + "New Fact: " + c.Fact + "\nPrompt: "
 }
 
 // Prefix is the whole text before a question, with every demonstration.
-func (c *Context) Prefix() string { return c.text(c.Demos) }
+func (c *Context) Prefix() string { return c.text(append(slices.Clone(c.Demos), c.Own)) }
 
 const contextFile = "context.json"
 
@@ -117,18 +118,22 @@ func (s *scorer) each(rows []models.Row, reserve int, do func([]models.Row) ([]a
 	return answers, nil
 }
 
-// prompt is the question with its context: without demonstrations that contain
-// the question, and without as many of the first ones as it takes to leave room
-// for the question, its longest target and reserve tokens.
+// prompt is the question with its context: without demonstrations of other
+// records that contain the question, and without as many of the first ones as it
+// takes to leave room for the question, its longest target and reserve tokens.
+// The new fact always stays; where even that does not fit, the model says so.
 func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
 	if q.PromptIDs != nil {
 		return "", ErrNoText
 	}
-	demos := make([]string, 0, len(s.c.Demos))
+	demos := make([]string, 0, len(s.c.Demos)+1)
 	for _, d := range s.c.Demos {
 		if q.Prompt == "" || !strings.Contains(d, q.Prompt) {
 			demos = append(demos, d)
 		}
+	}
+	if s.c.Own != "" { // it shows the edit prompt on purpose
+		demos = append(demos, s.c.Own)
 	}
 	if len(demos) == 0 {
 		return s.c.text(nil) + q.Prompt, nil

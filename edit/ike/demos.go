@@ -41,11 +41,11 @@ func demo(fact, prompt, answer string) string {
 	return "New Fact: " + fact + "\nPrompt: " + prompt + " " + answer + "\n\n"
 }
 
-// readPool reads the demonstrations that the training records afford.
-func readPool(train dataset.Source) ([]source, error) {
+// readPool reads the demonstrations that the records afford.
+func readPool(shown dataset.Source) ([]source, error) {
 	var pool []source
-	if train != nil {
-		for r, err := range train.Records() {
+	if shown != nil {
+		for r, err := range shown.Records() {
 			if err != nil {
 				return nil, fmt.Errorf("reading demonstrations: %w", err)
 			}
@@ -53,8 +53,8 @@ func readPool(train dataset.Source) ([]source, error) {
 		}
 	}
 	if len(pool) == 0 {
-		return nil, errors.New("no records to draw demonstrations from: limit the records under test so that some are left, " +
-			"give a training set, or use method ice, which needs none")
+		return nil, errors.New("no records to draw demonstrations from: give a data set that has some, " +
+			"or use method ice, which needs none")
 	}
 	return pool, nil
 }

@@ -75,13 +75,13 @@ func Methods() []edit.Method {
 				if c.K == 0 {
 					c.K = map[string]int{Paper: PaperK, EasyEdit: EasyEditK}[c.Mode]
 				}
-				pool, err := readPool(in.Train)
+				pool, err := readPool(in.Shown)
 				if err != nil {
 					return nil, err
 				}
 				return &editor{method: "ike", mode: c.Mode, k: c.K, pool: pool, seed: in.Seed}, nil
 			},
-			UsesTrain: true, Decoders: decoders,
+			UsesShown: true, Decoders: decoders,
 		}),
 		edit.Define(edit.Spec[struct{}]{
 			Name: "ice", Title: "ICE", Version: 1,

@@ -58,7 +58,7 @@ func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed i
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := m.New(c, edit.Inputs{Train: train, Seed: seed})
+	ed, err := m.New(c, edit.Inputs{Shown: train, Seed: seed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestNoPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, train := range []dataset.Source{nil, list{}} {
-		if _, err := m.New(c, edit.Inputs{Train: train}); err == nil || !strings.Contains(err.Error(), "ice") {
+		if _, err := m.New(c, edit.Inputs{Shown: train}); err == nil || !strings.Contains(err.Error(), "ice") {
 			t.Errorf("without records: %v", err)
 		}
 	}
@@ -271,8 +271,9 @@ func TestBudget(t *testing.T) {
 		if err != nil || got[0].Err != nil {
 			t.Fatal(err, got[0].Err)
 		}
-		kept := strings.Count(got[0].Text, "\n\n") - 1 // less the own demonstration
-		if want := c.text(c.Demos[len(c.Demos)-kept:]) + q.Prompt; got[0].Text != want {
+		kept := strings.Count(got[0].Text, "\n\n")
+		all := append(slices.Clone(c.Demos), c.Own)
+		if want := c.text(all[len(all)-kept:]) + q.Prompt; got[0].Text != want {
 			t.Fatalf("limit %d: not a tail of the demonstrations: %q", limit, got[0].Text)
 		}
 		const longest = 4
@@ -284,17 +285,17 @@ func TestBudget(t *testing.T) {
 		}
 		if limit > 0 {
 			last = kept
-		} else if kept != 8 {
+		} else if kept != 9 { // the own one included
 			t.Errorf("without limit %d are kept", kept)
 		}
 	}
-	if last != 8 {
+	if last != 9 {
 		t.Errorf("with room for all %d are kept", last)
 	}
 	// Room for a generated text is kept free.
 	full := len(strings.Fields(c.Prefix() + q.Prompt))
 	got, err := c.Around(echo{full + 3}).Generate(context.Background(), []models.Row{{Query: ask.Query{Prompt: q.Prompt}}}, ask.Sampling{MaxNew: 4})
-	if err != nil || strings.Count(got[0].Text, "\n\n")-1 != 7 {
+	if err != nil || strings.Count(got[0].Text, "\n\n") != 8 {
 		t.Errorf("with room for 3 of 4 new tokens: %v, %q", err, got[0].Text)
 	}
 }

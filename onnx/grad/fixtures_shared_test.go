@@ -105,45 +105,6 @@ func lossFeeds(h *grad.Head, labels *tensor.Tensor, shift, rows, vocabulary int)
 	}
 }
 
-func load(t testing.TB, path string) *onnx.Model {
-	t.Helper()
-	m, err := onnx.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
-}
-
-// findWeight finds the initializer that holds w or its transpose: exporters
-// rename weights.
-func findWeight(t testing.TB, m *onnx.Model, w *tensor.Tensor) (name string, transposed bool) {
-	t.Helper()
-	forms := []*tensor.Tensor{w}
-	if len(w.Shape) == 2 {
-		wt, err := w.Transpose2D()
-		if err != nil {
-			t.Fatal(err)
-		}
-		forms = append(forms, wt)
-	}
-	for _, init := range m.Graph.Initializers {
-		if init.DType != onnx.Float {
-			continue
-		}
-		v, err := init.Value()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, form := range forms {
-			if slices.Equal(v.Shape, form.Shape) && slices.Equal(v.Float32s(), form.Float32s()) {
-				return init.Name, i == 1
-			}
-		}
-	}
-	return "", false
-}
-
 // result is the value that a module of the exported network returns: the last
 // one computed in its scope.
 func result(t testing.TB, m *onnx.Model, module string) string {
@@ -166,17 +127,6 @@ func result(t testing.TB, m *onnx.Model, module string) string {
 		t.Fatalf("no node in scope %s", scope)
 	}
 	return last
-}
-
-// expose makes float32 values graph outputs.
-func expose(t testing.TB, m *onnx.Model, names ...string) {
-	t.Helper()
-	for _, n := range names {
-		if err := m.Expose(n, onnx.Float, nil); err != nil {
-			t.Fatal(err)
-		}
-		m.Graph.Outputs[len(m.Graph.Outputs)-1].HasShape = false
-	}
 }
 
 // weights are the wanted initializers of a model and their stored gradients.

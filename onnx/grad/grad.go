@@ -133,9 +133,6 @@ func (w *walk) run(seeds map[string]string, wrt []string) ([]string, error) {
 	for _, v := range slices.Sorted(maps.Keys(seeds)) {
 		seed := seeds[v]
 		if seed == "" {
-			if w.facts.of[v].dtype == onnx.Undefined {
-				return nil, fmt.Errorf("the type of %q is not known", v)
-			}
 			seed = w.filled(1, v)
 		}
 		w.parts[v] = append(w.parts[v], seed)
@@ -144,6 +141,11 @@ func (w *walk) run(seeds map[string]string, wrt []string) ([]string, error) {
 	for _, n := range slices.Backward(slices.Clone(w.m.Graph.Nodes[:w.before])) {
 		if err := w.visit(n, rules); err != nil {
 			return nil, err
+		}
+	}
+	for v, seed := range seeds { // after the walk, which names the operator that is to blame
+		if seed == "" && w.facts.of[v].dtype == onnx.Undefined {
+			return nil, fmt.Errorf("the type of %q is not known", v)
 		}
 	}
 	return w.results(wrt)

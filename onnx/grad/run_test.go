@@ -1,10 +1,12 @@
 package grad_test
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"editpipe/onnx"
@@ -38,6 +40,11 @@ func open(t testing.TB) *ort.Env {
 
 func session(t testing.TB, e *ort.Env, m *onnx.Model) *ort.Session {
 	t.Helper()
+	return sessionWith(t, e, m, 1)
+}
+
+func sessionWith(t testing.TB, e *ort.Env, m *onnx.Model, threads int) *ort.Session {
+	t.Helper()
 	if err := m.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +52,7 @@ func session(t testing.TB, e *ort.Env, m *onnx.Model) *ort.Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.NewSession(t.Context(), data, ort.Options{Threads: 1})
+	s, err := e.NewSession(t.Context(), data, ort.Options{Threads: threads, ExternalDir: m.Dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,4 +131,58 @@ func relative(got, want []float64) float64 {
 		size = max(size, math.Abs(want[i]))
 	}
 	return worst / size
+}
+
+func load(t testing.TB, path string) *onnx.Model {
+	t.Helper()
+	m, err := onnx.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// findWeight finds the initializer that holds w or its transpose: exporters
+// rename weights.
+func findWeight(t testing.TB, m *onnx.Model, w *tensor.Tensor) (name string, transposed bool) {
+	t.Helper()
+	forms := []*tensor.Tensor{w}
+	if len(w.Shape) == 2 {
+		wt, err := w.Transpose2D()
+		if err != nil {
+			t.Fatal(err)
+		}
+		forms = append(forms, wt)
+	}
+	for _, init := range m.Graph.Initializers {
+		v, err := init.Value()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, form := range forms {
+			if !v.IsFloat() || !slices.Equal(v.Shape, form.Shape) {
+				continue
+			}
+			rounded, err := form.Convert(v.DType)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Equal(v.Data, rounded.Data) {
+				return init.Name, i == 1
+			}
+		}
+	}
+	return "", false
+}
+
+// expose makes float32 values graph outputs.
+func expose(t testing.TB, m *onnx.Model, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if err := m.Expose(n, onnx.Float, nil); err != nil {
+			t.Fatal(err)
+		}
+		m.Graph.Outputs[len(m.Graph.Outputs)-1].HasShape = false
+	}
 }

@@ -1,0 +1,520 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"editpipe/dataset"
+	"editpipe/demo"
+	"editpipe/ort"
+	"editpipe/store"
+	"editpipe/tensor"
+	"editpipe/tensor/safetensors"
+)
+
+// documented is a line of the tables in docs/errors.md.
+type documented struct {
+	message *regexp.Regexp
+	code    int
+}
+
+// readErrorsPage reads the tables of docs/errors.md by their first column.
+func readErrorsPage(t *testing.T) map[string]documented {
+	t.Helper()
+	lines := map[string]documented{}
+	for line := range strings.Lines(string(readFile(t, filepath.Join("..", "..", "docs", "errors.md")))) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(cells) != 4 || strings.HasPrefix(cells[0], "-") {
+			continue
+		}
+		what, message := strings.TrimSpace(cells[0]), strings.Trim(strings.TrimSpace(cells[1]), "`")
+		if what == "what is wrong" {
+			continue
+		}
+		code, err := strconv.Atoi(strings.TrimSpace(cells[2]))
+		if err != nil {
+			t.Fatalf("%q has no exit code: %v", what, err)
+		}
+		if _, ok := lines[what]; ok {
+			t.Fatalf("%q stands twice", what)
+		}
+		if strings.TrimSpace(cells[3]) == "" {
+			t.Errorf("%q does not say what to do", what)
+		}
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(message), "…", ".*")
+		lines[what] = documented{regexp.MustCompile("(?s)" + pattern), code}
+	}
+	return lines
+}
+
+// fault is a way to provoke one line of docs/errors.md. DIR in args and names
+// stands for a folder of the fault's own.
+type fault struct {
+	line  string   // its first column
+	args  []string // the command
+	names []string // what the message has to name beside the line's own words
+
+	runs  bool                                      // the runtime library is needed
+	setup func(t *testing.T, dir string)            // makes what the command reads
+	until string                                    // the command is interrupted once it prints this
+	after func(t *testing.T, dir string, o outcome) // checks what is left
+	grows bool                                      // what the command finished stays, although it failed
+}
+
+func TestErrors(t *testing.T) {
+	page := readErrorsPage(t)
+	var made string
+	finished := func(t *testing.T) string { // a run that several faults copy
+		if made == "" {
+			made = filepath.Join(t.TempDir(), "run")
+			callOK(t, "eval", "--limit", "1", "--out", made)
+		}
+		return made
+	}
+	if lib, err := ort.Find(""); err == nil && lib.Path != "" {
+		finished(t) // in the whole test's folder, which outlives the subtests'
+	}
+	seen := map[string]bool{}
+	for _, f := range faults(finished) {
+		want, ok := page[f.line]
+		if !ok || seen[f.line] {
+			t.Errorf("docs/errors.md has no line %q, or two tests have it", f.line)
+			continue
+		}
+		seen[f.line] = true
+		t.Run(f.line, func(t *testing.T) { provoke(t, f, want) })
+	}
+	for line := range page {
+		if !seen[line] {
+			t.Errorf("no test provokes %q of docs/errors.md", line)
+		}
+	}
+}
+
+func provoke(t *testing.T, f fault, want documented) {
+	if f.runs {
+		needRuntime(t)
+	}
+	dir := t.TempDir()
+	put := func(words []string) []string {
+		out := make([]string, len(words))
+		for i, w := range words {
+			out[i] = strings.ReplaceAll(w, "DIR", dir)
+		}
+		return out
+	}
+	if f.setup != nil {
+		f.setup(t, dir)
+	}
+	before := contents(t, dir)
+
+	var o outcome
+	if f.until != "" {
+		o = callUntil(t, f.until, put(f.args)...)
+	} else {
+		o = call(t, put(f.args)...)
+	}
+	if o.code != want.code {
+		t.Errorf("code %d, want %d", o.code, want.code)
+	}
+	said := o.err
+	if want.code == exitOK || want.code == exitFailedRows {
+		said += o.out
+	} else if o.out != "" {
+		t.Errorf("standard output holds %q", o.out)
+	}
+	if !want.message.MatchString(said) {
+		t.Errorf("message\n%s\nwant\n%s", said, want.message)
+	}
+	for _, name := range put(f.names) {
+		if !strings.Contains(said, name) {
+			t.Errorf("message does not name %s:\n%s", name, said)
+		}
+	}
+	after := contents(t, dir)
+	for name := range after {
+		if strings.HasSuffix(name, ".draft") || strings.Contains(name, ".probe-") {
+			t.Errorf("half-written %s is left", name)
+		}
+	}
+	if want.code != exitOK && want.code != exitFailedRows && !f.grows && !maps.Equal(before, after) {
+		t.Errorf("a failed command changed its folder: %v, before %v", keys(after), keys(before))
+	}
+	if f.after != nil {
+		f.after(t, dir, o)
+	}
+}
+
+func keys(m map[string]string) []string { return sortedKeys(m) }
+
+// faults lists how to provoke each line; finished gives a finished run.
+func faults(finished func(*testing.T) string) []fault {
+	list := commandLineFaults()
+	list = append(list, libraryFaults()...)
+	list = append(list, modelFaults()...)
+	list = append(list, dataFaults()...)
+	return append(list, runFaults(finished)...)
+}
+
+func commandLineFaults() []fault {
+	config := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "run.yaml"), text) }
+	}
+	return []fault{
+		{line: "unknown command", args: []string{"evaluate"}, names: []string{`"evaluate"`, "eval"}},
+		{line: "unknown flag", args: []string{"eval", "--bogus", "--out", "DIR/run"}, names: []string{"-bogus", "editpipe eval --help"}},
+		{line: "a flag's value is no number", args: []string{"eval", "--limit", "many", "--out", "DIR/run"}, names: []string{`"many"`, "-limit"}},
+		{line: "a number below zero", args: []string{"eval", "--limit", "-1", "--out", "DIR/run"}, names: []string{"--limit"}},
+		{line: "a flag behind an argument", args: []string{"report", "DIR", "--format", "csv"}, names: []string{"--format"}},
+		{line: "an argument where none belongs", args: []string{"eval", "--out", "DIR/run", "ike"}, names: []string{"eval", `"ike"`}},
+		{line: "a needed flag is missing", args: []string{"generate", "--n", "5"}, names: []string{"generate needs --out"}},
+		{line: "`--config` with an unknown key", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
+			setup: config("limit: 3\nlimits: 4\n"), names: []string{"DIR/run.yaml", "limits", "eval"}},
+		{line: "`--config` with a YAML fault", args: []string{"eval", "--config", "DIR/run.yaml"},
+			setup: config("limit: [3\nout: run\n"), names: []string{"DIR/run.yaml", "out: run"}},
+		{line: "`--config` with a wrong value", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
+			setup: config("limit: many\n"), names: []string{"DIR/run.yaml"}},
+		{line: "`--config` names no file", args: []string{"eval", "--config", "DIR/none.yaml", "--out", "DIR/run"}, names: []string{"DIR/none.yaml"}},
+		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
+		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},
+			runs: true, names: []string{"ike.demos", "--set", "scope"}},
+		{line: "`--set` that is no METHOD.KEY=VALUE", args: []string{"eval", "--method", "ike", "--set", "k=3", "--out", "DIR/run"}, names: []string{`"k=3"`}},
+		{line: "`--set` for a method that is not run", args: []string{"eval", "--method", "none", "--set", "ike.k=3", "--out", "DIR/run"}, names: []string{"ike.k=3"}},
+		{line: "bad `--setting`", args: []string{"eval", "--setting", "single,batch:0", "--out", "DIR/run"}, names: []string{`"batch:0"`}},
+		{line: "bad `--shard`", args: []string{"eval", "--shard", "3/2", "--out", "DIR/run"}, names: []string{`"3/2"`}},
+		{line: "bad `--eval-at`", args: []string{"eval", "--eval-at", "never", "--out", "DIR/run"}, names: []string{`"never"`}},
+		{line: "unknown axis in `--sets`", args: []string{"generate", "--sets", "reliability,humour", "--out", "DIR/sets"}, names: []string{`"humour"`}},
+		{line: "unknown `--mode`", args: []string{"generate", "--mode", "erase", "--out", "DIR/sets"}, names: []string{`"erase"`}},
+		{line: "unknown report format", args: []string{"report", "--format", "html", "DIR"}, names: []string{`"html"`}},
+		{line: "`report` without a run", args: []string{"report"}},
+		{line: "unknown metric", args: []string{"explain", "beauty"}, names: []string{"tf_token_acc"}},
+		{line: "unknown list", args: []string{"list", "flags"}, names: []string{"methods"}},
+		{line: "the subject is not in the prompt", args: []string{"edit", "--prompt", "The capital of France is", "--subject", "france", "--target", "Lyon"},
+			names: []string{`"france"`, `"The capital of France is"`}},
+		// A folder below a regular file: nobody can write there, not even root.
+		{line: "the output cannot be written", args: []string{"eval", "--out", "DIR/file/run"},
+			setup: func(t *testing.T, dir string) {
+				file := writeFile(t, filepath.Join(dir, "file"), "x")
+				for _, args := range [][]string{
+					{"generate", "--out", filepath.Join(file, "sets")},
+					{"import", "--in", "testdata/counterfact.json", "--out", filepath.Join(file, "data")},
+				} {
+					if o := call(t, args...); o.code != exitFailure || !strings.Contains(o.err, "--out") {
+						t.Errorf("%s: code %d\n%s", args[0], o.code, o.err)
+					}
+				}
+			}, names: []string{"DIR/file/run"}},
+	}
+}
+
+func libraryFaults() []fault {
+	return []fault{
+		{line: "no runtime library", args: []string{"edit", "--ort-lib", "DIR/none.so"}, names: []string{"DIR/none.so", "task setup", "--ort-lib"}},
+		{line: "the library is truncated", args: []string{"edit"}, runs: true, names: []string{"DIR/lib.so"},
+			setup: func(t *testing.T, dir string) {
+				whole := readFile(t, needRuntime(t).Path)
+				t.Setenv(ort.EnvLibrary, writeFile(t, filepath.Join(dir, "lib.so"), string(whole[:len(whole)/2])))
+			}},
+		{line: "the library is another file", args: []string{"edit"}, names: []string{"DIR/lib.so"},
+			setup: func(t *testing.T, dir string) {
+				t.Setenv(ort.EnvLibrary, writeFile(t, filepath.Join(dir, "lib.so"), "not a library\n"))
+			}},
+		{line: "a provider without its libraries", args: []string{"edit", "--provider", "cuda"}, runs: true, names: []string{"onnxruntime_providers", "docs/providers.md"},
+			setup: func(t *testing.T, _ string) {
+				beside, err := filepath.Glob(filepath.Join(filepath.Dir(needRuntime(t).Path), "*onnxruntime_providers*"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if runtime.GOOS == "darwin" || len(beside) > 0 {
+					t.Skipf("no library lacks its CUDA part here: %v", beside)
+				}
+			}},
+		{line: "unknown provider", args: []string{"edit", "--provider", "abacus"}, runs: true, names: []string{"abacus", "doctor"}},
+		{line: "a provider option without a value", args: []string{"edit", "--provider", "cuda:device_id"}, names: []string{"device_id"}},
+	}
+}
+
+// badModel gives the setup that copies the embedded model and breaks the copy.
+func badModel(spoil func(t *testing.T, model string)) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		spoil(t, copyDir(t, embedded(t), filepath.Join(dir, "model")))
+	}
+}
+
+func without(name string) func(*testing.T, string) {
+	return badModel(func(t *testing.T, model string) {
+		if err := os.Remove(filepath.Join(model, name)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// shorten cuts a file to half its length.
+func shorten(t *testing.T, path string) {
+	t.Helper()
+	data := readFile(t, path)
+	if err := os.WriteFile(path, data[:len(data)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// moreTokens gives a tokenizer.json a token behind the model's last one.
+func moreTokens(t *testing.T, path string) {
+	t.Helper()
+	var doc map[string]any
+	dec := json.NewDecoder(bytes.NewReader(readFile(t, path)))
+	dec.UseNumber()
+	if err := dec.Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	vocab := doc["model"].(map[string]any)["vocab"].(map[string]any)
+	doc["added_tokens"] = append(doc["added_tokens"].([]any), map[string]any{
+		"id": len(vocab), "content": "<|one too many|>", "special": true,
+		"single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+	})
+	data, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, string(data))
+}
+
+func modelFaults() []fault {
+	ask := func(flags ...string) []string {
+		return append([]string{"edit", "--prompt", demo.FactPrompt, "--subject", demo.FactSubject, "--target", demo.FactOther}, flags...)
+	}
+	long := strings.Repeat(demo.FactSubject+" ", 60) + "is"
+	return []fault{
+		{line: "no such model", args: []string{"inspect", "--model", "DIR/none"}, names: []string{"DIR/none"}},
+		{line: "a model folder without config.json", args: []string{"inspect", "--model", "DIR/model"}, setup: without("config.json"), names: []string{"DIR/model"}},
+		{line: "a model folder without a graph", args: []string{"inspect", "--model", "DIR/model"}, setup: without("model.onnx"), names: []string{"DIR/model"}},
+		{line: "a truncated model", args: []string{"inspect", "--model", "DIR/model"}, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "model.onnx")) })},
+		{line: "a malformed tokenizer.json", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "tokenizer.json")) })},
+		{line: "a tokenizer with more tokens than the model", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model", "1201", "1200"},
+			setup: badModel(func(t *testing.T, model string) { moreTokens(t, filepath.Join(model, "tokenizer.json")) })},
+		{line: "a prompt too long for `edit`", args: []string{"edit", "--prompt", long, "--subject", demo.FactSubject, "--target", demo.FactOther}, runs: true},
+		{line: "a patch for another model", args: []string{"edit", "--method", "patch", "--set", "patch.path=DIR/p.safetensors"}, runs: true,
+			names: []string{"DIR/p.safetensors", `"decoder.99.ffn_down.delta"`},
+			setup: func(t *testing.T, dir string) {
+				err := safetensors.Write(filepath.Join(dir, "p.safetensors"), map[string]*tensor.Tensor{"decoder.99.ffn_down.delta": tensor.New(tensor.F32, 2, 2)}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{line: "no patch given", args: []string{"eval", "--method", "patch", "--limit", "1", "--out", "DIR/run"}, runs: true},
+	}
+}
+
+// imported reads the hand-written file into DIR/data.
+func imported(t *testing.T, dir string) {
+	t.Helper()
+	callOK(t, "import", "--format", "counterfact", "--in", "testdata/counterfact.json", "--out", filepath.Join(dir, "data"))
+}
+
+func dataFaults() []fault {
+	in := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "in.json"), text) }
+	}
+	take := func(flags ...string) []string {
+		return append([]string{"import", "--in", "DIR/in.json", "--out", "DIR/data"}, flags...)
+	}
+	whole := func(t *testing.T) string { return string(readFile(t, "testdata/counterfact.json")) }
+	return []fault{
+		{line: "`--data` names a JSON file", args: []string{"eval", "--data", "testdata/counterfact.json", "--out", "DIR/run"}, names: []string{"testdata/counterfact.json"}},
+		{line: "`--data` names a folder without a data set", args: []string{"eval", "--data", "DIR", "--out", "DIR/run"}, names: []string{"DIR"}},
+		{line: "a data set without edits", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, names: []string{"DIR/data"},
+			setup: func(t *testing.T, dir string) {
+				if err := store.WriteDataset(filepath.Join(dir, "data"), nil, store.DatasetManifest{Name: "nothing"}); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{line: "a damaged data set", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, names: []string{"DIR/data"},
+			setup: func(t *testing.T, dir string) {
+				imported(t, dir)
+				shorten(t, filepath.Join(dir, "data", "edits.parquet"))
+			}},
+		{line: "`--ids` names no file", args: []string{"eval", "--ids", "DIR/ids", "--out", "DIR/run"}, names: []string{"DIR/ids"}},
+		{line: "`--ids` with an id the data set lacks", args: []string{"eval", "--ids", "DIR/ids", "--data", "DIR/data", "--out", "DIR/run"}, runs: true, names: []string{"no-such-edit"},
+			setup: func(t *testing.T, dir string) {
+				imported(t, dir)
+				writeFile(t, filepath.Join(dir, "ids"), "no-such-edit\n")
+			}},
+		{line: "`import` of a broken record", args: take(), names: []string{"DIR/in.json", "requested_rewrite.target_new", "1 of 2 records"},
+			setup: func(t *testing.T, dir string) {
+				in(strings.Replace(whole(t), `{"str": "Vangeler", "id": "Q4"}`, `{"str": " "}`, 1))(t, dir)
+			},
+			after: func(t *testing.T, dir string, _ outcome) {
+				records, _, err := store.ReadDataset(filepath.Join(dir, "data"))
+				if err != nil || len(records) != 1 || records[0].Edit.Target != "Bozel Laibrelic" {
+					t.Errorf("kept %+v, %v; want the first record", records, err)
+				}
+			}},
+		{line: "`import` of no record at all", args: take(), setup: in("[]"), names: []string{"DIR/in.json"}},
+		{line: "`import` of a file that ends early", args: take("--format", "counterfact"), names: []string{"DIR/in.json", "record 1"},
+			setup: func(t *testing.T, dir string) {
+				text := whole(t)
+				in(text[:strings.Index(text, "Dostor")])(t, dir)
+			}},
+		{line: "`import` as the wrong format", args: take("--format", "zsre"), names: []string{"DIR/in.json"},
+			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
+		{line: "`import` of an unknown format", args: take("--format", "xml"), names: []string{`"xml"`, "counterfact-flat"},
+			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
+		{line: "`import` of a file nobody knows", args: take(), setup: in(`[{"colour": "red"}]`), names: []string{"DIR/in.json", "colour"}},
+		{line: "`import` of a file of choices alone", args: take("--format", "choices"), names: []string{"DIR/in.json"},
+			setup: in(`{"goal": "boil water", "sol1": "use a kettle", "sol2": "use a hat", "label": 0}` + "\n")},
+		{line: "`generate` from a missing knowledge base", args: []string{"generate", "--kb", "DIR/none.json", "--as-of", "2026-01-01", "--out", "DIR/sets"}, names: []string{"DIR/none.json"}},
+		{line: "`generate` from a file without items", args: []string{"generate", "--kb", "DIR/in.json", "--out", "DIR/sets"}, setup: in("[]"), names: []string{"in.json"}},
+		{line: "`generate` with a day that is none", args: []string{"generate", "--as-of", "tomorrow", "--out", "DIR/sets"}, names: []string{`"tomorrow"`}},
+		{line: "`generate` with a malformed catalogue", args: []string{"generate", "--relations", "DIR/relations.yaml", "--out", "DIR/sets"}, names: []string{"DIR/relations.yaml", "[1:"},
+			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "relations.yaml"), "- P26\n") }},
+	}
+}
+
+func runFaults(finished func(*testing.T) string) []fault {
+	copied := func(t *testing.T, dir string) string {
+		return copyDir(t, finished(t), filepath.Join(dir, "run"))
+	}
+	again := func(flags ...string) []string {
+		return append([]string{"eval", "--limit", "1", "--out", "DIR/run"}, flags...)
+	}
+	return []fault{
+		{line: "`report` on a folder that is no run", args: []string{"report", "DIR"}, names: []string{"DIR"}},
+		{line: "`report` on a run that is not finished", args: []string{"report", "DIR/run"}, runs: true, names: []string{"DIR/run"},
+			setup: func(t *testing.T, dir string) {
+				if err := os.Remove(filepath.Join(copied(t, dir), "summary.parquet")); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{line: "`report` on a run with a damaged file", args: []string{"report", "DIR/run"}, runs: true, names: []string{"DIR/run"},
+			setup: func(t *testing.T, dir string) { shorten(t, onlyResult(t, copied(t, dir))) },
+			after: func(t *testing.T, dir string, _ outcome) {
+				callOK(t, "eval", "--limit", "1", "--out", filepath.Join(dir, "run"))
+				if o := call(t, "report", filepath.Join(dir, "run")); o.code != exitOK {
+					t.Errorf("the same eval did not mend it: %s", o.err)
+				}
+			}},
+		{line: "`eval` into a folder that holds something else", args: again(), runs: true, names: []string{"DIR/run", "letter.txt"},
+			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "run", "letter.txt"), "Dear Sir") }},
+		{line: "`eval` into the run of another model", args: again("--model", "DIR/model"), runs: true, names: []string{"DIR/run", "model hash"},
+			setup: func(t *testing.T, dir string) {
+				copied(t, dir)
+				model := copyDir(t, embedded(t), filepath.Join(dir, "model"))
+				config := filepath.Join(model, "config.json")
+				// One more key makes it another model: its configuration is part of its hash.
+				writeFile(t, config, strings.Replace(string(readFile(t, config)), "{", `{"changed": true, `, 1))
+				imported(t, dir)
+			}},
+		{line: "`eval` into a run another process works in", args: again(), runs: true,
+			names: []string{"DIR/run", "process " + strconv.Itoa(os.Getpid())},
+			setup: func(t *testing.T, dir string) {
+				r, err := store.OpenRun(copied(t, dir))
+				if err != nil {
+					t.Fatal(err)
+				}
+				lock, err := r.Lock(1, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := lock.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+			}},
+		{line: "interrupted", args: []string{"eval", "--method", "none,ike", "--limit", "20", "--out", "DIR/run"}, runs: true, until: "base:", grows: true,
+			after: func(t *testing.T, dir string, _ outcome) {
+				if _, err := os.Stat(filepath.Join(dir, "run", "summary.parquet")); err == nil {
+					t.Error("an interrupted run has a summary")
+				}
+			}},
+		{line: "a probe too long for the model", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, runs: true, names: []string{"1 skipped_length"},
+			setup: func(t *testing.T, dir string) {
+				text := strings.Replace(string(readFile(t, "testdata/counterfact.json")), "Zume Velkin comes from", strings.Repeat("Zume Velkin ", 60)+"comes from", 1)
+				in := writeFile(t, filepath.Join(dir, "in.json"), text)
+				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
+			},
+			after: func(t *testing.T, dir string, _ outcome) {
+				shows(t, dir, store.SkippedLength, "context of")
+			}},
+		{line: "a setting the method does not define", args: []string{"eval", "--method", "ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "batch") }},
+		{line: "an edit that failed, here a missing patch file", args: []string{"eval", "--method", "patch", "--set", "patch.path=DIR/edits", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			names: []string{"DIR/run"},
+			setup: func(t *testing.T, dir string) {
+				imported(t, dir)
+				if err := os.Mkdir(filepath.Join(dir, "edits"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			},
+			after: func(t *testing.T, dir string, _ outcome) {
+				shows(t, dir, store.Failed, filepath.Join(dir, "edits"))
+			}},
+	}
+}
+
+// onlyResult is the one file of result rows of a run.
+func onlyResult(t *testing.T, run string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(run, string(store.TableResults), "*.parquet"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v: want one file", files, err)
+	}
+	return files[0]
+}
+
+// shows checks that rows of a status are in DIR/run, say why, have no numbers,
+// and are counted in the report.
+func shows(t *testing.T, dir string, status store.Status, why string) {
+	t.Helper()
+	run := filepath.Join(dir, "run")
+	rows, err := store.ReadDir[store.Result](filepath.Join(run, string(store.TableResults)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range rows {
+		if r.Status != status {
+			continue
+		}
+		n++
+		if !strings.Contains(r.Detail, why) || r.TokenAcc != nil || r.LogPMean != nil {
+			t.Errorf("row %s: detail %q, accuracy %v; want %q and no numbers", r.ProbeID, r.Detail, r.TokenAcc, why)
+		}
+	}
+	if n == 0 {
+		t.Errorf("no row has status %s", status)
+	}
+	text := callOK(t, "report", run).out
+	if !strings.Contains(text, string(status)) || !strings.Contains(text, strconv.Itoa(n)) {
+		t.Errorf("the report does not count %d rows of status %s:\n%s", n, status, text)
+	}
+}
+
+// TestDoctorWithoutLibrary checks that doctor says what it found although the
+// library is missing, and that its exit code tells.
+func TestDoctorWithoutLibrary(t *testing.T) {
+	lib := filepath.Join(t.TempDir(), "none.so")
+	o := call(t, "doctor", "--ort-lib", lib)
+	if o.code != exitFailure || !strings.Contains(o.out, "--  runtime library") || !strings.Contains(o.err, lib) {
+		t.Errorf("code %d\n%s\n%s", o.code, o.out, o.err)
+	}
+}
+
+// TestAxesAreNamed guards the list in the message about an unknown axis.
+func TestAxesAreNamed(t *testing.T) {
+	for _, a := range dataset.Axes() {
+		if !strings.Contains(axisNames(), string(a)) {
+			t.Errorf("axis %s is not named", a)
+		}
+	}
+}

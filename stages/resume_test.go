@@ -1,0 +1,229 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/none"
+	"editpipe/models"
+	"editpipe/pipeline"
+	"editpipe/store"
+)
+
+// A run that is interrupted and taken up again, at any point and any number of
+// times, has the rows and the summary of one that was not.
+func TestInterruptions(t *testing.T) {
+	e := Eval{
+		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
+		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "batch:9", "sequential:10"),
+		When: When{Every: 5}, MaxNew: 2,
+	}
+	do(t, e)
+	whole := e.Out
+	rng := rand.New(rand.NewPCG(7, 7))
+	for round := range 2 {
+		e.Out = filepath.Join(t.TempDir(), "cut")
+		cuts := 0
+		for ; ; cuts++ {
+			ctx, stop := context.WithCancel(context.Background())
+			timer := time.AfterFunc(time.Duration(rng.IntN(60*(cuts+1)))*time.Millisecond, stop)
+			finished := 0
+			e.Observe = func(ev pipeline.Event) {
+				if ev.Kind == pipeline.UnitFinished {
+					if finished++; finished == 2 { // so that every try gets somewhere, and none to the end
+						stop()
+					}
+				}
+			}
+			_, err := e.Do(ctx)
+			timer.Stop()
+			stop()
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		if cuts < 3 {
+			t.Errorf("round %d: only %d interruptions", round, cuts)
+		}
+		sameRun(t, fmt.Sprintf("round %d, %d interruptions", round, cuts), whole, e.Out)
+	}
+}
+
+// The union of all shards is the whole, whatever their order.
+func TestShards(t *testing.T) {
+	e := Eval{
+		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
+		Methods: []edit.Method{nudge()}, Settings: settingList(t, "single", "batch:5"),
+	}
+	do(t, e)
+	whole := e.Out
+	e.Out = filepath.Join(t.TempDir(), "shards")
+	for _, i := range []int{3, 1, 2} {
+		e.Shard = pipeline.Shard{Index: i, Of: 3}
+		do(t, e)
+	}
+	sameRun(t, "three shards", whole, e.Out)
+}
+
+// The same command does nothing; an amended one extends the run and replaces
+// what it asks anew; another model is refused.
+func TestAmendedCommand(t *testing.T) {
+	e := Eval{
+		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"),
+	}
+	do(t, e)
+	if r := do(t, e); r.Units.Done != 0 || r.Units.Skipped == 0 {
+		t.Errorf("the same command again did %d units", r.Units.Done)
+	}
+	e.Methods = []edit.Method{nudge()}
+	do(t, e)
+	e.Select.Limit = 30
+	e.Methods = []edit.Method{none.Method(), nudge()}
+	do(t, e)
+	fresh := e
+	fresh.Out = filepath.Join(t.TempDir(), "fresh")
+	do(t, fresh)
+	sameRun(t, "20 records, then 30", fresh.Out, e.Out)
+
+	e.Methods, e.Overrides = []edit.Method{nudge()}, map[string]map[string]string{"nudge": {"size": "2"}}
+	var mismatch *store.MismatchError
+	if _, err := e.Do(context.Background()); !errors.As(err, &mismatch) {
+		t.Errorf("another configuration in the same folder: %v", err)
+	}
+	e.Fresh = true
+	if r := do(t, e); r.Units.Skipped != 0 {
+		t.Errorf("a fresh run skipped %d units", r.Units.Skipped)
+	}
+}
+
+// Units with failed rows are done again when asked to; the others are not.
+func TestRetryErrors(t *testing.T) {
+	e := Eval{
+		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single"), RetryErrors: true,
+	}
+	do(t, e)
+	if r := do(t, e); r.Units.Done != 1 { // the unit of w003 under nudge
+		t.Errorf("%d units were done again, want 1", r.Units.Done)
+	}
+}
+
+// A chain goes on from its last checkpoint, and ends as if it had not stopped.
+func TestChainResumes(t *testing.T) {
+	made := 0
+	var stop context.CancelFunc
+	at := -1 // call at which the run is interrupted
+	method := nudge()
+	counting := edit.Define(edit.Spec[struct{}]{
+		Name: "nudge", Title: "Counting nudge", Version: 1, Settings: method.Settings,
+		Defaults: func(*models.Info) struct{} { return struct{}{} },
+		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
+			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+				if made++; made == at {
+					stop()
+				}
+				return nudger{0.1}.Edit(ctx, on, edits)
+			}), nil
+		},
+	})
+	const chain = CheckpointEdits*2 + 7
+	e := Eval{
+		LM: tiny(t), Data: village(chain), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
+		Methods: []edit.Method{counting}, Settings: settingList(t, "sequential"), When: When{Every: 40},
+	}
+	do(t, e)
+	whole := e.Out
+	e.Out = filepath.Join(t.TempDir(), "cut")
+	for _, c := range []struct{ stopAt, calls int }{
+		{CheckpointEdits - 10, CheckpointEdits - 10}, // before the first checkpoint
+		{CheckpointEdits + 20, CheckpointEdits + 20}, // from the start, past it
+		{CheckpointEdits + 2, CheckpointEdits + 2},   // from 50, past 100
+		{-1, 7}, // from 100 to the end
+	} {
+		var ctx context.Context
+		ctx, stop = context.WithCancel(context.Background())
+		made, at = 0, c.stopAt
+		_, err := e.Do(ctx)
+		if (c.stopAt < 0) != (err == nil) || err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if made != c.calls {
+			t.Errorf("stopped at call %d: %d edits were made, want %d", c.stopAt, made, c.calls)
+		}
+		stop()
+	}
+	sameRun(t, "a chain cut three times", whole, e.Out)
+	if left, err := os.ReadDir(filepath.Join(e.Out, "patches")); err != nil || len(left) > 0 {
+		t.Errorf("checkpoints are left: %v, %v", left, err)
+	}
+}
+
+type editorFunc func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error)
+
+func (f editorFunc) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	return f(ctx, on, edits)
+}
+
+// A process that is killed leaves whole files and a ledger that can be trusted:
+// the test runs itself as the victim.
+func TestKill(t *testing.T) {
+	const folder = "STAGES_TEST_VICTIM"
+	e := Eval{
+		LM: tiny(t), Data: village(60), Seed: 1, Methods: []edit.Method{none.Method(), nudge()},
+		Settings: settingList(t, "single", "batch:6"),
+	}
+	if e.Out = os.Getenv(folder); e.Out != "" {
+		do(t, e)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Out = filepath.Join(t.TempDir(), "whole")
+	do(t, e)
+	whole := e.Out
+	e.Out = filepath.Join(t.TempDir(), "killed")
+	for _, units := range []int{1, 7, 12} {
+		victim := exec.Command(self, "-test.run=^TestKill$")
+		victim.Env = append(os.Environ(), folder+"="+e.Out, "TMPDIR="+t.TempDir()) // a killed process cleans nothing up
+		if err := victim.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- victim.Wait() }()
+		for done := false; !done; {
+			files, err := filepath.Glob(filepath.Join(e.Out, "ledger", "*", "*.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(files) >= units {
+				if err := victim.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-ended:
+				done = true
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	if r := do(t, e); r.Units.Skipped == 0 || r.Units.Done == 0 {
+		t.Errorf("after the kills %d units were done, %d left", r.Units.Skipped, r.Units.Done)
+	}
+	sameRun(t, "killed three times", whole, e.Out)
+}
