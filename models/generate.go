@@ -34,7 +34,7 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 		return nil, errors.New("models: generating: MaxNew must be positive")
 	}
 	answers := make([]ask.Answer, len(rows))
-	bare, err := lm.unwrap(rows, answers, func(s Scorer, rows []Row) ([]ask.Answer, error) { return s.Generate(ctx, rows, o) })
+	bare, err := lm.unwrap(ctx, rows, answers, func(ctx context.Context, s Scorer, rows []Row) ([]ask.Answer, error) { return s.Generate(ctx, rows, o) })
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type asked struct {
 // ctx ends.
 func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
 	answers := make([]ask.Answer, len(rows))
-	bare, err := lm.unwrap(rows, answers, func(s Scorer, rows []Row) ([]ask.Answer, error) { return s.Score(ctx, rows) })
+	bare, err := lm.unwrap(ctx, rows, answers, func(ctx context.Context, s Scorer, rows []Row) ([]ask.Answer, error) { return s.Score(ctx, rows) })
 	if err != nil {
 		return nil, err
 	}
@@ -41,44 +41,6 @@ func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
 		return nil, err
 	}
 	return answers, nil
-}
-
-// unwrap answers the rows whose patch has wraps through these, and returns the
-// indices of the others.
-func (lm *LM) unwrap(rows []Row, answers []ask.Answer, call func(Scorer, []Row) ([]ask.Answer, error)) (bare []int, err error) {
-	var order []*Patch
-	members := map[*Patch][]int{}
-	for i, r := range rows {
-		if r.Patch == nil || len(r.Patch.Wraps) == 0 {
-			bare = append(bare, i)
-			continue
-		}
-		if members[r.Patch] == nil {
-			order = append(order, r.Patch)
-		}
-		members[r.Patch] = append(members[r.Patch], i)
-	}
-	for _, p := range order {
-		last := len(p.Wraps) - 1
-		inner := *p
-		inner.Wraps = p.Wraps[:last:last]
-		inside := make([]Row, len(members[p]))
-		for k, i := range members[p] {
-			inside[k] = rows[i]
-			inside[k].Patch = &inner
-		}
-		got, err := call(p.Wraps[last].Around(lm), inside)
-		if err != nil {
-			return nil, fmt.Errorf("models: asking through wrap %s: %w", p.Wraps[last].Kind(), err)
-		}
-		if len(got) != len(inside) {
-			return nil, fmt.Errorf("models: wrap %s gave %d answers to %d rows", p.Wraps[last].Kind(), len(got), len(inside))
-		}
-		for k, i := range members[p] {
-			answers[i] = got[k]
-		}
-	}
-	return bare, nil
 }
 
 // wave is a set of rows that is planned and run together. Rows that want KL

@@ -54,6 +54,8 @@ type Env struct {
 	api     unsafe.Pointer // OrtApi
 	memory  unsafe.Pointer // OrtMemoryInfo of the CPU
 
+	device sync.Mutex // see work
+
 	mu       sync.Mutex
 	sessions int // open ones, including those being loaded
 	closed   bool
@@ -182,6 +184,22 @@ func (e *Env) drop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sessions--
+}
+
+// work starts a stretch of work on p and returns the function that ends it. On
+// providers that don't promise to run concurrently, such stretches exclude each
+// other across all sessions: the runtime itself lets only one Run of a session
+// go on at a time there, but does not guard binding and releasing values, and
+// WebGPU sessions share one device without a lock (with 1.27.0, runs of two
+// sessions side by side were seen to fail, and runs that keep values beside
+// others to crash the process).
+func (e *Env) work(p Provider) (done func()) {
+	switch p.Name {
+	case "", "cpu", "cuda", "tensorrt":
+		return func() {}
+	}
+	e.device.Lock()
+	return e.device.Unlock
 }
 
 // failure turns a message of the shim into an error and frees it.

@@ -79,9 +79,6 @@ func (r *Resident) Tensor(ctx context.Context) (*tensor.Tensor, error) {
 	if r.host {
 		return r.copy(), nil
 	}
-	// As for RunResident: the provider may not lock its memory.
-	r.session.mu.Lock()
-	defer r.session.mu.Unlock()
 	reader, err := r.session.reader(ctx, r.dtype)
 	if err != nil {
 		return nil, err
@@ -104,10 +101,6 @@ func (r *Resident) Close() error {
 	r.closed = true
 	r.mu.Unlock()
 	r.users.Wait()
-	if !r.host {
-		r.session.mu.Lock() // likewise
-		defer r.session.mu.Unlock()
-	}
 	r.release()
 	r.session.residents.Add(-1)
 	return nil
@@ -124,7 +117,12 @@ func (r *Resident) borrow() error {
 	return nil
 }
 
-func (r *Resident) release() { C.ep_release_value(r.session.env.api, r.value) }
+func (r *Resident) release() {
+	if !r.host {
+		defer r.session.env.work(r.session.provider)()
+	}
+	C.ep_release_value(r.session.env.api, r.value)
+}
 
 // copy copies a value that lies in main memory.
 func (r *Resident) copy() *tensor.Tensor {
@@ -135,9 +133,10 @@ func (r *Resident) copy() *tensor.Tensor {
 	return t
 }
 
-// reader returns the session that copies residents of one type. The caller
-// holds s.mu for writing.
+// reader returns the session that copies residents of one type.
 func (s *Session) reader(ctx context.Context, dt tensor.DType) (*Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if reader, ok := s.readers[dt]; ok {
 		return reader, nil
 	}

@@ -68,20 +68,12 @@ func (s *Session) Run(ctx context.Context, in, out map[string]*tensor.Tensor) er
 // Provider, and keep names outputs to return as Residents. A name is fed from
 // in or from held, and fetched into out or kept; an output that is an input of
 // the model itself cannot be kept. The caller must close what is returned.
-//
-// On a provider other than the CPU a call that keeps something waits until it
-// has the session to itself: some providers don't lock their memory.
 func (s *Session) RunResident(ctx context.Context, in map[string]*tensor.Tensor, held map[string]*Resident, out map[string]*tensor.Tensor, keep ...string) (map[string]*Resident, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(keep) > 0 && !s.provider.cpu() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-	} else {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if s.s == nil {
 		return nil, ErrClosed
 	}
@@ -90,7 +82,10 @@ func (s *Session) RunResident(ctx context.Context, in map[string]*tensor.Tensor,
 	if err := c.prepare(in, held, out, keep); err != nil {
 		return nil, fmt.Errorf("ort: run: %w", err)
 	}
-	if err := c.run(ctx); err != nil {
+	done := s.env.work(s.provider)
+	err := c.run(ctx)
+	done()
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -89,7 +89,9 @@ type Node struct {
 	Name, Op string
 }
 
-// A Session is a loaded model. Its methods are safe for concurrent use.
+// A Session is a loaded model. Its methods are safe for concurrent use; on
+// providers other than cpu, cuda and tensorrt, Runs of all sessions wait for
+// each other.
 type Session struct {
 	env       *Env
 	handle    unsafe.Pointer // OrtSession
@@ -103,10 +105,10 @@ type Session struct {
 	residents atomic.Int64 // open ones that this session's runs kept
 
 	// mu is held for reading by every call into the runtime and for writing by
-	// Close, which therefore waits for them, and by what must run alone.
+	// Close, which therefore waits for them.
 	mu      sync.RWMutex
 	s       *onnx.DynamicAdvancedSession // nil once closed
-	readers map[tensor.DType]*Session    // copy residents to main memory
+	readers map[tensor.DType]*Session    // copy residents to main memory; made under mu held for writing
 }
 
 // NewSession loads a serialised model. The bytes aren't needed afterwards.
@@ -153,10 +155,13 @@ func (e *Env) load(ctx context.Context, model []byte, o Options) (*Session, erro
 		C.ep_cancel_load(e.api, raw)
 		close(stopped)
 	})
+	done := e.work(o.Provider)
 	inner, err := onnx.NewDynamicAdvancedSessionWithONNXData(model, nil, nil, so)
+	done()
 	if !stop() {
 		<-stopped
 		if err == nil {
+			defer e.work(o.Provider)()
 			_ = inner.Destroy()
 		}
 		return nil, ctx.Err()
@@ -363,7 +368,9 @@ func (s *Session) release() error {
 	for _, reader := range s.readers {
 		errs = append(errs, reader.release())
 	}
+	done := s.env.work(s.provider)
 	err := s.s.Destroy()
+	done()
 	s.s = nil
 	for _, slots := range []map[string]slot{s.feeds, s.fetches} {
 		for _, v := range slots {

@@ -225,6 +225,36 @@ func TestWebGPUResidentElsewhere(t *testing.T) {
 	wantF32(t, out["E"], []float32{3, 4}, 2)
 }
 
+// Sessions loaded, run and closed side by side share the device.
+func TestWebGPUSessions(t *testing.T) {
+	e, p := webgpu(t)
+	model := step().model()
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			for range 3 {
+				s, err := e.NewSession(t.Context(), model, Options{Provider: p, Threads: 1})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for range 30 {
+					out := feed{"S'": nil}
+					if err := s.Run(t.Context(), feed{"S": f32([]float32{4, 8, 16}, 3), "G": f32([]float32{2})}, out); err != nil {
+						t.Error(err)
+					} else if got := out["S'"].Float32s(); !slices.Equal(got, []float32{4, 6, 10}) {
+						t.Errorf("got %v", got)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 // Runs, reads and closes from several goroutines at a time.
 func TestWebGPUResidentConcurrent(t *testing.T) {
 	e, p := webgpu(t)

@@ -152,13 +152,9 @@ func manifest(c *cli.Context, m opened) store.Manifest {
 
 // finishEval says what came of it; failed rows are exit code 3.
 func finishEval(c *cli.Context, r *stages.Report) error {
-	var counts []string
-	total := 0
-	for _, s := range sortedKeys(r.Rows) {
-		counts = append(counts, fmt.Sprintf("%d %s", r.Rows[s], s))
-		total += r.Rows[s]
+	if err := writeEvaluated(c, r); err != nil {
+		return err
 	}
-	fmt.Fprintf(c.App.Writer, "%s: %d rows (%s)\n", r.Dir, total, strings.Join(counts, ", "))
 	if len(r.Units.Failed) > 0 {
 		return fmt.Errorf("eval: %d units failed, first: %w; %w", len(r.Units.Failed), r.Units.Failed[0], errFailedRows)
 	}
@@ -166,6 +162,24 @@ func finishEval(c *cli.Context, r *stages.Report) error {
 		return fmt.Errorf("eval: rows with status error: editpipe report %s shows why, --retry-errors does them again; %w", r.Dir, errFailedRows)
 	}
 	return nil
+}
+
+func writeEvaluated(c *cli.Context, r *stages.Report) error {
+	if c.Bool("json") {
+		return writeJSON(c.App.Writer, struct {
+			Run  string               `json:"run"`
+			Dir  string               `json:"dir"`
+			Rows map[store.Status]int `json:"rows"` // by status
+		}{r.Run, r.Dir, r.Rows})
+	}
+	var counts []string
+	total := 0
+	for _, s := range sortedKeys(r.Rows) {
+		counts = append(counts, fmt.Sprintf("%d %s", r.Rows[s], s))
+		total += r.Rows[s]
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s: %d rows (%s)\n", r.Dir, total, strings.Join(counts, ", "))
+	return err
 }
 
 func readIDs(path string) ([]string, error) {

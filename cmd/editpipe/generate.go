@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/dataset"
+	"editpipe/generator"
 	"editpipe/stages"
 )
 
@@ -61,6 +62,13 @@ func runGenerate(c *cli.Context) error {
 		for _, name := range g.Sets {
 			if dataset.Axis(name).Family() == "" {
 				return usagef("--sets: unknown axis %q (known: %s)", name, axisNames())
+			}
+		}
+	}
+	for _, flag := range []string{"as-of", "later"} {
+		if day := c.String(flag); day != "" {
+			if _, err := generator.ParseDate(day); err != nil {
+				return usagef("--%s: %w", flag, err)
 			}
 		}
 	}
