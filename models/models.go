@@ -6,7 +6,7 @@
 // the whole model. A [Row] is a question together with the patch to ask it
 // through. [LM.Score] plans many rows into few runs:
 //
-//	unwrap -> tokenise and join -> drop duplicates -> group by binding ->
+//	unwrap -> tokenise and join -> drop duplicates and beginnings -> group by binding ->
 //	order by length -> runs within the memory budget -> host statistics
 //
 // # Bindings

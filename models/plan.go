@@ -18,12 +18,59 @@ const maxRows = 128
 type job struct {
 	joined
 	patch   *Patch // nil if nothing is applied to the graph
+	riders  []*job // jobs that read this one's run, see share
 	compare []*comparison
 	keep    bool      // other jobs are compared with this one
 	dist    []float32 // then: log-probabilities [targets, V]
 
 	out ask.Continuation
 	err error
+}
+
+// all lists the job and its riders.
+func (j *job) all() []*job { return append([]*job{j}, j.riders...) }
+
+// positions lists the positions of the job's run whose logits it or a rider
+// needs, in order. Those of one job follow each other.
+func (j *job) positions() []int {
+	var at []int
+	for _, k := range j.all() {
+		for t := k.first - 1; t < k.fed(); t++ {
+			at = append(at, t)
+		}
+	}
+	slices.Sort(at)
+	return slices.Compact(at)
+}
+
+// share makes every job whose fed tokens another one's begin with a rider of
+// that one, and returns the others in their order. Targets of one token, which
+// are not fed, all ride on their prompt.
+func share(jobs []*job) []*job {
+	fed := func(j *job) []int64 { return j.ids[:j.fed()] }
+	type group struct {
+		patch   *Patch
+		encoder string
+	}
+	groups := map[group][]*job{}
+	for _, j := range jobs {
+		g := group{j.patch, joined{ids: j.encoder}.key()}
+		groups[g] = append(groups[g], j)
+	}
+	rides := map[*job]bool{}
+	for _, g := range groups {
+		// Behind a sequence stand, first of all, those that begin with it.
+		slices.SortStableFunc(g, func(a, b *job) int { return slices.Compare(fed(a), fed(b)) })
+		var host *job
+		for _, j := range slices.Backward(g) {
+			if host != nil && j.fed() <= host.fed() && slices.Equal(fed(j), fed(host)[:j.fed()]) {
+				host.riders, rides[j] = append(host.riders, j), true
+			} else {
+				host = j
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return rides[j] })
 }
 
 // comparison is KL(base || job) over the target positions.
@@ -198,7 +245,7 @@ func (lm *LM) plan(jobs []*job, more int) []batch {
 			for id, r := range t.ranks {
 				largest[id] = max(largest[id], r)
 			}
-			P += len(j.gold())
+			P += len(j.positions())
 			rows := end - start + 1
 			factors := lm.factorBytes(largest)
 			if !first.alone {

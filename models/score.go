@@ -147,7 +147,7 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 	}
 	for _, jobs := range [][]*job{bases, rest} {
 		var last *input // batches of one patch follow each other and share its factors
-		for _, b := range w.lm.plan(jobs, 0) {
+		for _, b := range w.lm.plan(share(jobs), 0) {
 			in := w.lm.newInput(forward, b.jobs, b.only)
 			if last != nil && b.only != nil && last.only == b.only && last.v == in.v {
 				in.patches = last.patches
@@ -186,8 +186,18 @@ func (a asked) answer() ask.Answer {
 
 // score runs the target positions of the input's jobs and reduces their logits.
 func (in *input) score(ctx context.Context) error {
-	for row, j := range in.jobs {
-		for t := j.first - 1; t < j.fed(); t++ {
+	type part struct {
+		job *job
+		at  int // its first row of logits
+	}
+	var parts []part
+	for row, host := range in.jobs {
+		positions := host.positions()
+		for _, j := range host.all() {
+			i, _ := slices.BinarySearch(positions, j.first-1)
+			parts = append(parts, part{j, len(in.wanted) + i})
+		}
+		for _, t := range positions {
 			in.want(row, t)
 		}
 	}
@@ -196,12 +206,9 @@ func (in *input) score(ctx context.Context) error {
 		return err
 	}
 	values, vocab := logits.Float32s(), in.lm.info.Vocab
-	at := make([]int, len(in.jobs)+1)
-	for i, j := range in.jobs {
-		at[i+1] = at[i] + len(j.gold())
-	}
-	inParallel(len(in.jobs), func(i int) {
-		in.jobs[i].reduce(values[at[i]*vocab:at[i+1]*vocab], vocab)
+	inParallel(len(parts), func(i int) {
+		p := parts[i]
+		p.job.reduce(values[p.at*vocab:(p.at+p.job.fed()-p.job.first+1)*vocab], vocab)
 	})
 	return nil
 }

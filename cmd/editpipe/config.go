@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/urfave/cli/v2"
+
+	"editpipe/store"
 )
 
 func configFlag() cli.Flag {
@@ -95,4 +97,14 @@ func writable(dir string) error {
 		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// writableData is writable for a data set, which would take the place of a
+// run's manifest.
+func writableData(dir string) error {
+	var other *store.MismatchError
+	if _, err := store.OpenRun(dir); err == nil || errors.As(err, &other) {
+		return fmt.Errorf("--out: %s is a run folder: name another for the data set", filepath.Clean(dir))
+	}
+	return writable(dir)
 }

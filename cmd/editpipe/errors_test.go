@@ -319,6 +319,9 @@ func imported(t *testing.T, dir string) {
 	callOK(t, "import", "--format", "counterfact", "--in", "testdata/counterfact.json", "--out", filepath.Join(dir, "data"))
 }
 
+// choice is a file of one question with choices.
+const choice = `{"goal": "boil water", "sol1": "use a kettle", "sol2": "use a hat", "label": 0}` + "\n"
+
 func dataFaults() []fault {
 	in := func(text string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "in.json"), text) }
@@ -369,7 +372,20 @@ func dataFaults() []fault {
 			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
 		{line: "`import` of a file nobody knows", args: take(), setup: in(`[{"colour": "red"}]`), names: []string{"DIR/in.json", "colour"}},
 		{line: "`import` of a file of choices alone", args: take("--format", "choices"), names: []string{"DIR/in.json"},
-			setup: in(`{"goal": "boil water", "sol1": "use a kettle", "sol2": "use a hat", "label": 0}` + "\n")},
+			setup: in(choice)},
+		{line: "`import` with fewer choices than asked for", args: []string{"import", "--in", "testdata/counterfact.json", "--choices", "DIR/in.json", "--out", "DIR/data"}, names: []string{"DIR/in.json", "--choices-per-edit 4"},
+			setup: in(choice)},
+		{line: "unknown `--split`", args: take("--split", "dev"), names: []string{`"dev"`}},
+		{line: "`import` or `generate` into a run folder", args: []string{"generate", "--n", "3", "--out", "DIR/run"}, names: []string{"DIR/run"},
+			setup: func(t *testing.T, dir string) {
+				run := filepath.Join(dir, "run")
+				if _, err := store.CreateRun(run, store.Manifest{RunID: "precious"}); err != nil {
+					t.Fatal(err)
+				}
+				if o := call(t, "import", "--in", "testdata/counterfact.json", "--out", run); o.code != exitFailure {
+					t.Errorf("import: code %d\n%s", o.code, o.err)
+				}
+			}},
 		{line: "`generate` from a missing knowledge base", args: []string{"generate", "--kb", "DIR/none.json", "--as-of", "2026-01-01", "--out", "DIR/sets"}, names: []string{"DIR/none.json"}},
 		{line: "`generate` from a file without items", args: []string{"generate", "--kb", "DIR/in.json", "--out", "DIR/sets"}, setup: in("[]"), names: []string{"in.json"}},
 		{line: "`generate` with a day that is none", args: []string{"generate", "--as-of", "tomorrow", "--out", "DIR/sets"}, names: []string{`"tomorrow"`}},

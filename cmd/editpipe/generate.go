@@ -72,7 +72,7 @@ func runGenerate(c *cli.Context) error {
 			}
 		}
 	}
-	if err := writable(g.Out); err != nil {
+	if err := writableData(g.Out); err != nil {
 		return err
 	}
 	set, err := g.Do(c.Context)

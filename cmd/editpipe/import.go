@@ -49,6 +49,9 @@ func runImport(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
 		return err
 	}
+	if s := c.String("split"); s != "" && s != "train" && s != "valid" && s != "test" {
+		return usagef("--split %q: want train, valid or test", s)
+	}
 	format := c.String("format")
 	if format == "" {
 		found, err := dataset.Detect(c.String("in"))
@@ -63,7 +66,7 @@ func runImport(c *cli.Context) error {
 	} else if !slices.ContainsFunc(dataset.Formats(), func(f dataset.FileFormat) bool { return f.Name == format }) {
 		return usagef("unknown --format %q (known: %s)", format, formatNames())
 	}
-	if err := writable(c.String("out")); err != nil {
+	if err := writableData(c.String("out")); err != nil {
 		return err
 	}
 	file, err := dataset.Open(format, c.String("in"), dataset.Options{
@@ -100,7 +103,7 @@ func runImport(c *cli.Context) error {
 		}
 		records, err = dataset.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
 		if err != nil {
-			return err
+			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", pool, c.Int("choices-per-edit"), err)
 		}
 	}
 	report := file.Report()
