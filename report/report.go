@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sort"
 
 	"editpipe/store"
@@ -65,10 +66,19 @@ func Load(ctx context.Context, dirs ...string) (*Report, error) {
 		return nil, errors.New("report: no run given")
 	}
 	out := &Report{}
+	seen := map[string]bool{}
 	for _, dir := range dirs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			real, err = filepath.Abs(real)
+		}
+		if err == nil && seen[real] {
+			return nil, fmt.Errorf("report: run %s is given twice", dir)
+		}
+		seen[real] = true
 		if err := out.add(dir); err != nil {
 			return nil, fmt.Errorf("report: reading run %s: %w", dir, err)
 		}

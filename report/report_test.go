@@ -170,6 +170,10 @@ func TestNotARun(t *testing.T) {
 	if !errors.Is(err, store.ErrNotRun) {
 		t.Errorf("an empty folder: %v", err)
 	}
+	run := writeRun(t)
+	if _, err := Load(context.Background(), run, run+"/."); err == nil {
+		t.Error("one run was counted twice")
+	}
 	if _, err := Load(context.Background()); err == nil {
 		t.Error("no folder at all was accepted")
 	}

@@ -98,7 +98,7 @@ func drop[T any](run *store.Run, table store.Table, stage string, planned map[st
 		}
 		rows, err := rowsOf[T](run, table, unit) // another shard may have removed it
 		if err != nil {
-			return fmt.Errorf("stages: looking for replaced rows: %w", err)
+			return fmt.Errorf("stages: looking for replaced rows: %w: delete the file and run the command that wrote it again", err)
 		}
 		stale := false
 		for _, r := range rows {

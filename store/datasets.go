@@ -19,6 +19,19 @@ import (
 // ErrRecord is returned, with the id, when edits and probes do not make up records.
 var ErrRecord = errors.New("edits and probes do not fit together")
 
+// ErrRun is returned for a data set that is to be written into a run folder,
+// whose manifest it would replace.
+var ErrRun = errors.New("is a run folder: name another for the data set")
+
+// RefuseRun returns ErrRun if dir is a run folder.
+func RefuseRun(dir string) error {
+	var other *MismatchError
+	if _, err := OpenRun(dir); err == nil || errors.As(err, &other) {
+		return fmt.Errorf("store: %s %w", filepath.Clean(dir), ErrRun)
+	}
+	return nil
+}
+
 const (
 	editsName  = "edits.parquet"
 	probesName = "probes.parquet"
@@ -42,6 +55,9 @@ type DatasetManifest struct {
 // manifest.json, which goes last. It makes the folder where there is none. It
 // returns ErrRecord for records that ReadDataset would refuse.
 func WriteDataset(dir string, records []dataset.Record, m DatasetManifest) error {
+	if err := RefuseRun(dir); err != nil {
+		return err
+	}
 	var edits []dataset.Edit
 	var probes []dataset.Probe
 	for _, r := range records {

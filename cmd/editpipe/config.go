@@ -102,9 +102,8 @@ func writable(dir string) error {
 // writableData is writable for a data set, which would take the place of a
 // run's manifest.
 func writableData(dir string) error {
-	var other *store.MismatchError
-	if _, err := store.OpenRun(dir); err == nil || errors.As(err, &other) {
-		return fmt.Errorf("--out: %s is a run folder: name another for the data set", filepath.Clean(dir))
+	if err := store.RefuseRun(dir); err != nil {
+		return fmt.Errorf("--out: %w", err)
 	}
 	return writable(dir)
 }

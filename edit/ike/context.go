@@ -13,6 +13,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/models"
+	"editpipe/store"
 )
 
 // Kind names the wrap in saved patches.
@@ -49,7 +50,10 @@ func (c *Context) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("ike: saving context: %w", err)
 	}
-	return writeFile(filepath.Join(dir, contextFile), data)
+	if err := store.WriteFile(filepath.Join(dir, contextFile), data); err != nil {
+		return fmt.Errorf("ike: saving context: %w", err)
+	}
+	return nil
 }
 
 // Decode reads what Save wrote.
@@ -168,22 +172,4 @@ func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
 		return "", fmt.Errorf("ike: fitting the context: %w", fault)
 	}
 	return s.c.text(demos[drop:]) + q.Prompt, nil
-}
-
-// writeFile writes the file whole: beside its place first, then renamed.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".context-*")
-	if err != nil {
-		return fmt.Errorf("ike: saving context: %w", err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("ike: saving context: %w", err)
-	}
-	return nil
 }

@@ -102,7 +102,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 		}
 		var err error
 		if path, err = ed.find(edits[0].ID); err != nil {
-			return models.Patch{}, err
+			return models.Patch{}, edit.Wrap(name, edits[0].ID, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
