@@ -488,3 +488,55 @@ func TestHashAndProtocol(t *testing.T) {
 		}
 	}
 }
+
+// TestRiders: targets that one run can answer are answered as they are alone.
+func TestRiders(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.T5}} {
+		lm := tiny(t, env, c, Options{})
+		r := rand.New(rand.NewPCG(12, 12))
+		prompt := randomQuery(lm, r, 6, 1).PromptIDs
+		q := ask.Query{PromptIDs: prompt, TargetIDs: [][]int64{{7, 8, 9}, {7, 9}, {7}, {3}, {7, 8, 9, 10}, {8, 8}}}
+		shorter := ask.Query{PromptIDs: prompt[:4], TargetIDs: [][]int64{{prompt[4]}, {prompt[4], 11}}}
+		patch := randomPatch(lm, r, 0.3)
+		rows := []Row{{Query: q}, {Query: shorter}, {Query: q, Patch: patch, Versus: &q}, {Query: shorter, Patch: patch}}
+		got := score(t, lm, rows...)
+		for i, row := range rows {
+			for k, target := range row.Query.TargetIDs {
+				one := row
+				one.Query.TargetIDs = [][]int64{target}
+				alone := score(t, lm, one)[0].Targets[0]
+				with := got[i].Targets[k]
+				if !slices.Equal(with.IDs, target) || !slices.Equal(with.Argmax, alone.Argmax) || with.FirstRank != alone.FirstRank || maxDiff64(with.LogProbs, alone.LogProbs) > logProbTolerance {
+					t.Errorf("%s row %d target %v: %+v, alone %+v", c.Family, i, target, with, alone)
+				}
+			}
+		}
+	}
+	jobs := func(ids ...[]int64) (list []*job) {
+		for _, v := range ids {
+			list = append(list, &job{joined: joined{ids: v, first: 1}})
+		}
+		return list
+	}
+	// Only [1 2 4] and [1 2 3 4] are run: what is fed lacks the last token.
+	list := jobs([]int64{1, 2, 9}, []int64{1, 2, 4, 9}, []int64{1, 9}, []int64{1, 2, 3, 9}, []int64{1, 2, 3, 4, 9}, []int64{1, 2, 3, 8})
+	hosts := share(list)
+	if len(hosts) != 2 || hosts[0] != list[1] || hosts[1] != list[4] || len(hosts[0].riders)+len(hosts[1].riders) != 4 {
+		t.Errorf("%d hosts", len(hosts))
+	}
+	for _, h := range hosts {
+		for _, j := range h.riders {
+			if !slices.Equal(j.ids[:j.fed()], h.ids[:j.fed()]) {
+				t.Errorf("%v rides on %v", j.ids, h.ids)
+			}
+		}
+	}
+}
+
+func maxDiff64(a, b []float64) (worst float64) {
+	for i, x := range a {
+		worst = max(worst, math.Abs(x-b[i]))
+	}
+	return worst
+}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"editpipe/tensor"
 )
 
 // dataAlign is the alignment of external tensors, so that readers can map them.
@@ -45,13 +47,13 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 			location += "1"
 		}
 	}
-	var files []*wholeFile
+	var files []*tensor.Draft
 	defer func() {
 		for _, f := range files {
-			err = errors.Join(err, f.abort())
+			err = errors.Join(err, f.Abort())
 		}
 	}()
-	var data *wholeFile
+	var data *tensor.Draft
 	move := map[*Tensor]bool{}
 	c.Graph.initializers(func(t *Tensor) { move[t] = o.ExternalOver > 0 })
 	err = nil
@@ -78,13 +80,13 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 			return
 		}
 		if data == nil {
-			if data, err = createWhole(filepath.Join(filepath.Dir(path), location)); err != nil {
+			if data, err = tensor.CreateDraft(filepath.Join(filepath.Dir(path), location)); err != nil {
 				return
 			}
 			files = append(files, data)
 		}
 		var at int64
-		if at, err = data.put(b); err == nil {
+		if at, err = put(data.File, b); err == nil {
 			t.External = &External{Location: location, Offset: at, Length: size}
 		}
 	})
@@ -95,19 +97,19 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	model, err := createWhole(path)
+	model, err := tensor.CreateDraft(path)
 	if err != nil {
 		return err
 	}
 	files = append(files, model)
 	for _, p := range r.parts {
-		if _, err := model.f.Write(p); err != nil {
+		if _, err := model.Write(p); err != nil {
 			return err
 		}
 	}
 	// The data first: a model must not appear before what it refers to.
 	for _, f := range files {
-		if err := f.commit(); err != nil {
+		if err := f.Commit(); err != nil {
 			return err
 		}
 	}
@@ -133,53 +135,13 @@ func sameFolder(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// wholeFile is a file that appears under its name complete or not at all.
-type wholeFile struct {
-	path string
-	f    *os.File // nil once committed or aborted
-}
-
-func createWhole(path string) (*wholeFile, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return nil, err
-	}
-	return &wholeFile{path: path, f: f}, nil
-}
-
-// put appends b at the next aligned offset and returns that offset.
-func (w *wholeFile) put(b []byte) (int64, error) {
-	end, err := w.f.Seek(0, io.SeekEnd)
+// put appends b to f at the next aligned offset and returns that offset.
+func put(f *os.File, b []byte) (int64, error) {
+	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, err
 	}
 	at := (end + dataAlign - 1) / dataAlign * dataAlign
-	_, err = w.f.WriteAt(b, at)
+	_, err = f.WriteAt(b, at)
 	return at, err
-}
-
-func (w *wholeFile) commit() error {
-	if err := w.f.Sync(); err != nil {
-		return err
-	}
-	if err := w.f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := w.f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(w.f.Name(), w.path); err != nil {
-		return err
-	}
-	w.f = nil
-	return nil
-}
-
-// abort removes the file unless it was committed.
-func (w *wholeFile) abort() error {
-	if w.f == nil {
-		return nil
-	}
-	_ = w.f.Close() // it may be closed already; its content is of no interest
-	return os.Remove(w.f.Name())
 }

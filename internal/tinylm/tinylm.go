@@ -290,25 +290,10 @@ func (c Config) huggingFace(v vocabulary) map[string]any {
 	return cfg
 }
 
-// writeJSON writes a file whole.
-func writeJSON(path string, content any) (err error) {
+func writeJSON(path string, content any) error {
 	data, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Chmod(0o644), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return os.WriteFile(path, append(data, '\n'), 0o644)
 }

@@ -8,7 +8,7 @@ func TestDeep(t *testing.T){ e:=open(t)
  ps,_:=tinylm.Parameters(tinylm.Config{Family:f,Layers:l})
  w,_:=findWeight(t,m,ps[down(f)])
  grad.AddDelta(m,activation(m,w),"delta","pos"); h,_:=grad.AddHead(m,"logits","")
- fw:=m.Clone(); expose(t,fw,h.Loss)
+ fw:=m.Clone(); expose(t,fw,h.Loss); nf:=len(m.Graph.Nodes);  _=nf
  n0:=len(m.Graph.Nodes); g,err:=grad.Gradients(m,h.Loss,"delta"); if err!=nil{t.Fatal(err)}
  expose(t,m,g[0],h.Loss)
  bb,_:=m.Bytes(); os.WriteFile("/tmp/gw/grad"+os.Getenv("L")+".onnx",bb,0o644); bb,_=fw.Bytes(); os.WriteFile("/tmp/gw/fwd"+os.Getenv("L")+".onnx",bb,0o644)

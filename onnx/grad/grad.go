@@ -94,6 +94,7 @@ func gradients(m *onnx.Model, seeds map[string]string, wrt []string) ([]string, 
 		m.Graph.Initializers = m.Graph.Initializers[:constants]
 		return nil, fmt.Errorf("grad: %w", err)
 	}
+	annotate(m)
 	return out, nil
 }
 
