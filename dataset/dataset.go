@@ -3,10 +3,9 @@
 // An Edit is one requested change of a fact; a Probe is one question about the
 // model after (and before) that change; a Record is an edit with its probes.
 // The struct tags are the column names of edits.parquet and probes.parquet
-// (docs/formats.md); this package itself opens no Parquet file.
+// (docs/formats.md). This package opens no file: importer reads the field's
+// files, store reads and writes Parquet.
 package dataset
-
-import "iter"
 
 // EditID names an edit within a data set; it is stable across runs.
 type EditID string
@@ -192,12 +191,4 @@ type Probe struct {
 type Record struct {
 	Edit   Edit
 	Probes []Probe
-}
-
-// Source yields records in a fixed order. An error that concerns one record is
-// yielded with a zero Record as a *RecordError and the sequence goes on; any
-// other error ends it.
-type Source interface {
-	Name() string
-	Records() iter.Seq2[Record, error]
 }

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer"
 )
 
 // Name is what reports call the embedded model and its data set.
@@ -125,11 +126,11 @@ var _ dataset.Source = (*Set)(nil)
 
 // OpenSet opens the data set in a folder that Extract returned.
 func OpenSet(dir string) (*Set, error) {
-	a, err := dataset.Open("easyedit", filepath.Join(dir, "easyedit.json"), dataset.Options{})
+	a, err := importer.Open("easyedit", filepath.Join(dir, "easyedit.json"), importer.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("demo: opening the data set: %w", err)
 	}
-	b, err := dataset.Open("counterfact", filepath.Join(dir, "counterfact.json"), dataset.Options{})
+	b, err := importer.Open("counterfact", filepath.Join(dir, "counterfact.json"), importer.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("demo: opening the data set: %w", err)
 	}

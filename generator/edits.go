@@ -4,22 +4,25 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // choose picks the edits: relations in turn, subjects of a relation in hashed
 // order. A subject is edited once; only where that gives too few edits are
 // subjects edited again, in another relation.
 func (g *generation) choose(ctx context.Context) []*change {
-	relations := g.kb.Catalogue.Editable()
+	relations := g.base.Catalogue.Editable()
 	queues := make([][]string, len(relations))
 	for i, r := range relations {
-		for _, id := range g.kb.having[r.ID] {
-			if g.kb.isA(g.kb.entities[id], r.Domain) {
+		for _, id := range g.base.Having(r.ID) {
+			if g.base.IsA(g.base.Entity(id), r.Domain) {
 				queues[i] = append(queues[i], id)
 			}
 		}
@@ -45,7 +48,7 @@ func (g *generation) choose(ctx context.Context) []*change {
 						repeated[i] = append(repeated[i], id)
 						continue
 					}
-					c := g.edit(r, g.kb.entities[id])
+					c := g.edit(r, g.base.Entity(id))
 					if made = c != nil; made {
 						out = append(out, c)
 					}
@@ -58,37 +61,37 @@ func (g *generation) choose(ctx context.Context) []*change {
 }
 
 // edit makes the edit of one subject and relation, or rejects it.
-func (g *generation) edit(r *Relation, s *Entity) *change {
-	kb := g.kb
+func (g *generation) edit(r *catalogue.Relation, s *kb.Entity) *change {
+	base := g.base
 	candidate := s.ID + "|" + r.ID
 	fail := func(reason, detail string) *change {
 		g.reject(candidate, AxisEdit, reason, detail)
 		return nil
 	}
-	st, reason := kb.single(s, r.ID, kb.AsOf)
+	st, reason := single(s, r.ID, base.AsOf)
 	if reason != "" {
 		return fail(reason, r.Label)
 	}
-	o := kb.entities[st.Value.ID]
+	o := base.Entity(st.Value.ID)
 	switch {
 	case s.Label == "":
 		return fail(RejectNoLabel, s.ID)
 	case o == nil || o.Label == "":
 		return fail(RejectNoLabel, st.Value.ID)
-	case !kb.isA(o, r.Range):
+	case !base.IsA(o, r.Range):
 		return fail(RejectClassMismatch, o.Label+" is outside the range of "+r.Label)
 	case tooLong(s.Label) || tooLong(o.Label):
 		return fail(RejectTooLongLabel, s.Label+" | "+o.Label)
 	}
-	template, _ := g.pickTemplate(open(r.Cloze), s.ID, r.ID, "cloze")
+	template, _ := g.pickTemplate(catalogue.Unreserved(r.Cloze), s.ID, r.ID, "cloze")
 	prompt, start, end := render(template, "{s}", s.Label, false)
-	if mentionsAny(prompt, kb.namesOf(o)) {
+	if mentionsAny(prompt, o.Names()) {
 		return fail(RejectAnswerInPrompt, prompt+" | "+o.Label)
 	}
-	if leaks(o.Label, kb.namesOf(s)) {
+	if leaks(o.Label, s.Names()) {
 		return fail(RejectSubstringLeak, s.Label+" | "+o.Label)
 	}
-	c := &change{rel: r, s: s, o: o, fact: st, template: template, inverse: kb.inverse(r)}
+	c := &change{rel: r, s: s, o: o, fact: st, template: template, inverse: base.Inverse(r)}
 	var detail string
 	if g.o.Mode == dataset.Update {
 		c.n, reason, detail = g.later(c)
@@ -106,7 +109,7 @@ func (g *generation) edit(r *Relation, s *Entity) *change {
 	}
 	c.free = len(g.partners(c)) == 0
 	c.clash = firstWord(o.Label) == firstWord(c.n.Label)
-	question, _ := g.pickTemplate(open(r.Question), s.ID, r.ID, "question")
+	question, _ := g.pickTemplate(catalogue.Unreserved(r.Question), s.ID, r.ID, "question")
 	asked, _, _ := render(question, "{s}", s.Label, false)
 	c.Edit = dataset.Edit{
 		ID: editID(g.o.SetName, string(g.o.Mode), s.ID, r.ID, o.ID, c.n.ID), Set: g.o.SetName, Source: "wikidata", SourceCase: candidate,
@@ -116,8 +119,8 @@ func (g *generation) edit(r *Relation, s *Entity) *change {
 		ObjectNewID: c.n.ID, Target: c.n.Label, ObjectNewAliases: c.n.Aliases,
 		Mode: g.o.Mode, Prompt: prompt, PromptCloze: prompt, PromptQuestion: asked, PromptTemplate: template.Text,
 		SubjectStart: int32(start), SubjectEnd: int32(end), TemplateID: templateID(r.ID, template),
-		Popularity: int32(s.Sitelinks), Temporal: r.Temporal, AsOf: kb.AsOf.String(),
-		FactTrueID: factID(s.ID, st), Seed: g.o.Seed, DumpID: kb.DumpID, Licence: g.o.Licence,
+		Popularity: int32(s.Sitelinks), Temporal: r.Temporal, AsOf: base.AsOf.String(),
+		FactTrueID: kb.FactID(s.ID, st), Seed: g.o.Seed, DumpID: base.DumpID, Licence: g.o.Licence,
 	}
 	for _, sl := range c.slots {
 		g.changed[sl] = string(c.ID)
@@ -134,7 +137,7 @@ func (g *generation) slotsOf(c *change) []slot {
 	if c.inverse != "" {
 		out = append(out, slot{c.o.ID, c.inverse}, slot{c.n.ID, c.inverse})
 	}
-	if c.rel.Reverse == ReverseAsk {
+	if c.rel.Reverse == catalogue.ReverseAsk {
 		out = append(out, slot{c.n.ID, "new object of " + c.rel.ID})
 	}
 	return out
@@ -143,9 +146,9 @@ func (g *generation) slotsOf(c *change) []slot {
 // partners are the subjects, other than the edit's, that have the new object
 // now, in either direction.
 func (g *generation) partners(c *change) []string {
-	out := slices.Clone(g.kb.subjects[slot{c.n.ID, c.rel.ID}])
+	out := slices.Clone(g.base.Subjects(c.n.ID, c.rel.ID))
 	if c.inverse != "" {
-		for _, st := range g.kb.Current(c.n, c.inverse) {
+		for _, st := range g.base.Current(c.n, c.inverse) {
 			out = append(out, st.Value.ID)
 		}
 	}
@@ -153,18 +156,18 @@ func (g *generation) partners(c *change) []string {
 }
 
 // later finds the object of the edit at the later day.
-func (g *generation) later(c *change) (*Entity, string, string) {
-	st, reason := g.kb.single(c.s, c.rel.ID, g.o.Later)
+func (g *generation) later(c *change) (*kb.Entity, string, string) {
+	st, reason := single(c.s, c.rel.ID, g.o.Later)
 	if reason != "" {
 		return nil, reason, "at " + g.o.Later.String()
 	}
-	n := g.kb.entities[st.Value.ID]
+	n := g.base.Entity(st.Value.ID)
 	switch {
 	case n == nil || n.Label == "":
 		return nil, RejectNoLabel, st.Value.ID
 	case n.ID == c.o.ID:
 		return nil, RejectObjectAlreadyTrue, "unchanged at " + g.o.Later.String()
-	case !g.kb.isA(n, c.rel.Range):
+	case !g.base.IsA(n, c.rel.Range):
 		return nil, RejectClassMismatch, n.Label
 	}
 	return n, "", ""
@@ -174,8 +177,8 @@ func (g *generation) later(c *change) (*Entity, string, string) {
 // at any rank or date, not part of the true object nor containing it, close in
 // popularity, and without a partner where the reverse question is asked. Where
 // none qualifies, the reason most candidates failed for is returned.
-func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, string) {
-	kb := g.kb
+func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, string, string) {
+	base := g.base
 	stated := map[string]bool{c.s.ID: true}
 	for _, st := range c.s.Claims[c.rel.ID] {
 		if st.HasValue {
@@ -184,25 +187,25 @@ func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, 
 	}
 	taken := map[string]bool{}
 	for id := range stated {
-		for _, n := range kb.spelled[id] {
+		for _, n := range base.Spellings(id) {
 			taken[n] = true
 		}
 	}
-	classes := kb.classes(c.o)
-	padded := " " + normalise(prompt) + " "
+	classes := base.Classes(c.o)
+	padded := " " + kb.Normalise(prompt) + " "
 	var pool []string
-	if c.rel.Pool == SiblingValue {
-		pool = kb.values[c.rel.ID]
+	if c.rel.Pool == catalogue.SiblingValue {
+		pool = base.Objects(c.rel.ID)
 	} else {
 		for _, class := range classes {
-			pool = append(pool, kb.members[class]...)
+			pool = append(pool, base.Members(class)...)
 		}
 	}
 	key := "object|" + c.s.ID + "|" + c.rel.ID
 	failed := map[string]int{}
-	var fit []*Entity
+	var fit []*kb.Entity
 	for _, id := range g.sample(pool, key) {
-		n := kb.entities[id]
+		n := base.Entity(id)
 		if reason := g.unfit(c, n, padded, classes, stated, taken); reason != "" {
 			failed[reason]++
 			continue
@@ -211,51 +214,51 @@ func (g *generation) counterfactual(c *change, prompt string) (*Entity, string, 
 	}
 	if len(fit) == 0 {
 		reason := RejectClassMismatch
-		for _, r := range sortedKeys(failed) {
+		for _, r := range slices.Sorted(maps.Keys(failed)) {
 			if failed[r] > failed[reason] {
 				reason = r
 			}
 		}
 		return nil, reason, fmt.Sprintf("none of %d candidates", len(pool))
 	}
-	if c.rel.Reverse == ReverseAsk {
+	if c.rel.Reverse == catalogue.ReverseAsk {
 		// Prefer candidates without a partner; a conflict is flagged, not hidden.
-		if single := slices.DeleteFunc(slices.Clone(fit), func(n *Entity) bool {
+		if alone := slices.DeleteFunc(slices.Clone(fit), func(n *kb.Entity) bool {
 			return len(g.partners(&change{rel: c.rel, s: c.s, n: n, inverse: c.inverse})) > 0
-		}); len(single) > 0 {
-			fit = single
+		}); len(alone) > 0 {
+			fit = alone
 		}
 	}
 	for match := c.rel.Match; len(match) > 0; match = match[:len(match)-1] {
-		if alike := slices.DeleteFunc(slices.Clone(fit), func(n *Entity) bool { return !g.alike(c.o, n, match) }); len(alike) > 0 {
+		if alike := slices.DeleteFunc(slices.Clone(fit), func(n *kb.Entity) bool { return !g.alike(c.o, n, match) }); len(alike) > 0 {
 			fit = alike
 			break
 		}
 	}
-	return slices.MinFunc(fit, func(a, b *Entity) int {
+	return slices.MinFunc(fit, func(a, b *kb.Entity) int {
 		return cmp.Or(cmp.Compare(g.distance(a, c.o), g.distance(b, c.o)), cmp.Compare(g.hash(key, a.ID), g.hash(key, b.ID)), cmp.Compare(a.ID, b.ID))
 	}), "", ""
 }
 
 // unfit says why an entity cannot be the new object, or "". The prompt is
 // normalised, with a space at either end.
-func (g *generation) unfit(c *change, n *Entity, prompt string, classes []string, stated, taken map[string]bool) string {
-	kb := g.kb
+func (g *generation) unfit(c *change, n *kb.Entity, prompt string, classes []string, stated, taken map[string]bool) string {
+	base := g.base
 	switch {
 	case n == nil || n.Label == "":
 		return RejectNoLabel
 	case stated[n.ID]:
 		return RejectObjectAlreadyTrue
-	case !kb.isA(n, c.rel.Range) || !slices.ContainsFunc(kb.classes(n), func(id string) bool { return slices.Contains(classes, id) }):
+	case !base.IsA(n, c.rel.Range) || !slices.ContainsFunc(base.Classes(n), func(id string) bool { return slices.Contains(classes, id) }):
 		return RejectClassMismatch
 	case tooLong(n.Label):
 		return RejectTooLongLabel
 	case g.changed[slot{n.ID, "new object of " + c.rel.ID}] != "" || (c.inverse != "" && g.changed[slot{n.ID, c.inverse}] != ""):
 		return RejectConflict
-	case kb.contains(c.o, n):
+	case base.Contains(c.o, n):
 		return RejectObjectRelated
 	}
-	for _, name := range kb.spelled[n.ID] {
+	for _, name := range base.Spellings(n.ID) {
 		switch {
 		case taken[name]:
 			return RejectObjectAlreadyTrue
@@ -263,7 +266,7 @@ func (g *generation) unfit(c *change, n *Entity, prompt string, classes []string
 			return RejectTargetInPrompt
 		}
 	}
-	if leaks(n.Label, kb.namesOf(c.s)) {
+	if leaks(n.Label, c.s.Names()) {
 		return RejectSubstringLeak
 	}
 	return ""
@@ -271,14 +274,14 @@ func (g *generation) unfit(c *change, n *Entity, prompt string, classes []string
 
 // alike tells whether two entities share a current object of every property, or
 // both lack it.
-func (g *generation) alike(a, b *Entity, properties []string) bool {
+func (g *generation) alike(a, b *kb.Entity, properties []string) bool {
 	for _, p := range properties {
-		x, y := g.kb.Current(a, p), g.kb.Current(b, p)
+		x, y := g.base.Current(a, p), g.base.Current(b, p)
 		if (len(x) == 0) != (len(y) == 0) {
 			return false
 		}
-		if len(x) > 0 && x[0].Value.Kind == Item && !slices.ContainsFunc(x, func(s Statement) bool {
-			return slices.ContainsFunc(y, func(t Statement) bool { return s.Value == t.Value })
+		if len(x) > 0 && x[0].Value.Kind == catalogue.Item && !slices.ContainsFunc(x, func(s kb.Statement) bool {
+			return slices.ContainsFunc(y, func(t kb.Statement) bool { return s.Value == t.Value })
 		}) {
 			return false
 		}
@@ -287,7 +290,7 @@ func (g *generation) alike(a, b *Entity, properties []string) bool {
 }
 
 // distance compares popularity in powers of two of sitelinks.
-func (g *generation) distance(a, b *Entity) int {
+func (g *generation) distance(a, b *kb.Entity) int {
 	d := bits.Len(uint(a.Sitelinks)) - bits.Len(uint(b.Sitelinks))
 	if d < 0 {
 		return -d
@@ -296,7 +299,7 @@ func (g *generation) distance(a, b *Entity) int {
 }
 
 func firstWord(label string) string {
-	w, _, _ := strings.Cut(normalise(label), " ")
+	w, _, _ := strings.Cut(kb.Normalise(label), " ")
 	return w
 }
 
@@ -308,7 +311,7 @@ func (g *generation) group(changes []*change) {
 			if other == c {
 				continue
 			}
-			if g.kb.Catalogue.Blocked(c.rel.ID)[other.rel.ID] || g.kb.Catalogue.Blocked(other.rel.ID)[c.rel.ID] {
+			if g.base.Catalogue.Blocked(c.rel.ID)[other.rel.ID] || g.base.Catalogue.Blocked(other.rel.ID)[c.rel.ID] {
 				c.ConflictGroup = c.s.ID
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo/world"
 	"editpipe/generator"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // product is everything one generation gave.
@@ -23,13 +25,13 @@ type product struct {
 }
 
 // worldKB reads the world of a seed; keep may leave entities out.
-func worldKB(t *testing.T, seed int64, asOf string, keep func(*generator.Entity) bool) *generator.KB {
+func worldKB(t *testing.T, seed int64, asOf string, keep func(*kb.Entity) bool) *kb.Base {
 	t.Helper()
-	c, err := generator.Load(bytes.NewReader(world.Catalogue()))
+	c, err := catalogue.Load(bytes.NewReader(world.Catalogue()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	day, err := generator.ParseDate(asOf)
+	day, err := kb.ParseDate(asOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +39,8 @@ func worldKB(t *testing.T, seed int64, asOf string, keep func(*generator.Entity)
 	if err := world.Write(&dump, seed); err != nil {
 		t.Fatal(err)
 	}
-	b := generator.NewBuilder(c, day, "world")
-	for e, err := range generator.Entities(&dump) {
+	b := kb.NewBuilder(c, day, "world")
+	for e, err := range kb.Entities(&dump) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,17 +48,17 @@ func worldKB(t *testing.T, seed int64, asOf string, keep func(*generator.Entity)
 			b.Add(e)
 		}
 	}
-	kb, err := b.Build()
+	base, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kb
+	return base
 }
 
-func generate(t *testing.T, kb *generator.KB, o generator.Options) product {
+func generate(t *testing.T, base *kb.Base, o generator.Options) product {
 	t.Helper()
 	var p product
-	counts, err := generator.Generate(context.Background(), kb, o, generator.Sink{
+	counts, err := generator.Generate(context.Background(), base, o, generator.Sink{
 		Edit:   func(e dataset.Edit) error { p.edits = append(p.edits, e); return nil },
 		Probe:  func(q dataset.Probe) error { p.probes = append(p.probes, q); return nil },
 		Reject: func(r generator.Reject) error { p.rejects = append(p.rejects, r); return nil },
@@ -69,8 +71,8 @@ func generate(t *testing.T, kb *generator.KB, o generator.Options) product {
 }
 
 // names are the spellings of an entity.
-func names(kb *generator.KB, id string) []string {
-	e := kb.Entity(id)
+func names(base *kb.Base, id string) []string {
+	e := base.Entity(id)
 	return append([]string{e.Label}, e.Aliases...)
 }
 
@@ -93,8 +95,8 @@ func holds(text, name string) bool {
 }
 
 func TestSetsOfTheWorld(t *testing.T) {
-	kb := worldKB(t, world.Seed, world.AsOf, nil)
-	p := generate(t, kb, generator.Options{N: 200, Seed: 1, SetName: "world"})
+	base := worldKB(t, world.Seed, world.AsOf, nil)
+	p := generate(t, base, generator.Options{N: 200, Seed: 1, SetName: "world"})
 	if len(p.edits) != 200 {
 		t.Fatalf("%d edits, want 200", len(p.edits))
 	}
@@ -113,7 +115,7 @@ func TestSetsOfTheWorld(t *testing.T) {
 			t.Errorf("%s is edited twice although there are subjects enough", e.Subject)
 		}
 		edits[e.ID], subjects[e.SubjectID] = e, true
-		checkEdit(t, kb, e)
+		checkEdit(t, base, e)
 	}
 	ids := map[dataset.ProbeID]bool{}
 	prompts := map[string]bool{}
@@ -132,13 +134,13 @@ func TestSetsOfTheWorld(t *testing.T) {
 			t.Errorf("no reject %s: the world should give some", want)
 		}
 	}
-	checkAliases(t, kb, edits, p.probes)
-	checkReversed(t, kb, edits, p.probes)
-	checkHops(t, kb, edits, p.probes)
-	checkLocality(t, kb, edits, p.probes)
+	checkAliases(t, base, edits, p.probes)
+	checkReversed(t, base, edits, p.probes)
+	checkHops(t, base, edits, p.probes)
+	checkLocality(t, base, edits, p.probes)
 }
 
-func checkEdit(t *testing.T, kb *generator.KB, e dataset.Edit) {
+func checkEdit(t *testing.T, base *kb.Base, e dataset.Edit) {
 	t.Helper()
 	if e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
 		t.Errorf("edit %q: span holds %q", e.Prompt, e.Prompt[e.SubjectStart:e.SubjectEnd])
@@ -147,21 +149,21 @@ func checkEdit(t *testing.T, kb *generator.KB, e dataset.Edit) {
 		t.Errorf("edit %q: template %q", e.Prompt, e.PromptTemplate)
 	}
 	for _, object := range []string{e.ObjectTrueID, e.ObjectNewID} {
-		for _, n := range names(kb, object) {
+		for _, n := range names(base, object) {
 			if holds(e.Prompt, n) {
 				t.Errorf("edit %q holds %q", e.Prompt, n)
 			}
 		}
 	}
-	for _, st := range kb.Entity(e.SubjectID).Claims[e.RelationID] {
+	for _, st := range base.Entity(e.SubjectID).Claims[e.RelationID] {
 		if st.Value.ID == e.ObjectNewID {
 			t.Errorf("edit %q: %s was stated before", e.Prompt, e.Target)
 		}
 	}
-	if current := kb.Current(kb.Entity(e.SubjectID), e.RelationID); len(current) != 1 || current[0].Value.ID != e.ObjectTrueID {
+	if current := base.Current(base.Entity(e.SubjectID), e.RelationID); len(current) != 1 || current[0].Value.ID != e.ObjectTrueID {
 		t.Errorf("edit %q: true object %s, current facts %v", e.Prompt, e.GroundTruth, current)
 	}
-	if a, b := kb.Entity(e.ObjectTrueID).Claims["P31"], kb.Entity(e.ObjectNewID).Claims["P31"]; a[0].Value != b[0].Value {
+	if a, b := base.Entity(e.ObjectTrueID).Claims["P31"], base.Entity(e.ObjectNewID).Claims["P31"]; a[0].Value != b[0].Value {
 		t.Errorf("edit %q: %s and %s are of different classes", e.Prompt, e.GroundTruth, e.Target)
 	}
 }
@@ -214,9 +216,9 @@ func checkProbe(t *testing.T, e dataset.Edit, q dataset.Probe) {
 }
 
 // checkAliases counts the bearers of every alias in the whole world.
-func checkAliases(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
+func checkAliases(t *testing.T, base *kb.Base, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
 	bearers := map[string]int{}
-	for row := range kb.EntityRows() {
+	for row := range base.EntityRows() {
 		for _, n := range append([]string{row.Label}, row.Aliases...) {
 			bearers[strings.ToLower(n)]++
 		}
@@ -242,10 +244,10 @@ func checkAliases(t *testing.T, kb *generator.KB, edits map[dataset.EditID]datas
 }
 
 // checkReversed looks through all facts for another subject of the new object.
-func checkReversed(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
+func checkReversed(t *testing.T, base *kb.Base, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
 	holders := map[string][]string{}
-	for f := range kb.FactRows() {
-		if f.IsCurrent && kb.Entity(f.SubjectID).Label != "" {
+	for f := range base.FactRows() {
+		if f.IsCurrent && base.Entity(f.SubjectID).Label != "" {
 			holders[f.PropertyID+f.ObjectID] = append(holders[f.PropertyID+f.ObjectID], f.SubjectID)
 		}
 	}
@@ -283,7 +285,7 @@ func checkReversed(t *testing.T, kb *generator.KB, edits map[dataset.EditID]data
 }
 
 // checkHops follows the chain of every one-hop probe by hand.
-func checkHops(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
+func checkHops(t *testing.T, base *kb.Base, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
 	changed := map[string]dataset.EditID{}
 	for _, e := range edits {
 		changed[e.SubjectID+e.RelationID] = e.ID
@@ -301,7 +303,7 @@ func checkHops(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.
 		if !slices.Contains(q.Answers, strings.Split(q.Hops[1].Text, " | ")[2]) {
 			t.Errorf("%q: answers %v, chain %v", q.Prompt, q.Answers, q.Hops)
 		}
-		for _, old := range kb.Current(kb.Entity(e.ObjectTrueID), property) {
+		for _, old := range base.Current(base.Entity(e.ObjectTrueID), property) {
 			if old.Value.ID != "" && old.Value.ID == q.Hops[1].ObjectID {
 				t.Errorf("%q has the same answer before the edit", q.Prompt)
 			}
@@ -317,7 +319,7 @@ func checkHops(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.
 	}
 }
 
-func checkLocality(t *testing.T, kb *generator.KB, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
+func checkLocality(t *testing.T, base *kb.Base, edits map[dataset.EditID]dataset.Edit, probes []dataset.Probe) {
 	changed := map[string]dataset.EditID{}
 	for _, e := range edits {
 		changed[e.SubjectID+e.RelationID] = e.ID
@@ -331,7 +333,7 @@ func checkLocality(t *testing.T, kb *generator.KB, edits map[dataset.EditID]data
 		if by := changed[fact.SubjectID+fact.PropertyID]; by != "" {
 			t.Errorf("%s probe %q asks a fact that edit %s changes", q.Axis, q.Prompt, by)
 		}
-		if current := kb.Current(kb.Entity(fact.SubjectID), fact.PropertyID); len(current) != 1 {
+		if current := base.Current(base.Entity(fact.SubjectID), fact.PropertyID); len(current) != 1 {
 			t.Errorf("%s probe %q has %d right answers", q.Axis, q.Prompt, len(current))
 		}
 		switch q.Axis {
@@ -343,7 +345,7 @@ func checkLocality(t *testing.T, kb *generator.KB, edits map[dataset.EditID]data
 				t.Errorf("neighbour %q is %s, its object %s, the true object %s", q.Prompt, q.Variant, fact.ObjectID, e.ObjectTrueID)
 			}
 		case dataset.AxisOtherRelations:
-			if fact.SubjectID != e.SubjectID || kb.Catalogue.Blocked(e.RelationID)[fact.PropertyID] {
+			if fact.SubjectID != e.SubjectID || base.Catalogue.Blocked(e.RelationID)[fact.PropertyID] {
 				t.Errorf("other relation %q of edit %q", q.Prompt, e.Prompt)
 			}
 		case dataset.AxisOtherTasks:
@@ -355,14 +357,14 @@ func checkLocality(t *testing.T, kb *generator.KB, edits map[dataset.EditID]data
 }
 
 func TestGenerationIsDeterministic(t *testing.T) {
-	kb := worldKB(t, 2, world.AsOf, nil)
+	base := worldKB(t, 2, world.AsOf, nil)
 	o := generator.Options{N: 40, Seed: 9, SetName: "world"}
-	a, b := generate(t, kb, o), generate(t, worldKB(t, 2, world.AsOf, nil), o)
+	a, b := generate(t, base, o), generate(t, worldKB(t, 2, world.AsOf, nil), o)
 	if !reflect.DeepEqual(a, b) {
 		t.Error("two generations with one seed differ")
 	}
 	o.Seed = 10
-	if c := generate(t, kb, o); reflect.DeepEqual(a.edits, c.edits) {
+	if c := generate(t, base, o); reflect.DeepEqual(a.edits, c.edits) {
 		t.Error("another seed gave the same edits")
 	}
 }
@@ -370,11 +372,11 @@ func TestGenerationIsDeterministic(t *testing.T) {
 // TestSetsFilter builds two sets and expects their probes to be those of the
 // full generation.
 func TestSetsFilter(t *testing.T) {
-	kb := worldKB(t, 2, world.AsOf, nil)
+	base := worldKB(t, 2, world.AsOf, nil)
 	o := generator.Options{N: 30, Seed: 4, SetName: "world"}
-	all := generate(t, kb, o)
+	all := generate(t, base, o)
 	o.Sets = []dataset.Axis{dataset.AxisOneHop, dataset.AxisReliability}
-	some := generate(t, kb, o)
+	some := generate(t, base, o)
 	want := slices.DeleteFunc(slices.Clone(all.probes), func(q dataset.Probe) bool { return !slices.Contains(o.Sets, q.Axis) })
 	if !reflect.DeepEqual(some.probes, want) || len(want) == 0 {
 		t.Errorf("%d probes of two sets, %d of them in the full generation", len(some.probes), len(want))
@@ -384,14 +386,14 @@ func TestSetsFilter(t *testing.T) {
 // TestUpdates generates real updates: what was true in 2005 gives way to what
 // is true today.
 func TestUpdates(t *testing.T) {
-	kb := worldKB(t, world.Seed, "2007-06-01", nil)
-	p := generate(t, kb, generator.Options{N: 30, Seed: 1, SetName: "updates", Mode: dataset.Update, Later: generator.Date{Year: 2024, Month: 1, Day: 1}})
+	base := worldKB(t, world.Seed, "2007-06-01", nil)
+	p := generate(t, base, generator.Options{N: 30, Seed: 1, SetName: "updates", Mode: dataset.Update, Later: kb.Date{Year: 2024, Month: 1, Day: 1}})
 	if len(p.edits) < 10 {
 		t.Fatalf("%d updates, want at least 10", len(p.edits))
 	}
 	for _, e := range p.edits {
 		ended, begun := false, false
-		for _, st := range kb.Entity(e.SubjectID).Claims[e.RelationID] {
+		for _, st := range base.Entity(e.SubjectID).Claims[e.RelationID] {
 			ended = ended || st.Value.ID == e.ObjectTrueID && st.Ended && st.End.Year >= 2007
 			begun = begun || st.Value.ID == e.ObjectNewID && !st.Ended
 		}
@@ -405,14 +407,14 @@ func TestUpdates(t *testing.T) {
 // follows from the other, so such edits must not be made together.
 func TestConflictGroups(t *testing.T) {
 	people := 0
-	kb := worldKB(t, world.Seed, world.AsOf, func(e *generator.Entity) bool {
+	base := worldKB(t, world.Seed, world.AsOf, func(e *kb.Entity) bool {
 		if len(e.Claims["P19"]) > 0 {
 			people++
 		}
 		return people < 60 || len(e.Claims["P19"]) == 0
 	})
-	kb.Catalogue.Relations = slices.DeleteFunc(kb.Catalogue.Relations, func(r *generator.Relation) bool { return r.ID != "P19" && r.ID != "P27" })
-	p := generate(t, kb, generator.Options{N: 90, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReliability}})
+	base.Catalogue.Relations = slices.DeleteFunc(base.Catalogue.Relations, func(r *catalogue.Relation) bool { return r.ID != "P19" && r.ID != "P27" })
+	p := generate(t, base, generator.Options{N: 90, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReliability}})
 	bySubject := map[string][]dataset.Edit{}
 	grouped := 0
 	for _, e := range p.edits {
@@ -425,7 +427,7 @@ func TestConflictGroups(t *testing.T) {
 		for _, a := range list {
 			clash := false
 			for _, b := range list {
-				clash = clash || a.ID != b.ID && (kb.Catalogue.Blocked(a.RelationID)[b.RelationID] || kb.Catalogue.Blocked(b.RelationID)[a.RelationID])
+				clash = clash || a.ID != b.ID && (base.Catalogue.Blocked(a.RelationID)[b.RelationID] || base.Catalogue.Blocked(b.RelationID)[a.RelationID])
 			}
 			if clash != (a.ConflictGroup != "") {
 				t.Errorf("edit %q: conflict group %q, clash %t", a.Prompt, a.ConflictGroup, clash)
@@ -440,12 +442,12 @@ func TestConflictGroups(t *testing.T) {
 // TestInverseConflict leaves no city that is not a capital, so every new capital
 // has a country already.
 func TestInverseConflict(t *testing.T) {
-	kb := worldKB(t, world.Seed, world.AsOf, func(e *generator.Entity) bool {
-		seat := slices.ContainsFunc(e.Claims["P1376"], func(s generator.Statement) bool { return !s.Ended })
+	base := worldKB(t, world.Seed, world.AsOf, func(e *kb.Entity) bool {
+		seat := slices.ContainsFunc(e.Claims["P1376"], func(s kb.Statement) bool { return !s.Ended })
 		return !strings.HasPrefix(e.Description, "city in") || seat
 	})
-	kb.Catalogue.Relations = slices.DeleteFunc(kb.Catalogue.Relations, func(r *generator.Relation) bool { return r.ID != "P36" && r.ID != "P30" })
-	p := generate(t, kb, generator.Options{N: 20, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReversedRelation}})
+	base.Catalogue.Relations = slices.DeleteFunc(base.Catalogue.Relations, func(r *catalogue.Relation) bool { return r.ID != "P36" && r.ID != "P30" })
+	p := generate(t, base, generator.Options{N: 20, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReversedRelation}})
 	conflicts := 0
 	for _, q := range p.probes {
 		if q.Variant == "free" {
@@ -465,18 +467,18 @@ func TestInverseConflict(t *testing.T) {
 }
 
 func TestGenerateRefuses(t *testing.T) {
-	kb := miniKB(t)
+	base := miniKB(t)
 	for name, o := range map[string]generator.Options{
 		"no edits wanted":  {},
 		"unknown set":      {N: 1, Sets: []dataset.Axis{"nonsense"}},
 		"update, no later": {N: 1, Mode: dataset.Update},
 	} {
-		if _, err := generator.Generate(context.Background(), kb, o, generator.Sink{}); err == nil {
+		if _, err := generator.Generate(context.Background(), base, o, generator.Sink{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 	full := errors.New("disk full")
-	_, err := generator.Generate(context.Background(), kb, generator.Options{N: 1}, generator.Sink{
+	_, err := generator.Generate(context.Background(), base, generator.Options{N: 1}, generator.Sink{
 		Edit: func(dataset.Edit) error { return full }, Probe: func(dataset.Probe) error { return nil }, Reject: func(generator.Reject) error { return nil },
 	})
 	if !errors.Is(err, full) {
@@ -484,7 +486,7 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := generator.Generate(ctx, kb, generator.Options{N: 1}, generator.Sink{}); !errors.Is(err, context.Canceled) {
+	if _, err := generator.Generate(ctx, base, generator.Options{N: 1}, generator.Sink{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want cancelled", err)
 	}
 }

@@ -1,8 +1,8 @@
 // Package generator builds data sets of knowledge edits from a knowledge base:
 // the edits, and the probes that measure reliability, generalization,
-// portability and locality. It reads entities in Wikidata's JSON and a
-// catalogue of relations with their wordings, and it gives rows; it opens no
-// file.
+// portability and locality. The facts come from a knowledge base (package kb),
+// the wordings and rules from its catalogue of relations (package catalogue); what
+// comes out is rows. No file is opened.
 //
 // Every choice is a hash of the seed and of what is chosen from, so the same
 // knowledge base, catalogue and seed give the same rows, whatever the order of
@@ -22,15 +22,13 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
-var (
-	// ErrEmpty is returned when a knowledge base holds no item.
-	ErrEmpty = errors.New("generator: the knowledge base holds no item")
-	// ErrNoEdits is returned when no fact of the knowledge base can be edited
-	// with the catalogue.
-	ErrNoEdits = errors.New("generator: no fact can be edited: the knowledge base has no usable fact of the catalogue's relations")
-)
+// ErrNoEdits is returned when no fact of the knowledge base can be edited with
+// the catalogue.
+var ErrNoEdits = errors.New("generator: no fact can be edited: the knowledge base has no usable fact of the catalogue's relations")
 
 // Options say what is generated.
 type Options struct {
@@ -38,7 +36,7 @@ type Options struct {
 	Seed      int64          // every choice depends on it
 	Sets      []dataset.Axis // axes to build; nil for all
 	Mode      dataset.Mode   // Counterfactual by default
-	Later     Date           // Update only: the day at which the new value holds; the knowledge base's as-of date is the earlier day
+	Later     kb.Date        // Update only: the day at which the new value holds; the knowledge base's as-of date is the earlier day
 	SetName   string         // dataset.Edit.Set
 	Licence   string         // licence of the knowledge base
 	Separator string         // between the edit statement and the neighbour's prompt; ". " by default
@@ -71,15 +69,15 @@ const scan = 4000
 // Generate builds up to o.N edits with their probes. Fewer come out where the
 // knowledge base has fewer usable facts; Counts.Edits says how many. ErrNoEdits
 // is returned for none.
-func Generate(ctx context.Context, kb *KB, o Options, sink Sink) (Counts, error) {
+func Generate(ctx context.Context, base *kb.Base, o Options, sink Sink) (Counts, error) {
 	if o.N <= 0 {
 		return Counts{}, fmt.Errorf("generator: number of edits is %d; ask for at least 1", o.N)
 	}
 	if o.Mode == "" {
 		o.Mode = dataset.Counterfactual
 	}
-	if o.Mode == dataset.Update && o.Later.earliest() <= kb.AsOf.earliest() {
-		return Counts{}, fmt.Errorf("generator: updates need a later day than the as-of date %s, not %s", kb.AsOf, o.Later)
+	if o.Mode == dataset.Update && !o.Later.After(base.AsOf) {
+		return Counts{}, fmt.Errorf("generator: updates need a later day than the as-of date %s, not %s", base.AsOf, o.Later)
 	}
 	if o.Separator == "" {
 		o.Separator = ". "
@@ -92,7 +90,7 @@ func Generate(ctx context.Context, kb *KB, o Options, sink Sink) (Counts, error)
 			return Counts{}, fmt.Errorf("generator: unknown set %q; the sets are %v", a, dataset.Axes())
 		}
 	}
-	g := &generation{kb: kb, o: o, sink: sink, changed: map[slot]string{}, edited: map[string][]*change{},
+	g := &generation{base: base, o: o, sink: sink, changed: map[slot]string{}, edited: map[string][]*change{},
 		counts: Counts{Probes: map[dataset.Axis]int{}, Variants: map[string]int{}, Rejects: map[string]int{}}}
 	changes := g.choose(ctx)
 	if g.err == nil && ctx.Err() == nil && len(changes) == 0 {
@@ -134,13 +132,16 @@ func Generate(ctx context.Context, kb *KB, o Options, sink Sink) (Counts, error)
 	return g.counts, cmp.Or(g.err, ctx.Err())
 }
 
+// slot is the place of a fact, whatever its object: what an edit changes.
+type slot struct{ subject, property string }
+
 // change is an edit with the entities behind it.
 type change struct {
 	dataset.Edit
-	rel      *Relation
-	s, o, n  *Entity // subject, true object, new object
-	fact     Statement
-	template Template
+	rel      *catalogue.Relation
+	s, o, n  *kb.Entity // subject, true object, new object
+	fact     kb.Statement
+	template catalogue.Template
 	inverse  string // property of the opposite direction, or empty
 	free     bool   // the new object has no partner in this relation
 	clash    bool   // new and true object begin with the same word
@@ -153,7 +154,7 @@ type change struct {
 // generation is the state of one Generate. The first error of the sink stays in
 // err and silences the rest.
 type generation struct {
-	kb      *KB
+	base    *kb.Base
 	o       Options
 	sink    Sink
 	counts  Counts
@@ -216,14 +217,14 @@ func (g *generation) sample(ids []string, key string) []string {
 }
 
 // pickTemplate returns one of the templates, or false where there is none.
-func (g *generation) pickTemplate(list []Template, key ...string) (Template, bool) {
+func (g *generation) pickTemplate(list []catalogue.Template, key ...string) (catalogue.Template, bool) {
 	if len(list) == 0 {
-		return Template{}, false
+		return catalogue.Template{}, false
 	}
 	return list[g.hash(append(key, "template")...)%uint64(len(list))], true
 }
 
-func templateID(property string, t Template) string { return property + "/" + t.ID }
+func templateID(property string, t catalogue.Template) string { return property + "/" + t.ID }
 
 // emit completes the probe and hands it to the sink, once per prompt and edit.
 func (g *generation) emit(c *change, p dataset.Probe) {
@@ -246,13 +247,37 @@ func (g *generation) emit(c *change, p dataset.Probe) {
 	}
 }
 
+// single returns the one statement that holds on the day, or a reject reason.
+func single(e *kb.Entity, property string, day kb.Date) (kb.Statement, string) {
+	list := e.Current(property, day)
+	switch {
+	case len(list) == 1:
+		return list[0], ""
+	case len(list) > 1:
+		return kb.Statement{}, RejectManyObjects
+	}
+	reason := RejectNoValue
+	for _, st := range e.Claims[property] {
+		switch {
+		case !st.HasValue:
+		case st.Rank == kb.Deprecated:
+			if reason == RejectNoValue {
+				reason = RejectDeprecatedRank
+			}
+		default:
+			reason = RejectNotCurrent
+		}
+	}
+	return kb.Statement{}, reason
+}
+
 // disturbed returns the edit other than c that changes the fact, or "".
 func (g *generation) disturbed(c *change, subject, property string) string {
 	if id := g.changed[slot{subject, property}]; id != "" && id != string(c.ID) {
 		return id
 	}
 	for _, other := range g.edited[subject] {
-		if other != c && g.kb.Catalogue.Blocked(other.rel.ID)[property] {
+		if other != c && g.base.Catalogue.Blocked(other.rel.ID)[property] {
 			return string(other.ID)
 		}
 	}
@@ -260,13 +285,13 @@ func (g *generation) disturbed(c *change, subject, property string) string {
 }
 
 // hop writes one fact as a link of a probe's chain.
-func (g *generation) hop(subject *Entity, st Statement, edited bool) dataset.Hop {
+func (g *generation) hop(subject *kb.Entity, st kb.Statement, edited bool) dataset.Hop {
 	text := st.Value.Text
-	if names := g.kb.valueNames(st.Value); len(names) > 0 {
+	if names := g.base.ValueNames(st.Value); len(names) > 0 {
 		text = names[0]
 	}
 	label := st.Property
-	if r := g.kb.Catalogue.Relation(st.Property); r != nil {
+	if r := g.base.Catalogue.Relation(st.Property); r != nil {
 		label = r.Label
 	}
 	return dataset.Hop{SubjectID: subject.ID, PropertyID: st.Property, ObjectID: st.Value.ID,
@@ -275,7 +300,7 @@ func (g *generation) hop(subject *Entity, st Statement, edited bool) dataset.Hop
 
 // editedHop is the fact that the edit states.
 func (g *generation) editedHop(c *change) dataset.Hop {
-	return g.hop(c.s, Statement{Property: c.rel.ID, Value: Value{Kind: Item, ID: c.n.ID}}, true)
+	return g.hop(c.s, kb.Statement{Property: c.rel.ID, Value: kb.Value{Kind: catalogue.Item, ID: c.n.ID}}, true)
 }
 
 func editID(set string, parts ...string) dataset.EditID {

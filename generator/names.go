@@ -5,43 +5,18 @@ import (
 	"strings"
 	"unicode"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
-
-// normalise brings a name into the form in which names are compared: composed
-// (NFC), case folded, without punctuation and without a leading article.
-func normalise(name string) string {
-	var b strings.Builder
-	folded := strings.ToLower(name)
-	if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
-		folded = cases.Fold().String(norm.NFC.String(name)) // slower, and the same for ASCII
-	}
-	for _, r := range folded {
-		switch {
-		case unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r):
-			b.WriteRune(r)
-		case r == '\'' || r == '’' || r == '.':
-			// joins: O'Neil, U.S.
-		default:
-			b.WriteByte(' ')
-		}
-	}
-	words := strings.Fields(b.String())
-	if len(words) > 1 && (words[0] == "the" || words[0] == "a" || words[0] == "an") {
-		words = words[1:]
-	}
-	return strings.Join(words, " ")
-}
 
 // mentions tells whether the text contains the name as whole words.
 func mentions(text, name string) bool { return mentionsAny(text, []string{name}) }
 
 // mentionsAny tells whether the text contains one of the names.
 func mentionsAny(text string, names []string) bool {
-	padded := " " + normalise(text) + " "
+	padded := " " + kb.Normalise(text) + " "
 	for _, n := range names {
-		if n = normalise(n); n != "" && strings.Contains(padded, " "+n+" ") {
+		if n = kb.Normalise(n); n != "" && strings.Contains(padded, " "+n+" ") {
 			return true
 		}
 	}
@@ -50,8 +25,8 @@ func mentionsAny(text string, names []string) bool {
 
 // sameAsAny tells whether the name equals one of the names once normalised.
 func sameAsAny(name string, names []string) bool {
-	n := normalise(name)
-	return slices.ContainsFunc(names, func(other string) bool { return normalise(other) == n })
+	n := kb.Normalise(name)
+	return slices.ContainsFunc(names, func(other string) bool { return kb.Normalise(other) == n })
 }
 
 // leakShare is the share of an answer that may occur in a name of the subject
@@ -61,12 +36,12 @@ const leakShare = 0.6
 // leaks tells whether more than leakShare of the answer stands in one piece in
 // one of the names.
 func leaks(answer string, names []string) bool {
-	a := []rune(normalise(answer))
+	a := []rune(kb.Normalise(answer))
 	if len(a) == 0 {
 		return false
 	}
 	for _, n := range names {
-		if float64(longestCommon(a, []rune(normalise(n)))) > leakShare*float64(len(a)) {
+		if float64(longestCommon(a, []rune(kb.Normalise(n)))) > leakShare*float64(len(a)) {
 			return true
 		}
 	}
@@ -128,7 +103,7 @@ func aliasForm(alias string) string {
 // render puts the name into the template's place and returns the text with the
 // byte span of the name. A text that begins with a phrase (not a name) gets a
 // capital letter.
-func render(t Template, place, name string, capitalise bool) (text string, start, end int) {
+func render(t catalogue.Template, place, name string, capitalise bool) (text string, start, end int) {
 	i := strings.Index(t.Text, place)
 	text = t.Text[:i] + name + t.Text[i+len(place):]
 	if capitalise && text != "" {

@@ -5,12 +5,14 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // neighbour is another subject of the edit's relation.
 type neighbour struct {
-	entity *Entity
-	fact   Statement
+	entity *kb.Entity
+	fact   kb.Statement
 }
 
 // neighbours fills in c.near (other subjects with the true object) and c.far
@@ -20,15 +22,15 @@ func (g *generation) neighbours(c *change) {
 		return
 	}
 	c.found = true
-	c.near = g.neighboursIn(c, g.kb.subjects[slot{c.o.ID, c.rel.ID}], "near", mostNear)
-	c.far = g.neighboursIn(c, g.kb.having[c.rel.ID], "far", mostFar)
+	c.near = g.neighboursIn(c, g.base.Subjects(c.o.ID, c.rel.ID), "near", mostNear)
+	c.far = g.neighboursIn(c, g.base.Having(c.rel.ID), "far", mostFar)
 }
 
 func (g *generation) neighboursIn(c *change, ids []string, kind string, most int) []neighbour {
 	key := kind + "|" + string(c.ID)
 	var list []neighbour
 	for _, id := range g.sample(ids, key) {
-		if n, ok := g.neighbour(c, g.kb.entities[id], kind); ok {
+		if n, ok := g.neighbour(c, g.base.Entity(id), kind); ok {
 			list = append(list, n)
 		}
 	}
@@ -51,19 +53,19 @@ func (g *generation) neighboursIn(c *change, ids []string, kind string, most int
 // neighbour applies the filters that cost nothing and that most entities fail
 // for reasons nobody wants listed: another class, no single value, the edit's
 // own entities, a direct link to the subject.
-func (g *generation) neighbour(c *change, e *Entity, kind string) (neighbour, bool) {
-	kb := g.kb
+func (g *generation) neighbour(c *change, e *kb.Entity, kind string) (neighbour, bool) {
+	base := g.base
 	if e.Label == "" || e.ID == c.s.ID || e.ID == c.o.ID || e.ID == c.n.ID || tooLong(e.Label) {
 		return neighbour{}, false
 	}
-	if !slices.ContainsFunc(kb.classes(e), func(id string) bool { return slices.Contains(kb.classes(c.s), id) }) {
+	if !slices.ContainsFunc(base.Classes(e), func(id string) bool { return slices.Contains(base.Classes(c.s), id) }) {
 		return neighbour{}, false
 	}
-	st, reason := kb.single(e, c.rel.ID, kb.AsOf)
+	st, reason := single(e, c.rel.ID, base.AsOf)
 	if reason != "" || (st.Value.ID == c.o.ID) != (kind == "near") || st.Value.ID == c.n.ID || st.Value.ID == c.s.ID {
 		return neighbour{}, false
 	}
-	if len(kb.valueNames(st.Value)) == 0 || !kb.isA(kb.entities[st.Value.ID], c.rel.Range) {
+	if len(base.ValueNames(st.Value)) == 0 || !base.IsA(base.Entity(st.Value.ID), c.rel.Range) {
 		return neighbour{}, false
 	}
 	return neighbour{e, st}, true
@@ -78,16 +80,16 @@ func (g *generation) usable(c *change, n neighbour) bool {
 	if by := g.disturbed(c, n.entity.ID, c.rel.ID); by != "" {
 		return reject(RejectConflict, by)
 	}
-	answers := g.kb.valueNames(n.fact.Value)
+	answers := g.base.ValueNames(n.fact.Value)
 	text, _, _ := render(c.template, "{s}", n.entity.Label, false)
 	switch {
-	case linked(n.entity, c.s):
+	case kb.Linked(n.entity, c.s):
 		return reject(RejectObjectRelated, n.entity.Label)
 	case mentionsAny(text, answers):
 		return reject(RejectAnswerInPrompt, text)
-	case mentionsAny(text, g.kb.namesOf(c.n)):
+	case mentionsAny(text, c.n.Names()):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], g.kb.namesOf(n.entity)):
+	case leaks(answers[0], n.entity.Names()):
 		return reject(RejectSubstringLeak, text)
 	}
 	return true
@@ -98,9 +100,9 @@ func (g *generation) usable(c *change, n neighbour) bool {
 func (g *generation) neighbourProbe(c *change, n neighbour, axis dataset.Axis, front string) dataset.Probe {
 	text, start, end := render(c.template, "{s}", n.entity.Label, false)
 	p := dataset.Probe{Axis: axis, Prompt: front + text, Format: dataset.Cloze, AnswerMode: dataset.Single,
-		Answers: g.kb.valueNames(n.fact.Value), Contrast: c.n.Label, Distractor: front,
+		Answers: g.base.ValueNames(n.fact.Value), Contrast: c.n.Label, Distractor: front,
 		SubjectText: n.entity.Label, SubjectStart: int32(len(front) + start), SubjectEnd: int32(len(front) + end),
-		Hops: []dataset.Hop{g.hop(n.entity, n.fact, false)}, NeedsFacts: []string{factID(n.entity.ID, n.fact)},
+		Hops: []dataset.Hop{g.hop(n.entity, n.fact, false)}, NeedsFacts: []string{kb.FactID(n.entity.ID, n.fact)},
 		TemplateIDs: []string{c.TemplateID}}
 	return p
 }
@@ -150,16 +152,16 @@ func (g *generation) distract(c *change) {
 // unrelated states a true fact of another relation about none of the edit's
 // entities nor the neighbour.
 func (g *generation) unrelated(c *change, n neighbour) (string, bool) {
-	answers := g.kb.valueNames(n.fact.Value)
+	answers := g.base.ValueNames(n.fact.Value)
 	for f := range g.strangers(c, "unrelated") {
-		object := g.kb.valueNames(f.fact.Value)[0]
-		t, ok := g.pickTemplate(open(f.rel.Cloze), string(c.ID), "unrelated")
+		object := g.base.ValueNames(f.fact.Value)[0]
+		t, ok := g.pickTemplate(catalogue.Unreserved(f.rel.Cloze), string(c.ID), "unrelated")
 		if !ok || f.entity == n.entity {
 			continue
 		}
 		text, _, _ := render(t, "{s}", f.entity.Label, false)
 		text += " " + object
-		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentionsAny(text, g.kb.namesOf(c.n)) {
+		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentionsAny(text, c.n.Names()) {
 			return text, true
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // oneHop asks a fact of the new object through the subject: the follower's
@@ -23,26 +25,26 @@ func (g *generation) oneHop(c *change) {
 }
 
 func (g *generation) hopOver(c *change, property string) bool {
-	kb := g.kb
+	base := g.base
 	reject := func(reason, detail string) bool {
 		g.reject(string(c.ID), string(dataset.AxisOneHop), reason, property+" "+detail)
 		return false
 	}
-	follower := kb.Catalogue.Relation(property)
-	if follower == nil || !kb.isA(c.n, follower.Domain) {
+	follower := base.Catalogue.Relation(property)
+	if follower == nil || !base.IsA(c.n, follower.Domain) {
 		return reject(RejectClassMismatch, c.n.Label)
 	}
 	if property == c.rel.ID || property == c.inverse {
 		return reject(RejectBlockedRelation, "")
 	}
-	st, reason := kb.single(c.n, property, kb.AsOf)
+	st, reason := single(c.n, property, base.AsOf)
 	if reason != "" {
 		return reject(reason, c.n.Label)
 	}
 	if by := g.disturbed(c, c.n.ID, property); by != "" {
 		return reject(RejectConflict, by)
 	}
-	answers := kb.valueNames(st.Value)
+	answers := base.ValueNames(st.Value)
 	if len(answers) == 0 {
 		return reject(RejectNoLabel, st.Value.ID)
 	}
@@ -50,9 +52,9 @@ func (g *generation) hopOver(c *change, property string) bool {
 		return reject(RejectTooLongLabel, answers[0])
 	}
 	var before []string
-	needs := []string{factID(c.n.ID, st)}
-	for _, old := range kb.Current(c.o, property) {
-		names := kb.valueNames(old.Value)
+	needs := []string{kb.FactID(c.n.ID, st)}
+	for _, old := range base.Current(c.o, property) {
+		names := base.ValueNames(old.Value)
 		// Two answers may share a spelling without being one.
 		if old.Value == st.Value || slices.ContainsFunc(names, func(n string) bool { return sameAsAny(n, answers) }) {
 			return reject(RejectAnswerUnchanged, answers[0])
@@ -62,8 +64,8 @@ func (g *generation) hopOver(c *change, property string) bool {
 	if st.Value.ID == c.s.ID || st.Value.ID == c.o.ID {
 		return reject(RejectAnswerInPrompt, answers[0])
 	}
-	np, ok := g.pickTemplate(open(c.rel.NP), string(c.ID), property, "np")
-	t, found := g.pickTemplate(open(follower.Question), string(c.ID), property, "follower")
+	np, ok := g.pickTemplate(catalogue.Unreserved(c.rel.NP), string(c.ID), property, "np")
+	t, found := g.pickTemplate(catalogue.Unreserved(follower.Question), string(c.ID), property, "follower")
 	if !ok || !found {
 		return false // Validate has refused such a catalogue
 	}
@@ -73,9 +75,9 @@ func (g *generation) hopOver(c *change, property string) bool {
 	switch {
 	case mentionsAny(text, answers) || mentionsAny(text, before):
 		return reject(RejectAnswerInPrompt, text)
-	case mentionsAny(text, kb.namesOf(c.n)) || mentionsAny(text, kb.namesOf(c.o)):
+	case mentionsAny(text, c.n.Names()) || mentionsAny(text, c.o.Names()):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], slices.Concat(kb.namesOf(c.s), kb.namesOf(c.n))):
+	case leaks(answers[0], slices.Concat(c.s.Names(), c.n.Names())):
 		return reject(RejectSubstringLeak, answers[0]+" | "+c.s.Label+" | "+c.n.Label)
 	}
 	p := dataset.Probe{Axis: dataset.AxisOneHop, Variant: property, Prompt: text, Format: dataset.Question, AnswerMode: dataset.Single,

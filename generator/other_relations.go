@@ -4,14 +4,16 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // otherRelations asks facts of the subject that the edit leaves alone: first the
 // properties the catalogue names, then any other relation with a wording.
 func (g *generation) otherRelations(c *change) {
 	properties := slices.Clone(c.rel.Other)
-	for _, r := range g.kb.Catalogue.Relations {
-		if !slices.Contains(properties, r.ID) && len(c.s.Claims[r.ID]) > 0 && g.kb.isA(c.s, r.Domain) {
+	for _, r := range g.base.Catalogue.Relations {
+		if !slices.Contains(properties, r.ID) && len(c.s.Claims[r.ID]) > 0 && g.base.IsA(c.s, r.Domain) {
 			properties = append(properties, r.ID)
 		}
 	}
@@ -27,38 +29,38 @@ func (g *generation) otherRelations(c *change) {
 }
 
 func (g *generation) otherRelation(c *change, property string) bool {
-	kb := g.kb
+	base := g.base
 	reject := func(reason, detail string) bool {
 		g.reject(string(c.ID), string(dataset.AxisOtherRelations), reason, property+" "+detail)
 		return false
 	}
-	r := kb.Catalogue.Relation(property)
-	if r == nil || !kb.isA(c.s, r.Domain) {
+	r := base.Catalogue.Relation(property)
+	if r == nil || !base.IsA(c.s, r.Domain) {
 		return false
 	}
-	if kb.Catalogue.Blocked(c.rel.ID)[property] || property == c.inverse {
+	if base.Catalogue.Blocked(c.rel.ID)[property] || property == c.inverse {
 		return reject(RejectBlockedRelation, c.s.Label)
 	}
-	st, reason := kb.single(c.s, property, kb.AsOf)
+	st, reason := single(c.s, property, base.AsOf)
 	if reason != "" {
 		return reject(reason, c.s.Label)
 	}
 	if by := g.disturbed(c, c.s.ID, property); by != "" {
 		return reject(RejectConflict, by)
 	}
-	answers := kb.valueNames(st.Value)
+	answers := base.ValueNames(st.Value)
 	if len(answers) == 0 {
 		return reject(RejectNoLabel, st.Value.ID)
 	}
-	objects := slices.Concat(kb.namesOf(c.o), kb.namesOf(c.n))
+	objects := slices.Concat(c.o.Names(), c.n.Names())
 	if st.Value.ID == c.o.ID || st.Value.ID == c.n.ID || mentionsAny(answers[0], objects) {
 		return reject(RejectTargetInPrompt, answers[0])
 	}
-	form, list := Cloze, r.Cloze
+	form, list := catalogue.Cloze, r.Cloze
 	if g.hash(string(c.ID), property, "form")%2 == 0 {
-		form, list = Question, r.Question
+		form, list = catalogue.Question, r.Question
 	}
-	t, ok := g.pickTemplate(open(list), string(c.ID), property, "other")
+	t, ok := g.pickTemplate(catalogue.Unreserved(list), string(c.ID), property, "other")
 	if !ok {
 		return false
 	}
@@ -68,11 +70,11 @@ func (g *generation) otherRelation(c *change, property string) bool {
 		return reject(RejectAnswerInPrompt, text)
 	case mentionsAny(text, objects):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], kb.namesOf(c.s)):
+	case leaks(answers[0], c.s.Names()):
 		return reject(RejectSubstringLeak, answers[0])
 	}
 	g.emit(c, dataset.Probe{Axis: dataset.AxisOtherRelations, Variant: property, Prompt: text, Format: format(form), AnswerMode: dataset.Single,
 		Answers: answers, SubjectText: c.Subject, SubjectStart: int32(start), SubjectEnd: int32(end),
-		Hops: []dataset.Hop{g.hop(c.s, st, false)}, NeedsFacts: []string{factID(c.s.ID, st)}, TemplateIDs: []string{templateID(property, t)}})
+		Hops: []dataset.Hop{g.hop(c.s, st, false)}, NeedsFacts: []string{kb.FactID(c.s.ID, st)}, TemplateIDs: []string{templateID(property, t)}})
 	return true
 }

@@ -7,13 +7,15 @@ import (
 	"strconv"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // stranger is a fact that has nothing to do with an edit.
 type stranger struct {
-	rel    *Relation
-	entity *Entity
-	fact   Statement
+	rel    *catalogue.Relation
+	entity *kb.Entity
+	fact   kb.Statement
 }
 
 // tries bounds how many facts are looked at for one question or distractor.
@@ -24,22 +26,22 @@ const tries = 40
 // depends on the seed and the key.
 func (g *generation) strangers(c *change, key string) iter.Seq[stranger] {
 	return func(yield func(stranger) bool) {
-		relations := g.kb.Catalogue.Editable()
-		blocked := g.kb.Catalogue.Blocked(c.rel.ID)
+		relations := g.base.Catalogue.Editable()
+		blocked := g.base.Catalogue.Blocked(c.rel.ID)
 		for i := range tries {
 			k := []string{key, string(c.ID), strconv.Itoa(i)}
 			r := relations[g.hash(append(k, "relation")...)%uint64(len(relations))]
-			ids := g.kb.having[r.ID]
+			ids := g.base.Having(r.ID)
 			if r == c.rel || blocked[r.ID] || r.ID == c.inverse || len(ids) == 0 {
 				continue
 			}
-			e := g.kb.entities[ids[g.hash(append(k, "subject")...)%uint64(len(ids))]]
-			st, reason := g.kb.single(e, r.ID, g.kb.AsOf)
-			if reason != "" || e.Label == "" || tooLong(e.Label) || !g.kb.isA(e, r.Domain) || !g.stranger(c, e) {
+			e := g.base.Entity(ids[g.hash(append(k, "subject")...)%uint64(len(ids))])
+			st, reason := single(e, r.ID, g.base.AsOf)
+			if reason != "" || e.Label == "" || tooLong(e.Label) || !g.base.IsA(e, r.Domain) || !g.stranger(c, e) {
 				continue
 			}
-			o := g.kb.entities[st.Value.ID]
-			if o == nil || o.Label == "" || tooLong(o.Label) || !g.kb.isA(o, r.Range) || !g.stranger(c, o) || g.disturbed(c, e.ID, r.ID) != "" {
+			o := g.base.Entity(st.Value.ID)
+			if o == nil || o.Label == "" || tooLong(o.Label) || !g.base.IsA(o, r.Range) || !g.stranger(c, o) || g.disturbed(c, e.ID, r.ID) != "" {
 				continue
 			}
 			if !yield(stranger{r, e, st}) {
@@ -49,8 +51,8 @@ func (g *generation) strangers(c *change, key string) iter.Seq[stranger] {
 	}
 }
 
-func (g *generation) stranger(c *change, e *Entity) bool {
-	return e != c.s && e != c.o && e != c.n && !linked(e, c.s)
+func (g *generation) stranger(c *change, e *kb.Entity) bool {
+	return e != c.s && e != c.o && e != c.n && !kb.Linked(e, c.s)
 }
 
 // otherTasks asks for a choice among two and among four, as a check that edits
@@ -70,21 +72,21 @@ func (g *generation) otherTasks(c *change) {
 }
 
 func (g *generation) choice(c *change, f stranger, variant string, options int) bool {
-	t, ok := g.pickTemplate(open(f.rel.Question), string(c.ID), variant)
+	t, ok := g.pickTemplate(catalogue.Unreserved(f.rel.Question), string(c.ID), variant)
 	if !ok {
 		return false
 	}
 	question, start, end := render(t, "{s}", f.entity.Label, false)
-	right := g.kb.entities[f.fact.Value.ID]
-	if mentionsAny(question, g.kb.namesOf(right)) {
+	right := g.base.Entity(f.fact.Value.ID)
+	if mentionsAny(question, right.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectAnswerInPrompt, question)
 		return false
 	}
-	if mentionsAny(question, g.kb.namesOf(c.n)) {
+	if mentionsAny(question, c.n.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectTargetInPrompt, question)
 		return false
 	}
-	if leaks(right.Label, g.kb.namesOf(f.entity)) {
+	if leaks(right.Label, f.entity.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectSubstringLeak, question)
 		return false
 	}
@@ -98,27 +100,27 @@ func (g *generation) choice(c *change, f stranger, variant string, options int) 
 	g.emit(c, dataset.Probe{Axis: dataset.AxisOtherTasks, Variant: variant, Prompt: before + question + after, Format: dataset.Choice,
 		AnswerMode: dataset.OneChoice, Answers: []string{right.Label}, Choices: choices, ChoiceLabel: int32(slices.Index(choices, right.Label)),
 		SubjectText: f.entity.Label, SubjectStart: int32(len(before) + start), SubjectEnd: int32(len(before) + end),
-		Hops: []dataset.Hop{g.hop(f.entity, f.fact, false)}, NeedsFacts: []string{factID(f.entity.ID, f.fact)},
+		Hops: []dataset.Hop{g.hop(f.entity, f.fact, false)}, NeedsFacts: []string{kb.FactID(f.entity.ID, f.fact)},
 		TemplateIDs: []string{templateID(f.rel.ID, t)}})
 	return true
 }
 
 // wrong picks objects of the same relation and class that were never stated for
 // the subject.
-func (g *generation) wrong(c *change, f stranger, right *Entity, question string, n int) []string {
+func (g *generation) wrong(c *change, f stranger, right *kb.Entity, question string, n int) []string {
 	stated := map[string]bool{}
 	for _, st := range f.entity.Claims[f.rel.ID] {
 		stated[st.Value.ID] = true
 	}
 	key := "wrong|" + string(c.ID) + f.entity.ID
 	var out []string
-	for _, id := range g.shuffled(g.sample(g.kb.values[f.rel.ID], key), key) {
-		e := g.kb.entities[id]
+	for _, id := range g.shuffled(g.sample(g.base.Objects(f.rel.ID), key), key) {
+		e := g.base.Entity(id)
 		if len(out) == n {
 			break
 		}
 		if e == nil || e.Label == "" || stated[id] || tooLong(e.Label) || slices.Contains(out, e.Label) || mentions(question, e.Label) ||
-			!slices.Equal(g.kb.classes(e), g.kb.classes(right)) || e == c.n || e == c.o || normalise(e.Label) == normalise(right.Label) {
+			!slices.Equal(g.base.Classes(e), g.base.Classes(right)) || e == c.n || e == c.o || kb.Normalise(e.Label) == kb.Normalise(right.Label) {
 			continue
 		}
 		out = append(out, e.Label)

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // reversedRelation asks from the new object back to the subject. Only where the
@@ -13,25 +15,25 @@ import (
 // question, whose answer the edit makes stale, is a probe of its own.
 func (g *generation) reversedRelation(c *change) {
 	axis := string(dataset.AxisReversedRelation)
-	if c.rel.Reverse == ReverseNever {
+	if c.rel.Reverse == catalogue.ReverseNever {
 		return
 	}
 	back := c.inverse
 	if back == "" {
 		back = c.rel.ID + " reversed"
 	}
-	subject := Statement{Property: back, Value: Value{Kind: Item, ID: c.s.ID}}
+	subject := kb.Statement{Property: back, Value: kb.Value{Kind: catalogue.Item, ID: c.s.ID}}
 	partners := g.partners(c)
-	question := dataset.Probe{Axis: dataset.AxisReversedRelation, Answers: g.kb.namesOf(c.s), AnswerMode: dataset.Single,
+	question := dataset.Probe{Axis: dataset.AxisReversedRelation, Answers: c.s.Names(), AnswerMode: dataset.Single,
 		Hops: []dataset.Hop{g.editedHop(c), g.hop(c.n, subject, true)}}
 	switch {
-	case c.rel.Reverse == ReverseList:
+	case c.rel.Reverse == catalogue.ReverseList:
 		question.Variant, question.AnswerMode = "list", dataset.Set
 		question.Flags = []string{dataset.FlagApart}
 		question.AnswerSets = [][]string{question.Answers}
 		slices.Sort(partners)
 		for _, id := range slices.Compact(partners) {
-			if names := g.kb.valueNames(Value{Kind: Item, ID: id}); len(names) > 0 {
+			if names := g.base.ValueNames(kb.Value{Kind: catalogue.Item, ID: id}); len(names) > 0 {
 				question.AnswerSets = append(question.AnswerSets, names)
 				question.AnswersBefore = append(question.AnswersBefore, names[0])
 			}
@@ -39,31 +41,31 @@ func (g *generation) reversedRelation(c *change) {
 	case len(partners) > 0:
 		question.Variant = FlagConflict
 		question.Flags = []string{FlagConflict, dataset.FlagApart}
-		question.AnswersBefore = g.kb.valueNames(Value{Kind: Item, ID: partners[0]})
+		question.AnswersBefore = g.base.ValueNames(kb.Value{Kind: catalogue.Item, ID: partners[0]})
 		g.reject(string(c.ID), axis, RejectInverseConflict, c.n.Label)
 	default:
 		question.Variant = "free"
 	}
-	g.askBack(c, question, c.n, c.rel.Inverse.Question, Question)
+	g.askBack(c, question, c.n, c.rel.Inverse.Question, catalogue.Question)
 	if question.Variant == "free" {
-		g.askBack(c, question, c.n, c.rel.Inverse.Cloze, Cloze)
+		g.askBack(c, question, c.n, c.rel.Inverse.Cloze, catalogue.Cloze)
 	}
-	if c.rel.Reverse != ReverseAsk {
+	if c.rel.Reverse != catalogue.ReverseAsk {
 		return
 	}
-	if len(g.kb.subjects[slot{c.o.ID, c.rel.ID}]) != 1 {
+	if len(g.base.Subjects(c.o.ID, c.rel.ID)) != 1 {
 		g.reject(string(c.ID), axis, RejectManySubjects, c.o.Label)
 		return
 	}
-	names := g.kb.namesOf(c.s)
+	names := c.s.Names()
 	g.askBack(c, dataset.Probe{Axis: dataset.AxisReversedRelation, Variant: "stale_inverse", AnswerMode: dataset.Unchanged,
 		Answers: names, AnswersBefore: names, Flags: []string{FlagStale, dataset.FlagApart}, NeedsFacts: []string{c.FactTrueID},
-		Hops: []dataset.Hop{g.hop(c.o, subject, false)}}, c.o, c.rel.Inverse.Question, Question)
+		Hops: []dataset.Hop{g.hop(c.o, subject, false)}}, c.o, c.rel.Inverse.Question, catalogue.Question)
 }
 
 // askBack completes a reverse probe about the entity with one of the templates.
-func (g *generation) askBack(c *change, p dataset.Probe, about *Entity, list []Template, form Form) {
-	t, ok := g.pickTemplate(open(list), string(c.ID), p.Variant, string(form))
+func (g *generation) askBack(c *change, p dataset.Probe, about *kb.Entity, list []catalogue.Template, form catalogue.Form) {
+	t, ok := g.pickTemplate(catalogue.Unreserved(list), string(c.ID), p.Variant, string(form))
 	if !ok {
 		return
 	}

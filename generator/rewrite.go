@@ -4,14 +4,15 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/catalogue"
 )
 
 // towardsNew fills in what a probe has in common whose right answer changes
 // from the true to the new object.
 func (g *generation) towardsNew(c *change, p *dataset.Probe) {
 	p.AnswerMode = dataset.Single
-	p.Answers = g.kb.namesOf(c.n)
-	p.AnswersBefore = g.kb.namesOf(c.o)
+	p.Answers = c.n.Names()
+	p.AnswersBefore = c.o.Names()
 	p.Contrast = c.o.Label
 	p.Hops = []dataset.Hop{g.editedHop(c)}
 	if c.clash {
@@ -19,8 +20,8 @@ func (g *generation) towardsNew(c *change, p *dataset.Probe) {
 	}
 }
 
-func format(f Form) dataset.Format {
-	if f == Question {
+func format(f catalogue.Form) dataset.Format {
+	if f == catalogue.Question {
 		return dataset.Question
 	}
 	return dataset.Cloze
@@ -37,12 +38,12 @@ func (g *generation) reliability(c *change) {
 // generalization asks the same fact in other wordings: statements, one of them
 // of a reserved wording where there is one, and a question.
 func (g *generation) generalization(c *change) {
-	clozes := slices.DeleteFunc(slices.Clone(c.rel.Cloze), func(t Template) bool { return t.ID == c.template.ID })
+	clozes := slices.DeleteFunc(slices.Clone(c.rel.Cloze), func(t catalogue.Template) bool { return t.ID == c.template.ID })
 	for _, pick := range []struct {
-		form Form
-		list []Template
+		form catalogue.Form
+		list []catalogue.Template
 		most int
-	}{{Cloze, clozes, mostClozes}, {Question, c.rel.Question, mostQuestions}} {
+	}{{catalogue.Cloze, clozes, mostClozes}, {catalogue.Question, c.rel.Question, mostQuestions}} {
 		for _, t := range g.paraphrases(c, pick.list, pick.most) {
 			text, start, end := render(t, "{s}", c.Subject, false)
 			p := dataset.Probe{Axis: dataset.AxisGeneralization, Variant: string(pick.form), Prompt: text, Format: format(pick.form),
@@ -64,8 +65,8 @@ func (g *generation) generalization(c *change) {
 }
 
 // paraphrases picks up to most templates, the first of them reserved if one is.
-func (g *generation) paraphrases(c *change, list []Template, most int) []Template {
-	byText := map[string]Template{}
+func (g *generation) paraphrases(c *change, list []catalogue.Template, most int) []catalogue.Template {
+	byText := map[string]catalogue.Template{}
 	var reserved, others []string
 	for _, t := range list {
 		byText[t.Text] = t
@@ -82,7 +83,7 @@ func (g *generation) paraphrases(c *change, list []Template, most int) []Templat
 		order, reserved = append(order, reserved[0]), reserved[1:]
 	}
 	order = slices.Concat(order, g.shuffled(slices.Concat(others, reserved), "rest|"+string(c.ID)))
-	var out []Template
+	var out []catalogue.Template
 	for _, text := range order[:min(most, len(order))] {
 		out = append(out, byText[text])
 	}

@@ -2,36 +2,6 @@ package generator
 
 import "editpipe/dataset"
 
-// EntityRow is one row of entities.parquet.
-type EntityRow struct {
-	ID              string   `parquet:"id"`
-	Label           string   `parquet:"label"`
-	LabelLang       string   `parquet:"label_lang,dict"`
-	Description     string   `parquet:"description"`
-	Aliases         []string `parquet:"aliases,list"`
-	Classes         []string `parquet:"classes,list"`
-	Sitelinks       int32    `parquet:"sitelinks"`
-	LabelCollisions int32    `parquet:"label_collisions"` // other entities with this label or alias
-	Revision        int64    `parquet:"revision"`
-}
-
-// FactRow is one row of facts.parquet: one statement with a value.
-type FactRow struct {
-	ID              string   `parquet:"fact_id"` // hash of subject, property, object and dates
-	SubjectID       string   `parquet:"subject_id"`
-	PropertyID      string   `parquet:"property_id,dict"`
-	ObjectID        string   `parquet:"object_id,optional"` // empty for years, strings, quantities
-	ObjectKind      ItemKind `parquet:"object_kind,dict"`
-	ObjectText      string   `parquet:"object_text"` // label of the item, or the value itself
-	Rank            Rank     `parquet:"rank,dict"`
-	StartYear       *int32   `parquet:"start_year,optional"`
-	EndYear         *int32   `parquet:"end_year,optional"`
-	IsCurrent       bool     `parquet:"is_current"`         // holds at the as-of date and has the best rank
-	ObjectsCurrent  int32    `parquet:"n_objects_current"`  // of this subject and property
-	SubjectsCurrent int32    `parquet:"n_subjects_current"` // of this property and object; 0 where the object is no item
-	DumpID          string   `parquet:"dump_id,dict"`
-}
-
 // Reject is one row of rejects.parquet: a candidate that did not become an edit
 // or a probe, and why.
 type Reject struct {

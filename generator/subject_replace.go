@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/generator/kb"
 )
 
 // dominance is how many times as many sitelinks the subject needs as the next
@@ -16,13 +17,13 @@ const dominance = 20
 // label, or is contained in it, leaves the edited subject's tokens in the
 // prompt: one such alias is asked apart.
 func (g *generation) subjectReplace(c *change) {
-	kept := []string{normalise(c.s.Label)}
+	kept := []string{kb.Normalise(c.s.Label)}
 	made, overlap := 0, 0
 	for _, alias := range g.shuffled(c.s.Aliases, "alias|"+string(c.ID)) {
 		reject := func(reason string) {
 			g.reject(string(c.ID), string(dataset.AxisSubjectReplace), reason, alias)
 		}
-		n := normalise(alias)
+		n := kb.Normalise(alias)
 		if slices.Contains(kept, n) {
 			reject(RejectAliasSame)
 			continue
@@ -44,7 +45,7 @@ func (g *generation) subjectReplace(c *change) {
 			reject(RejectSubstringLeak)
 			continue
 		}
-		flags := []string{g.kb.aliasKind(c.s, alias)}
+		flags := []string{c.s.AliasKind(alias)}
 		variant := "alias"
 		if dominant {
 			flags = append(flags, FlagAliasDominant)
@@ -76,15 +77,15 @@ func (g *generation) subjectReplace(c *change) {
 // owns tells whether a normalised name belongs to the entity alone, or mostly:
 // it then has dominance times the sitelinks of every other bearer, and no class
 // in common with it.
-func (g *generation) owns(e *Entity, name string) (unique, dominant bool) {
+func (g *generation) owns(e *kb.Entity, name string) (unique, dominant bool) {
 	unique, dominant = true, true
-	for _, id := range g.kb.names[name] {
+	for _, id := range g.base.Bearers(name) {
 		if id == e.ID {
 			continue
 		}
 		unique = false
-		other := g.kb.entities[id]
-		shared := slices.ContainsFunc(g.kb.classes(other), func(c string) bool { return slices.Contains(g.kb.classes(e), c) })
+		other := g.base.Entity(id)
+		shared := slices.ContainsFunc(g.base.Classes(other), func(c string) bool { return slices.Contains(g.base.Classes(e), c) })
 		if shared || e.Sitelinks < dominance*max(other.Sitelinks, 1) {
 			dominant = false
 		}

@@ -236,8 +236,9 @@ func TestGenerationWithAndWithoutCache(t *testing.T) {
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
 		{Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
+		{Family: tinylm.T5, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged, Gated: true}, {Family: tinylm.T5, Cache: tinylm.WithPast, ExternalData: true, Gated: true},
 	} {
-		t.Run(fmt.Sprintf("%s %s positions=%v", c.Family, c.Cache, !c.NoPositionIDs), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %s positions=%v gated=%v", c.Family, c.Cache, !c.NoPositionIDs, c.Gated), func(t *testing.T) {
 			dir := tinyFolder(t, c)
 			cached, plain := openModel(t, env, dir, Options{}), openModel(t, env, dir, Options{})
 			if cached.anatomy.Step == nil {
@@ -253,7 +254,12 @@ func TestGenerationWithAndWithoutCache(t *testing.T) {
 				}
 				rows = append(rows, row)
 			}
-			rows = append(rows, Row{Query: ask.Query{PromptIDs: make([]int64, cached.Context()-3)}}) // stops at the context
+			dense, err := rows[1].Patch.Merge()
+			must(t, err)
+			rows = append(rows, Row{Query: rows[1].Query, Patch: dense}, Row{Query: rows[2].Query, Patch: dense})
+			if n := cached.Context(); n > 0 {
+				rows = append(rows, Row{Query: ask.Query{PromptIDs: make([]int64, n-3)}}) // stops at the context
+			}
 			o := ask.Sampling{MaxNew: 8}
 			a, err := cached.Generate(t.Context(), rows, o)
 			if err != nil {
@@ -271,7 +277,7 @@ func TestGenerationWithAndWithoutCache(t *testing.T) {
 					t.Errorf("row %d: cached %v (%s), uncached %v (%s)", i, a[i].TextIDs, a[i].StoppedBy, b[i].TextIDs, b[i].StoppedBy)
 				}
 			}
-			if last := a[len(a)-1]; last.StoppedBy == "length" && len(last.TextIDs) != 3 {
+			if last := a[len(a)-1]; cached.Context() > 0 && last.StoppedBy == "length" && len(last.TextIDs) != 3 {
 				t.Errorf("%d tokens generated where 3 fit into the context", len(last.TextIDs))
 			}
 		})

@@ -2,32 +2,81 @@ package models
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 
 	"editpipe/models/arch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
-// slots says which slots the patches of a batch need on one side of the model.
-// Down-projections have slots always: an idle slot costs a few per cent of a
-// run at most, a second session costs the weights again.
-func slots(jobs []*job, side Side) slotSet {
+// maxReplaced bounds the sessions with replaced weights of one role: each may
+// hold all weights again. Patches of further sets of weights use the slots.
+const maxReplaced = 4
+
+// newVariant is the graph that the jobs need in a role. only is the patch of all
+// of them, if it is one.
+func (lm *LM) newVariant(r role, jobs []*job, only *Patch) variant {
+	if only.Binding() == BindDense {
+		if v := lm.replacing(r, only); v.replaced != "" && lm.affords(v) {
+			return v
+		}
+	}
+	v := variant{role: r, slots: downSlots}
 	for i, j := range jobs {
 		if j.patch == nil || i > 0 && j.patch == jobs[i-1].patch {
 			continue
 		}
-		for _, c := range j.patch.Changes {
-			if at := c.change(); at.Side == side && at.Part != FFNDown {
-				return allSlots
+		for _, at := range j.patch.weights() {
+			if at.Side == r.side() && at.Part != FFNDown {
+				v.slots = allSlots
 			}
 		}
 	}
-	return downSlots
+	return v
+}
+
+// replacing is the variant in which the weights that a dense patch changes are
+// inputs; those that cannot be have slots. Nothing is replaced where all the
+// dense changes would go through slots anyway.
+func (lm *LM) replacing(r role, p *Patch) variant {
+	v := variant{role: r}
+	var ids []string
+	dense := false
+	for _, at := range p.weights() {
+		switch w := lm.weightIn(r, at); {
+		case at.Side != r.side() || w == nil:
+		case w.Overridable():
+			ids = append(ids, at.String())
+			dense = dense || p.dense(at)
+		case at.Part != FFNDown:
+			v.slots = allSlots
+		default:
+			v.slots = max(v.slots, downSlots)
+		}
+	}
+	if dense {
+		v.replaced = strings.Join(ids, " ")
+	}
+	return v
+}
+
+// affords says whether there is a session of a variant, or room for one.
+func (lm *LM) affords(v variant) bool {
+	lm.mu.Lock()
+	defer lm.mu.Unlock()
+	sets := map[string]bool{v.replaced: true}
+	for have := range lm.sessions {
+		if have.role == v.role && have.replaced != "" {
+			sets[have.replaced] = true
+		}
+	}
+	return len(sets) <= maxReplaced
 }
 
 // patchFeeds builds the inputs that carry the patches of the jobs: factors for
-// every slot of the variant.
-func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) map[string]*tensor.Tensor {
+// every slot of the variant, and the weights that it replaces.
+func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tensor.Tensor, error) {
 	patches := []*Patch{only}
 	if only == nil {
 		patches = make([]*Patch, len(jobs))
@@ -39,7 +88,45 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) map[string]*tensor
 	for _, w := range lm.slotted(v) {
 		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(patches, w)
 	}
-	return feeds
+	for _, w := range lm.replaced(v) {
+		value, err := lm.stored(v.role, w.ID)
+		if err == nil {
+			value, err = only.apply(w, value)
+		}
+		if err != nil {
+			return nil, err
+		}
+		feeds[w.Initializer] = value
+	}
+	return feeds, nil
+}
+
+// apply returns a stored weight with all the patch's changes of it, in the
+// stored orientation and element type.
+func (p *Patch) apply(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+	d, err := p.delta(w.ID)
+	if err == nil && w.Transposed {
+		d, err = d.Transpose2D()
+	}
+	if err != nil {
+		return nil, err
+	}
+	wide := stored
+	if stored.DType != tensor.F32 {
+		if wide, err = stored.Convert(tensor.F32); err != nil {
+			return nil, fmt.Errorf("models: changing %s: %w", w.ID, err)
+		}
+	}
+	sum := tensor.New(tensor.F32, stored.Shape...)
+	v := sum.Float32s()
+	base, delta := wide.Float32s(), d.Float32s()
+	for i := range v {
+		v[i] = base[i] + delta[i]
+	}
+	if stored.DType == tensor.F32 {
+		return sum, nil
+	}
+	return sum.Convert(stored.DType)
 }
 
 // pair is a change of a weight as a product: u [in, r], v [r, out].
@@ -47,10 +134,7 @@ type pair struct{ u, v *tensor.Tensor }
 
 // pairs lists the changes of a weight. The dense ones are added up and written
 // as a product with the identity of the smaller side, so that the slots serve
-// them too. Replacing the weight itself would need a session with that weight
-// promoted to an input, for every set of weights, and ONNX Runtime 1.27 crashes
-// on promoted float16 weights; the product costs about as much as the weight's
-// own.
+// them too.
 func (p *Patch) pairs(w Weight) []pair {
 	if p == nil {
 		return nil

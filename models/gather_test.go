@@ -206,8 +206,9 @@ func TestManyWraps(t *testing.T) {
 		for _, target := range []string{"town", "the"} {
 			q := ask.Query{Prompt: "the", Targets: []string{target}}
 			rows = append(rows, Row{Query: q, Patch: p, Versus: &q})
-			q.Prompt += text
-			plain = append(plain, Row{Query: q})
+			with := q
+			with.Prompt += text
+			plain = append(plain, Row{Query: with})
 		}
 	}
 	rows, plain = append(rows, plain[3]), append(plain, plain[3])
@@ -215,7 +216,7 @@ func TestManyWraps(t *testing.T) {
 	if d := worstLogProb(t, got, score(t, lm, plain...)); d > logProbTolerance {
 		t.Errorf("wrapped answers differ by %g", d)
 	}
-	if got[0].KL == nil || *got[0].KL > logProbTolerance || got[2].KL == nil || *got[2].KL < 1e-6 {
+	if got[0].KL == nil || *got[0].KL > logProbTolerance || got[2].KL == nil || *got[2].KL < 1e-4 {
 		t.Error("divergence from the unwrapped question")
 	}
 }

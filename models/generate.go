@@ -124,7 +124,10 @@ func (lm *LM) aligned(b batch) []batch {
 
 // continueBatch generates for one batch until every row has stopped.
 func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation, o ask.Sampling) error {
-	d := &decoding{lm: lm, only: b.only, cached: lm.anatomy.Encoder == nil && lm.anatomy.Step != nil}
+	d := &decoding{
+		lm: lm, only: b.only, cached: lm.anatomy.Step != nil,
+		v: map[role]variant{}, patches: map[role]map[string]*tensor.Tensor{},
+	}
 	for len(active) > 0 {
 		jobs := make([]*job, len(active))
 		for i, c := range active {
@@ -227,11 +230,29 @@ type decoding struct {
 	only   *Patch
 	cached bool
 
-	v       variant
-	patches map[string]*tensor.Tensor // inputs that carry the patches; nil after rows have left
-	encoded map[string]*tensor.Tensor // encoder states and mask
+	v       map[role]variant                   // fixed by the first run: rows that leave must not change the session
+	patches map[role]map[string]*tensor.Tensor // inputs that carry the patches; empty after rows have left
+	encoded *encoding
 	past    map[string]*tensor.Tensor // by input name; nil before the first token
 	mask    [][]int64                 // per row, over the cached positions
+}
+
+// variant is the graph that the batch runs in a role, and its inputs that carry
+// the patches.
+func (d *decoding) variant(r role, jobs []*job) (variant, map[string]*tensor.Tensor, error) {
+	v, known := d.v[r]
+	if !known {
+		v = d.lm.newVariant(r, jobs, d.only)
+		d.v[r] = v
+	}
+	if d.patches[r] == nil {
+		feeds, err := d.lm.patchFeeds(v, jobs, d.only)
+		if err != nil {
+			return v, nil, err
+		}
+		d.patches[r] = feeds
+	}
+	return v, d.patches[r], nil
 }
 
 // next returns the logits behind the last known token of every job, [B, V].
@@ -241,31 +262,36 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 	if c := d.lm.info.Context; d.past != nil && (c == 0 || len(d.mask[0]) < c) {
 		return d.extend(ctx, jobs)
 	}
+	// A decoder's graph with past computes the prompt as well, behind a past of
+	// length 0. Behind an encoder it cannot: it takes the encoder's keys and
+	// values, which the other graph computes.
 	r := forward
-	if d.cached {
+	if d.cached && d.lm.anatomy.Encoder == nil {
 		r = step
 	}
 	in := d.lm.newInput(r, jobs, d.only)
-	if d.v == (variant{}) {
-		d.v = in.v
+	var err error
+	if in.v, in.patches, err = d.variant(r, jobs); err != nil {
+		return nil, err
 	}
-	in.v, in.encoded, in.patches = d.v, d.encoded, d.patches // what left the batch must not change the session
+	in.encoded = d.encoded
 	for row, j := range jobs {
 		in.want(row, j.fed()-1)
 	}
 	if d.cached {
 		in.outputs = map[string]*tensor.Tensor{}
-		for _, p := range d.lm.anatomy.Step.Ports.Past {
-			in.outputs[p.Out] = nil
+		for _, c := range d.lm.caches(r) {
+			in.outputs[c.out] = nil
 		}
 	}
 	logits, err := in.run(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d.encoded, d.patches = in.encoded, in.patches
+	d.encoded = in.encoded
 	if d.cached {
-		d.remember(in.outputs)
+		d.past = map[string]*tensor.Tensor{}
+		d.remember(r, in.outputs)
 		d.mask = make([][]int64, len(jobs))
 		for b, j := range jobs {
 			d.mask[b] = make([]int64, in.T, in.T+1)
@@ -278,10 +304,9 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 }
 
 // remember turns the caches given out into the caches of the next run.
-func (d *decoding) remember(present map[string]*tensor.Tensor) {
-	d.past = map[string]*tensor.Tensor{}
-	for _, p := range d.lm.anatomy.Step.Ports.Past {
-		d.past[p.In] = present[p.Out]
+func (d *decoding) remember(r role, out map[string]*tensor.Tensor) {
+	for _, c := range d.lm.caches(r) {
+		d.past[c.in] = out[c.out]
 	}
 }
 
@@ -289,10 +314,11 @@ func (d *decoding) remember(present map[string]*tensor.Tensor) {
 // shorter prompts stays in the cache, masked.
 func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
 	lm, B := d.lm, len(jobs)
-	if d.patches == nil {
-		d.patches = lm.patchFeeds(d.v, jobs, d.only)
+	v, patches, err := d.variant(step, jobs)
+	if err != nil {
+		return nil, err
 	}
-	feeds := maps.Clone(d.patches)
+	feeds := maps.Clone(patches)
 	ids, pos, wanted := make([]int64, B), make([]int64, B), make([]int64, B)
 	var mask []int64
 	for b, j := range jobs {
@@ -302,32 +328,36 @@ func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, err
 	}
 	ports := lm.anatomy.Step.Ports
 	feedTokens(feeds, ports, B, 1, ids, mask, pos)
+	if d.encoded != nil {
+		d.encoded.feed(feeds, ports)
+	}
 	maps.Copy(feeds, d.past)
 	feeds[rowsInput] = tensor.FromInt64s(wanted, B)
 	out := map[string]*tensor.Tensor{logitsOutput: nil}
-	for _, p := range ports.Past {
-		out[p.Out] = nil
+	for _, c := range lm.caches(step) {
+		out[c.out] = nil
 	}
-	s, err := lm.session(ctx, d.v)
+	s, err := lm.session(ctx, v)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.Run(ctx, feeds, out); err != nil {
 		return nil, fmt.Errorf("models: generating with %s on %d rows: %w", lm.Name(), B, err)
 	}
-	d.remember(out)
+	d.remember(step, out)
 	return out[logitsOutput], nil
 }
 
 // keep drops the rows that are not listed.
 func (d *decoding) keep(rows []int) {
 	if d.only == nil {
-		d.patches = nil
+		clear(d.patches)
 	}
-	for _, m := range []map[string]*tensor.Tensor{d.encoded, d.past} {
-		for name, t := range m {
-			m[name] = takeRows(t, rows)
-		}
+	if e := d.encoded; e != nil {
+		d.encoded = &encoding{states: takeRows(e.states, rows), mask: takeRows(e.mask, rows)}
+	}
+	for name, t := range d.past {
+		d.past[name] = takeRows(t, rows)
 	}
 	if d.mask != nil {
 		mask := make([][]int64, len(rows))

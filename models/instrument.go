@@ -3,6 +3,7 @@ package models
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"editpipe/models/arch"
 	"editpipe/onnx"
@@ -33,7 +34,7 @@ const (
 type slotSet uint8
 
 const (
-	noSlots   slotSet = iota // only to measure what slots cost
+	noSlots   slotSet = iota // where weights are replaced instead
 	downSlots                // down-projections, what most methods edit
 	allSlots                 // up and gate as well
 )
@@ -42,7 +43,15 @@ const (
 type variant struct {
 	role  role
 	slots slotSet
-	taps  bool // every site has an output
+	// replaced are the ids of the weights that are inputs, joined by spaces.
+	// They have no slots.
+	replaced string
+	taps     bool // every site has an output
+}
+
+// replaces says whether a weight is an input.
+func (v variant) replaces(id WeightID) bool {
+	return slices.Contains(strings.Fields(v.replaced), id.String())
 }
 
 // graph returns the opened graph that plays a role.
@@ -78,7 +87,20 @@ func (lm *LM) slotted(v variant) []Weight {
 		for _, p := range parts {
 			// The graph knows the places, Info whether the weight may be edited:
 			// a layer count that does not add up is noticed only there.
-			if w := f.Weight(p); w != nil && lm.editable(w.ID) == nil {
+			if w := f.Weight(p); w != nil && lm.editable(w.ID) == nil && !v.replaces(w.ID) {
+				ws = append(ws, *w)
+			}
+		}
+	}
+	return ws
+}
+
+// replaced lists the weights that are inputs of a variant.
+func (lm *LM) replaced(v variant) []Weight {
+	var ws []Weight
+	for _, f := range lm.graph(v.role).FFNs {
+		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+			if w := f.Weight(p); w != nil && v.replaces(w.ID) {
 				ws = append(ws, *w)
 			}
 		}
@@ -92,8 +114,8 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	m := g.Model.Clone()
 	// Only the caches stay outputs; what else is wanted is added below.
 	keep := map[string]bool{}
-	for _, p := range g.Ports.Past {
-		keep[p.Out] = true
+	for _, p := range lm.caches(v.role) {
+		keep[p.out] = true
 	}
 	m.Graph.Outputs = slices.DeleteFunc(m.Graph.Outputs, func(o *onnx.ValueInfo) bool { return !keep[o.Name] })
 	if v.taps {
@@ -102,6 +124,11 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	for _, w := range lm.slotted(v) {
 		if err := addSlot(m, g.Ports, w); err != nil {
 			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
+		}
+	}
+	for _, w := range lm.replaced(v) {
+		if err := m.Promote(w.Initializer); err != nil {
+			return nil, fmt.Errorf("making %s an input: %w", w.ID, err)
 		}
 	}
 	if v.role == encode {
@@ -114,6 +141,30 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// cache is an output of keys or values and the input of the graph with past
+// that takes it.
+type cache struct{ out, in string }
+
+// caches lists the keys and values that a graph hands out. Where the graph
+// without past begins what the other goes on with, both do; what it computes
+// of the encoder it hands out once.
+func (lm *LM) caches(r role) []cache {
+	g := lm.graph(r)
+	if r == encode || lm.anatomy.Step == nil {
+		return nil
+	}
+	var list []cache
+	for _, p := range lm.anatomy.Step.Ports.Past {
+		switch {
+		case lm.anatomy.Encoder == nil && g == lm.anatomy.Step, r == step && !p.Cross:
+			list = append(list, cache{p.Out, p.In})
+		case lm.anatomy.Encoder != nil && r == forward:
+			list = append(list, cache{p.First, p.In})
+		}
+	}
+	return list
 }
 
 func symbolic(names ...string) []onnx.Dim {

@@ -109,7 +109,9 @@ type Scorer interface {
 // answers on the way out.
 type Wrap interface {
 	// Around returns a scorer that answers through next. The rows it is given
-	// carry the patch without this wrap.
+	// carry the patch without this wrap. Scorers of different patches work at
+	// the same time and what they ask shares runs, so one must not hold a lock
+	// of others while it asks. next counts tokens, as LM does.
 	Around(next Scorer) Scorer
 	// Kind names the decoder that LoadPatch needs to read it back.
 	Kind() string

@@ -70,6 +70,14 @@ func (p *Patch) Binding() Binding {
 	return BindPerRow
 }
 
+// dense says whether the patch has a dense change of a weight.
+func (p *Patch) dense(at WeightID) bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool {
+		d, ok := c.(Dense)
+		return ok && d.At == at
+	})
+}
+
 // Then returns a patch with the changes and wraps of p, then of q. Tensors are
 // shared, not copied. State of q replaces state of p with the same name.
 func (p *Patch) Then(q *Patch) *Patch {

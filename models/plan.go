@@ -115,7 +115,7 @@ func (lm *LM) cost(r role) cost {
 	g := lm.graph(r)
 	c := cost{
 		width: lm.info.Width, ffn: lm.info.FFNWidth, heads: lm.anatomy.Config.Heads, vocab: lm.info.Vocab, layers: lm.info.Layers,
-		cached: len(g.Ports.Past) > 0, wholeLogits: g.Head.X == "",
+		cached: len(lm.caches(r)) > 0, wholeLogits: g.Head.X == "",
 	}
 	if c.ffn == 0 {
 		c.ffn = 4 * c.width
@@ -130,7 +130,7 @@ func (lm *LM) cost(r role) cost {
 //	8 B heads (T^2 + T S + S^2)      attention scores before and after the softmax
 //	8 P vocab                        logits in the graph and on the host
 //	4 B T vocab                      only if the head was not recognised
-//	8 layers B T width               only if keys and values are handed out
+//	8 layers B (T+S) width           only if keys and values are handed out
 //	factors                          low-rank factors of all rows
 //
 // ffn counts three times because exported activations are chains of
@@ -142,7 +142,7 @@ func (c cost) bytes(B, T, S, P int, factors int64) int64 {
 		n += 4 * b * t * int64(c.vocab)
 	}
 	if c.cached {
-		n += 8 * int64(c.layers) * b * t * int64(c.width)
+		n += 8 * int64(c.layers) * b * (t + s) * int64(c.width)
 	}
 	return n
 }

@@ -20,17 +20,16 @@ type input struct {
 
 	tapsEncoder bool
 	patches     map[string]*tensor.Tensor // inputs that carry the patches; made by run unless given
-	encoded     map[string]*tensor.Tensor // encoder states and mask for the decoder; made by run unless given
+	encoded     *encoding                 // of encoder-decoders; made by run unless given
 	outputs     map[string]*tensor.Tensor // further outputs to fetch; filled by run
 }
 
 // newInput lays out jobs as rows of a run of their decoder.
 func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
-	in := &input{lm: lm, v: variant{role: r}, jobs: jobs, only: only, rows: len(jobs)}
+	in := &input{lm: lm, v: lm.newVariant(r, jobs, only), jobs: jobs, only: only, rows: len(jobs)}
 	for _, j := range jobs {
 		in.T = max(in.T, j.fed())
 	}
-	in.v.slots = slots(jobs, r.side())
 	return in
 }
 
@@ -42,7 +41,10 @@ func (in *input) want(row, t int) { in.wanted = append(in.wanted, int64(row*in.T
 func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
 	lm := in.lm
 	if in.patches == nil {
-		in.patches = lm.patchFeeds(in.v, in.jobs, in.only)
+		var err error
+		if in.patches, err = lm.patchFeeds(in.v, in.jobs, in.only); err != nil {
+			return nil, err
+		}
 	}
 	feeds := maps.Clone(in.patches)
 	in.tokens(feeds)
@@ -53,7 +55,7 @@ func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
 				return nil, err
 			}
 		}
-		maps.Copy(feeds, in.encoded)
+		in.encoded.feed(feeds, lm.graph(in.v.role).Ports)
 	}
 	feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
 	if in.v.taps {

@@ -4,16 +4,36 @@ import (
 	"context"
 	"fmt"
 
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 
-// encode runs the encoder on the jobs of a run and returns its states and the
-// mask over them as inputs of the decoder. The patch's changes of encoder
+// encoding is what the encoder makes of the prompts of a run.
+type encoding struct {
+	states *tensor.Tensor // [B, S, width]
+	mask   *tensor.Tensor // [B, S]
+}
+
+// feed feeds a decoder what it takes of the encoder.
+func (e *encoding) feed(feeds map[string]*tensor.Tensor, p arch.Ports) {
+	if p.EncoderStates != "" {
+		feeds[p.EncoderStates] = e.states
+	}
+	if p.EncoderMask != "" {
+		feeds[p.EncoderMask] = e.mask
+	}
+}
+
+// encode runs the encoder on the jobs of a run. The patch's changes of encoder
 // weights apply here; those of decoder weights in the run itself.
-func (lm *LM) encode(ctx context.Context, in *input) (map[string]*tensor.Tensor, error) {
-	enc, dec := lm.anatomy.Encoder.Ports, lm.anatomy.Forward.Ports
-	v := variant{role: encode, slots: slots(in.jobs, Encoder), taps: in.tapsEncoder}
-	feeds := lm.patchFeeds(v, in.jobs, in.only)
+func (lm *LM) encode(ctx context.Context, in *input) (*encoding, error) {
+	enc := lm.anatomy.Encoder.Ports
+	v := lm.newVariant(encode, in.jobs, in.only)
+	v.taps = in.tapsEncoder
+	feeds, err := lm.patchFeeds(v, in.jobs, in.only)
+	if err != nil {
+		return nil, err
+	}
 	B, S := in.rows, 0
 	for _, j := range in.jobs {
 		S = max(S, len(j.encoder))
@@ -51,12 +71,5 @@ func (lm *LM) encode(ctx context.Context, in *input) (map[string]*tensor.Tensor,
 			in.outputs[name] = out[name]
 		}
 	}
-	decoder := map[string]*tensor.Tensor{}
-	if dec.EncoderStates != "" {
-		decoder[dec.EncoderStates] = out[statesOutput]
-	}
-	if dec.EncoderMask != "" {
-		decoder[dec.EncoderMask] = tensor.FromInt64s(mask, B, S)
-	}
-	return decoder, nil
+	return &encoding{states: out[statesOutput], mask: tensor.FromInt64s(mask, B, S)}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer"
 	"editpipe/edit"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
@@ -86,7 +87,7 @@ func TestReferenceFigures(t *testing.T) {
 	if err := json.Unmarshal(data, &ref); err != nil {
 		t.Fatal(err)
 	}
-	src, err := dataset.Open("counterfact", filepath.Join(fixture, "data", "counterfact_like.json"), dataset.Options{})
+	src, err := importer.Open("counterfact", filepath.Join(fixture, "data", "counterfact_like.json"), importer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/generator"
+	"editpipe/generator/kb"
 	"editpipe/store"
 )
 
@@ -39,8 +40,8 @@ func TestFormatsDocument(t *testing.T) {
 		"edits.parquet":    reflect.TypeFor[dataset.Edit](),
 		"probes.parquet":   reflect.TypeFor[dataset.Probe](),
 		"rejects.parquet":  reflect.TypeFor[generator.Reject](),
-		"entities.parquet": reflect.TypeFor[generator.EntityRow](),
-		"facts.parquet":    reflect.TypeFor[generator.FactRow](),
+		"entities.parquet": reflect.TypeFor[kb.EntityRow](),
+		"facts.parquet":    reflect.TypeFor[kb.FactRow](),
 		"results/":         reflect.TypeFor[store.Result](),
 		"base/":            reflect.TypeFor[store.Base](),
 		"applied/":         reflect.TypeFor[store.Applied](),

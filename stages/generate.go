@@ -24,6 +24,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo/world"
 	"editpipe/generator"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 	"editpipe/store"
 )
 
@@ -108,26 +110,26 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	catalogue, hash, err := g.catalogue()
+	relations, hash, err := g.catalogue()
 	if err != nil {
 		return nil, err
 	}
 	set.Catalogue = hash
-	var day generator.Date
+	var day kb.Date
 	if g.AsOf != "" {
-		if day, err = generator.ParseDate(g.AsOf); err != nil {
+		if day, err = kb.ParseDate(g.AsOf); err != nil {
 			return nil, fmt.Errorf("stages: as-of date: %w", err)
 		}
 	}
-	kb, err := g.read(ctx, set, catalogue, day)
+	base, err := g.read(ctx, set, relations, day)
 	if err != nil {
 		return nil, err
 	}
-	set.Entities, set.Arguments.AsOf = kb.Len(), kb.AsOf.String()
-	if kb.AsOf == generator.EndOfTime() {
+	set.Entities, set.Arguments.AsOf = base.Len(), base.AsOf.String()
+	if base.AsOf == kb.EndOfTime() {
 		set.Warnings = append(set.Warnings, "the knowledge base states no days of change and --as-of was not given: every fact with an end counts as past")
 	}
-	set.Warnings = append(set.Warnings, kb.CheckCatalogue()...)
+	set.Warnings = append(set.Warnings, base.CheckCatalogue()...)
 	if err := os.MkdirAll(g.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("stages: making the folder of the data set: %w", err)
 	}
@@ -135,7 +137,7 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 		return nil, fmt.Errorf("stages: replacing the data set in %s: %w", g.Out, err)
 	}
 	options.SetName = set.Name
-	if err := g.write(ctx, set, kb, options); err != nil {
+	if err := g.write(ctx, set, base, options); err != nil {
 		return nil, err
 	}
 	return set, nil
@@ -177,7 +179,7 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	}
 	options = generator.Options{N: a.N, Seed: a.Seed, Sets: a.Sets, Mode: a.Mode, Licence: a.Licence}
 	if a.Mode == dataset.Update {
-		day, err := generator.ParseDate(a.Later)
+		day, err := kb.ParseDate(a.Later)
 		if err != nil {
 			return nil, options, fmt.Errorf("stages: day of the new values: %w", err)
 		}
@@ -192,8 +194,8 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 }
 
 // catalogue reads the relation catalogue and its hash.
-func (g Generate) catalogue() (*generator.Catalogue, string, error) {
-	var c *generator.Catalogue
+func (g Generate) catalogue() (*catalogue.Catalogue, string, error) {
+	var c *catalogue.Catalogue
 	var err error
 	var data []byte
 	switch {
@@ -204,9 +206,9 @@ func (g Generate) catalogue() (*generator.Catalogue, string, error) {
 	case g.bundled():
 		data = world.Catalogue()
 	default:
-		data = generator.General()
+		data = catalogue.General()
 	}
-	if c, err = generator.Load(bytes.NewReader(data)); err != nil {
+	if c, err = catalogue.Load(bytes.NewReader(data)); err != nil {
 		return nil, "", fmt.Errorf("stages: reading %s: %w", cmp.Or(g.Relations, "the built-in catalogue"), err)
 	}
 	sum := sha256.Sum256(data)
@@ -217,7 +219,7 @@ func (g Generate) catalogue() (*generator.Catalogue, string, error) {
 const shownLines = 20
 
 // read builds the knowledge base from the bundled world or the files.
-func (g Generate) read(ctx context.Context, set *GeneratedSet, c *generator.Catalogue, day generator.Date) (*generator.KB, error) {
+func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
 	files, err := g.files()
 	if err != nil {
 		return nil, err
@@ -227,10 +229,10 @@ func (g Generate) read(ctx context.Context, set *GeneratedSet, c *generator.Cata
 	if g.bundled() {
 		set.DumpID = fmt.Sprintf("%s-%d", World, world.Seed)
 	}
-	b := generator.NewBuilder(c, day, set.DumpID)
+	b := kb.NewBuilder(c, day, set.DumpID)
 	for _, f := range files {
-		sum, err := f.each(func(e *generator.Entity, err error) error {
-			var broken *generator.LineError
+		sum, err := f.each(func(e *kb.Entity, err error) error {
+			var broken *kb.LineError
 			switch {
 			case errors.As(err, &broken):
 				if set.BrokenLines++; set.BrokenLines <= shownLines {
@@ -248,11 +250,11 @@ func (g Generate) read(ctx context.Context, set *GeneratedSet, c *generator.Cata
 		}
 		set.Dump = append(set.Dump, KBFile{f.name, sum})
 	}
-	kb, err := b.Build()
+	base, err := b.Build()
 	if err != nil {
 		return nil, fmt.Errorf("stages: knowledge base %s: %w", set.Arguments.KB, err)
 	}
-	return kb, nil
+	return base, nil
 }
 
 // kbSource is one file of a knowledge base.
@@ -298,7 +300,7 @@ func (g Generate) files() ([]kbSource, error) {
 
 // each hands every entity of the file to use and returns the hash of the file's
 // bytes.
-func (s kbSource) each(use func(*generator.Entity, error) error) (string, error) {
+func (s kbSource) each(use func(*kb.Entity, error) error) (string, error) {
 	f, err := s.open()
 	if err != nil {
 		return "", err
@@ -311,7 +313,7 @@ func (s kbSource) each(use func(*generator.Entity, error) error) (string, error)
 		return "", err
 	}
 	defer done()
-	for e, err := range generator.Entities(plain) {
+	for e, err := range kb.Entities(plain) {
 		if err := use(e, err); err != nil {
 			return "", err
 		}
@@ -347,7 +349,7 @@ func decompress(r io.Reader) (plain io.Reader, done func(), err error) {
 }
 
 // write generates and writes every file, the manifest last.
-func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB, o generator.Options) error {
+func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o generator.Options) error {
 	meta := map[string]string{"set": set.Name, "seed": fmt.Sprint(o.Seed), "dump": set.DumpID, "catalogue": set.Catalogue, "version": set.Version}
 	at := func(name string) string { return filepath.Join(g.Out, name) }
 	edits, err := store.NewWriter[dataset.Edit](at(EditsFile), meta)
@@ -365,7 +367,7 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB
 		return err
 	}
 	defer rejects.Abort()
-	set.Counts, err = generator.Generate(ctx, kb, o, generator.Sink{
+	set.Counts, err = generator.Generate(ctx, base, o, generator.Sink{
 		Edit:   func(e dataset.Edit) error { return edits.Append(e) },
 		Probe:  func(p dataset.Probe) error { return probes.Append(p) },
 		Reject: func(r generator.Reject) error { return rejects.Append(r) },
@@ -384,22 +386,22 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, kb *generator.KB
 			set.Warnings = append(set.Warnings, fmt.Sprintf("set %s is empty; %s says why", a, RejectsFile))
 		}
 	}
-	entities, err := store.NewWriter[generator.EntityRow](at(EntitiesFile), meta)
+	entities, err := store.NewWriter[kb.EntityRow](at(EntitiesFile), meta)
 	if err != nil {
 		return err
 	}
 	defer entities.Abort()
-	for row := range kb.EntityRows() {
+	for row := range base.EntityRows() {
 		if err := entities.Append(row); err != nil {
 			return err
 		}
 	}
-	facts, err := store.NewWriter[generator.FactRow](at(FactsFile), meta)
+	facts, err := store.NewWriter[kb.FactRow](at(FactsFile), meta)
 	if err != nil {
 		return err
 	}
 	defer facts.Abort()
-	for row := range kb.FactRows() {
+	for row := range base.FactRows() {
 		if err := facts.Append(row); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo/world"
 	"editpipe/generator"
+	"editpipe/generator/kb"
 	"editpipe/store"
 )
 
@@ -41,7 +42,7 @@ func TestGenerateWritesTheWholeSet(t *testing.T) {
 	if manifest != set.DatasetManifest {
 		t.Errorf("read manifest %+v, returned %+v", manifest, set.DatasetManifest)
 	}
-	facts, err := store.Read[generator.FactRow](filepath.Join(dir, FactsFile))
+	facts, err := store.Read[kb.FactRow](filepath.Join(dir, FactsFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 		"no folder":      {Generate{}, "--out", nil},
 		"missing file":   {Generate{KB: filepath.Join(dir, "absent.json"), AsOf: "2024-01-01"}, "absent.json", os.ErrNotExist},
 		"no date":        {Generate{AsOf: "yesterday"}, "as-of", nil},
-		"empty":          {Generate{KB: put("empty.json", "[\n]\n"), AsOf: "2024-01-01"}, "empty.json", generator.ErrEmpty},
+		"empty":          {Generate{KB: put("empty.json", "[\n]\n"), AsOf: "2024-01-01"}, "empty.json", kb.ErrEmpty},
 		"unknown set":    {Generate{Sets: []string{"two_hops"}}, "two_hops", nil},
 		"bad catalogue":  {Generate{Relations: put("bad.yaml", "version: 1\nlanguage: en\nrelatons: []\n")}, "bad.yaml", nil},
 		"nothing usable": {Generate{KB: put("one.json", `{"type":"item","id":"Q1","labels":{},"claims":{}}`+"\n"), AsOf: "2024-01-01"}, "one.json", generator.ErrNoEdits},

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/dataset"
-	"editpipe/generator"
+	"editpipe/generator/kb"
 	"editpipe/stages"
 )
 
@@ -67,7 +67,7 @@ func runGenerate(c *cli.Context) error {
 	}
 	for _, flag := range []string{"as-of", "later"} {
 		if day := c.String(flag); day != "" {
-			if _, err := generator.ParseDate(day); err != nil {
+			if _, err := kb.ParseDate(day); err != nil {
 				return usagef("--%s: %w", flag, err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer"
 	"editpipe/store"
 )
 
@@ -39,7 +40,7 @@ func importCommand() *cli.Command {
 
 func formatNames() string {
 	var names []string
-	for _, f := range dataset.Formats() {
+	for _, f := range importer.Formats() {
 		names = append(names, f.Name)
 	}
 	return strings.Join(names, ", ")
@@ -54,8 +55,8 @@ func runImport(c *cli.Context) error {
 	}
 	format := c.String("format")
 	if format == "" {
-		found, err := dataset.Detect(c.String("in"))
-		var unknown *dataset.FormatError
+		found, err := importer.Detect(c.String("in"))
+		var unknown *importer.FormatError
 		if errors.As(err, &unknown) {
 			return fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
 		}
@@ -63,16 +64,16 @@ func runImport(c *cli.Context) error {
 			return err
 		}
 		format = found
-	} else if !slices.ContainsFunc(dataset.Formats(), func(f dataset.FileFormat) bool { return f.Name == format }) {
+	} else if !slices.ContainsFunc(importer.Formats(), func(f importer.Format) bool { return f.Name == format }) {
 		return usagef("unknown --format %q (known: %s)", format, formatNames())
 	}
 	if err := writableData(c.String("out")); err != nil {
 		return err
 	}
-	file, err := dataset.Open(format, c.String("in"), dataset.Options{
+	file, err := importer.Open(format, c.String("in"), importer.Options{
 		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"),
 	})
-	if errors.Is(err, dataset.ErrPool) {
+	if errors.Is(err, importer.ErrPool) {
 		return usagef("%w; give it with --choices beside a file of edits", err)
 	}
 	if err != nil {
@@ -97,11 +98,11 @@ func runImport(c *cli.Context) error {
 		return fmt.Errorf("import: %s: no record could be read; nothing was written", c.String("in"))
 	}
 	if pool := c.String("choices"); pool != "" {
-		choices, _, err := dataset.ReadChoices(pool, dataset.Options{Labels: c.String("labels")})
+		choices, _, err := importer.ReadChoices(pool, importer.Options{Labels: c.String("labels")})
 		if err != nil {
 			return err
 		}
-		records, err = dataset.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
+		records, err = importer.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
 		if err != nil {
 			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", pool, c.Int("choices-per-edit"), err)
 		}
@@ -120,7 +121,7 @@ func runImport(c *cli.Context) error {
 	return nil
 }
 
-func writeImportReport(w io.Writer, r dataset.ImportReport, out string) {
+func writeImportReport(w io.Writer, r importer.Report, out string) {
 	fmt.Fprintf(w, "%s: %d records of format %s -> %s\n", r.File, r.Records, r.Format, out)
 	for _, axis := range dataset.Axes() {
 		if n := r.Probes[axis]; n > 0 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/dataset"
+	"editpipe/dataset/importer"
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/metric"
@@ -139,7 +139,7 @@ func listProviders() ([]listed, error) {
 
 func listFormats() ([]listed, error) {
 	var rows []listed
-	for _, f := range dataset.Formats() {
+	for _, f := range importer.Formats() {
 		rows = append(rows, listed{Name: f.Name, Note: f.Title, Doc: f.Doc})
 	}
 	return rows, nil

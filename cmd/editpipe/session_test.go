@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer"
 	"editpipe/demo"
 	"editpipe/edit/all"
 	"editpipe/metric"
@@ -140,7 +141,7 @@ func checkLists(t *testing.T) {
 	for _, p := range ort.KnownProviders() {
 		wanted["providers"] = append(wanted["providers"], p.Name)
 	}
-	for _, f := range dataset.Formats() {
+	for _, f := range importer.Formats() {
 		wanted["formats"] = append(wanted["formats"], f.Name)
 	}
 	for _, l := range lists {

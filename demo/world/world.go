@@ -27,7 +27,7 @@ const Seed = 1
 var catalogue []byte
 
 // Catalogue returns the relation catalogue of the world, in the format that
-// generator.Load reads. Templates marked reserved are never used in text that a
+// catalogue.Load reads. Templates marked reserved are never used in text that a
 // model is trained on.
 func Catalogue() []byte { return append([]byte(nil), catalogue...) }
 

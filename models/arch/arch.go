@@ -166,6 +166,13 @@ type Weight struct {
 	Output string // value y before the bias unless the operation adds it itself
 }
 
+// Overridable says whether a run may be fed another value in the weight's place.
+// Only float32 weights: ONNX Runtime 1.27 crashes on promoted float16 ones, and
+// behind a Cast the changed weight would be rounded.
+func (w *Weight) Overridable() bool {
+	return w.Editable && w.DType == "float32" && w.Compute == "float32"
+}
+
 // FFN is the feed-forward block of one layer.
 type FFN struct {
 	Side  Side

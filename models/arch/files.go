@@ -82,9 +82,13 @@ func layout(dir, file string, seq2seq bool) (Layout, error) {
 				continue
 			}
 		}
+		merged := find(mergedNames...)
 		l.Forward, l.Step = find(decoderNames...), find(stepNames...)
+		if l.Step == "" {
+			l.Step = merged
+		}
 		if l.Forward == "" {
-			l.Forward = find(mergedNames...)
+			l.Forward = merged
 			if l.Forward == "" && !seq2seq {
 				l.Forward = l.Step // a past of length 0 turns it into the plain decoder
 			}

@@ -30,6 +30,7 @@ type Info struct {
 	FFNs           []FFN    `json:"ffns"` // decoder first
 	Scoring        string   `json:"scoring"`
 	Generation     string   `json:"generation"`
+	Dense          string   `json:"dense"`    // how dense patches are applied
 	Refusals       []string `json:"refusals"` // what cannot be done, and why
 }
 
@@ -61,15 +62,15 @@ type Anatomy struct {
 	Step    *Graph // decoder with past keys and values; may be Forward, nil if none
 	Encoder *Graph // nil for decoder-only models
 	Info    Info
+
+	opened []*onnx.Model
 }
 
 // Close releases the files of the graphs. Weights read from them become invalid.
 func (a *Anatomy) Close() error {
 	var errs []error
-	for _, g := range []*Graph{a.Forward, a.Step, a.Encoder} {
-		if g != nil && (g != a.Step || a.Step != a.Forward) {
-			errs = append(errs, g.Model.Close())
-		}
+	for _, m := range a.opened {
+		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -98,22 +99,28 @@ func Open(path string) (*Anatomy, error) {
 
 func (a *Anatomy) graphs() error {
 	var err error
-	if a.Forward, err = open(a.Layout.Forward, Decoder, false); err != nil {
+	open := func(path string, side Side, past bool) (g *Graph) {
+		if err == nil {
+			if g, err = open(path, side, past); err == nil {
+				a.opened = append(a.opened, g.Model)
+			}
+		}
+		return g
+	}
+	if a.Forward = open(a.Layout.Forward, Decoder, false); err != nil {
 		return err
 	}
 	switch {
-	case a.Layout.Encoder != "": // generation re-runs the decoder
-		a.Layout.Step = ""
 	case a.Forward.merged:
 		a.Layout.Step = a.Layout.Forward
-		a.Step, err = open(a.Layout.Step, Decoder, true)
-	case len(a.Forward.Ports.Past) > 0:
+		a.Step = open(a.Layout.Step, Decoder, true)
+	case len(a.Forward.Ports.Past) > 0 && a.Layout.Encoder == "":
 		a.Step, a.Layout.Step = a.Forward, a.Layout.Forward
 	case a.Layout.Step != "":
-		a.Step, err = open(a.Layout.Step, Decoder, true)
+		a.Step = open(a.Layout.Step, Decoder, true)
 	}
-	if err == nil && a.Layout.Encoder != "" {
-		a.Encoder, err = open(a.Layout.Encoder, Encoder, false)
+	if a.Layout.Encoder != "" {
+		a.Encoder = open(a.Layout.Encoder, Encoder, false)
 	}
 	return err
 }
@@ -151,18 +158,6 @@ func (a *Anatomy) describe(path string) {
 		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab, Context: c.Context,
 		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "",
 	}
-	for _, p := range []string{a.Layout.Forward, a.Layout.Step, a.Layout.Encoder} {
-		if p == "" {
-			continue
-		}
-		rel, err := filepath.Rel(a.Layout.Dir, p)
-		if err != nil {
-			rel = p
-		}
-		if len(i.Files) == 0 || i.Files[len(i.Files)-1] != rel {
-			i.Files = append(i.Files, rel)
-		}
-	}
 	if f.Ports.Vocab > 0 {
 		i.Vocab = f.Ports.Vocab
 	}
@@ -179,7 +174,22 @@ func (a *Anatomy) describe(path string) {
 	if a.Step != nil && a.Step != a.Forward {
 		if len(a.Step.FFNs) != len(f.FFNs) {
 			a.refuse("%s shows %d feed-forward blocks where %s shows %d: generation through patches runs without the cache", filepath.Base(a.Step.Path), len(a.Step.FFNs), filepath.Base(f.Path), len(f.FFNs))
-			a.Step = nil
+			a.dropStep()
+		} else if why := a.firstCaches(); a.Encoder != nil && why != "" {
+			a.refuse("%s: generation runs without the cache", why)
+			a.dropStep()
+		}
+	}
+	for _, p := range []string{a.Layout.Forward, a.Layout.Step, a.Layout.Encoder} {
+		if p == "" {
+			continue
+		}
+		rel, err := filepath.Rel(a.Layout.Dir, p)
+		if err != nil {
+			rel = p
+		}
+		if len(i.Files) == 0 || i.Files[len(i.Files)-1] != rel {
+			i.Files = append(i.Files, rel)
 		}
 	}
 	kind := "decoder"
@@ -208,6 +218,37 @@ func (a *Anatomy) describe(path string) {
 		}
 	}
 	a.modes()
+}
+
+// firstCaches finds, for every cache of a decoder that reads an encoder, the
+// output of the graph without past that begins it: that graph alone knows the
+// encoder's keys and values. It says what is missing.
+func (a *Anatomy) firstCaches() (why string) {
+	have := map[string]bool{}
+	for _, o := range a.Forward.Model.Graph.Outputs {
+		have[o.Name] = true
+	}
+	for i := range a.Step.Ports.Past {
+		p := &a.Step.Ports.Past[i]
+		for _, name := range presents(p.In) {
+			if have[name] {
+				p.First = name
+				break
+			}
+		}
+		if p.First == "" {
+			return fmt.Sprintf("%s has no output that begins %q of %s", filepath.Base(a.Forward.Path), p.In, filepath.Base(a.Step.Path))
+		}
+		if p.Out == "" && !p.Cross {
+			return fmt.Sprintf("%s has no output that extends %q", filepath.Base(a.Step.Path), p.In)
+		}
+	}
+	return ""
+}
+
+// dropStep does without the graph that takes past keys and values.
+func (a *Anatomy) dropStep() {
+	a.Step, a.Layout.Step = nil, ""
 }
 
 // checkLayers compares the blocks found with the configuration's count. Where
@@ -248,9 +289,31 @@ func (a *Anatomy) modes() {
 		score = append(score, "logits of target positions only")
 	}
 	a.Info.Scoring = strings.Join(score, ", ")
+	replaced, added := 0, 0
+	for _, f := range a.Info.FFNs {
+		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+			switch w := f.Weight(p); {
+			case w == nil || !w.Editable:
+			case w.Overridable():
+				replaced++
+			default:
+				added++
+			}
+		}
+	}
 	switch {
+	case replaced > 0 && added > 0:
+		a.Info.Dense = fmt.Sprintf("%d weights are replaced for a run, %d that are not float32 changed through added products", replaced, added)
+	case replaced > 0:
+		a.Info.Dense = "weights are replaced for a run"
+	case added > 0:
+		a.Info.Dense = "changed through added products: the weights are not float32"
+	}
+	switch {
+	case a.Encoder != nil && a.Step != nil:
+		a.Info.Generation = "encoder once, " + filepath.Base(a.Step.Path) + ", cached keys and values"
 	case a.Encoder != nil:
-		a.Info.Generation = "encoder once, decoder re-run for every token"
+		a.Info.Generation = "encoder once, decoder re-run for every token (no graph with past keys and values)"
 	case a.Step != nil:
 		a.Info.Generation = filepath.Base(a.Step.Path) + ", cached keys and values"
 	default:

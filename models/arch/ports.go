@@ -13,6 +13,7 @@ import (
 type Past struct {
 	In    string
 	Out   string // "" where the graph does not give it back (cross-attention)
+	First string // output of the graph without past that begins it; of encoder-decoders
 	DType onnx.DataType
 	// Shape of the input; -1 where it is symbolic. Axis Length grows by one
 	// position per step, axis 0 is the row.
@@ -141,16 +142,20 @@ func (p *Ports) pairPast(outputs []*onnx.ValueInfo) {
 		have[o.Name] = true
 	}
 	for i := range p.Past {
-		in := p.Past[i].In
-		for _, name := range []string{
-			strings.Replace(in, "past_key_values", "present", 1),
-			strings.Replace(in, "past_key_values", "present_key_values", 1),
-			strings.Replace(in, "past", "present", 1),
-		} {
-			if name != in && have[name] {
+		for _, name := range presents(p.Past[i].In) {
+			if have[name] {
 				p.Past[i].Out = name
 				break
 			}
 		}
+	}
+}
+
+// presents are the names that the output behind a cache input may have.
+func presents(in string) []string {
+	return []string{
+		strings.Replace(in, "past_key_values", "present", 1),
+		strings.Replace(in, "past_key_values", "present_key_values", 1),
+		strings.Replace(in, "past", "present", 1),
 	}
 }

@@ -227,7 +227,7 @@ func (f *facts) result(n *onnx.Node) []fact {
 			t.elems = x.elems
 		}
 		return []fact{t}
-	case "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Expand", "Tile":
+	case "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Expand", "Tile", "Pad":
 		return f.layout(n)
 	case "Gather", "GatherND", "GatherElements":
 		return []fact{f.gather(n)}
@@ -282,8 +282,10 @@ func (f *facts) source(n *onnx.Node) []fact {
 	case "Shape":
 		t := fact{dtype: onnx.Int64, shape: shape{f.symbol()}}
 		if x.shape != nil {
-			from, to := span(n.Int("start", 0), n.Int("end", math.MaxInt64), len(x.shape))
-			t.elems = slices.Clone([]num(x.shape[from:to]))
+			t.elems = []num{}
+			for _, i := range places(n.Int("start", 0), n.Int("end", math.MaxInt64), 1, int64(len(x.shape))) {
+				t.elems = append(t.elems, x.shape[i])
+			}
 			t.shape = shape{known(int64(len(t.elems)))}
 		}
 		return []fact{t}
@@ -305,7 +307,12 @@ func (f *facts) source(n *onnx.Node) []fact {
 		}
 		return []fact{t}
 	case "Range":
-		return []fact{{dtype: x.dtype, shape: shape{f.symbol()}}}
+		length := f.symbol()
+		from, to, by := x.elems, f.in(n, 1).elems, f.in(n, 2).elems
+		if len(from) == 1 && len(to) == 1 && len(by) == 1 && from[0].is(0) && by[0].is(1) {
+			length = f.dim(to[0])
+		}
+		return []fact{{dtype: x.dtype, shape: shape{length}}}
 	case "If":
 		if len(x.elems) != 1 || !x.elems[0].known() {
 			return nil

@@ -75,6 +75,9 @@ func compute(op string, v []num) num {
 		if op == "Add" && v[0].is(0) {
 			return v[1]
 		}
+		if op == "Sub" && len(v) == 2 && v[0].equal(v[1]) {
+			return known(0)
+		}
 	}
 	if len(v) != 2 || !v[0].known() || !v[1].known() {
 		return unknown
@@ -122,17 +125,25 @@ func total(s shape) num {
 	return known(n)
 }
 
-// span is the part of a list that start and end select, as a slice of step 1
-// does it.
-func span(start, end int64, length int) (from, to int) {
-	clamp := func(v int64) int {
+// places are the positions along an axis that a Slice takes.
+func places(start, end, step, length int64) []int64 {
+	clamp := func(v, low, high int64) int64 {
 		if v < 0 {
-			v += int64(length)
+			v += length
 		}
-		return int(min(max(v, 0), int64(length)))
+		return min(max(v, low), high)
 	}
-	from, to = clamp(start), clamp(end)
-	return from, max(from, to)
+	var taken []int64
+	if step > 0 {
+		for i := clamp(start, 0, length); i < clamp(end, 0, length); i += step {
+			taken = append(taken, i)
+		}
+	} else if length > 0 {
+		for i := clamp(start, 0, length-1); i > clamp(end, -1, length-1); i += step {
+			taken = append(taken, i)
+		}
+	}
+	return taken
 }
 
 // layout: operators that arrange elements.
@@ -186,6 +197,19 @@ func (f *facts) layout(n *onnx.Node) []fact {
 		if rank <= 1 {
 			t.elems = x.elems
 		}
+	case "Pad":
+		pads := f.in(n, 1).elems
+		for i, d := range x.shape {
+			switch {
+			case len(pads) != 2*len(x.shape) || !pads[i].known() || !pads[len(x.shape)+i].known():
+				d = f.symbol()
+			case d.known():
+				d.n += pads[i].n + pads[len(x.shape)+i].n
+			case !pads[i].is(0) || !pads[len(x.shape)+i].is(0):
+				d = f.symbol()
+			}
+			t.shape = append(t.shape, d)
+		}
 	case "Concat":
 		return []fact{f.concat(n)}
 	case "Split":
@@ -204,6 +228,8 @@ func (f *facts) layout(n *onnx.Node) []fact {
 			case i >= len(t.shape):
 			case r.is(1):
 				t.shape[i] = d
+			case d.is(1):
+				t.shape[i] = f.dim(r)
 			case r.known() && d.known():
 				t.shape[i] = known(r.n * d.n)
 			}
@@ -384,18 +410,25 @@ func (f *facts) slice(n *onnx.Node, x fact) fact {
 			step = steps[i]
 		}
 		t.shape[axis] = f.symbol()
-		if i >= len(starts) || i >= len(ends) || !step.known() || step.n <= 0 || !starts[i].known() {
+		if i >= len(starts) || i >= len(ends) || !step.known() || step.n == 0 || !starts[i].known() {
 			continue
 		}
 		whole := ends[i].known() && ends[i].n >= math.MaxInt32 || ends[i].equal(d)
 		switch {
 		case starts[i].is(0) && whole && step.n == 1:
 			t.shape[axis] = d
+		case starts[i].is(0) && ends[i].sym > 0 && step.n == 1 && d.known() && d.n > 1:
+			// A mask or a table of positions, cut to the length of the input. It
+			// is long enough, or combining the two fails.
+			t.shape[axis] = ends[i]
 		case d.known() && ends[i].known():
-			from, to := span(starts[i].n, ends[i].n, int(d.n))
-			t.shape[axis] = known((int64(to-from) + step.n - 1) / step.n)
-			if len(x.shape) == 1 && step.n == 1 && len(x.elems) == int(d.n) {
-				t.elems = slices.Clone(x.elems[from:to])
+			taken := places(starts[i].n, ends[i].n, step.n, d.n)
+			t.shape[axis] = known(int64(len(taken)))
+			if len(x.shape) == 1 && len(x.elems) == int(d.n) {
+				t.elems = []num{}
+				for _, at := range taken {
+					t.elems = append(t.elems, x.elems[at])
+				}
 			}
 		}
 	}

@@ -67,7 +67,8 @@ func (e *UnsupportedError) Error() string {
 // returns the names of these values, in the order of wrt; each has the shape
 // and type of its w. The values become neither graph outputs nor anything else
 // by themselves: see [onnx.Model.Expose]. If loss has several elements, the
-// gradient is that of their sum. On error m is unchanged.
+// gradient is that of their sum. Types and shapes found out on the way are
+// written into m where it has none. On error m is unchanged.
 func Gradients(m *onnx.Model, loss string, wrt ...string) ([]string, error) {
 	return gradients(m, map[string]string{loss: ""}, wrt)
 }

@@ -1,7 +1,7 @@
 package grad
 
 import (
-	"math"
+	"slices"
 
 	"editpipe/onnx"
 )
@@ -82,91 +82,92 @@ func tile(s *step) {
 // slice puts dY back to where it was cut out of zeros, one axis after the
 // other.
 func slice(s *step) {
-	axes := s.in(3)
-	count := len(s.facts.of[s.in(1)].elems)
-	if d := s.shape(s.in(1)).at(0); count == 0 && d.known() {
+	x := s.in(0)
+	xs := s.shape(x)
+	starts := s.facts.of[s.in(1)].elems
+	count := len(starts)
+	if d := s.shape(s.in(1)).at(0); starts == nil && d.known() {
 		count = int(d.n)
 	}
-	if count == 0 {
-		s.fail("the number of sliced axes is not known")
+	if xs == nil || count == 0 {
+		s.fail("the rank of %q or the number of sliced axes is not known", x)
 		return
 	}
-	d, ds := s.dy(), s.shape(s.out())
+	d := s.dy()
 	for i := range count {
-		axis := int64(i)
-		if axes != "" {
-			elems := s.facts.of[axes].elems
-			if i >= len(elems) || !elems[i].known() {
+		axis := i
+		if s.in(3) != "" {
+			axes, ok := s.facts.of[s.in(3)].elems, false
+			if i < len(axes) && axes[i].known() {
+				axis, ok = xs.axis(axes[i].n)
+			}
+			if !ok {
 				s.fail("the sliced axes are computed")
 				return
 			}
-			axis = elems[i].n
 		}
-		if s.shape(s.in(0)).at(int(axis)).equal(ds.at(int(axis))) && s.stepIs(i, 1) {
-			continue // all of the axis
-		}
-		if !s.padAxis(&d, i, axis) {
-			d = s.spreadAxis(d, i, axis)
-		}
+		d = s.unslice(d, i, axis)
 	}
 	s.give(0, d)
 }
 
-// stepIs says whether the step of slice i is known to be n.
-func (s *step) stepIs(i int, n int64) bool {
-	if s.in(4) == "" {
-		return n == 1
+// unslice undoes slice i, along an axis: by padding with zeros if a known piece
+// was cut out in one; else every position along the axis gathers its cotangent,
+// or a zero that is put behind the last one.
+func (s *step) unslice(d string, i, axis int) string {
+	length := s.shape(s.in(0))[axis]
+	if length.equal(s.shape(s.out()).at(axis)) && s.bound(4, i).is(1) {
+		return d // all of it
 	}
-	elems := s.facts.of[s.in(4)].elems
-	return i < len(elems) && elems[i].is(n)
+	rank := len(s.shape(s.in(0)))
+	pads := make([]int64, 2*rank)
+	start, end, by := s.bound(1, i), s.bound(2, i), s.bound(4, i)
+	var from string
+	if length.known() && start.known() && end.known() && by.known() && by.n != 0 {
+		taken := places(start.n, end.n, by.n, length.n)
+		n := int64(len(taken))
+		if n > 0 && by.n == 1 {
+			pads[axis], pads[rank+axis] = taken[0], length.n-taken[0]-n
+			return s.op("Pad", d, s.ints(pads...))
+		}
+		source := slices.Repeat([]int64{n}, int(length.n))
+		for j, at := range taken {
+			source[at] = int64(j)
+		}
+		from = s.ints(source...)
+	} else {
+		from = s.sources(i, axis)
+	}
+	pads[rank+axis] = 1
+	return s.b.Op("Gather", []string{s.op("Pad", d, s.ints(pads...)), from}, onnx.AttrInt("axis", int64(axis)))
 }
 
-// padAxis undoes slice i by padding with zeros, if it has step 1 and its bounds
-// are known.
-func (s *step) padAxis(d *string, i int, axis int64) bool {
-	xs := s.shape(s.in(0))
-	length, taken := xs.at(int(axis)), s.shape(s.out()).at(int(axis))
-	starts := s.facts.of[s.in(1)].elems
-	at, ok := xs.axis(axis)
-	if xs == nil || !ok || !s.stepIs(i, 1) || !length.known() || !taken.known() || i >= len(starts) || !starts[i].known() {
-		return false
+// bound is element i of an input of a Slice; steps that are left out are 1.
+func (s *step) bound(input, i int) num {
+	if s.in(input) == "" {
+		return known(1)
 	}
-	from, _ := span(starts[i].n, math.MaxInt64, int(length.n))
-	pads := make([]int64, 2*len(xs))
-	pads[at] = int64(from)
-	pads[len(xs)+at] = length.n - taken.n - int64(from)
-	*d = s.op("Pad", *d, s.ints(pads...))
-	return true
+	if elems := s.facts.of[s.in(input)].elems; i < len(elems) {
+		return elems[i]
+	}
+	return unknown
 }
 
-// spreadAxis undoes slice i in general: slicing the positions 0, 1, ... of the
-// axis in the same way tells which of them were taken; every position then
-// gathers its cotangent, or a zero that stands behind the last one.
-func (s *step) spreadAxis(d string, i int, axis int64) string {
-	length := s.dimOf(s.in(0), int(axis))
-	all := s.op("Range", s.integer(0), s.op("Squeeze", length, s.ints(0)), s.integer(1))
-	bounds := []string{all, s.part(s.in(1), int64(i)), s.part(s.in(2), int64(i)), s.ints(0)}
+// sources is for every position along an axis the position in dY that was taken
+// from it, or the first one behind dY: slicing the positions in the same way
+// tells which were taken.
+func (s *step) sources(i, axis int) string {
+	count := func(n string) string {
+		return s.op("Range", s.integer(0), s.op("Squeeze", n, s.ints(0)), s.integer(1))
+	}
+	length := s.dimOf(s.in(0), axis)
+	bounds := []string{count(length), s.part(s.in(1), int64(i)), s.part(s.in(2), int64(i)), s.ints(0)}
 	if s.in(4) != "" {
 		bounds = append(bounds, s.part(s.in(4), int64(i)))
 	}
 	taken := s.op("Slice", bounds...)
-	count := s.op("Shape", taken)
-	from := s.op("ScatterElements", s.op("Expand", count, length), taken,
-		s.op("Range", s.integer(0), s.op("Squeeze", count, s.ints(0)), s.integer(1)))
-
-	// One slice of zeros, in the shape of what has been put back so far.
-	before := s.op("Shape", d)
-	place := axis
-	if place < 0 {
-		place += int64(len(s.shape(s.in(0))))
-	}
-	if place < 0 {
-		s.fail("the rank of %q is not known", s.in(0))
-		return d
-	}
-	one := s.op("ScatterElements", before, s.ints(place), s.ints(1))
-	zero := s.op("Expand", s.number(0, s.dtype(s.in(0))), one)
-	return s.b.Op("Gather", []string{s.concat(place, d, zero), from}, onnx.AttrInt("axis", place))
+	n := s.op("Shape", taken)
+	return s.op("ScatterElements", s.op("Expand", n, length), taken, count(n))
 }
 
 // cumSum: y_i = sum of x_j up to i, so dx_j = sum of dy_i from j on.

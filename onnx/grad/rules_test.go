@@ -30,6 +30,7 @@ type arg struct {
 	ints      []int64
 	bools     []bool
 	fed       bool // integers as graph input instead of a constant
+	constant  bool // a float scalar, low, that the graph holds
 	missing   bool
 }
 
@@ -75,6 +76,10 @@ func ruleCases() []ruleCase {
 		{op: "Div", in: []arg{x(2, 3), positive(3)}},
 		{op: "Div", in: []arg{x(), positive(2, 3)}},
 		{op: "Pow", in: []arg{positive(2, 3), x(3)}},
+		{op: "Pow", in: []arg{x(2, 3), {constant: true, low: 1}}},
+		{op: "Pow", in: []arg{x(2, 3), {constant: true, low: 2}}},
+		{op: "Pow", in: []arg{x(2, 3), {constant: true, low: 3}}},
+		{op: "Pow", in: []arg{positive(2, 3), {constant: true, low: -0.5}}},
 		{op: "Sum", in: []arg{x(2, 3), x(3), x(2, 1)}},
 		{op: "Min", in: []arg{x(2, 3), x(3), x(1)}},
 		{op: "Max", in: []arg{x(2, 3), x(3)}},
@@ -127,13 +132,14 @@ func ruleCases() []ruleCase {
 		{op: "Split", in: []arg{x(6, 2), ints(1, 5)}, outs: 2},
 		{op: "Split", in: []arg{x(2, 5)}, outs: 2, opset: 18, attrs: attrs(integer("axis", 1), integer("num_outputs", 2))},
 		{op: "Slice", in: []arg{x(4, 6), ints(1), ints(big), ints(-1)}, ranked: true},
-		{op: "Slice", in: []arg{x(4, 6), ints(-5, 0), ints(-1, 2), ints(1, 0)}},
-		{op: "Slice", in: []arg{x(4, 6), ints(0), ints(big), ints(1), ints(2)}},
-		{op: "Slice", in: []arg{x(4, 6), ints(1), ints(big), ints(1), ints(2)}},
-		{op: "Slice", in: []arg{x(4, 6), ints(big), ints(-big), ints(0), ints(-1)}},
-		{op: "Slice", in: []arg{x(4, 6), fed(ints(1, 2)), fed(ints(3, 5))}},
+		{op: "Slice", in: []arg{x(4, 6), ints(-5, 0), ints(-1, 2), ints(1, 0)}, ranked: true},
+		{op: "Slice", in: []arg{x(4, 6), ints(0), ints(big), ints(1), ints(2)}, ranked: true},
+		{op: "Slice", in: []arg{x(4, 6), ints(1), ints(big), ints(1), ints(2)}, ranked: true},
+		{op: "Slice", in: []arg{x(4, 6), ints(big), ints(-big), ints(0), ints(-1)}, ranked: true},
+		{op: "Slice", in: []arg{x(4, 6), ints(-100), ints(-big), ints(1), ints(-2)}, ranked: true},
+		{op: "Slice", in: []arg{x(4, 6), fed(ints(1, 2)), fed(ints(3, 5))}, ranked: true},
 		{op: "Slice", in: []arg{x(4, 6), fed(ints(-2)), fed(ints(100)), ints(-1), fed(ints(1))}, ranked: true},
-		{op: "Slice", in: []arg{x(4, 6), fed(ints(3)), fed(ints(3)), ints(1)}},
+		{op: "Slice", in: []arg{x(4, 6), fed(ints(3)), fed(ints(3)), ints(1)}, ranked: true},
 		{op: "Expand", in: []arg{x(3, 1), ints(2, 1, 4)}},
 		{op: "Expand", in: []arg{x(3, 1), fed(ints(2, 3, 4))}},
 		{op: "Tile", in: []arg{x(2, 3), ints(2, 3)}, ranked: true},
@@ -143,7 +149,7 @@ func ruleCases() []ruleCase {
 
 		{op: "Gather", in: []arg{x(4, 3), index([]int64{1, 3, 1, -1, 0, 1}, 2, 3)}},
 		{op: "Gather", in: []arg{x(2, 4, 3), fed(index([]int64{1, 1, -1}, 3))}, attrs: attrs(integer("axis", 1))},
-		{op: "Gather", in: []arg{x(2, 4, 3), index([]int64{-1})}, ranked: true, attrs: attrs(integer("axis", -2))},
+		{op: "Gather", in: []arg{x(2, 4, 3), index([]int64{-1})}, attrs: attrs(integer("axis", -2)), ranked: true},
 		{op: "GatherND", in: []arg{x(2, 4, 3), index([]int64{0, 1, 1, -1, 0, 1}, 3, 2)}},
 		{op: "GatherND", in: []arg{x(2, 4), fed(index([]int64{0, 1, 1, 3, 0, 1, 1, 1}, 2, 2, 2))}},
 		{op: "GatherElements", in: []arg{x(3, 4), index([]int64{0, 0, 1, -1, 3, 2}, 3, 2)}, attrs: attrs(integer("axis", 1))},
@@ -155,7 +161,7 @@ func ruleCases() []ruleCase {
 		{op: "Softmax", in: []arg{x(2, 3, 4)}, attrs: attrs(integer("axis", 1))},
 		{op: "LogSoftmax", in: []arg{x(2, 4)}},
 		{op: "LayerNormalization", in: []arg{x(2, 3, 4), x(4), x(4)}},
-		{op: "LayerNormalization", in: []arg{x(2, 3, 4), x(3, 4)}, ranked: true, attrs: attrs(integer("axis", 1), number("epsilon", 0.1))},
+		{op: "LayerNormalization", in: []arg{x(2, 3, 4), x(3, 4)}, attrs: attrs(integer("axis", 1), number("epsilon", 0.1)), ranked: true},
 		{op: "SimplifiedLayerNormalization", in: []arg{x(2, 3, 4), x(4)}, single: true},
 		{op: "RMSNormalization", in: []arg{x(2, 3, 4), x(4)}, opset: 23, single: true, attrs: attrs(integer("axis", -1))},
 		{op: "SkipLayerNormalization", domain: "com.microsoft", in: []arg{x(2, 3, 4), x(2, 3, 4), x(4), x(4), x(4)}, single: true, outs: 4, use: []int{0, 3}},
@@ -182,6 +188,9 @@ func ruleCases() []ruleCase {
 			options = append(options, integer("transB", 1))
 		}
 		cases = append(cases, ruleCase{op: "Gemm", in: []arg{x(a...), x(b...), x(2, 1)}, attrs: append(options, number("alpha", 0.5), number("beta", 2))})
+	}
+	for _, op := range []string{"ReduceSum", "ReduceMean", "ReduceMax"} { // over no axes
+		cases = append(cases, ruleCase{op: op, in: []arg{x(2, 3)}, opset: 18, attrs: attrs(integer("noop_with_empty_axes", 1))})
 	}
 	for _, opset := range []int64{13, 18} {
 		for _, keep := range []int64{0, 1} {
@@ -253,6 +262,9 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 		switch {
 		case a.ints != nil:
 			v = tensor.FromInt64s(a.ints, a.shape...)
+		case a.constant:
+			v = tensor.New(c.dtype())
+			set(v, 0, a.low)
 		case a.bools != nil:
 			v = tensor.New(tensor.Bool, a.shape...)
 			for j, yes := range a.bools {
@@ -264,7 +276,7 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 			v = random(r, c.dtype(), a.low, a.high, a.shape...)
 			wrt = append(wrt, name)
 		}
-		if a.ints != nil && !a.fed {
+		if a.ints != nil && !a.fed || a.constant {
 			b.Initializer(name, v)
 			continue
 		}

@@ -334,3 +334,58 @@ func TestThreads(t *testing.T) {
 		}
 	}
 }
+
+// TestAnnotations runs models with every described value as output: types and
+// known dimensions must be as described, and one name must stand for one length
+// everywhere. This also checks the facts that the rules rely on.
+func TestAnnotations(t *testing.T) {
+	e := open(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2}, {Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPTJ},
+		{Family: tinylm.LLaMA, KVHeads: 2, Opset: 18}, {Family: tinylm.T5}, {Family: tinylm.T5, Gated: true, Float16: true},
+	} {
+		t.Run(string(c.Family), func(t *testing.T) {
+			x := build(t, c)
+			infos := slices.Clone(x.m.Graph.ValueInfos)
+			if len(infos) < len(x.m.Graph.Nodes)*9/10 {
+				t.Errorf("only %d of %d values are described", len(infos), len(x.m.Graph.Nodes))
+			}
+			var names []string
+			for _, v := range infos {
+				if err := x.m.Expose(v.Name, v.DType, nil); err != nil {
+					t.Fatal(err)
+				}
+				x.m.Graph.Outputs[len(x.m.Graph.Outputs)-1].HasShape = false
+				names = append(names, v.Name)
+			}
+			x.m.Graph.ValueInfos = nil
+			out := run(t, session(t, e, x.m), x.feeds(), names...)
+			lengths := map[string]int{}
+			for _, v := range infos {
+				got := out[v.Name]
+				if onnx.TypeOf(got.DType) != v.DType || len(got.Shape) != len(v.Shape) {
+					t.Fatalf("%s is %s %v, described as %s %v", v.Name, got.DType, got.Shape, v.DType, v.Shape)
+				}
+				for i, d := range v.Shape {
+					if d.Param == "" {
+						if int(d.Value) != got.Shape[i] {
+							t.Errorf("%s has shape %v, described as %v", v.Name, got.Shape, v.Shape)
+						}
+						continue
+					}
+					if n, ok := lengths[d.Param]; ok && n != got.Shape[i] {
+						t.Errorf("%s has shape %v, but %s was %d before", v.Name, got.Shape, d.Param, n)
+					}
+					lengths[d.Param] = got.Shape[i]
+				}
+			}
+			for _, in := range x.m.Graph.Inputs {
+				for i, d := range in.Shape {
+					if n, ok := lengths[d.Param]; ok && d.Param != "" && n != x.feeds()[in.Name].Shape[i] {
+						t.Errorf("input %s and a value disagree about %s", in.Name, d.Param)
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,4 +1,4 @@
-package generator
+package kb
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ type Date struct{ Year, Month, Day int }
 func ParseDate(s string) (Date, error) {
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil {
-		return Date{}, fmt.Errorf("generator: date %q is not of the form YYYY-MM-DD", s)
+		return Date{}, fmt.Errorf("kb: date %q is not of the form YYYY-MM-DD", s)
 	}
 	return Date{t.Year(), int(t.Month()), t.Day()}, nil
 }
@@ -66,6 +66,9 @@ func parseTime(s string, precision int) (Date, bool) {
 	return d, d.Year != 0
 }
 
+// After tells whether the first day that d may mean comes after that of other.
+func (d Date) After(other Date) bool { return d.earliest() > other.earliest() }
+
 // earliest and latest are comparable numbers for the first and last day a date
 // may mean.
 func (d Date) earliest() int { return d.Year*10000 + max(d.Month, 1)*100 + max(d.Day, 1) }
@@ -79,16 +82,4 @@ func (d Date) latest() int {
 		day = 31
 	}
 	return d.Year*10000 + month*100 + day
-}
-
-// at tells whether the statement holds on the day. A start or end known to the
-// year only is read in the statement's favour.
-func (s Statement) at(day Date) bool {
-	if s.Start != (Date{}) && s.Start.earliest() > day.earliest() {
-		return false
-	}
-	if !s.Ended {
-		return true
-	}
-	return s.End != (Date{}) && s.End.latest() >= day.earliest()
 }

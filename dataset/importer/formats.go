@@ -1,8 +1,11 @@
-package dataset
+// Package importer reads the files in which the field keeps its edits
+// (CounterFact, zsRE, KnowEdit, EasyEdit requests, questions with choices) as
+// records of package dataset. A record that cannot be used is reported and left
+// out; what else was changed or passed over is in the Report.
+package importer
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -10,10 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"editpipe/dataset"
 )
 
-// FileFormat is a file format that can be imported.
-type FileFormat struct {
+// Format is a file format that can be imported.
+type Format struct {
 	Name  string // as given to Open
 	Title string
 	Doc   string // what becomes of its fields
@@ -24,8 +29,8 @@ type FileFormat struct {
 }
 
 // Formats lists the formats that can be imported.
-func Formats() []FileFormat {
-	return []FileFormat{
+func Formats() []Format {
+	return []Format{
 		{
 			Name: "counterfact", Title: "CounterFact, original nested records",
 			Doc: "requested_rewrite gives the edit (subject span from the {} of its prompt); paraphrase_prompts become generalization; neighborhood_prompts become neighbourhood/near, " +
@@ -64,7 +69,7 @@ func Formats() []FileFormat {
 	}
 }
 
-func formatNamed(name string) (FileFormat, error) {
+func formatNamed(name string) (Format, error) {
 	var names []string
 	for _, f := range Formats() {
 		if f.Name == name {
@@ -72,7 +77,7 @@ func formatNamed(name string) (FileFormat, error) {
 		}
 		names = append(names, f.Name)
 	}
-	return FileFormat{}, fmt.Errorf("dataset: unknown format %q: want one of %s", name, strings.Join(names, ", "))
+	return Format{}, fmt.Errorf("importer: unknown format %q: want one of %s", name, strings.Join(names, ", "))
 }
 
 // Options of an import. The zero value is usable.
@@ -83,7 +88,7 @@ type Options struct {
 	Labels  string // file of labels for choices without any; NAME-labels.lst beside NAME.jsonl if empty
 }
 
-func (o Options) with(path string, f FileFormat) Options {
+func (o Options) with(path string, f Format) Options {
 	if o.Set == "" {
 		base := filepath.Base(path)
 		o.Set = strings.TrimSuffix(base, filepath.Ext(base))
@@ -96,26 +101,26 @@ func (o Options) with(path string, f FileFormat) Options {
 
 // Finding is something a user should know about one record of an import.
 type Finding struct {
-	Index  int    `json:"index"` // position in the file, from 0
-	Edit   EditID `json:"edit_id,omitempty"`
-	Code   string `json:"code"`
-	Text   string `json:"text"`
-	Offset int64  `json:"offset"` // byte at which the record starts
+	Index  int            `json:"index"` // position in the file, from 0
+	Edit   dataset.EditID `json:"edit_id,omitempty"`
+	Code   string         `json:"code"`
+	Text   string         `json:"text"`
+	Offset int64          `json:"offset"` // byte at which the record starts
 }
 
-// ImportReport says what an import read and what it left out.
-type ImportReport struct {
-	File     string         `json:"file"`
-	Format   string         `json:"format"`
-	Records  int            `json:"records"`           // records imported
-	Probes   map[Axis]int   `json:"probes"`            // probes imported
-	Skipped  map[string]int `json:"skipped,omitempty"` // things in good records that were left out, by kind
-	Errors   []Finding      `json:"errors,omitempty"`  // records left out
-	Warnings []Finding      `json:"warnings,omitempty"`
+// Report says what an import read and what it left out.
+type Report struct {
+	File     string               `json:"file"`
+	Format   string               `json:"format"`
+	Records  int                  `json:"records"`           // records imported
+	Probes   map[dataset.Axis]int `json:"probes"`            // probes imported
+	Skipped  map[string]int       `json:"skipped,omitempty"` // things in good records that were left out, by kind
+	Errors   []Finding            `json:"errors,omitempty"`  // records left out
+	Warnings []Finding            `json:"warnings,omitempty"`
 }
 
 // Count returns the number of warnings with a code.
-func (r ImportReport) Count(code string) int {
+func (r Report) Count(code string) int {
 	n := 0
 	for _, w := range r.Warnings {
 		if w.Code == code {
@@ -129,12 +134,12 @@ func (r ImportReport) Count(code string) int {
 // time; it is not safe for concurrent use.
 type File struct {
 	path   string
-	format FileFormat
+	format Format
 	o      Options
-	report ImportReport
+	report Report
 }
 
-var _ Source = (*File)(nil)
+var _ dataset.Source = (*File)(nil)
 
 // Open opens a file of the given format (see Formats). It looks at the first
 // records: a file that is no JSON, empty or of another format is refused here.
@@ -144,7 +149,7 @@ func Open(format, path string, o Options) (*File, error) {
 		return nil, err
 	}
 	if f.Pool {
-		return nil, fmt.Errorf("dataset: %s: %w", path, ErrPool)
+		return nil, fmt.Errorf("importer: %s: %w", path, ErrPool)
 	}
 	looks, keys, err := sniff(path)
 	if err != nil {
@@ -173,23 +178,23 @@ func Detect(path string) (string, error) {
 func (f *File) Name() string { return f.o.Set }
 
 // Report tells of the latest pass over Records, up to where it came.
-func (f *File) Report() ImportReport { return f.report }
+func (f *File) Report() Report { return f.report }
 
 // Records reads the file. A record that cannot be used is yielded as a
 // *RecordError; an error of the file itself ends the sequence.
-func (f *File) Records() iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		f.report = ImportReport{File: f.path, Format: f.format.Name, Probes: map[Axis]int{}, Skipped: map[string]int{}}
+func (f *File) Records() iter.Seq2[dataset.Record, error] {
+	return func(yield func(dataset.Record, error) bool) {
+		f.report = Report{File: f.path, Format: f.format.Name, Probes: map[dataset.Axis]int{}, Skipped: map[string]int{}}
 		file, err := os.Open(f.path)
 		if err != nil {
-			yield(Record{}, fmt.Errorf("dataset: opening %s file: %w", f.format.Name, err))
+			yield(dataset.Record{}, fmt.Errorf("importer: opening %s file: %w", f.format.Name, err))
 			return
 		}
 		defer file.Close()
-		taken := map[EditID]bool{}
+		taken := map[dataset.EditID]bool{}
 		for p, err := range pieces(file) {
 			if err != nil {
-				yield(Record{}, fmt.Errorf("dataset: reading %s: %w", f.path, err))
+				yield(dataset.Record{}, fmt.Errorf("importer: reading %s: %w", f.path, err))
 				return
 			}
 			rec, err := f.convert(p, taken)
@@ -201,11 +206,11 @@ func (f *File) Records() iter.Seq2[Record, error] {
 }
 
 // convert turns a piece into a record and books it in the report.
-func (f *File) convert(p piece, taken map[EditID]bool) (Record, error) {
-	failed := func(field string, err error) (Record, error) {
-		re := &RecordError{File: f.path, Index: p.index, Offset: p.offset, Field: field, Err: err}
+func (f *File) convert(p piece, taken map[dataset.EditID]bool) (dataset.Record, error) {
+	failed := func(field string, err error) (dataset.Record, error) {
+		re := &dataset.RecordError{File: f.path, Index: p.index, Offset: p.offset, Field: field, Err: err}
 		f.report.Errors = append(f.report.Errors, Finding{Index: p.index, Offset: p.offset, Code: CodeRecord, Text: re.Error()})
-		return Record{}, re
+		return dataset.Record{}, re
 	}
 	fs, err := newFields(p.raw)
 	if err != nil {
@@ -220,11 +225,11 @@ func (f *File) convert(p piece, taken map[EditID]bool) (Record, error) {
 	if name == "" {
 		name = fmt.Sprint(p.index)
 	}
-	id := EditID(d.edit.Source + "-" + name)
+	id := dataset.EditID(d.edit.Source + "-" + name)
 	if taken[id] {
 		d.warn(CodeDuplicateID, "case id %s occurs again", name)
 		for taken[id] {
-			id = EditID(fmt.Sprintf("%s-%d", id, p.index))
+			id = dataset.EditID(fmt.Sprintf("%s-%d", id, p.index))
 		}
 	}
 	taken[id] = true
@@ -243,25 +248,6 @@ func (f *File) convert(p piece, taken map[EditID]bool) (Record, error) {
 	return rec, nil
 }
 
-// ReadAll reads a source to its end. It returns the usable records, what was
-// wrong with the others, and an error if the source itself broke off.
-func ReadAll(s Source) ([]Record, []*RecordError, error) {
-	var recs []Record
-	var bad []*RecordError
-	for rec, err := range s.Records() {
-		var re *RecordError
-		switch {
-		case err == nil:
-			recs = append(recs, rec)
-		case errors.As(err, &re):
-			bad = append(bad, re)
-		default:
-			return recs, bad, err
-		}
-	}
-	return recs, bad, nil
-}
-
 // sniffed is how many records are looked at to tell the format.
 const sniffed = 20
 
@@ -275,7 +261,7 @@ const bare = "bare"
 func sniff(path string) (looks string, keys []string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return "", nil, fmt.Errorf("dataset: %w", err)
+		return "", nil, fmt.Errorf("importer: %w", err)
 	}
 	defer file.Close()
 	votes := map[string]int{}
@@ -285,7 +271,7 @@ func sniff(path string) (looks string, keys []string, err error) {
 			if found { // a file that breaks off later is reported when it is read
 				break
 			}
-			return "", nil, fmt.Errorf("dataset: %s: %w", path, err)
+			return "", nil, fmt.Errorf("importer: %s: %w", path, err)
 		}
 		found = true
 		if fs, err := newFields(p.raw); err == nil {
@@ -301,7 +287,7 @@ func sniff(path string) (looks string, keys []string, err error) {
 		}
 	}
 	if !found {
-		return "", nil, fmt.Errorf("dataset: %s: %w", path, ErrEmpty)
+		return "", nil, fmt.Errorf("importer: %s: %w", path, ErrEmpty)
 	}
 	// Records of a grouped format may lack their groups and then look flat.
 	if votes["knowedit"]+votes["easyedit"] > 0 {

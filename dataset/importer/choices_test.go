@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"editpipe/dataset"
 )
 
 func TestReadChoices(t *testing.T) {
@@ -17,8 +19,8 @@ func TestReadChoices(t *testing.T) {
 	if len(pool) != 3 || report.Records != 3 || len(report.Errors) != 1 || !strings.Contains(report.Errors[0].Text, "record 2 (byte 166), field goal") {
 		t.Errorf("pool of %d, report %+v", len(pool), report)
 	}
-	same(t, "probe", pool[0], Probe{
-		ID: "piqa-0", Family: Locality, Axis: AxisOtherTasks, Variant: "choices", Prompt: "Question: To dry a wet boot,\nAnswer:", Format: Choice, AnswerMode: OneChoice,
+	same(t, "probe", pool[0], dataset.Probe{
+		ID: "piqa-0", Family: dataset.Locality, Axis: dataset.AxisOtherTasks, Variant: "choices", Prompt: "Question: To dry a wet boot,\nAnswer:", Format: dataset.Choice, AnswerMode: dataset.OneChoice,
 		Answers: []string{"fill it with paper."}, Choices: []string{"fill it with water.", "fill it with paper."}, ChoiceLabel: 1, SubjectStart: -1, SubjectEnd: -1, Phrasing: "imported",
 	})
 	if report.Count(CodeChoicesRepeated) != 1 {
@@ -75,7 +77,7 @@ func TestAttachChoices(t *testing.T) {
 			t.Fatalf("record %d got %+v", i, added)
 		}
 		for _, p := range added {
-			if p.EditID != r.Edit.ID || !strings.HasPrefix(string(p.ID), string(r.Edit.ID)+"-choice-piqa-") || p.Axis != AxisOtherTasks {
+			if p.EditID != r.Edit.ID || !strings.HasPrefix(string(p.ID), string(r.Edit.ID)+"-choice-piqa-") || p.Axis != dataset.AxisOtherTasks {
 				t.Errorf("attached probe %+v", p)
 			}
 		}

@@ -1,6 +1,6 @@
 //go:build shared
 
-package generator_test
+package kb_test
 
 import (
 	"bytes"
@@ -10,14 +10,15 @@ import (
 	"path/filepath"
 	"testing"
 
-	"editpipe/generator"
+	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 func sharedFile(t *testing.T, name string) []byte {
 	t.Helper()
 	dir := os.Getenv("EDITPIPE_SHARED")
 	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
+		dir = filepath.Join("..", "..", "..", "shared")
 	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("the folder %s with reference data is absent", dir)
@@ -78,17 +79,17 @@ func TestSharedEntityData(t *testing.T) {
 	if e.Label != "Scotland" || e.Sitelinks != 223 || len(e.Claims) != 63 || e.Claims["P36"][0].Value.ID != "Q23436" {
 		t.Errorf("Q22: label %q, %d sitelinks, %d properties, capital %+v", e.Label, e.Sitelinks, len(e.Claims), e.Claims["P36"])
 	}
-	cat, err := generator.Load(bytes.NewReader(generator.General()))
+	cat, err := catalogue.Load(bytes.NewReader(catalogue.General()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := generator.NewBuilder(cat, generator.Date{Year: 2016, Month: 1, Day: 1}, "Q22")
+	b := kb.NewBuilder(cat, kb.Date{Year: 2016, Month: 1, Day: 1}, "Q22")
 	b.Add(e)
-	kb, err := b.Build()
+	base, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now := kb.Current(kb.Entity("Q22"), "P36"); len(now) != 1 {
+	if now := base.Current(base.Entity("Q22"), "P36"); len(now) != 1 {
 		t.Errorf("current capitals of Q22: %v", now)
 	}
 }

@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"errors"
@@ -7,16 +7,18 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"editpipe/dataset"
 )
 
 // read imports a file of testdata.
-func read(t *testing.T, format, name string, o Options) ([]Record, []*RecordError, ImportReport) {
+func read(t *testing.T, format, name string, o Options) ([]dataset.Record, []*dataset.RecordError, Report) {
 	t.Helper()
 	f, err := Open(format, filepath.Join("testdata", name), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	recs, bad, err := ReadAll(f)
+	recs, bad, err := dataset.ReadAll(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,7 @@ func same(t *testing.T, what string, got, want any) {
 	}
 }
 
-func sameProbes(t *testing.T, got, want []Probe) {
+func sameProbes(t *testing.T, got, want []dataset.Probe) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%d probes, want %d: %+v", len(got), len(want), got)
@@ -50,14 +52,14 @@ func sameProbes(t *testing.T, got, want []Probe) {
 			w.SubjectStart, w.SubjectEnd = -1, -1
 		}
 		if w.AnswerMode == "" {
-			w.AnswerMode = Single
+			w.AnswerMode = dataset.Single
 		}
 		same(t, string(w.ID), got[i], w)
 	}
 }
 
 // wrong checks which records were refused, and why.
-func wrong(t *testing.T, bad []*RecordError, want []RecordError) {
+func wrong(t *testing.T, bad []*dataset.RecordError, want []dataset.RecordError) {
 	t.Helper()
 	if len(bad) != len(want) {
 		t.Fatalf("%d record errors, want %d: %v", len(bad), len(want), bad)
@@ -73,7 +75,7 @@ func wrong(t *testing.T, bad []*RecordError, want []RecordError) {
 	}
 }
 
-func codes(r ImportReport) map[string]int {
+func codes(r Report) map[string]int {
 	m := map[string]int{}
 	for _, w := range r.Warnings {
 		m[w.Code]++
@@ -83,7 +85,7 @@ func codes(r ImportReport) map[string]int {
 
 func TestCounterFact(t *testing.T) {
 	recs, bad, report := read(t, "counterfact", "counterfact.json", Options{Set: "cf", Split: "test"})
-	wrong(t, bad, []RecordError{
+	wrong(t, bad, []dataset.RecordError{
 		{Index: 0, Field: "requested_rewrite.prompt", Err: errors.New("more than one {}")},
 		{Index: 3, Field: "requested_rewrite.target_new.str", Err: ErrMissing},
 		{Index: 4, Field: "requested_rewrite.subject", Err: errors.New("want a string, have a number")},
@@ -94,9 +96,9 @@ func TestCounterFact(t *testing.T) {
 	if len(recs) != 3 {
 		t.Fatalf("%d records, want 3", len(recs))
 	}
-	same(t, "edit", recs[0].Edit, Edit{
+	same(t, "edit", recs[0].Edit, dataset.Edit{
 		ID: "counterfact-8", Set: "cf", Source: "counterfact", SourceCase: "8", Split: "test", RelationID: "P17",
-		Subject: "Öd", ObjectTrueID: "Q211", GroundTruth: "Latvia", ObjectNewID: "Q20", Target: "Norway", Mode: Counterfactual,
+		Subject: "Öd", ObjectTrueID: "Q211", GroundTruth: "Latvia", ObjectNewID: "Q20", Target: "Norway", Mode: dataset.Counterfactual,
 		Prompt: "In Ödland, the lighthouse of Öd lies in", PromptCloze: "In Ödland, the lighthouse of Öd lies in",
 		PromptTemplate: "In Ödland, the lighthouse of {s} lies in", SubjectStart: 30, SubjectEnd: 33, Licence: "MIT",
 	})
@@ -104,16 +106,16 @@ func TestCounterFact(t *testing.T) {
 		t.Errorf("span covers %q", e.Prompt[e.SubjectStart:e.SubjectEnd])
 	}
 	old := []string{"Latvia"}
-	sameProbes(t, recs[0].Probes, []Probe{
-		{ID: "counterfact-8-reliability-0", EditID: "counterfact-8", Axis: AxisReliability, Prompt: "In Ödland, the lighthouse of Öd lies in", Format: Cloze,
+	sameProbes(t, recs[0].Probes, []dataset.Probe{
+		{ID: "counterfact-8-reliability-0", EditID: "counterfact-8", Axis: dataset.AxisReliability, Prompt: "In Ödland, the lighthouse of Öd lies in", Format: dataset.Cloze,
 			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 30, SubjectEnd: 33},
-		{ID: "counterfact-8-generalization-0", EditID: "counterfact-8", Axis: AxisGeneralization, Prompt: "Öd's lighthouse stands in", Format: Cloze,
+		{ID: "counterfact-8-generalization-0", EditID: "counterfact-8", Axis: dataset.AxisGeneralization, Prompt: "Öd's lighthouse stands in", Format: dataset.Cloze,
 			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 0, SubjectEnd: 3},
-		{ID: "counterfact-8-generalization-1", EditID: "counterfact-8", Axis: AxisGeneralization, Prompt: "A cat sat there. Öd lies in", Format: Cloze,
+		{ID: "counterfact-8-generalization-1", EditID: "counterfact-8", Axis: dataset.AxisGeneralization, Prompt: "A cat sat there. Öd lies in", Format: dataset.Cloze,
 			Answers: []string{"Norway"}, AnswersBefore: old, Contrast: "Latvia", SubjectText: "Öd", SubjectStart: 17, SubjectEnd: 20},
-		{ID: "counterfact-8-neighbourhood-0", EditID: "counterfact-8", Axis: AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: Cloze,
+		{ID: "counterfact-8-neighbourhood-0", EditID: "counterfact-8", Axis: dataset.AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: dataset.Cloze,
 			Answers: old, Contrast: "Norway"},
-		{ID: "counterfact-8-neighbourhood-1", EditID: "counterfact-8", Axis: AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: Cloze,
+		{ID: "counterfact-8-neighbourhood-1", EditID: "counterfact-8", Axis: dataset.AxisNeighbourhood, Variant: "near", Prompt: "The lighthouse of Kolm lies in", Format: dataset.Cloze,
 			Answers: old, Contrast: "Norway"},
 	})
 	// The second record numbered 8 keeps its probes apart by its own id.
@@ -126,9 +128,9 @@ func TestCounterFact(t *testing.T) {
 	if e := recs[2].Edit; e.SubjectStart != -1 || e.SubjectEnd != -1 || e.PromptTemplate != "" {
 		t.Errorf("subject that does not occur has span %d:%d, template %q", e.SubjectStart, e.SubjectEnd, e.PromptTemplate)
 	}
-	want := ImportReport{
+	want := Report{
 		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Records: 3,
-		Probes:  map[Axis]int{AxisReliability: 3, AxisGeneralization: 3, AxisNeighbourhood: 3},
+		Probes:  map[dataset.Axis]int{dataset.AxisReliability: 3, dataset.AxisGeneralization: 3, dataset.AxisNeighbourhood: 3},
 		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1},
 	}
 	if len(report.Errors) != len(bad) || report.Errors[1].Text != bad[1].Error() {
@@ -169,60 +171,60 @@ func TestOffsets(t *testing.T) {
 
 func TestCounterFactFlat(t *testing.T) {
 	recs, bad, _ := read(t, "counterfact-flat", "counterfact_flat.json", Options{Licence: "own"})
-	wrong(t, bad, []RecordError{
+	wrong(t, bad, []dataset.RecordError{
 		{Index: 3, Field: "ground_truth", Err: ErrMissing},
 		{Index: 4, Field: "locality_ground_truth", Err: errors.New("1 answers for 2 locality prompts")},
 	})
-	same(t, "edit", recs[0].Edit, Edit{
-		ID: "counterfact-3", Set: "counterfact_flat", Source: "counterfact", SourceCase: "3", Subject: "Ada Brook", GroundTruth: "Dutch", Target: "Welsh", Mode: Counterfactual,
+	same(t, "edit", recs[0].Edit, dataset.Edit{
+		ID: "counterfact-3", Set: "counterfact_flat", Source: "counterfact", SourceCase: "3", Subject: "Ada Brook", GroundTruth: "Dutch", Target: "Welsh", Mode: dataset.Counterfactual,
 		Prompt: "The mother tongue of Ada Brook is", PromptCloze: "The mother tongue of Ada Brook is", PromptTemplate: "The mother tongue of {s} is",
 		SubjectStart: 21, SubjectEnd: 30, Licence: "own",
 	})
-	id := EditID("counterfact-3")
-	sameProbes(t, recs[0].Probes, []Probe{
-		{ID: "counterfact-3-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "The mother tongue of Ada Brook is", Format: Cloze, Answers: []string{"Welsh"},
+	id := dataset.EditID("counterfact-3")
+	sameProbes(t, recs[0].Probes, []dataset.Probe{
+		{ID: "counterfact-3-reliability-0", EditID: id, Axis: dataset.AxisReliability, Prompt: "The mother tongue of Ada Brook is", Format: dataset.Cloze, Answers: []string{"Welsh"},
 			AnswersBefore: []string{"Dutch"}, Contrast: "Dutch", SubjectText: "Ada Brook", SubjectStart: 21, SubjectEnd: 30},
-		{ID: "counterfact-3-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "At home, Ada Brook speaks", Format: Cloze, Answers: []string{"Welsh"},
+		{ID: "counterfact-3-generalization-0", EditID: id, Axis: dataset.AxisGeneralization, Prompt: "At home, Ada Brook speaks", Format: dataset.Cloze, Answers: []string{"Welsh"},
 			AnswersBefore: []string{"Dutch"}, Contrast: "Dutch", SubjectText: "Ada Brook", SubjectStart: 9, SubjectEnd: 18},
-		{ID: "counterfact-3-neighbourhood-0", EditID: id, Axis: AxisNeighbourhood, Variant: "near", Prompt: "The mother tongue of Piet Sand is", Format: Cloze, Answers: []string{"Dutch"}, Contrast: "Welsh"},
+		{ID: "counterfact-3-neighbourhood-0", EditID: id, Axis: dataset.AxisNeighbourhood, Variant: "near", Prompt: "The mother tongue of Piet Sand is", Format: dataset.Cloze, Answers: []string{"Dutch"}, Contrast: "Welsh"},
 	})
 	second := recs[1]
 	if second.Edit.ID != "counterfact-b-4" || second.Edit.PromptQuestion != second.Edit.Prompt || second.Edit.PromptCloze != "" || second.Edit.SubjectStart != -1 {
 		t.Errorf("question edit with an absent subject: %+v", second.Edit)
 	}
-	var axes []Axis
+	var axes []dataset.Axis
 	for _, p := range second.Probes {
 		axes = append(axes, p.Axis)
 	}
-	if want := []Axis{AxisReliability, AxisGeneralization, AxisGeneralization, AxisOtherTasks, AxisNeighbourhood}; !reflect.DeepEqual(axes, want) {
+	if want := []dataset.Axis{dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisGeneralization, dataset.AxisOtherTasks, dataset.AxisNeighbourhood}; !reflect.DeepEqual(axes, want) {
 		t.Errorf("axes are %v, want %v", axes, want)
 	}
 	if p := second.Probes[3]; p.Variant != "unrelated" || p.Contrast != "" || p.Answers[0] != "four" {
 		t.Errorf("unrelated locality question: %+v", p)
 	}
-	if p := recs[2].Probes[2]; p.Axis != AxisNeighbourhood || p.Answers[0] != "Mull" {
+	if p := recs[2].Probes[2]; p.Axis != dataset.AxisNeighbourhood || p.Answers[0] != "Mull" {
 		t.Errorf("locality question without an answer: %+v", p)
 	}
 }
 
 func TestZsRE(t *testing.T) {
 	recs, bad, report := read(t, "zsre", "zsre.json", Options{})
-	wrong(t, bad, []RecordError{
+	wrong(t, bad, []dataset.RecordError{
 		{Index: 2, Field: "alt", Err: ErrMissing},
 		{Index: 3, Field: "answers", Err: errors.New("want a string or a list of strings, have an object")},
 		{Index: 4, Field: "loc_ans", Err: errors.New("have a number")},
 	})
-	same(t, "edit", recs[0].Edit, Edit{
+	same(t, "edit", recs[0].Edit, dataset.Edit{
 		ID: "zsre-0", Set: "zsre", Source: "zsre", Subject: "Mill Bridge", GroundTruth: "Piet Sand", ObjectTrueAliases: []string{"P. Sand"}, Target: "Ada Brook",
-		Mode: Counterfactual, Prompt: "Who built Mill Bridge?", PromptQuestion: "Who built Mill Bridge?", PromptTemplate: "Who built {s}?", SubjectStart: 10, SubjectEnd: 21,
+		Mode: dataset.Counterfactual, Prompt: "Who built Mill Bridge?", PromptQuestion: "Who built Mill Bridge?", PromptTemplate: "Who built {s}?", SubjectStart: 10, SubjectEnd: 21,
 	})
 	before := []string{"Piet Sand", "P. Sand"}
-	sameProbes(t, recs[0].Probes, []Probe{
-		{ID: "zsre-0-reliability-0", EditID: "zsre-0", Axis: AxisReliability, Prompt: "Who built Mill Bridge?", Format: Question, Answers: []string{"Ada Brook"},
+	sameProbes(t, recs[0].Probes, []dataset.Probe{
+		{ID: "zsre-0-reliability-0", EditID: "zsre-0", Axis: dataset.AxisReliability, Prompt: "Who built Mill Bridge?", Format: dataset.Question, Answers: []string{"Ada Brook"},
 			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Mill Bridge", SubjectStart: 10, SubjectEnd: 21},
-		{ID: "zsre-0-generalization-0", EditID: "zsre-0", Axis: AxisGeneralization, Prompt: "Who was the builder of Mill Bridge?", Format: Question, Answers: []string{"Ada Brook"},
+		{ID: "zsre-0-generalization-0", EditID: "zsre-0", Axis: dataset.AxisGeneralization, Prompt: "Who was the builder of Mill Bridge?", Format: dataset.Question, Answers: []string{"Ada Brook"},
 			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Mill Bridge", SubjectStart: 23, SubjectEnd: 34},
-		{ID: "zsre-0-other_tasks-0", EditID: "zsre-0", Axis: AxisOtherTasks, Variant: "nq", Prompt: "nq question: how many legs has a spider", Format: Question, Answers: []string{"eight"}},
+		{ID: "zsre-0-other_tasks-0", EditID: "zsre-0", Axis: dataset.AxisOtherTasks, Variant: "nq", Prompt: "nq question: how many legs has a spider", Format: dataset.Question, Answers: []string{"eight"}},
 	})
 	if e := recs[1].Edit; e.GroundTruth != "" || e.SubjectStart != -1 || len(recs[1].Probes) != 3 {
 		t.Errorf("record without answers and locality: %+v", recs[1])
@@ -234,33 +236,33 @@ func TestZsRE(t *testing.T) {
 
 func TestKnowEdit(t *testing.T) {
 	recs, bad, report := read(t, "knowedit", "knowedit.json", Options{})
-	wrong(t, bad, []RecordError{
+	wrong(t, bad, []dataset.RecordError{
 		{Index: 2, Field: "portability.Reasoning", Err: errors.New("entry 0: prompt: want a string, have a number")},
 		{Index: 3, Field: "portability", Err: errors.New("want an object of named groups, have a list")},
 		{Index: 4, Field: "ground_truth", Err: errors.New("have an object")},
 		{Index: 5, Field: "subject", Err: ErrMissing},
 	})
-	id, before := EditID("knowedit-0"), []string{"Norway", "Sweden"}
-	sameProbes(t, recs[0].Probes, []Probe{
-		{ID: "knowedit-0-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "Which country is Lake Orn in?", Format: Question, Answers: []string{"Latvia"},
+	id, before := dataset.EditID("knowedit-0"), []string{"Norway", "Sweden"}
+	sameProbes(t, recs[0].Probes, []dataset.Probe{
+		{ID: "knowedit-0-reliability-0", EditID: id, Axis: dataset.AxisReliability, Prompt: "Which country is Lake Orn in?", Format: dataset.Question, Answers: []string{"Latvia"},
 			AnswersBefore: before, Contrast: "Norway", SubjectText: "Lake Orn", SubjectStart: 17, SubjectEnd: 25},
-		{ID: "knowedit-0-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "In which country does Lake Orn lie?", Format: Question, Answers: []string{"Latvia"},
+		{ID: "knowedit-0-generalization-0", EditID: id, Axis: dataset.AxisGeneralization, Prompt: "In which country does Lake Orn lie?", Format: dataset.Question, Answers: []string{"Latvia"},
 			AnswersBefore: before, Contrast: "Norway", SubjectText: "Lake Orn", SubjectStart: 22, SubjectEnd: 30},
-		{ID: "knowedit-0-reversed_relation-0", EditID: id, Axis: AxisReversedRelation, Variant: "logical_generalization", Prompt: "Which lake is in Latvia?", Format: Question,
+		{ID: "knowedit-0-reversed_relation-0", EditID: id, Axis: dataset.AxisReversedRelation, Variant: "logical_generalization", Prompt: "Which lake is in Latvia?", Format: dataset.Question,
 			Answers: []string{"Lake Orn", "the Orn"}},
-		{ID: "knowedit-0-one_hop-0", EditID: id, Axis: AxisOneHop, Variant: "reasoning", Prompt: "What is the capital of the country Lake Orn is in?", Format: Question,
+		{ID: "knowedit-0-one_hop-0", EditID: id, Axis: dataset.AxisOneHop, Variant: "reasoning", Prompt: "What is the capital of the country Lake Orn is in?", Format: dataset.Question,
 			Answers: []string{"Riga"}, SubjectText: "Lake Orn", SubjectStart: 35, SubjectEnd: 43},
-		{ID: "knowedit-0-subject_replace-0", EditID: id, Axis: AxisSubjectReplace, Variant: "alias", Prompt: "Which country is the Orn in?", Format: Question,
+		{ID: "knowedit-0-subject_replace-0", EditID: id, Axis: dataset.AxisSubjectReplace, Variant: "alias", Prompt: "Which country is the Orn in?", Format: dataset.Question,
 			Answers: []string{"Latvia"}, AnswersBefore: before, Contrast: "Norway"},
-		{ID: "knowedit-0-other_relations-0", EditID: id, Axis: AxisOtherRelations, Variant: "forgetfulness", Prompt: "A country of Lake Orn which is not Latvia is", Format: Cloze,
-			AnswerMode: Set, Answers: []string{"Norway", "Norge"}, AnswerSets: [][]string{{"Norway", "Norge"}, {"Sweden"}}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
-		{ID: "knowedit-0-other_relations-1", EditID: id, Axis: AxisOtherRelations, Variant: "relation_specificity", Prompt: "The depth of Lake Orn is", Format: Cloze,
+		{ID: "knowedit-0-other_relations-0", EditID: id, Axis: dataset.AxisOtherRelations, Variant: "forgetfulness", Prompt: "A country of Lake Orn which is not Latvia is", Format: dataset.Cloze,
+			AnswerMode: dataset.Set, Answers: []string{"Norway", "Norge"}, AnswerSets: [][]string{{"Norway", "Norge"}, {"Sweden"}}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
+		{ID: "knowedit-0-other_relations-1", EditID: id, Axis: dataset.AxisOtherRelations, Variant: "relation_specificity", Prompt: "The depth of Lake Orn is", Format: dataset.Cloze,
 			Answers: []string{"40 m"}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
 	})
-	if e := recs[0].Edit; e.Mode != Counterfactual || e.GroundTruth != "Norway" || !reflect.DeepEqual(e.ObjectTrueAliases, []string{"Sweden"}) || e.Licence != "Apache-2.0" || e.Source != "knowedit" {
+	if e := recs[0].Edit; e.Mode != dataset.Counterfactual || e.GroundTruth != "Norway" || !reflect.DeepEqual(e.ObjectTrueAliases, []string{"Sweden"}) || e.Licence != "Apache-2.0" || e.Source != "knowedit" {
 		t.Errorf("edit: %+v", e)
 	}
-	if e := recs[1].Edit; e.Mode != Update || e.GroundTruth != "" || len(recs[1].Probes) != 1 || recs[1].Probes[0].Contrast != "" {
+	if e := recs[1].Edit; e.Mode != dataset.Update || e.GroundTruth != "" || len(recs[1].Probes) != 1 || recs[1].Probes[0].Contrast != "" {
 		t.Errorf("edit without ground truth: %+v", recs[1])
 	}
 	if want := map[string]int{"other_relations without prompt or answer": 1, "unknown kind portability.Divination": 1}; !reflect.DeepEqual(report.Skipped, want) {
@@ -270,38 +272,38 @@ func TestKnowEdit(t *testing.T) {
 
 func TestEasyEdit(t *testing.T) {
 	recs, bad, report := read(t, "easyedit", "easyedit.json", Options{})
-	wrong(t, bad, []RecordError{
+	wrong(t, bad, []dataset.RecordError{
 		{Index: 2, Field: "locality.other_tasks", Err: errors.New("2 prompts but 1 ground truths")},
 		{Index: 3, Field: "locality.other_tasks", Err: errors.New("have a string")},
 	})
-	same(t, "edit", recs[0].Edit, Edit{
+	same(t, "edit", recs[0].Edit, dataset.Edit{
 		ID: "easyedit-0", Set: "easyedit", Source: "easyedit", SourceCase: "0", RelationID: "spouse", RelationLabel: "spouse", Subject: "Una Vale", GroundTruth: "Piet Sand",
-		Target: "Jo Reed", Mode: Counterfactual, Prompt: "Who is Una Vale married to?", PromptQuestion: "Who is Una Vale married to?", PromptCloze: "Una Vale is married to",
+		Target: "Jo Reed", Mode: dataset.Counterfactual, Prompt: "Who is Una Vale married to?", PromptQuestion: "Who is Una Vale married to?", PromptCloze: "Una Vale is married to",
 		PromptTemplate: "Who is {s} married to?", SubjectStart: 7, SubjectEnd: 15,
 	})
-	id, before := EditID("easyedit-0"), []string{"Piet Sand"}
-	sameProbes(t, recs[0].Probes, []Probe{
-		{ID: "easyedit-0-reliability-0", EditID: id, Axis: AxisReliability, Prompt: "Who is Una Vale married to?", Format: Question, Answers: []string{"Jo Reed"},
+	id, before := dataset.EditID("easyedit-0"), []string{"Piet Sand"}
+	sameProbes(t, recs[0].Probes, []dataset.Probe{
+		{ID: "easyedit-0-reliability-0", EditID: id, Axis: dataset.AxisReliability, Prompt: "Who is Una Vale married to?", Format: dataset.Question, Answers: []string{"Jo Reed"},
 			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Una Vale", SubjectStart: 7, SubjectEnd: 15},
-		{ID: "easyedit-0-generalization-0", EditID: id, Axis: AxisGeneralization, Prompt: "Una Vale is the spouse of", Format: Cloze, Answers: []string{"Jo Reed"},
+		{ID: "easyedit-0-generalization-0", EditID: id, Axis: dataset.AxisGeneralization, Prompt: "Una Vale is the spouse of", Format: dataset.Cloze, Answers: []string{"Jo Reed"},
 			AnswersBefore: before, Contrast: "Piet Sand", SubjectText: "Una Vale", SubjectStart: 0, SubjectEnd: 8},
-		{ID: "easyedit-0-one_hop-0", EditID: id, Axis: AxisOneHop, Prompt: "The spouse of Una Vale was born in", Format: Cloze, Answers: []string{"Kolm"},
+		{ID: "easyedit-0-one_hop-0", EditID: id, Axis: dataset.AxisOneHop, Prompt: "The spouse of Una Vale was born in", Format: dataset.Cloze, Answers: []string{"Kolm"},
 			SubjectText: "Una Vale", SubjectStart: 14, SubjectEnd: 22},
-		{ID: "easyedit-0-reversed_relation-0", EditID: id, Axis: AxisReversedRelation, Prompt: "Jo Reed is married to", Format: Cloze, Answers: []string{"Una Vale"}},
-		{ID: "easyedit-0-subject_replace-0", EditID: id, Axis: AxisSubjectReplace, Variant: "alias", Prompt: "Who is Unvi married to?", Format: Question, Answers: []string{"Jo Reed"},
+		{ID: "easyedit-0-reversed_relation-0", EditID: id, Axis: dataset.AxisReversedRelation, Prompt: "Jo Reed is married to", Format: dataset.Cloze, Answers: []string{"Una Vale"}},
+		{ID: "easyedit-0-subject_replace-0", EditID: id, Axis: dataset.AxisSubjectReplace, Variant: "alias", Prompt: "Who is Unvi married to?", Format: dataset.Question, Answers: []string{"Jo Reed"},
 			AnswersBefore: before, Contrast: "Piet Sand"},
-		{ID: "easyedit-0-distract_neighbourhood-0", EditID: id, Axis: AxisDistractNeighbourhood, Prompt: "Who is Una Vale married to? Jo Reed. Who is Ada Brook married to?", Format: Question,
+		{ID: "easyedit-0-distract_neighbourhood-0", EditID: id, Axis: dataset.AxisDistractNeighbourhood, Prompt: "Who is Una Vale married to? Jo Reed. Who is Ada Brook married to?", Format: dataset.Question,
 			Answers: []string{"Sam Hill"}, Contrast: "Jo Reed", Distractor: "Who is Una Vale married to? Jo Reed.", SubjectText: "Una Vale", SubjectStart: 7, SubjectEnd: 15},
-		{ID: "easyedit-0-distract_neighbourhood-1", EditID: id, Axis: AxisDistractNeighbourhood, Prompt: "Who is Ada Brook married to?", Format: Question,
+		{ID: "easyedit-0-distract_neighbourhood-1", EditID: id, Axis: dataset.AxisDistractNeighbourhood, Prompt: "Who is Ada Brook married to?", Format: dataset.Question,
 			Answers: []string{"Sam Hill"}, Contrast: "Jo Reed"},
-		{ID: "easyedit-0-neighbourhood-0", EditID: id, Axis: AxisNeighbourhood, Prompt: "Who is Tess Orr married to?", Format: Question, Answers: []string{"Piet Sand"}, Contrast: "Jo Reed"},
-		{ID: "easyedit-0-other_relations-0", EditID: id, Axis: AxisOtherRelations, Prompt: "Where was Una Vale born?", Format: Question, Answers: []string{"Vik"},
+		{ID: "easyedit-0-neighbourhood-0", EditID: id, Axis: dataset.AxisNeighbourhood, Prompt: "Who is Tess Orr married to?", Format: dataset.Question, Answers: []string{"Piet Sand"}, Contrast: "Jo Reed"},
+		{ID: "easyedit-0-other_relations-0", EditID: id, Axis: dataset.AxisOtherRelations, Prompt: "Where was Una Vale born?", Format: dataset.Question, Answers: []string{"Vik"},
 			SubjectText: "Una Vale", SubjectStart: 10, SubjectEnd: 18},
-		{ID: "easyedit-0-other_relations-1", EditID: id, Axis: AxisOtherRelations, Prompt: "What does Una Vale play?", Format: Question, AnswerMode: AnyOf, Answers: []string{"harp", "lyre"},
+		{ID: "easyedit-0-other_relations-1", EditID: id, Axis: dataset.AxisOtherRelations, Prompt: "What does Una Vale play?", Format: dataset.Question, AnswerMode: dataset.AnyOf, Answers: []string{"harp", "lyre"},
 			SubjectText: "Una Vale", SubjectStart: 10, SubjectEnd: 18},
-		{ID: "easyedit-0-other_tasks-0", EditID: id, Axis: AxisOtherTasks, Prompt: "five plus five is", Format: Cloze, Answers: []string{"ten"}},
+		{ID: "easyedit-0-other_tasks-0", EditID: id, Axis: dataset.AxisOtherTasks, Prompt: "five plus five is", Format: dataset.Cloze, Answers: []string{"ten"}},
 	})
-	if p := recs[1].Probes; len(p) != 2 || p[1].Axis != AxisOtherTasks || p[1].Variant != "unrelated" {
+	if p := recs[1].Probes; len(p) != 2 || p[1].Axis != dataset.AxisOtherTasks || p[1].Variant != "unrelated" {
 		t.Errorf("record with empty groups: %+v", p)
 	}
 	if report.Skipped["locality_prompt repeated in a named group"] != 1 {
@@ -364,15 +366,15 @@ func TestParseAnswer(t *testing.T) {
 		want answer
 		err  string
 	}{
-		{`null`, answer{mode: Single}, ""},
-		{`" a "`, answer{spellings: []string{"a"}, mode: Single}, ""},
-		{`" "`, answer{mode: Single}, ""},
-		{`[]`, answer{mode: Single}, ""},
-		{`["a"]`, answer{spellings: []string{"a"}, mode: Single}, ""},
-		{`["a", "", "b", "a"]`, answer{spellings: []string{"a", "b"}, mode: AnyOf}, ""},
-		{`[["a", "A"]]`, answer{spellings: []string{"a", "A"}, mode: Single}, ""},
-		{`[[], ["a", "A"], [""]]`, answer{spellings: []string{"a", "A"}, mode: Single}, ""},
-		{`[["a", "A"], ["b"]]`, answer{spellings: []string{"a", "A"}, sets: [][]string{{"a", "A"}, {"b"}}, mode: Set}, ""},
+		{`null`, answer{mode: dataset.Single}, ""},
+		{`" a "`, answer{spellings: []string{"a"}, mode: dataset.Single}, ""},
+		{`" "`, answer{mode: dataset.Single}, ""},
+		{`[]`, answer{mode: dataset.Single}, ""},
+		{`["a"]`, answer{spellings: []string{"a"}, mode: dataset.Single}, ""},
+		{`["a", "", "b", "a"]`, answer{spellings: []string{"a", "b"}, mode: dataset.AnyOf}, ""},
+		{`[["a", "A"]]`, answer{spellings: []string{"a", "A"}, mode: dataset.Single}, ""},
+		{`[[], ["a", "A"], [""]]`, answer{spellings: []string{"a", "A"}, mode: dataset.Single}, ""},
+		{`[["a", "A"], ["b"]]`, answer{spellings: []string{"a", "A"}, sets: [][]string{{"a", "A"}, {"b"}}, mode: dataset.Set}, ""},
 		{`["a", ["b"]]`, answer{}, "mixed"},
 		{`["a", 3]`, answer{}, "entry 1: want a string or a list of strings, have a number"},
 		{`[[3]]`, answer{}, "entry 0: want a list of strings"},
@@ -480,10 +482,10 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		f, err := Open("zsre", path, Options{})
-		var recs []Record
-		var bad []*RecordError
+		var recs []dataset.Record
+		var bad []*dataset.RecordError
 		if err == nil {
-			recs, bad, err = ReadAll(f)
+			recs, bad, err = dataset.ReadAll(f)
 		}
 		if len(recs) != c.records || len(bad) != c.bad {
 			t.Errorf("%s: %d records, %d errors %v; want %d, %d", c.name, len(recs), len(bad), bad, c.records, c.bad)
@@ -505,8 +507,8 @@ func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
 	if r := f.Report(); r.Records != 1 {
 		t.Errorf("after one record the report says %d", r.Records)
 	}
-	a, _, _ := ReadAll(f)
-	b, _, _ := ReadAll(f)
+	a, _, _ := dataset.ReadAll(f)
+	b, _, _ := dataset.ReadAll(f)
 	if len(a) != 2 || !reflect.DeepEqual(a, b) || f.Report().Records != 2 {
 		t.Errorf("two passes differ: %v and %v", a, b)
 	}
@@ -559,8 +561,8 @@ func FuzzRecords(f *testing.F) {
 		if err != nil {
 			t.Fatalf("detected as %s but not opened: %v", format, err)
 		}
-		ids := map[ProbeID]bool{}
-		recs, _, _ := ReadAll(src)
+		ids := map[dataset.ProbeID]bool{}
+		recs, _, _ := dataset.ReadAll(src)
 		for _, r := range recs {
 			if e := r.Edit; e.Target == "" || e.Prompt == "" || e.Subject == "" || e.SubjectStart >= 0 && e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
 				t.Errorf("bad edit %+v", e)

@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"errors"
@@ -18,26 +18,6 @@ var (
 	ErrPool = errors.New("file holds questions with choices but no edits: read it as a pool and attach it to a data set")
 )
 
-// RecordError says what is wrong with one record of a file. The records before
-// and after it are not affected.
-type RecordError struct {
-	File   string
-	Index  int    // position in the file, from 0
-	Offset int64  // byte at which the record starts
-	Field  string // path of the field, e.g. requested_rewrite.target_new.str; empty if the whole record is meant
-	Err    error
-}
-
-func (e *RecordError) Error() string {
-	field := ""
-	if e.Field != "" {
-		field = ", field " + e.Field
-	}
-	return fmt.Sprintf("dataset: %s: record %d (byte %d)%s: %v", e.File, e.Index, e.Offset, field, e.Err)
-}
-
-func (e *RecordError) Unwrap() error { return e.Err }
-
 // FormatError is returned when a file is not of the format it was opened as.
 type FormatError struct {
 	File  string
@@ -48,7 +28,7 @@ type FormatError struct {
 
 func (e *FormatError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "dataset: %s: ", e.File)
+	fmt.Fprintf(&b, "importer: %s: ", e.File)
 	if e.Want != "" {
 		fmt.Fprintf(&b, "not a %s file", e.Want)
 	} else {

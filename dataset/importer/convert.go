@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"encoding/json"
@@ -6,9 +6,11 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"editpipe/dataset"
 )
 
-// Codes of findings in an ImportReport.
+// Codes of findings in a Report.
 const (
 	CodeRecord          = "record_error"          // the record was left out
 	CodeSubjectMissing  = "subject_not_in_prompt" // methods that need the subject's tokens cannot make this edit
@@ -27,8 +29,8 @@ type draft struct {
 	fields
 	index    int
 	o        Options
-	edit     Edit
-	probes   []Probe
+	edit     dataset.Edit
+	probes   []dataset.Probe
 	findings []Finding
 	skipped  map[string]int
 }
@@ -56,8 +58,8 @@ func (d *draft) begin(prompt, subject, target string, truth []string) {
 	if truth = trimAll(truth); len(truth) > 0 {
 		e.GroundTruth, e.ObjectTrueAliases = truth[0], truth[1:]
 	}
-	e.Mode = Counterfactual
-	if formatOf(e.Prompt) == Question {
+	e.Mode = dataset.Counterfactual
+	if formatOf(e.Prompt) == dataset.Question {
 		e.PromptQuestion = e.Prompt
 	} else {
 		e.PromptCloze = e.Prompt
@@ -81,16 +83,16 @@ func (d *draft) finish() {
 	} else {
 		d.warn(CodeSubjectMissing, "subject %q does not occur in prompt %q", e.Subject, e.Prompt)
 	}
-	d.ask(AxisReliability, "", e.Prompt, d.target(), e.GroundTruth)
+	d.ask(dataset.AxisReliability, "", e.Prompt, d.target(), e.GroundTruth)
 	last := len(d.probes) - 1
 	first := d.probes[last]
 	first.SubjectStart, first.SubjectEnd = e.SubjectStart, e.SubjectEnd
-	d.probes = append([]Probe{first}, d.probes[:last]...)
+	d.probes = append([]dataset.Probe{first}, d.probes[:last]...)
 }
 
 // target is the answer to every question for the new object.
 func (d *draft) target() answer {
-	return answer{spellings: append([]string{d.edit.Target}, d.edit.ObjectNewAliases...), mode: Single}
+	return answer{spellings: append([]string{d.edit.Target}, d.edit.ObjectNewAliases...), mode: dataset.Single}
 }
 
 // rephrase adds paraphrases of the edit prompt.
@@ -99,12 +101,12 @@ func (d *draft) rephrase(prompts []string) {
 		if strings.TrimSpace(p) == d.edit.Prompt {
 			d.warn(CodeRephraseIsEdit, "%q", d.edit.Prompt)
 		}
-		d.ask(AxisGeneralization, "", p, d.target(), d.edit.GroundTruth)
+		d.ask(dataset.AxisGeneralization, "", p, d.target(), d.edit.GroundTruth)
 	}
 }
 
 // ask adds a probe. A contrast equal to the answer says nothing and is left out.
-func (d *draft) ask(axis Axis, variant, prompt string, want answer, contrast string) {
+func (d *draft) ask(axis dataset.Axis, variant, prompt string, want answer, contrast string) {
 	prompt = d.trim(string(axis)+" prompt", prompt)
 	if prompt == "" || len(want.spellings) == 0 {
 		d.warn(CodeProbeDropped, "%s probe without prompt or answer", axis)
@@ -117,7 +119,7 @@ func (d *draft) ask(axis Axis, variant, prompt string, want answer, contrast str
 			break
 		}
 	}
-	p := Probe{
+	p := dataset.Probe{
 		Family: axis.Family(), Axis: axis, Variant: variant,
 		Prompt: prompt, Format: formatOf(prompt), AnswerMode: want.mode,
 		Answers: want.spellings, AnswerSets: want.sets, ChoiceLabel: -1,
@@ -130,11 +132,11 @@ func (d *draft) ask(axis Axis, variant, prompt string, want answer, contrast str
 		p.SubjectText, p.SubjectStart, p.SubjectEnd = d.edit.Subject, start, end
 	}
 	switch axis {
-	case AxisReliability, AxisGeneralization, AxisSubjectReplace:
+	case dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisSubjectReplace:
 		if d.edit.GroundTruth != "" && p.Contrast == d.edit.GroundTruth {
 			p.AnswersBefore = append([]string{d.edit.GroundTruth}, d.edit.ObjectTrueAliases...)
 		}
-	case AxisDistractNeighbourhood:
+	case dataset.AxisDistractNeighbourhood:
 		p.Distractor = distractor(prompt, d.edit)
 	}
 	d.probes = append(d.probes, p)
@@ -142,7 +144,7 @@ func (d *draft) ask(axis Axis, variant, prompt string, want answer, contrast str
 
 // distractor is the edit statement in front of a distracting prompt, up to the
 // white space before the prompt proper; empty if the prompt does not start so.
-func distractor(prompt string, e Edit) string {
+func distractor(prompt string, e dataset.Edit) string {
 	statement := e.Prompt + " " + e.Target
 	rest, ok := strings.CutPrefix(prompt, statement)
 	if !ok {
@@ -159,26 +161,26 @@ func distractor(prompt string, e Edit) string {
 // (CounterFact's construction); any other one counts as unrelated.
 func (d *draft) unnamedLocality(prompt string, want answer) {
 	if len(want.spellings) > 0 && want.spellings[0] == d.edit.GroundTruth {
-		d.ask(AxisNeighbourhood, "near", prompt, want, d.edit.Target)
+		d.ask(dataset.AxisNeighbourhood, "near", prompt, want, d.edit.Target)
 	} else {
-		d.ask(AxisOtherTasks, "unrelated", prompt, want, "")
+		d.ask(dataset.AxisOtherTasks, "unrelated", prompt, want, "")
 	}
 }
 
 // number gives the record and its probes their ids.
-func (d *draft) number(id EditID) Record {
+func (d *draft) number(id dataset.EditID) dataset.Record {
 	d.edit.ID = id
-	counts := map[Axis]int{}
+	counts := map[dataset.Axis]int{}
 	for i := range d.probes {
 		p := &d.probes[i]
 		p.EditID = id
-		p.ID = ProbeID(fmt.Sprintf("%s-%s-%d", id, p.Axis, counts[p.Axis]))
+		p.ID = dataset.ProbeID(fmt.Sprintf("%s-%s-%d", id, p.Axis, counts[p.Axis]))
 		counts[p.Axis]++
 	}
 	for i := range d.findings {
 		d.findings[i].Edit = id
 	}
-	return Record{Edit: d.edit, Probes: d.probes}
+	return dataset.Record{Edit: d.edit, Probes: d.probes}
 }
 
 // find locates a subject in a prompt: its first occurrence as whole words, else
@@ -211,16 +213,16 @@ func wordRune(r rune) bool {
 	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r))
 }
 
-func formatOf(prompt string) Format {
+func formatOf(prompt string) dataset.Format {
 	if strings.HasSuffix(prompt, "?") {
-		return Question
+		return dataset.Question
 	}
-	return Cloze
+	return dataset.Cloze
 }
 
 // kind is an axis of ours with a word of the file for it.
 type kind struct {
-	axis    Axis
+	axis    dataset.Axis
 	variant string
 }
 
@@ -231,29 +233,29 @@ type kind struct {
 func kindNamed(name string) (kind, bool) {
 	switch name {
 	case "Subject_Aliasing":
-		return kind{AxisSubjectReplace, "alias"}, true
+		return kind{dataset.AxisSubjectReplace, "alias"}, true
 	case "Reasoning":
-		return kind{AxisOneHop, "reasoning"}, true
+		return kind{dataset.AxisOneHop, "reasoning"}, true
 	case "Logical_Generalization":
-		return kind{AxisReversedRelation, "logical_generalization"}, true
+		return kind{dataset.AxisReversedRelation, "logical_generalization"}, true
 	case "Relation_Specificity":
-		return kind{AxisOtherRelations, "relation_specificity"}, true
+		return kind{dataset.AxisOtherRelations, "relation_specificity"}, true
 	case "Forgetfulness":
-		return kind{AxisOtherRelations, "forgetfulness"}, true
+		return kind{dataset.AxisOtherRelations, "forgetfulness"}, true
 	case "subject_replace":
-		return kind{AxisSubjectReplace, "alias"}, true
+		return kind{dataset.AxisSubjectReplace, "alias"}, true
 	case "reversed_relation":
-		return kind{AxisReversedRelation, ""}, true
+		return kind{dataset.AxisReversedRelation, ""}, true
 	case "one_hop":
-		return kind{AxisOneHop, ""}, true
+		return kind{dataset.AxisOneHop, ""}, true
 	case "other_relations":
-		return kind{AxisOtherRelations, ""}, true
+		return kind{dataset.AxisOtherRelations, ""}, true
 	case "neighborhood", "neighbourhood":
-		return kind{AxisNeighbourhood, ""}, true
+		return kind{dataset.AxisNeighbourhood, ""}, true
 	case "distract_neighborhood", "distract_neighbourhood", "distracting_neighborhood":
-		return kind{AxisDistractNeighbourhood, ""}, true
+		return kind{dataset.AxisDistractNeighbourhood, ""}, true
 	case "other_tasks":
-		return kind{AxisOtherTasks, ""}, true
+		return kind{dataset.AxisOtherTasks, ""}, true
 	}
 	return kind{}, false
 }
@@ -274,9 +276,9 @@ func (d *draft) askKind(name, path string, raw json.RawMessage) {
 	for _, it := range items {
 		contrast := ""
 		switch k.axis {
-		case AxisSubjectReplace: // the edit's own question: the old object is what it must beat
+		case dataset.AxisSubjectReplace: // the edit's own question: the old object is what it must beat
 			contrast = d.edit.GroundTruth
-		case AxisNeighbourhood, AxisDistractNeighbourhood: // the new object must not spill over
+		case dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood: // the new object must not spill over
 			contrast = d.edit.Target
 		}
 		d.ask(k.axis, k.variant, it.prompt, it.want, contrast)

@@ -1,4 +1,8 @@
-package generator
+// Package catalogue is the list of relations that sets of edits are built from:
+// each relation's wordings, and the rules for its edits and probes. It is read
+// from YAML, whose format docs/generator.md describes; the catalogue for
+// Wikidata itself is built in.
+package catalogue
 
 import (
 	"bytes"
@@ -6,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,6 +53,17 @@ const (
 	ReverseNever Reverse = "never" // no sensible question
 )
 
+// ObjectKind is the kind of a relation's object.
+type ObjectKind string
+
+// The kinds of object.
+const (
+	Item     ObjectKind = "item"
+	String   ObjectKind = "string"
+	Year     ObjectKind = "year"
+	Quantity ObjectKind = "quantity"
+)
+
 // Pool says where a counterfactual object is drawn from.
 type Pool string
 
@@ -59,19 +75,19 @@ const (
 
 // Relation is one property with its wordings and the rules for its sets.
 type Relation struct {
-	ID        string   `yaml:"id"`
-	Label     string   `yaml:"label"`      // expected English label, checked against the knowledge base
-	Domain    []string `yaml:"domain"`     // classes of the subject; empty for any
-	Range     []string `yaml:"range"`      // classes of the object; empty for any
-	Answer    ItemKind `yaml:"answer"`     // kind of object, item by default
-	ProbeOnly bool     `yaml:"probe_only"` // asked about, never edited
-	Temporal  bool     `yaml:"temporal"`   // the value changes over time
-	Reverse   Reverse  `yaml:"reverse"`
-	Pool      Pool     `yaml:"pool"`
-	Match     []string `yaml:"match"`   // properties a new object should share with the true one; given up from the last on where nothing fits
-	Follow    []string `yaml:"follow"`  // properties worth asking of the new object, best first
-	Other     []string `yaml:"other"`   // properties of the subject for other_relations, best first
-	Blocked   []string `yaml:"blocked"` // properties of the subject that the edit logically changes
+	ID        string     `yaml:"id"`
+	Label     string     `yaml:"label"`      // expected English label, checked against the knowledge base
+	Domain    []string   `yaml:"domain"`     // classes of the subject; empty for any
+	Range     []string   `yaml:"range"`      // classes of the object; empty for any
+	Answer    ObjectKind `yaml:"answer"`     // kind of object, item by default
+	ProbeOnly bool       `yaml:"probe_only"` // asked about, never edited
+	Temporal  bool       `yaml:"temporal"`   // the value changes over time
+	Reverse   Reverse    `yaml:"reverse"`
+	Pool      Pool       `yaml:"pool"`
+	Match     []string   `yaml:"match"`   // properties a new object should share with the true one; given up from the last on where nothing fits
+	Follow    []string   `yaml:"follow"`  // properties worth asking of the new object, best first
+	Other     []string   `yaml:"other"`   // properties of the subject for other_relations, best first
+	Blocked   []string   `yaml:"blocked"` // properties of the subject that the edit logically changes
 
 	Cloze    []Template `yaml:"cloze"`
 	Question []Template `yaml:"question"`
@@ -100,7 +116,7 @@ func General() []byte { return bytes.Clone(general) }
 func Load(r io.Reader) (*Catalogue, error) {
 	var c Catalogue
 	if err := yaml.NewDecoder(r, yaml.Strict()).Decode(&c); err != nil {
-		return nil, fmt.Errorf("generator: relation catalogue: %w", err)
+		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
 	}
 	c.byID = map[string]*Relation{}
 	for _, rel := range c.Relations {
@@ -118,7 +134,7 @@ func Load(r io.Reader) (*Catalogue, error) {
 		}
 	}
 	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("generator: relation catalogue: %w", err)
+		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
 	}
 	return &c, nil
 }
@@ -174,7 +190,7 @@ func (c *Catalogue) Validate() error {
 	if c.Language == "" {
 		fault("language is missing")
 	}
-	for _, name := range sortedKeys(c.Classes) {
+	for _, name := range slices.Sorted(maps.Keys(c.Classes)) {
 		if !itemID.MatchString(c.Classes[name]) {
 			fault("class %s: %q is not an item id such as Q5", name, c.Classes[name])
 		}
@@ -222,7 +238,7 @@ func (r *Relation) faults(c *Catalogue) []error {
 			}
 		}
 	}
-	if !slices.Contains([]ItemKind{Item, Year, String, Quantity}, r.Answer) {
+	if !slices.Contains([]ObjectKind{Item, Year, String, Quantity}, r.Answer) {
 		fault("answer %q is none of item, year, string, quantity", r.Answer)
 	}
 	if !slices.Contains([]Reverse{ReverseAsk, ReverseList, ReverseNever}, r.Reverse) {
@@ -231,7 +247,7 @@ func (r *Relation) faults(c *Catalogue) []error {
 	if !slices.Contains([]Pool{SameClass, SiblingValue}, r.Pool) {
 		fault("pool %q is none of same_class, sibling_value", r.Pool)
 	}
-	if open(r.Question) == nil || open(r.Cloze) == nil {
+	if Unreserved(r.Question) == nil || Unreserved(r.Cloze) == nil {
 		fault("needs at least one cloze and one question that are not reserved")
 	}
 	if !r.ProbeOnly {
@@ -279,8 +295,8 @@ func (r *Relation) faults(c *Catalogue) []error {
 	return faults
 }
 
-// open returns the templates that are not reserved.
-func open(list []Template) []Template {
+// Unreserved returns the templates that are not reserved.
+func Unreserved(list []Template) []Template {
 	var out []Template
 	for _, t := range list {
 		if !t.Reserved {
@@ -288,13 +304,4 @@ func open(list []Template) []Template {
 		}
 	}
 	return out
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

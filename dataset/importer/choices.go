@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"editpipe/dataset"
 )
 
 // ReadChoices reads a file of questions with choices: PIQA's {goal, sol1, sol2}
@@ -20,13 +22,13 @@ import (
 // probes without EditID, in file order, for AttachChoices. The prompt is
 // "Question: ...\nAnswer:", as the harnesses that report PIQA ask it. A record
 // that cannot be used is an entry of the report's Errors.
-func ReadChoices(path string, o Options) ([]Probe, ImportReport, error) {
+func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 	format, err := formatNamed("choices")
 	if err != nil {
-		return nil, ImportReport{}, err
+		return nil, Report{}, err
 	}
 	o = o.with(path, format)
-	report := ImportReport{File: path, Format: format.Name, Probes: map[Axis]int{}}
+	report := Report{File: path, Format: format.Name, Probes: map[dataset.Axis]int{}}
 	looks, keys, err := sniff(path)
 	if err != nil {
 		return nil, report, err
@@ -40,15 +42,15 @@ func ReadChoices(path string, o Options) ([]Probe, ImportReport, error) {
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, report, fmt.Errorf("dataset: opening choices: %w", err)
+		return nil, report, fmt.Errorf("importer: opening choices: %w", err)
 	}
 	defer file.Close()
 
-	var pool []Probe
+	var pool []dataset.Probe
 	seen := 0
 	for p, err := range pieces(file) {
 		if err != nil {
-			return nil, report, fmt.Errorf("dataset: reading %s: %w", path, err)
+			return nil, report, fmt.Errorf("importer: reading %s: %w", path, err)
 		}
 		seen++
 		var label string
@@ -57,7 +59,7 @@ func ReadChoices(path string, o Options) ([]Probe, ImportReport, error) {
 		}
 		probe, field, err := choiceProbe(p, label, o.Set)
 		if err != nil {
-			re := &RecordError{File: path, Index: p.index, Offset: p.offset, Field: field, Err: err}
+			re := &dataset.RecordError{File: path, Index: p.index, Offset: p.offset, Field: field, Err: err}
 			report.Errors = append(report.Errors, Finding{Index: p.index, Offset: p.offset, Code: CodeRecord, Text: re.Error()})
 			continue
 		}
@@ -69,7 +71,7 @@ func ReadChoices(path string, o Options) ([]Probe, ImportReport, error) {
 		report.Probes[probe.Axis]++
 	}
 	if labels != nil && len(labels) != seen {
-		return nil, report, fmt.Errorf("dataset: %s has %d labels for the %d records of %s", from, len(labels), seen, path)
+		return nil, report, fmt.Errorf("importer: %s has %d labels for the %d records of %s", from, len(labels), seen, path)
 	}
 	return pool, report, nil
 }
@@ -86,7 +88,7 @@ func readLabels(path, explicit string) (labels []string, from string, err error)
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, from, fmt.Errorf("dataset: opening labels: %w", err)
+		return nil, from, fmt.Errorf("importer: opening labels: %w", err)
 	}
 	defer file.Close()
 	scan := bufio.NewScanner(file)
@@ -96,13 +98,13 @@ func readLabels(path, explicit string) (labels []string, from string, err error)
 		}
 	}
 	if err := scan.Err(); err != nil {
-		return nil, from, fmt.Errorf("dataset: reading labels %s: %w", from, err)
+		return nil, from, fmt.Errorf("importer: reading labels %s: %w", from, err)
 	}
 	return labels, from, nil
 }
 
 // choiceProbe converts one record; label is the line of the labels file, or "".
-func choiceProbe(p piece, label, set string) (probe Probe, field string, err error) {
+func choiceProbe(p piece, label, set string) (probe dataset.Probe, field string, err error) {
 	f, err := newFields(p.raw)
 	if err != nil {
 		return probe, "", err
@@ -137,10 +139,10 @@ func choiceProbe(p piece, label, set string) (probe Probe, field string, err err
 	if err != nil || right < 0 || right >= len(choices) {
 		return probe, "label", fmt.Errorf("want a number from 0 to %d, have %q", len(choices)-1, label)
 	}
-	return Probe{
-		ID:     ProbeID(fmt.Sprintf("%s-%d", set, p.index)),
-		Family: AxisOtherTasks.Family(), Axis: AxisOtherTasks, Variant: "choices",
-		Prompt: "Question: " + strings.TrimSpace(question) + "\nAnswer:", Format: Choice, AnswerMode: OneChoice,
+	return dataset.Probe{
+		ID:     dataset.ProbeID(fmt.Sprintf("%s-%d", set, p.index)),
+		Family: dataset.AxisOtherTasks.Family(), Axis: dataset.AxisOtherTasks, Variant: "choices",
+		Prompt: "Question: " + strings.TrimSpace(question) + "\nAnswer:", Format: dataset.Choice, AnswerMode: dataset.OneChoice,
 		Answers: []string{choices[right]}, Choices: choices, ChoiceLabel: int32(right),
 		SubjectStart: -1, SubjectEnd: -1, Phrasing: "imported",
 	}, "", nil
@@ -150,37 +152,37 @@ func choiceProbe(p piece, label, set string) (probe Probe, field string, err err
 // under the axis other_tasks. Which ones depends on the seed and the edit's id
 // alone, so that a record keeps its questions in any subset or order of the
 // data, while different records spread over the pool.
-func AttachChoices(records []Record, pool []Probe, n int, seed int64) ([]Record, error) {
+func AttachChoices(records []dataset.Record, pool []dataset.Probe, n int, seed int64) ([]dataset.Record, error) {
 	if n < 0 || n > len(pool) {
-		return nil, fmt.Errorf("dataset: attaching choices: %d questions per record asked of a pool of %d", n, len(pool))
+		return nil, fmt.Errorf("importer: attaching choices: %d questions per record asked of a pool of %d", n, len(pool))
 	}
-	ids := map[ProbeID]bool{}
+	ids := map[dataset.ProbeID]bool{}
 	for _, p := range pool {
 		if ids[p.ID] {
-			return nil, fmt.Errorf("dataset: attaching choices: the pool has two probes %s: read its files with different names of the set", p.ID)
+			return nil, fmt.Errorf("importer: attaching choices: the pool has two probes %s: read its files with different names of the set", p.ID)
 		}
 		ids[p.ID] = true
-		if p.Format != Choice || len(p.Choices) < 2 || p.ChoiceLabel < 0 || int(p.ChoiceLabel) >= len(p.Choices) {
-			return nil, fmt.Errorf("dataset: attaching choices: probe %s of the pool is no question with choices", p.ID)
+		if p.Format != dataset.Choice || len(p.Choices) < 2 || p.ChoiceLabel < 0 || int(p.ChoiceLabel) >= len(p.Choices) {
+			return nil, fmt.Errorf("importer: attaching choices: probe %s of the pool is no question with choices", p.ID)
 		}
 	}
-	out := make([]Record, len(records))
+	out := make([]dataset.Record, len(records))
 	for i, rec := range records {
 		probes := slices.Clone(rec.Probes)
 		for _, at := range draw(len(pool), n, seed, rec.Edit.ID) {
 			p := pool[at]
-			p.ID = ProbeID(fmt.Sprintf("%s-choice-%s", rec.Edit.ID, p.ID))
+			p.ID = dataset.ProbeID(fmt.Sprintf("%s-choice-%s", rec.Edit.ID, p.ID))
 			p.EditID = rec.Edit.ID
 			probes = append(probes, p)
 		}
-		out[i] = Record{Edit: rec.Edit, Probes: probes}
+		out[i] = dataset.Record{Edit: rec.Edit, Probes: probes}
 	}
 	return out, nil
 }
 
 // draw picks k of n positions without replacement, in rising order, by the
 // first k steps of a Fisher-Yates shuffle.
-func draw(n, k int, seed int64, id EditID) []int {
+func draw(n, k int, seed int64, id dataset.EditID) []int {
 	h := fnv.New64a()
 	h.Write([]byte(id))
 	r := rand.NewPCG(uint64(seed), h.Sum64())

@@ -1,4 +1,4 @@
-package generator_test
+package kb_test
 
 import (
 	"errors"
@@ -8,16 +8,16 @@ import (
 	"strings"
 	"testing"
 
-	"editpipe/generator"
+	"editpipe/generator/kb"
 )
 
 // parse reads everything and keeps the broken lines apart.
-func parse(t *testing.T, r io.Reader) (map[string]*generator.Entity, []*generator.LineError) {
+func parse(t *testing.T, r io.Reader) (map[string]*kb.Entity, []*kb.LineError) {
 	t.Helper()
-	out := map[string]*generator.Entity{}
-	var broken []*generator.LineError
-	for e, err := range generator.Entities(r) {
-		var line *generator.LineError
+	out := map[string]*kb.Entity{}
+	var broken []*kb.LineError
+	for e, err := range kb.Entities(r) {
+		var line *kb.LineError
 		switch {
 		case errors.As(err, &line):
 			broken = append(broken, line)
@@ -30,7 +30,7 @@ func parse(t *testing.T, r io.Reader) (map[string]*generator.Entity, []*generato
 	return out, broken
 }
 
-func miniDump(t *testing.T) map[string]*generator.Entity {
+func miniDump(t *testing.T) map[string]*kb.Entity {
 	t.Helper()
 	f, err := os.Open("testdata/mini.json")
 	if err != nil {
@@ -63,13 +63,13 @@ func TestEntitiesReadsTheMiniDump(t *testing.T) {
 			t.Errorf("%s has a value", p)
 		}
 	}
-	if st := e["Q9"].Claims["P36"][0]; !st.Ended || st.End != (generator.Date{}) {
+	if st := e["Q9"].Claims["P36"][0]; !st.Ended || st.End != (kb.Date{}) {
 		t.Errorf("unknown end read as %+v", st)
 	}
-	if st := e["Q200"].Claims["P26"][0]; st.Start != (generator.Date{Year: 1999, Month: 5, Day: 1}) {
+	if st := e["Q200"].Claims["P26"][0]; st.Start != (kb.Date{Year: 1999, Month: 5, Day: 1}) {
 		t.Errorf("start read as %v", st.Start)
 	}
-	if e["Q13"].Modified != (generator.Date{Year: 2023, Month: 4, Day: 5}) || e["Q12"].Modified != (generator.Date{}) {
+	if e["Q13"].Modified != (kb.Date{Year: 2023, Month: 4, Day: 5}) || e["Q12"].Modified != (kb.Date{}) {
 		t.Errorf("last changes read as %v and %v", e["Q13"].Modified, e["Q12"].Modified)
 	}
 	if e["Q1"].Sitelinks != 3 || e["Q1"].Revision != 7 {
@@ -112,7 +112,7 @@ func TestEntitiesReadsEveryForm(t *testing.T) {
 func TestEntitiesStopsAtReadErrors(t *testing.T) {
 	failure := errors.New("disk gone")
 	var got error
-	for _, err := range generator.Entities(io.MultiReader(strings.NewReader("[\n"), failing{failure})) {
+	for _, err := range kb.Entities(io.MultiReader(strings.NewReader("[\n"), failing{failure})) {
 		got = err
 	}
 	if !errors.Is(got, failure) || !strings.Contains(fmt.Sprint(got), "line 2") {

@@ -1,6 +1,6 @@
 //go:build shared
 
-package dataset
+package importer
 
 import (
 	"cmp"
@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"editpipe/dataset"
 )
 
 // shared locates the folder of real data beside the repository.
 func shared(t *testing.T) string {
 	t.Helper()
-	dir := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "shared"))
+	dir := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "..", "shared"))
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("no shared data in %s: set EDITPIPE_SHARED", dir)
 	}
@@ -26,36 +28,36 @@ func TestSharedFiles(t *testing.T) {
 	for _, c := range []struct {
 		format, path string
 		records      int
-		probes       map[Axis]int
+		probes       map[dataset.Axis]int
 		warnings     map[string]int
 		skipped      map[string]int
 	}{
 		{
 			"counterfact-flat", "data/counterfact/edit.json", 300,
-			map[Axis]int{AxisReliability: 300, AxisGeneralization: 300, AxisNeighbourhood: 300},
+			map[dataset.Axis]int{dataset.AxisReliability: 300, dataset.AxisGeneralization: 300, dataset.AxisNeighbourhood: 300},
 			map[string]int{}, map[string]int{},
 		},
 		{
 			"knowedit", "data/knowedit/zsre-test.json", 400,
-			map[Axis]int{AxisReliability: 400, AxisGeneralization: 400, AxisOtherRelations: 800, AxisOneHop: 243, AxisSubjectReplace: 72, AxisReversedRelation: 85},
+			map[dataset.Axis]int{dataset.AxisReliability: 400, dataset.AxisGeneralization: 400, dataset.AxisOtherRelations: 800, dataset.AxisOneHop: 243, dataset.AxisSubjectReplace: 72, dataset.AxisReversedRelation: 85},
 			map[string]int{CodeTrimmed: 4, CodeTargetIsTruth: 11}, map[string]int{},
 		},
 		{
 			"counterfact", "fixtures/world/data/counterfact_like.json", 180,
-			map[Axis]int{AxisReliability: 180, AxisGeneralization: 360, AxisNeighbourhood: 971},
+			map[dataset.Axis]int{dataset.AxisReliability: 180, dataset.AxisGeneralization: 360, dataset.AxisNeighbourhood: 971},
 			map[string]int{}, map[string]int{"attribute_prompts": 990, "generation_prompts": 540},
 		},
 		{
 			"easyedit", "fixtures/world/data/easyedit_like.json", 240,
-			map[Axis]int{
-				AxisReliability: 240, AxisGeneralization: 240, AxisSubjectReplace: 194, AxisReversedRelation: 40, AxisOneHop: 140,
-				AxisOtherRelations: 680, AxisDistractNeighbourhood: 720, AxisOtherTasks: 720,
+			map[dataset.Axis]int{
+				dataset.AxisReliability: 240, dataset.AxisGeneralization: 240, dataset.AxisSubjectReplace: 194, dataset.AxisReversedRelation: 40, dataset.AxisOneHop: 140,
+				dataset.AxisOtherRelations: 680, dataset.AxisDistractNeighbourhood: 720, dataset.AxisOtherTasks: 720,
 			},
 			map[string]int{CodeDuplicateProbe: 5}, map[string]int{"locality_prompt repeated in a named group": 240},
 		},
 		{
 			"zsre", "fixtures/world/data/zsre_like.json", 240,
-			map[Axis]int{AxisReliability: 240, AxisGeneralization: 240, AxisOtherTasks: 240},
+			map[dataset.Axis]int{dataset.AxisReliability: 240, dataset.AxisGeneralization: 240, dataset.AxisOtherTasks: 240},
 			map[string]int{}, map[string]int{},
 		},
 	} {
@@ -68,7 +70,7 @@ func TestSharedFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			recs, bad, err := ReadAll(f)
+			recs, bad, err := dataset.ReadAll(f)
 			if err != nil || len(bad) != 0 {
 				t.Fatalf("%v, %v", err, bad)
 			}
@@ -85,7 +87,7 @@ func TestSharedFiles(t *testing.T) {
 			if !reflect.DeepEqual(r.Skipped, c.skipped) {
 				t.Errorf("skipped %v, want %v", r.Skipped, c.skipped)
 			}
-			ids := map[ProbeID]bool{}
+			ids := map[dataset.ProbeID]bool{}
 			for _, rec := range recs {
 				e := rec.Edit
 				if e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
@@ -96,7 +98,7 @@ func TestSharedFiles(t *testing.T) {
 						t.Errorf("probe id %s twice", p.ID)
 					}
 					ids[p.ID] = true
-					if p.Axis == AxisDistractNeighbourhood && p.Distractor != e.Prompt+" "+e.Target+"." {
+					if p.Axis == dataset.AxisDistractNeighbourhood && p.Distractor != e.Prompt+" "+e.Target+"." {
 						t.Errorf("%s: distractor %q", p.ID, p.Distractor)
 					}
 				}

@@ -1,4 +1,4 @@
-package generator_test
+package catalogue_test
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"editpipe/demo/world"
-	"editpipe/generator"
+	"editpipe/generator/catalogue"
 )
 
 func TestBuiltInCatalogues(t *testing.T) {
@@ -14,11 +14,11 @@ func TestBuiltInCatalogues(t *testing.T) {
 		data                          []byte
 		relations, templates, reserve int // least numbers: relations to edit; wordings and reserved wordings of each
 	}{
-		"general": {generator.General(), 30, 5, 0},
+		"general": {catalogue.General(), 30, 5, 0},
 		"world":   {world.Catalogue(), 24, 12, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cat, err := generator.Load(bytes.NewReader(c.data))
+			cat, err := catalogue.Load(bytes.NewReader(c.data))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -28,7 +28,7 @@ func TestBuiltInCatalogues(t *testing.T) {
 			texts := map[string]string{}
 			for _, r := range cat.Relations {
 				reserved := 0
-				all := append(append(append([]generator.Template(nil), r.Cloze...), r.Question...), r.NP...)
+				all := append(append(append([]catalogue.Template(nil), r.Cloze...), r.Question...), r.NP...)
 				for _, w := range all {
 					if w.Reserved {
 						reserved++
@@ -82,7 +82,7 @@ relations:
 		"probes only": {"version: 1\nlanguage: en\nrelations:" + soundRelation + "    probe_only: true\n", []string{"no relation can be edited"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := generator.Load(strings.NewReader(c.yaml))
+			_, err := catalogue.Load(strings.NewReader(c.yaml))
 			if (err == nil) != (c.want == nil) {
 				t.Fatalf("error %v", err)
 			}

@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"editpipe/dataset"
 )
 
 // readCounterFact reads a record of the original CounterFact (Meng et al. 2022,
@@ -35,7 +37,7 @@ func readCounterFact(d *draft) {
 	}
 	d.rephrase(d.texts("paraphrase_prompts"))
 	for _, p := range d.texts("neighborhood_prompts") {
-		d.ask(AxisNeighbourhood, "near", p, answer{spellings: []string{d.edit.GroundTruth}, mode: Single}, d.edit.Target)
+		d.ask(dataset.AxisNeighbourhood, "near", p, answer{spellings: []string{d.edit.GroundTruth}, mode: dataset.Single}, d.edit.Target)
 	}
 	// Attribute prompts ask subjects that have the new object already, and
 	// generation prompts have no answer: neither is scored by any of our axes.
@@ -75,9 +77,9 @@ func (d *draft) flatLocality() {
 		return
 	}
 	for i, p := range prompts {
-		want := answer{spellings: trimAll(truths[i : i+1]), mode: Single}
-		asked := slices.ContainsFunc(d.probes, func(q Probe) bool {
-			return q.Family == Locality && q.Prompt == strings.TrimSpace(p) && slices.Equal(q.Answers[:1], want.spellings)
+		want := answer{spellings: trimAll(truths[i : i+1]), mode: dataset.Single}
+		asked := slices.ContainsFunc(d.probes, func(q dataset.Probe) bool {
+			return q.Family == dataset.Locality && q.Prompt == strings.TrimSpace(p) && slices.Equal(q.Answers[:1], want.spellings)
 		})
 		if asked { // a named group has it too, which says more about it
 			d.skipped["locality_prompt repeated in a named group"]++
@@ -103,9 +105,9 @@ func readZsRE(d *draft) {
 		}
 		loc := d.text("loc")
 		n := len(d.probes)
-		d.ask(AxisOtherTasks, "nq", loc, want, "")
+		d.ask(dataset.AxisOtherTasks, "nq", loc, want, "")
 		if len(d.probes) > n {
-			d.probes[n].Format = Question // also without a question mark
+			d.probes[n].Format = dataset.Question // also without a question mark
 		}
 	}
 	d.finish()
@@ -116,7 +118,7 @@ func readKnowEdit(d *draft) {
 	d.edit.Source = "knowedit"
 	d.readGrouped()
 	if d.edit.GroundTruth == "" { // wiki_recent: a fact that came to be
-		d.edit.Mode = Update
+		d.edit.Mode = dataset.Update
 	}
 	d.finish()
 }

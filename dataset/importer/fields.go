@@ -1,4 +1,4 @@
-package dataset
+package importer
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"editpipe/dataset"
 )
 
 // fields is one JSON object of a record. The first thing wrong with any of its
@@ -127,14 +129,14 @@ func (f fields) object(name string) fields {
 type answer struct {
 	spellings []string   // of the first answer, or all answers if any of them will do
 	sets      [][]string // one list of spellings per answer, where there are several
-	mode      AnswerMode
+	mode      dataset.AnswerMode
 }
 
 // parseAnswer reads the three forms in which the field's files give answers:
 // one string; a list of strings, any of which is right; a list of lists, the
 // outer one of answers, the inner ones of spellings. Blank strings are left out.
 func parseAnswer(raw json.RawMessage) (answer, error) {
-	none := answer{mode: Single}
+	none := answer{mode: dataset.Single}
 	switch kindOf(raw) {
 	case "null":
 		return none, nil
@@ -143,7 +145,7 @@ func parseAnswer(raw json.RawMessage) (answer, error) {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return none, err
 		}
-		return answer{spellings: trimAll([]string{s}), mode: Single}, nil
+		return answer{spellings: trimAll([]string{s}), mode: dataset.Single}, nil
 	case "a list":
 	default:
 		return none, fmt.Errorf("want a string, a list of strings or a list of lists, have %s", kindOf(raw))
@@ -179,13 +181,13 @@ func parseAnswer(raw json.RawMessage) (answer, error) {
 	case len(flat) > 0 && len(sets) > 0:
 		return none, errors.New("strings and lists are mixed")
 	case len(sets) > 1:
-		return answer{spellings: sets[0], sets: sets, mode: Set}, nil
+		return answer{spellings: sets[0], sets: sets, mode: dataset.Set}, nil
 	case len(sets) == 1:
-		return answer{spellings: sets[0], mode: Single}, nil
+		return answer{spellings: sets[0], mode: dataset.Single}, nil
 	case len(flat) > 1:
-		return answer{spellings: flat, mode: AnyOf}, nil
+		return answer{spellings: flat, mode: dataset.AnyOf}, nil
 	}
-	return answer{spellings: flat, mode: Single}, nil
+	return answer{spellings: flat, mode: dataset.Single}, nil
 }
 
 // trimAll trims white space, and drops blanks and repetitions.

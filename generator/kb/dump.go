@@ -1,4 +1,4 @@
-package generator
+package kb
 
 import (
 	"bufio"
@@ -8,64 +8,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+
+	"editpipe/generator/catalogue"
 )
-
-// ItemKind is the kind of a statement's object.
-type ItemKind string
-
-// The kinds of object.
-const (
-	Item     ItemKind = "item"
-	String   ItemKind = "string"
-	Year     ItemKind = "year"
-	Quantity ItemKind = "quantity"
-)
-
-// Value is the object of a statement: an item by its id, or text.
-type Value struct {
-	Kind ItemKind
-	ID   string // item or property id
-	Text string // string, year ("1987"), quantity without sign ("12")
-}
-
-// Rank is a statement's rank.
-type Rank string
-
-// The ranks.
-const (
-	Preferred  Rank = "preferred"
-	Normal     Rank = "normal"
-	Deprecated Rank = "deprecated"
-)
-
-// Statement is one claim of an entity. HasValue is false for "unknown value"
-// and "no value".
-type Statement struct {
-	Property string
-	Rank     Rank
-	HasValue bool
-	Value    Value
-	Start    Date     // P580; zero where not stated
-	End      Date     // P582; zero where not stated
-	Ended    bool     // P582 is stated, if only as unknown
-	Items    []string // item objects of the qualifier P2306, which names the property of a constraint
-}
-
-// Entity is one item or property of a knowledge base.
-type Entity struct {
-	ID          string
-	Type        string // item, property
-	Label       string // English, else of language "mul"; may be empty
-	LabelLang   string // en, mul or empty
-	Description string
-	Aliases     []string // English, then "mul"
-	Sitelinks   int
-	Revision    int64
-	Modified    Date // day of the last change; zero where not stated
-	Claims      map[string][]Statement
-}
 
 // LineError is a row of a dump that could not be read. The rows around it can.
 type LineError struct {
@@ -73,7 +22,7 @@ type LineError struct {
 	Err  error
 }
 
-func (e *LineError) Error() string { return fmt.Sprintf("generator: line %d: %v", e.Line, e.Err) }
+func (e *LineError) Error() string { return fmt.Sprintf("kb: line %d: %v", e.Line, e.Err) }
 func (e *LineError) Unwrap() error { return e.Err }
 
 // maxLine bounds one row of a dump. The largest Wikidata entities are a few
@@ -97,7 +46,7 @@ func Entities(r io.Reader) iter.Seq2[*Entity, error] {
 					}
 					continue
 				}
-				yield(nil, fmt.Errorf("generator: reading line %d: %w", line, err))
+				yield(nil, fmt.Errorf("kb: reading line %d: %w", line, err))
 				return
 			}
 			row = bytes.TrimSpace(bytes.TrimPrefix(row, []byte("\xef\xbb\xbf")))
@@ -105,7 +54,7 @@ func Entities(r io.Reader) iter.Seq2[*Entity, error] {
 				// An indented object: the rest of the input belongs to it.
 				rest, err := io.ReadAll(io.LimitReader(in, maxLine))
 				if err != nil {
-					yield(nil, fmt.Errorf("generator: reading line %d: %w", line, err))
+					yield(nil, fmt.Errorf("kb: reading line %d: %w", line, err))
 					return
 				}
 				row, end = append([]byte("{\n"), rest...), true
@@ -179,7 +128,7 @@ func parseRow(row []byte) iter.Seq2[*Entity, error] {
 		}
 		if raw.Entities != nil {
 			all := object[json.RawMessage](raw.Entities)
-			for _, id := range sortedKeys(all) {
+			for _, id := range slices.Sorted(maps.Keys(all)) {
 				for e, err := range parseRow(all[id]) {
 					if !yield(e, err) {
 						return
@@ -268,7 +217,7 @@ func (raw *rawEntity) entity() (*Entity, error) {
 	if claims == nil && len(raw.Claims) > 0 && raw.Claims[0] == '{' {
 		return nil, errors.New("claims cannot be read")
 	}
-	for _, p := range sortedKeys(claims) {
+	for _, p := range slices.Sorted(maps.Keys(claims)) {
 		var list []rawStatement
 		if err := json.Unmarshal(claims[p], &list); err != nil {
 			return nil, fmt.Errorf("%s: claims of %s: %w", raw.ID, p, err)
@@ -300,7 +249,7 @@ func (s *rawStatement) statement(property string) Statement {
 		}
 	}
 	for _, q := range qualifiers["P2306"] {
-		if v, ok := q.value(); ok && v.Kind == Item {
+		if v, ok := q.value(); ok && v.Kind == catalogue.Item {
 			out.Items = append(out.Items, v.ID)
 		}
 	}
@@ -327,26 +276,26 @@ func (s *rawSnak) value() (Value, bool) {
 				v.ID = "P" + v.ID[1:]
 			}
 		}
-		return Value{Kind: Item, ID: v.ID}, v.ID != ""
+		return Value{Kind: catalogue.Item, ID: v.ID}, v.ID != ""
 	case "time":
 		d, ok := s.date()
-		return Value{Kind: Year, Text: strconv.Itoa(d.Year)}, ok && d.Year > 0
+		return Value{Kind: catalogue.Year, Text: strconv.Itoa(d.Year)}, ok && d.Year > 0
 	case "quantity":
 		var v struct {
 			Amount string `json:"amount"`
 		}
 		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v.Amount != ""
-		return Value{Kind: Quantity, Text: strings.TrimPrefix(v.Amount, "+")}, ok
+		return Value{Kind: catalogue.Quantity, Text: strings.TrimPrefix(v.Amount, "+")}, ok
 	case "monolingualtext":
 		var v struct {
 			Text string `json:"text"`
 		}
 		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v.Text != ""
-		return Value{Kind: String, Text: v.Text}, ok
+		return Value{Kind: catalogue.String, Text: v.Text}, ok
 	case "string":
 		var v string
 		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v != ""
-		return Value{Kind: String, Text: v}, ok
+		return Value{Kind: catalogue.String, Text: v}, ok
 	}
 	return Value{}, false // coordinates and other kinds that no template asks for
 }

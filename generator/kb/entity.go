@@ -1,0 +1,157 @@
+package kb
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+
+	"editpipe/generator/catalogue"
+)
+
+// Value is the object of a statement: an item by its id, or text.
+type Value struct {
+	Kind catalogue.ObjectKind
+	ID   string // item or property id
+	Text string // string, year ("1987"), quantity without sign ("12")
+}
+
+// Rank is a statement's rank.
+type Rank string
+
+// The ranks.
+const (
+	Preferred  Rank = "preferred"
+	Normal     Rank = "normal"
+	Deprecated Rank = "deprecated"
+)
+
+// Statement is one claim of an entity. HasValue is false for "unknown value"
+// and "no value".
+type Statement struct {
+	Property string
+	Rank     Rank
+	HasValue bool
+	Value    Value
+	Start    Date     // P580; zero where not stated
+	End      Date     // P582; zero where not stated
+	Ended    bool     // P582 is stated, if only as unknown
+	Items    []string // item objects of the qualifier P2306, which names the property of a constraint
+}
+
+// Entity is one item or property of a knowledge base.
+type Entity struct {
+	ID          string
+	Type        string // item, property
+	Label       string // English, else of language "mul"; may be empty
+	LabelLang   string // en, mul or empty
+	Description string
+	Aliases     []string // English, then "mul"
+	Sitelinks   int
+	Revision    int64
+	Modified    Date // day of the last change; zero where not stated
+	Claims      map[string][]Statement
+}
+
+// holds tells whether the statement is true on the day. A start or end known to
+// the year only is read in the statement's favour.
+func (s Statement) holds(day Date) bool {
+	if s.Start != (Date{}) && s.Start.After(day) {
+		return false
+	}
+	if !s.Ended {
+		return true
+	}
+	return s.End != (Date{}) && s.End.latest() >= day.earliest()
+}
+
+// Current returns the statements of a property that hold on the day and have the
+// best rank among those that do; one per object.
+func (e *Entity) Current(property string, day Date) []Statement {
+	var out []Statement
+	best := Normal
+	seen := map[Value]bool{}
+	for _, st := range e.Claims[property] {
+		if st.Rank == Deprecated || !st.HasValue || !st.holds(day) {
+			continue
+		}
+		if st.Rank == Preferred && best != Preferred {
+			best, out, seen = Preferred, nil, map[Value]bool{}
+		}
+		if st.Rank == best && !seen[st.Value] {
+			seen[st.Value] = true
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+// classes reads the direct classes of the entity, current or not.
+func (e *Entity) classes() []string {
+	var out []string
+	for _, st := range e.Claims[instanceOf] {
+		if st.HasValue && st.Rank != Deprecated && !slices.Contains(out, st.Value.ID) {
+			out = append(out, st.Value.ID)
+		}
+	}
+	return out
+}
+
+// Linked tells whether a statement of one names the other, at any rank or date.
+func Linked(a, b *Entity) bool {
+	names := func(x, y *Entity) bool {
+		for _, list := range x.Claims {
+			for _, st := range list {
+				if st.HasValue && st.Value.ID == y.ID {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return names(a, b) || names(b, a)
+}
+
+// Names are the label and the aliases, without empty ones.
+func (e *Entity) Names() []string {
+	if e.Label == "" {
+		return slices.Clone(e.Aliases)
+	}
+	return append([]string{e.Label}, e.Aliases...)
+}
+
+// aliasKinds are the properties whose value is a name of the entity, with the
+// kind of name it is.
+func aliasKinds() map[string]string {
+	return map[string]string{
+		"P1448": "former_name", "P1449": "nickname", "P742": "pseudonym", "P1477": "birth_name", "P1813": "abbreviation",
+	}
+}
+
+// AliasKind says what kind of name an alias is, from the statement that gives
+// it or from its form.
+func (e *Entity) AliasKind(alias string) string {
+	kinds := aliasKinds()
+	for _, p := range slices.Sorted(maps.Keys(kinds)) {
+		for _, st := range e.Claims[p] {
+			if st.HasValue && st.Value.Text == alias {
+				return kinds[p]
+			}
+		}
+	}
+	if strings.Contains(alias, ".") {
+		return "abbreviation"
+	}
+	return "variant"
+}
+
+// FactID names a statement: the hash of subject, property, object and dates.
+func FactID(subject string, st Statement) string {
+	object := st.Value.ID
+	if object == "" {
+		object = st.Value.Text
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{subject, st.Property, object, st.Start.String(), st.End.String()}, "|")))
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,180 @@
+package models
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"editpipe/internal/tinylm"
+)
+
+// The same weight, added up before the product or after it.
+const denseTolerance = 1e-5
+
+// through scores the queries through a patch in the graph that set chooses.
+func through(t testing.TB, lm *LM, rows []Row, set func(*variant)) []float64 {
+	t.Helper()
+	var jobs []*job
+	for _, r := range rows {
+		_, all, err := lm.joinAll(r.Query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range all {
+			jobs = append(jobs, &job{joined: j, patch: r.Patch})
+		}
+	}
+	in := lm.newInput(forward, jobs, rows[0].Patch)
+	set(&in.v)
+	if err := in.score(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out []float64
+	for _, j := range jobs {
+		if j.err != nil {
+			t.Fatal(j.err)
+		}
+		out = append(out, j.out.LogProbs...)
+	}
+	return out
+}
+
+// slotForm undoes the choice to replace weights.
+func slotForm(v *variant) { v.replaced, v.slots = "", allSlots }
+
+// TestReplacedWeightsEqualSlots: a weight fed whole gives what its change gives
+// through a slot.
+func TestReplacedWeightsEqualSlots(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ, NamedWeights: true}, {Family: tinylm.LLaMA, Opset: 13, NamedWeights: true, NoScopes: true},
+		{Family: tinylm.LLaMA, ExternalData: true, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.Merged},
+	} {
+		t.Run(fmt.Sprintf("%s %s external=%v", c.Family, c.Cache, c.ExternalData), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{})
+			r := rand.New(rand.NewPCG(3, 1))
+			a, b := lm.info.FFNs[0].Down, lm.info.FFNs[1].Up
+			p := &Patch{Changes: []Change{
+				Dense{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)},
+				LowRank{At: a.ID, U: randn(r, 0.3, a.In, 2), V: randn(r, 0.3, 2, a.Out)},
+				LowRank{At: b.ID, U: randn(r, 0.3, b.In, 1), V: randn(r, 0.3, 1, b.Out)},
+			}}
+			var rows []Row
+			for range 4 {
+				rows = append(rows, Row{Query: randomQuery(lm, r, 3+r.IntN(9), 3), Patch: p})
+			}
+			replaced := through(t, lm, rows, func(v *variant) {
+				if v.replaced != "decoder.0.ffn_down decoder.1.ffn_up" || v.slots != noSlots {
+					t.Errorf("variant %+v", *v)
+				}
+			})
+			slots := through(t, lm, rows, slotForm)
+			if d := maxDiff64(replaced, slots); d > denseTolerance {
+				t.Errorf("replaced weights and slots differ by %g", d)
+			}
+			if lm.info.Dense != "weights are replaced for a run" {
+				t.Errorf("dense: %s", lm.info.Dense)
+			}
+		})
+	}
+}
+
+// TestWeightsThatCannotBeReplaced: half precision goes through slots, low-rank
+// patches always do, and so do sets of weights beyond the bound on sessions.
+func TestWeightsThatCannotBeReplaced(t *testing.T) {
+	env := runtimeEnv(t)
+	r := rand.New(rand.NewPCG(3, 2))
+	half := tiny(t, env, tinylm.Config{Family: tinylm.LLaMA, Float16: true}, Options{})
+	dense := func(lm *LM, ids ...WeightID) *Patch {
+		p := &Patch{}
+		for _, id := range ids {
+			w := lm.info.Weight(id)
+			p.Changes = append(p.Changes, Dense{At: id, Delta: randn(r, 0.1, w.In, w.Out)})
+		}
+		return p
+	}
+	if v := half.newVariant(forward, []*job{{patch: dense(half, down(0))}}, dense(half, down(0))); v != (variant{slots: downSlots}) {
+		t.Errorf("half precision: %+v", v)
+	}
+	if !strings.Contains(half.info.Dense, "not float32") {
+		t.Errorf("dense: %s", half.info.Dense)
+	}
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Layers: maxReplaced + 2}, Options{})
+	var rows, plain []Row
+	for l := range maxReplaced + 2 {
+		q, p := randomQuery(lm, r, 5, 2), dense(lm, down(l))
+		rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
+	}
+	got := score(t, lm, rows...)
+	if n := len(lm.sessions); n != maxReplaced+1 {
+		t.Errorf("%d sessions for %d sets of weights", n, len(rows))
+	}
+	for i, row := range rows {
+		want := through(t, lm, []Row{row}, slotForm)
+		var have []float64
+		for _, c := range got[i].Targets {
+			have = append(have, c.LogProbs...)
+		}
+		if d := maxDiff64(have, want); d > logProbTolerance {
+			t.Errorf("layer %d differs by %g", i, d)
+		}
+	}
+	if d := worstLogProb(t, got, score(t, lm, plain...)); d < 0.05 {
+		t.Fatalf("the patches move nothing: %g", d)
+	}
+}
+
+// BenchmarkDense compares runs of 32 rows of 20 tokens on one thread: unedited,
+// with one down-projection replaced, with all of them replaced, and the same
+// through slots. The forms take turns, so that a busy machine slows them alike;
+// the medians are reported.
+func BenchmarkDense(b *testing.B) {
+	env := runtimeEnv(b)
+	lm := tiny(b, env, tinylm.Config{Family: tinylm.GPT2, Width: 256, Layers: 6, Vocab: 2000, Heads: 4}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(1, 1))
+	one, all := &Patch{}, &Patch{}
+	for i, f := range lm.info.FFNs {
+		d := Dense{At: f.Down.ID, Delta: randn(r, 0.01, f.Down.In, f.Down.Out)}
+		if all.Changes = append(all.Changes, d); i == 2 {
+			one.Changes = append(one.Changes, d)
+		}
+	}
+	type form struct {
+		name  string
+		patch *Patch
+		set   func(*variant)
+	}
+	nothing := func(*variant) {}
+	forms := []form{
+		{"unedited", nil, nothing}, {"one-replaced", one, nothing}, {"one-slot", one, func(v *variant) { v.replaced, v.slots = "", downSlots }},
+		{"all-replaced", all, nothing}, {"all-slots", all, func(v *variant) { v.replaced, v.slots = "", downSlots }},
+	}
+	times := map[string][]time.Duration{}
+	var rows []Row
+	for range 16 {
+		rows = append(rows, Row{Query: randomQuery(lm, r, 19, 2)})
+	}
+	run := func(f form) time.Duration {
+		for i := range rows {
+			rows[i].Patch = f.patch
+		}
+		start := time.Now()
+		through(b, lm, rows, f.set)
+		return time.Since(start)
+	}
+	for _, f := range forms {
+		run(f) // the session
+	}
+	for b.Loop() {
+		for _, f := range forms {
+			times[f.name] = append(times[f.name], run(f))
+		}
+	}
+	for _, f := range forms {
+		slices.Sort(times[f.name])
+		b.ReportMetric(times[f.name][len(times[f.name])/2].Seconds()*1000, f.name+"-ms")
+	}
+}
