@@ -424,13 +424,24 @@ func TestFaultsAreNamedTogether(t *testing.T) {
 			t.Errorf("message lacks %q: %v", part, err)
 		}
 	}
-	// Without records to learn from, IKE says what to do before anything runs.
-	e = Eval{LM: e.LM, Data: village(4), Out: e.Out, Methods: ike.Methods(), Settings: settingList(t, "single")}
-	if _, err := e.Do(context.Background()); err == nil || !strings.Contains(err.Error(), "demonstrations") {
-		t.Errorf("IKE without demonstrations: %v", err)
-	}
 	if _, err := os.Stat(e.Out); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a command that cannot run made its folder")
+	}
+}
+
+// TestNothingToShow asks IKE to edit the only record there is: its rows say why
+// that cannot be.
+func TestNothingToShow(t *testing.T) {
+	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Settings: settingList(t, "single")}
+	do(t, e)
+	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, string(store.TableResults)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if failed := r.Status == store.Failed && strings.Contains(r.Detail, "demonstrations"); failed != (r.Method == "ike") {
+			t.Errorf("%s %s: status %s, %q", r.Method, r.ProbeID, r.Status, r.Detail)
+		}
 	}
 }
 

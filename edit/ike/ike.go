@@ -22,6 +22,7 @@ package ike
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"editpipe/dataset"
@@ -114,7 +115,10 @@ func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (m
 	e := edits[0]
 	w := &Context{Edit: string(e.ID), Fact: fact(e)}
 	if ed.k > 0 {
-		w.Demos = ed.demonstrations(e)
+		if w.Demos = ed.demonstrations(e); len(w.Demos) == 0 {
+			return models.Patch{}, edit.Wrap(ed.method, e.ID,
+				errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none"))
+		}
 		if ed.mode == Paper {
 			w.Own = demo(fact(e), e.Prompt, e.Target)
 		}
