@@ -42,6 +42,11 @@ type Continuation struct {
 	// MinGap is the smallest difference between the best and second-best logit
 	// over the positions; below 1e-3 an argmax may flip with provider or dtype.
 	MinGap float64
+	// EOSLogProb is the log-probability of the end token behind the whole target,
+	// and EOSArgmax says that an end token is the most probable there. Of
+	// encoder-decoders, whose targets stand alone; nil and false elsewhere.
+	EOSLogProb *float64
+	EOSArgmax  bool
 	// BoundaryRepair is true when the prompt's tokens are not a prefix of the
 	// joined text's tokens, so that prompt and target were tokenised apart.
 	BoundaryRepair bool

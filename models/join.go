@@ -41,10 +41,31 @@ type joined struct {
 	encoder  []int64 // encoder input; nil for decoder-only models
 	ids      []int64 // decoder input with the target behind it
 	first    int     // index in ids of the first target token; > 0
+	ends     bool    // the last id is the end token behind the target
 	repaired bool
 }
 
-func (j joined) gold() []int64 { return j.ids[j.first:] }
+// gold is the target.
+func (j joined) gold() []int64 { return j.ids[j.first : len(j.ids)-j.extra()] }
+
+// extra is 1 where an end token stands behind the target.
+func (j joined) extra() int {
+	if j.ends {
+		return 1
+	}
+	return 0
+}
+
+// ended puts the end token behind a target that stands alone. It is scored but
+// does not belong to the target.
+func (lm *LM) ended(j joined) joined {
+	eos := lm.anatomy.Config.EOS
+	if lm.anatomy.Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, j.ids[len(j.ids)-1]) {
+		return j
+	}
+	j.ids, j.ends = append(slices.Clone(j.ids), eos[0]), true
+	return j
+}
 
 // Prompt returns the ids that a model sees of a prompt, template included, with
 // the byte span of the prompt behind each id; template ids have empty spans at
@@ -121,8 +142,7 @@ func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
 // themselves get the bare target when it is tokenised apart.
 //
 // Encoder-decoder models read the prompt in the encoder; the decoder starts
-// from the configured start token and the target stands alone. Its end token is
-// neither fed nor scored.
+// from the configured start token and the target stands alone.
 func (lm *LM) join(q ask.Query, prompt []int64, i int) (joined, error) {
 	var j joined
 	var target []int64

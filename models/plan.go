@@ -85,7 +85,7 @@ func (j *job) fed() int { return len(j.ids) - 1 }
 
 // key identifies a sequence under a patch.
 func (j joined) key() string {
-	b := binary.AppendUvarint(nil, uint64(j.first))
+	b := binary.AppendUvarint(nil, uint64(j.first)<<1|uint64(j.extra()))
 	b = binary.AppendUvarint(b, uint64(len(j.encoder)))
 	for _, id := range j.encoder {
 		b = binary.AppendUvarint(b, uint64(id))

@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"editpipe/ask"
 )
 
 // reduce turns the logits of a job's target positions, [n, V], into statistics
-// of its continuation, and compares the distributions where that is wanted.
-func (j *job) reduce(logits []float32, vocab int) {
+// of its continuation, and compares the distributions where that is wanted. The
+// position of the end token, where there is one, follows.
+func (j *job) reduce(logits []float32, vocab int, eos []int64) {
 	gold := j.gold()
 	n := len(gold)
 	j.out = ask.Continuation{
@@ -31,6 +33,18 @@ func (j *job) reduce(logits []float32, vocab int) {
 		if t == 0 {
 			j.out.FirstRank = int32(p.rank)
 		}
+	}
+	if j.ends {
+		end := int(j.ids[len(j.ids)-1])
+		row := logits[n*vocab:]
+		p := scan(row, end)
+		if !p.finite {
+			j.err = fmt.Errorf("%w: behind the target", ask.ErrNotFinite)
+			return
+		}
+		lp := float64(row[end]) - p.logSum
+		j.out.EOSLogProb, j.out.EOSArgmax = &lp, slices.Contains(eos, int64(p.best))
+		logits = logits[:n*vocab]
 	}
 	if j.keep {
 		j.dist = make([]float32, n*vocab)

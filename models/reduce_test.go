@@ -14,7 +14,7 @@ func TestReduce(t *testing.T) {
 	j := &job{joined: joined{ids: []int64{9, 2, 1}, first: 1}}
 	// Position 0: gold 2 ties with 0 for the largest; position 1: gold 1 is third.
 	logits := []float32{3, 1, 3, 0 /**/, 5, 2, 2.5, -1}
-	j.reduce(logits, vocab)
+	j.reduce(logits, vocab, nil)
 	if j.err != nil {
 		t.Fatal(j.err)
 	}
@@ -39,7 +39,7 @@ func TestReduce(t *testing.T) {
 	}
 	for _, bad := range []float32{inf, -inf, nan} {
 		j := &job{joined: joined{ids: []int64{9, 2, 1}, first: 1}}
-		j.reduce([]float32{3, 1, 3, 0, 5, 2, bad, -1}, vocab)
+		j.reduce([]float32{3, 1, 3, 0, 5, 2, bad, -1}, vocab, nil)
 		if !errors.Is(j.err, ask.ErrNotFinite) {
 			t.Errorf("%g: error %v", bad, j.err)
 		}
@@ -50,10 +50,10 @@ func TestReduce(t *testing.T) {
 func TestKL(t *testing.T) {
 	p, q := []float32{2, 0, -1}, []float32{0, 1, 0}
 	base := &job{joined: joined{ids: []int64{0, 1}, first: 1}, keep: true}
-	base.reduce(p, 3)
+	base.reduce(p, 3, nil)
 	c := &comparison{base: base}
 	j := &job{joined: joined{ids: []int64{0, 1}, first: 1}, compare: []*comparison{c}}
-	j.reduce(q, 3)
+	j.reduce(q, 3, nil)
 	soft := func(l []float32) (out []float64) {
 		var sum float64
 		for _, x := range l {

@@ -76,12 +76,15 @@ func (w *wave) add(i int, r Row) error {
 		if err == nil {
 			base, err = w.lm.join(*r.Versus, vp, 0)
 		}
+		if err == nil {
+			base = w.lm.ended(base)
+		}
 		if err != nil {
 			return fmt.Errorf("the question to compare with: %w", err)
 		}
 	}
 	for _, j := range all {
-		a.jobs = append(a.jobs, w.job(patch, j))
+		a.jobs = append(a.jobs, w.job(patch, w.lm.ended(j)))
 	}
 	if r.Versus != nil && slices.Equal(base.gold(), all[0].gold()) {
 		a.kl = w.versus(a.jobs[0], w.job(nil, base))
@@ -208,7 +211,7 @@ func (in *input) score(ctx context.Context) error {
 	values, vocab := logits.Float32s(), in.lm.info.Vocab
 	inParallel(len(parts), func(i int) {
 		p := parts[i]
-		p.job.reduce(values[p.at*vocab:(p.at+p.job.fed()-p.job.first+1)*vocab], vocab)
+		p.job.reduce(values[p.at*vocab:(p.at+p.job.fed()-p.job.first+1)*vocab], vocab, in.lm.EOS())
 	})
 	return nil
 }

@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -136,5 +137,51 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 		if !slices.Equal(s.Targets[0].Argmax, a.TextIDs) {
 			t.Errorf("row %d: generated %v, scored %v", i, a.TextIDs, s.Targets[0].Argmax)
 		}
+	}
+}
+
+// TestEndTokenIsScored: the token that ends an encoder-decoder's target has the
+// probability it has as a target token of its own, and nothing else changes.
+func TestEndTokenIsScored(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
+	eos := lm.EOS()[0]
+	r := rand.New(rand.NewPCG(3, 3))
+	patch := randomPatch(lm, r, 0.3)
+	var rows []Row
+	for i := range 4 {
+		q := randomQuery(lm, r, 3+i, 3)
+		for k := range q.TargetIDs { // no end token by chance, and one that ends by itself
+			for n, id := range q.TargetIDs[k] {
+				if id == eos {
+					q.TargetIDs[k][n] = eos + 1
+				}
+			}
+			q.TargetIDs = append(q.TargetIDs, append(slices.Clone(q.TargetIDs[k]), eos))
+		}
+		rows = append(rows, Row{Query: q, Versus: &q})
+		if i%2 == 1 {
+			rows[i].Patch = patch
+		}
+	}
+	for i, a := range score(t, lm, rows...) {
+		must(t, a.Err)
+		for k := range 2 {
+			bare, whole := a.Targets[k], a.Targets[k+2]
+			n := len(bare.IDs)
+			if bare.EOSLogProb == nil || whole.EOSLogProb != nil || len(bare.LogProbs) != n || len(whole.IDs) != n+1 {
+				t.Fatalf("row %d: %+v, with the end %+v", i, bare, whole)
+			}
+			if math.Abs(*bare.EOSLogProb-whole.LogProbs[n]) > logProbTolerance || bare.EOSArgmax != (whole.Argmax[n] == eos) || maxDiff64(bare.LogProbs, whole.LogProbs) > logProbTolerance {
+				t.Errorf("row %d: %+v, with the end %+v", i, bare, whole)
+			}
+		}
+		if a.KL == nil || (*a.KL > 0) != (rows[i].Patch != nil) {
+			t.Errorf("row %d: divergence %v", i, a.KL)
+		}
+	}
+	decoder := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
+	if c := score(t, decoder, Row{Query: randomQuery(decoder, r, 3, 2)})[0].Targets[0]; c.EOSLogProb != nil || c.EOSArgmax {
+		t.Errorf("end token behind a decoder's target: %+v", c)
 	}
 }

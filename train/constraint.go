@@ -4,7 +4,7 @@ import "math"
 
 // Ball returns a [Variable.Project] onto the Euclidean ball of a radius around
 // centre, nil for zero: what lies outside is pulled towards the centre onto the
-// surface. With centre nil and radius c |v0| it is the clamp of ROME and MEMIT.
+// surface. A radius that is not a number makes x so. With centre nil and radius c |v0| it is the clamp of ROME and MEMIT.
 func Ball(centre []float32, radius float64) func(x []float32) {
 	return func(x []float32) {
 		at := func(i int) float64 {
@@ -19,7 +19,7 @@ func Ball(centre []float32, radius float64) func(x []float32) {
 			square += d * d
 		}
 		norm := math.Sqrt(square)
-		if !(norm > radius) { // neither is NaN, which no ball can mend
+		if norm <= radius {
 			return
 		}
 		for i, v := range x {

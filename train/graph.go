@@ -23,7 +23,8 @@ type Graph struct {
 	// Gradients maps each variable, a graph input of shape [R, ...], to the output
 	// of its gradient, which has the same shape.
 	Gradients map[string]string
-	// Batch tells how to evaluate problems together. It is called before each Run.
+	// Batch, called before each Run, tells how to evaluate problems together. Nil
+	// stands for a function that returns the zero Batch.
 	Batch func(problems []int) (Batch, error)
 	// Most is the largest number of problems in one Run; 0: no limit.
 	Most int
@@ -74,9 +75,15 @@ func (g *Graph) Evaluate(ctx context.Context, problems []int, at []Values) ([]fl
 
 // run evaluates problems in one Run.
 func (g *Graph) run(ctx context.Context, problems []int, at []Values) ([]float64, []Values, error) {
-	b, err := g.Batch(slices.Clone(problems))
-	if err != nil {
-		return nil, nil, fmt.Errorf("making a batch: %w", err)
+	var b Batch
+	var err error
+	if g.Batch != nil {
+		if b, err = g.Batch(slices.Clone(problems)); err != nil {
+			return nil, nil, fmt.Errorf("making a batch: %w", err)
+		}
+	}
+	if g.Whole && (b.Rows != nil || b.Terms != nil) {
+		return nil, nil, errors.New("the batch has rows or terms, a whole problem has neither")
 	}
 	rows, err := owners(b.Rows, len(problems), "rows")
 	if err != nil {
@@ -224,33 +231,4 @@ func (g *Graph) unstack(name string, d *tensor.Tensor, rows []int, gradients []V
 		}
 		gradients[p][name] = total
 	}
-}
-
-// Check compares g with the session: it returns an error that names each output
-// and variable that the graph lacks.
-func (g *Graph) Check() error {
-	if g.Session == nil || g.Batch == nil {
-		return errors.New("train: graph: neither Session nor Batch may be nil")
-	}
-	var errs []error
-	has := func(list []ort.Value, name string) bool {
-		return slices.ContainsFunc(list, func(v ort.Value) bool { return v.Name == name })
-	}
-	for _, name := range append([]string{g.Loss}, slices.Sorted(maps.Values(g.Gradients))...) {
-		if !has(g.Session.Outputs(), name) {
-			errs = append(errs, fmt.Errorf("no output %q", name))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(g.Gradients)) {
-		if !has(g.Session.Inputs(), name) && !has(g.Session.Overridable(), name) {
-			errs = append(errs, fmt.Errorf("no input %q", name))
-		}
-	}
-	if len(g.Gradients) == 0 {
-		errs = append(errs, errors.New("no variables"))
-	}
-	if len(errs) > 0 {
-		return fmt.Errorf("train: graph: %w", errors.Join(errs...))
-	}
-	return nil
 }

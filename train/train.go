@@ -137,7 +137,7 @@ func Minimise(ctx context.Context, o Objective, problems []Problem, c Config) ([
 		return nil, fmt.Errorf("train: configuration: %w", err)
 	}
 	reports := make([]Report, len(problems))
-	var active []*descent
+	var active []*attempt
 	for i, p := range problems {
 		d, err := begin(i, p, c.Optimiser.Moments(), &reports[i])
 		if err != nil {
@@ -156,7 +156,7 @@ func Minimise(ctx context.Context, o Objective, problems []Problem, c Config) ([
 			}
 			return reports, fmt.Errorf("train: step %d: %w", step, err)
 		}
-		var rest []*descent
+		var rest []*attempt
 		for i, d := range active {
 			if d.advance(c, step, losses[i], gradients[i]) {
 				rest = append(rest, d)
@@ -168,7 +168,7 @@ func Minimise(ctx context.Context, o Objective, problems []Problem, c Config) ([
 }
 
 // evaluate asks the objective and checks that the answer has the right form.
-func evaluate(ctx context.Context, o Objective, active []*descent) ([]float64, []Values, error) {
+func evaluate(ctx context.Context, o Objective, active []*attempt) ([]float64, []Values, error) {
 	numbers, at := make([]int, len(active)), make([]Values, len(active))
 	for i, d := range active {
 		numbers[i], at[i] = d.number, maps.Clone(d.report.Values)
@@ -194,8 +194,8 @@ func evaluate(ctx context.Context, o Objective, active []*descent) ([]float64, [
 	return losses, gradients, nil
 }
 
-// descent is a problem under way.
-type descent struct {
+// attempt is a problem under way.
+type attempt struct {
 	number  int
 	problem Problem
 	names   []string // of the variables, sorted
@@ -203,12 +203,12 @@ type descent struct {
 	report  *Report
 }
 
-func begin(number int, p Problem, moments int, r *Report) (*descent, error) {
+func begin(number int, p Problem, moments int, r *Report) (*attempt, error) {
 	if len(p) == 0 {
 		return nil, errors.New("no variables")
 	}
 	r.Values = Values{}
-	d := &descent{number: number, problem: p, names: slices.Sorted(maps.Keys(p)), moments: map[string][][]float32{}, report: r}
+	d := &attempt{number: number, problem: p, names: slices.Sorted(maps.Keys(p)), moments: map[string][][]float32{}, report: r}
 	for _, name := range d.names {
 		x := p[name].Start
 		if x == nil {
@@ -230,7 +230,7 @@ func begin(number int, p Problem, moments int, r *Report) (*descent, error) {
 
 // advance uses an evaluation: it decides whether the problem goes on, in the
 // order of the reference implementations, and if so updates it.
-func (d *descent) advance(c Config, step int, loss float64, gradient Values) (on bool) {
+func (d *attempt) advance(c Config, step int, loss float64, gradient Values) (on bool) {
 	r := d.report
 	for _, name := range d.names {
 		if penalty := d.problem[name].Penalty; penalty != nil {
@@ -272,7 +272,7 @@ func (d *descent) advance(c Config, step int, loss float64, gradient Values) (on
 	return !last
 }
 
-func (d *descent) fail(err error) bool {
+func (d *attempt) fail(err error) bool {
 	d.report.Reason, d.report.Err = Failed, err
 	return false
 }
