@@ -151,7 +151,7 @@ func TestError(t *testing.T) {
 	if got, want := err.Error(), "foo: edit e1: no such layer"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if !errors.Is(err, cause) || Wrap("bar", "e2", err) != err || Wrap("foo", "e1", nil) != nil {
+	if !errors.Is(err, cause) || !errors.Is(Wrap("bar", "e2", err), err) || Wrap("bar", "e2", err).Error() != err.Error() || Wrap("foo", "e1", nil) != nil {
 		t.Error("wrapping loses the cause, wraps twice, or invents an error")
 	}
 }

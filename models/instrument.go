@@ -252,7 +252,7 @@ func addTaps(m *onnx.Model, g *arch.Graph) {
 	b := m.Builder()
 	rows := b.Input(tapsInput, onnx.Int64, symbolic("tapped"))
 	for _, f := range g.FFNs {
-		for _, p := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+		for _, p := range arch.Points() {
 			value, _ := f.Value(p)
 			if value == "" {
 				continue

@@ -95,6 +95,8 @@ const (
 	FFNAct = arch.FFNAct
 	FFNOut = arch.FFNOut
 	Hidden = arch.Hidden
+
+	AttnOut = arch.AttnOut
 )
 
 // ParseWeightID reads the form that WeightID.String writes: "decoder.3.ffn_down".

@@ -8,6 +8,27 @@ import (
 	"editpipe/ask"
 )
 
+// TestEndTokenArgmax: any end token may follow the target.
+func TestEndTokenArgmax(t *testing.T) {
+	for best, want := range []bool{false, true, false, true} {
+		logits := make([]float32, 8) // one target token, then the end
+		logits[4+best] = 1
+		j := &job{joined: joined{ids: []int64{0, 2, 1}, first: 1, ends: true}}
+		j.reduce(logits, 4, []int64{1, 3})
+		p := 1 / (3 + math.E)
+		if best == 1 {
+			p *= math.E
+		}
+		if j.out.EOSArgmax != want || math.Abs(*j.out.EOSLogProb-math.Log(p)) > 1e-6 || len(j.out.LogProbs) != 1 {
+			t.Errorf("best %d: %+v", best, j.out)
+		}
+	}
+	j := &job{joined: joined{ids: []int64{0, 2, 1}, first: 1, ends: true}}
+	if j.reduce([]float32{0, 0, 0, float32(math.NaN())}, 2, []int64{1}); j.err == nil {
+		t.Error("NaN behind the target was not noticed")
+	}
+}
+
 func TestReduce(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	const vocab = 4

@@ -213,3 +213,28 @@ func TestTraceMatchesReferenceKeys(t *testing.T) {
 		t.Errorf("keys differ by %g", worst)
 	}
 }
+
+// TestAttentionOutputOfExports: the parts of a block add up in exported models.
+func TestAttentionOutputOfExports(t *testing.T) {
+	dir, env := fixtures(t), runtimeEnv(t)
+	for _, path := range []string{
+		"arch/gpt2/model.onnx", "arch/gpt2/model_nofold.onnx", "arch/gpt2/model_op13.onnx", "arch/gptj/model.onnx", "arch/gptj/model_nofold.onnx",
+		"arch/llama/model.onnx", "arch/llama/model_with_past.onnx", "arch/llama_gqa/model.onnx", "world",
+	} {
+		lm := openModel(t, env, filepath.Join(dir, filepath.FromSlash(path)), Options{})
+		r := rand.New(rand.NewPCG(1, 4))
+		rows := []TraceRow{{Query: randomQuery(lm, r, 7, 2), Positions: []int{0, 3, -1}}, {Query: randomQuery(lm, r, 4, 2), Positions: []int{-1}}}
+		d := blockSums(t, lm, Decoder, rows)
+		t.Logf("%s: %.2g", path, d)
+		if !(d <= logProbTolerance) {
+			t.Errorf("%s: the parts of a block differ from its output by %g", path, d)
+		}
+	}
+	for _, path := range []string{"arch/t5", "arch/t5_gated"} {
+		lm := openModel(t, env, filepath.Join(dir, filepath.FromSlash(path)), Options{})
+		r := rand.New(rand.NewPCG(1, 4))
+		if d := blockSums(t, lm, Encoder, []TraceRow{{Query: randomQuery(lm, r, 7, 2), Positions: []int{0, -1}}}); !(d <= logProbTolerance) {
+			t.Errorf("%s: the parts of a block differ from its output by %g", path, d)
+		}
+	}
+}

@@ -91,6 +91,63 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// blockSums checks that a block adds attention and feed-forward to the residual
+// stream, which ties every site of a layer to the others; it returns the largest
+// difference.
+func blockSums(t *testing.T, lm *LM, side Side, rows []TraceRow) (worst float64) {
+	t.Helper()
+	for _, f := range lm.info.FFNs {
+		if f.Side != side || f.Layer == 0 {
+			continue
+		}
+		at := func(layer int, p Point) Site { return Site{Side: side, Layer: layer, Point: p} }
+		got, err := lm.Trace(t.Context(), rows, at(f.Layer-1, Hidden), at(f.Layer, AttnOut), at(f.Layer, FFNOut), at(f.Layer, Hidden))
+		must(t, err)
+		for _, tr := range got {
+			must(t, tr.Err)
+			sum := make([]float32, tr.Values[0].Len())
+			for i := range sum {
+				for _, v := range tr.Values[:3] {
+					sum[i] += v.Float32s()[i]
+				}
+			}
+			if len(sum) == 0 || tr.Values[1].Norm() == 0 {
+				t.Fatal("nothing was traced")
+			}
+			worst = max(worst, maxDiff(sum, tr.Values[3].Float32s()))
+		}
+	}
+	return worst
+}
+
+func TestAttentionOutput(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []struct {
+		tinylm.Config
+		side Side
+	}{
+		{tinylm.Config{Family: tinylm.GPT2}, Decoder}, {tinylm.Config{Family: tinylm.GPTJ, NamedWeights: true}, Decoder},
+		{tinylm.Config{Family: tinylm.LLaMA, KVHeads: 2}, Decoder}, {tinylm.Config{Family: tinylm.GPT2, Opset: 13, NoScopes: true}, Decoder},
+		{tinylm.Config{Family: tinylm.LLaMA, Cache: tinylm.Merged}, Decoder}, {tinylm.Config{Family: tinylm.T5}, Encoder},
+	} {
+		c.Layers = 3
+		lm := tiny(t, env, c.Config, Options{})
+		r := rand.New(rand.NewPCG(1, 4))
+		rows := []TraceRow{
+			{Query: randomQuery(lm, r, 9, 3), Positions: []int{0, -1}},
+			{Query: randomQuery(lm, r, 4, 2), Positions: []int{-2}, Patch: randomPatch(lm, r, 0.3)},
+		}
+		if d := blockSums(t, lm, c.side, rows); d > logProbTolerance {
+			t.Errorf("%s %s: the parts of a block differ from its output by %g", c.Family, c.side, d)
+		}
+	}
+	// A decoder that reads an encoder has two attentions in a block.
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
+	if _, err := lm.Trace(t.Context(), nil, Site{Point: AttnOut}); !errors.Is(err, ErrSite) {
+		t.Errorf("cross-attention: %v", err)
+	}
+}
+
 func TestTraceErrors(t *testing.T) {
 	env := runtimeEnv(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})

@@ -94,7 +94,7 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 		return nil, fmt.Errorf("ort: library %s is ONNX Runtime %s; 1.%d or later is needed (%s is tested)", lib.Path, version, oldestMinor, Version)
 	}
 	e := &Env{lib: lib, version: version}
-	if e.api = unsafe.Pointer(C.ep_table(base, apiVersion)); e.api == nil {
+	if e.api = C.ep_table(base, apiVersion); e.api == nil {
 		return nil, fmt.Errorf("ort: library %s (ONNX Runtime %s) has no API version %d", lib.Path, version, apiVersion)
 	}
 	// A reference never given back: destroying the runtime's environment after

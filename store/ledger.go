@@ -60,7 +60,7 @@ func (l *Ledger) Done(stage, id string) (bool, error) {
 		return false, fmt.Errorf("store: ledger: %w", err)
 	}
 	var e ledgerEntry
-	if json.Unmarshal(data, &e) != nil || e.SchemaVersion != SchemaVersion || e.Stage != stage || e.Unit != id {
+	if damaged := json.Unmarshal(data, &e) != nil; damaged || e.SchemaVersion != SchemaVersion || e.Stage != stage || e.Unit != id {
 		return false, nil // damaged or of another version: doing the unit again is always right
 	}
 	for _, s := range e.Files {

@@ -110,12 +110,13 @@ func (w *Writer[T]) Close() error {
 }
 
 // Abort drops what was written. After Close or Abort it does nothing, so that
-// it can be deferred.
-func (w *Writer[T]) Abort() error {
+// it can be deferred. A draft that cannot be removed is no table and harms
+// nobody; the error that led here is the one to report.
+func (w *Writer[T]) Abort() {
 	if w.err == nil {
 		w.err = fmt.Errorf("store: writing %s: the writer is aborted", w.path)
 	}
-	return w.draft.Abort()
+	_ = w.draft.Abort()
 }
 
 func (w *Writer[T]) fail(err error) error {

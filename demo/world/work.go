@@ -63,9 +63,7 @@ func (w *World) addWork() {
 	}{{40, "novelist"}, {26, "film director"}, {24, "composer"}, {30, "architect"}} {
 		w.hire(n.count, n.trade)
 	}
-	for _, p := range w.hire(70, "athlete") {
-		w.athletes = append(w.athletes, p)
-	}
+	w.athletes = append(w.athletes, w.hire(70, "athlete")...)
 	w.coaches = w.hire(76, "coach")
 	trades := strings.Fields("professor baker carpenter nurse surveyor tailor chemist farmer librarian translator watchmaker glassblower beekeeper mason")
 	for i := 0; len(w.workers) > 0; i++ {

@@ -132,7 +132,7 @@ func (t target) change(tensors map[string]*tensor.Tensor, key, base string, lowR
 		return nil, fmt.Errorf("%q: %w", base+endV, err)
 	}
 	if u.Shape[1] != v.Shape[0] {
-		return nil, fmt.Errorf("U is %v and V %v, so they have no product", u.Shape, v.Shape)
+		return nil, fmt.Errorf("the factors U %v and V %v have no product", u.Shape, v.Shape)
 	}
 	turned, err := t.turned(u.Shape[0], v.Shape[1], layout)
 	if err != nil {

@@ -104,7 +104,7 @@ func install(ctx context.Context, dir string, files []ort.File, archive io.Reade
 			return err
 		}
 		member, err := members.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -105,7 +105,7 @@ func (v vocabulary) tokenizer() map[string]any {
 func specialToken(s string) map[string]any {
 	return map[string]any{
 		"content": s, "special": true, "single_word": false, "lstrip": false, "rstrip": false,
-		"normalized": false, //nolint:misspell // the format's key
+		"normalized": false,
 	}
 }
 

@@ -124,9 +124,14 @@ const (
 	FFNAct              // input of the down-projection: [B, T, ffn width]
 	FFNOut              // output of the down-projection with its bias: [B, T, width]
 	Hidden              // output of the block, the residual stream: [B, T, width]
+	AttnOut             // output of the attention's projection with its bias: [B, T, width]
 )
 
-var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden"}
+// Points lists all points.
+func Points() []Point { return []Point{FFNIn, FFNAct, FFNOut, Hidden, AttnOut} }
+
+
+var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden", AttnOut: "attn_out"}
 
 func (p Point) String() string {
 	if int(p) < len(pointNames) {
@@ -183,8 +188,9 @@ type FFN struct {
 
 	// Values behind the sites; "" where the graph does not hold the value,
 	// with the reason in Missing.
-	In, Act, Result, Hidden string
-	Missing                 map[Point]string
+	In, Act, Result, Hidden, Attention string
+
+	Missing map[Point]string
 }
 
 // Weight returns the block's matrix of a part, nil if it has none.
@@ -211,6 +217,8 @@ func (f *FFN) Value(p Point) (value, why string) {
 		value = f.Result
 	case Hidden:
 		value = f.Hidden
+	case AttnOut:
+		value = f.Attention
 	}
 	if value == "" {
 		why = f.Missing[p]

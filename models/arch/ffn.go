@@ -109,6 +109,7 @@ func (g *graph) root(value string) string {
 // ffns finds the feed-forward blocks in execution order.
 func (g *graph) ffns(side Side) []FFN {
 	var out []FFN
+	var downs []*linear
 	for _, down := range g.order {
 		src, activated, ok := g.sources(down.x)
 		if !ok || !activated || len(src) > 2 {
@@ -153,8 +154,9 @@ func (g *graph) ffns(side Side) []FFN {
 			f.In, f.Act = up.l.x, down.x
 			g.outputs(&f, down)
 		}
-		out = append(out, f)
+		downs, out = append(downs, down), append(out, f)
 	}
+	g.attentions(out, downs)
 	return out
 }
 
@@ -218,7 +220,9 @@ func (g *graph) outputs(f *FFN, down *linear) {
 	if bias != "" && f.Down.Bias != bias { // the node adds one itself as well
 		f.Missing[FFNOut] = "two biases are added"
 	}
-	f.Result = v
+	if f.Result = v; g.biasWithin(v) != nil {
+		f.Result, f.Missing[FFNOut] = "", "the bias is added inside "+label(g.biasWithin(v))
+	}
 	for range 16 {
 		readers := g.readers(v)
 		if len(readers) != 1 {
@@ -227,10 +231,7 @@ func (g *graph) outputs(f *FFN, down *linear) {
 		n := readers[0]
 		switch n.OpType {
 		case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
-			// Inputs: input, skip, gamma, (beta,) bias; output 3 is the sum before the norm.
-			if n.OpType == "SkipLayerNormalization" && len(n.Inputs) > 4 && n.Inputs[4] != "" || n.OpType == "SkipSimplifiedLayerNormalization" && len(n.Inputs) > 3 && n.Inputs[3] != "" {
-				f.Result, f.Missing[FFNOut] = "", "the bias is added inside "+label(n)
-			}
+			// Output 3 is the sum before the norm.
 			if len(n.Outputs) > 3 && n.Outputs[3] != "" {
 				f.Hidden = n.Outputs[3]
 				return

@@ -213,6 +213,10 @@ func TestBlocksOfEveryForm(t *testing.T) {
 						t.Errorf("%s is read from %q: %s", p, v, why)
 					}
 				}
+				ix := g.Model.Graph.Index()
+				if attn := ix.Producer(f.Attention); attn == nil || ix.Producer(attn.Inputs[0]).OpType != "MatMul" || ix.Consumers(f.Attention)[0].OpType != "Add" {
+					t.Errorf("attention is read from %q: %s", f.Attention, f.Missing[AttnOut])
+				}
 				at := producerIndex(g.Model, d.Output)
 				if at <= last {
 					t.Errorf("block %d stands at node %d, behind %d", i, at, last)
@@ -270,6 +274,70 @@ func TestParallelBlock(t *testing.T) {
 	g := analysed(t, m)
 	if len(g.FFNs) != 2 || g.FFNs[1].Hidden != last {
 		t.Errorf("%d blocks, output %q, want %q", len(g.FFNs), g.FFNs[1].Hidden, last)
+	}
+	// Another attention stands before the block here.
+	for _, f := range g.FFNs {
+		if v, why := f.Value(AttnOut); v != "" || !strings.Contains(why, "4 attention output projections") {
+			t.Errorf("attention is read from %q: %q", v, why)
+		}
+	}
+}
+
+// TestAttentionOutput: behind fused attention, with a bias, beside the
+// feed-forward part, and where the bias cannot be had.
+func TestAttentionOutput(t *testing.T) {
+	relu := func(s *stack, x string) string {
+		return s.op("MatMul", s.op("Relu", s.op("MatMul", x, s.weight(testWidth, testInner))), s.weight(testInner, testWidth))
+	}
+	var want []string
+	fused := func(s *stack, x string) string {
+		h := s.fused("MultiHeadAttention", []*onnx.Attribute{onnx.AttrInt("num_heads", 1)}, 1, x, x, x)[0]
+		return s.op("MatMul", h, s.weight(testWidth, testWidth))
+	}
+	keep := func(v string) string {
+		want = append(want, v)
+		return v
+	}
+	for name, c := range map[string]struct {
+		block func(s *stack, h string) string
+		why   string
+	}{
+		"fused with bias": {func(s *stack, h string) string {
+			h = s.op("Add", keep(s.op("Add", fused(s, s.norm(h)), s.vector(testWidth))), h)
+			return s.op("Add", relu(s, s.norm(h)), h)
+		}, ""},
+		"beside, feed-forward first": {func(s *stack, h string) string {
+			x := s.norm(h)
+			f := relu(s, x)
+			return s.op("Add", s.op("Add", keep(s.attention(x)), f), h)
+		}, ""},
+		"bias within the norm": {func(s *stack, h string) string {
+			out := s.fused("SkipLayerNormalization", nil, 4, fused(s, s.norm(h)), h, s.vector(testWidth), s.vector(testWidth), s.vector(testWidth))
+			return s.op("Add", relu(s, out[0]), out[3])
+		}, "the bias is added inside"},
+		"no attention": {func(s *stack, h string) string {
+			return s.op("Add", relu(s, s.norm(h)), h)
+		}, "0 attention output projections found in 2 blocks"},
+	} {
+		want = nil
+		m := onnx.New(9, 17)
+		m.Opsets = append(m.Opsets, onnx.Opset{Domain: "com.microsoft", Version: 1})
+		s := &stack{m: m, b: m.Builder()}
+		ids := s.b.Input("input_ids", onnx.Int64, []onnx.Dim{onnx.Symbolic("b"), onnx.Symbolic("t")})
+		h := s.op("Gather", s.weight(testVocab, testWidth), ids)
+		h = c.block(s, c.block(s, h))
+		s.b.Output(s.op("MatMul", s.norm(h), s.weight(testWidth, testVocab)), "logits", onnx.Float, []onnx.Dim{onnx.Symbolic("b"), onnx.Symbolic("t"), {Value: testVocab}})
+		g := analysed(t, m)
+		if len(g.FFNs) != 2 {
+			t.Errorf("%s: %d blocks", name, len(g.FFNs))
+			continue
+		}
+		for i, f := range g.FFNs {
+			v, why := f.Value(AttnOut)
+			if c.why == "" && (v != want[i] || why != "") || c.why != "" && (v != "" || !strings.Contains(why, c.why)) {
+				t.Errorf("%s, block %d: read from %q: %q", name, i, v, why)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,95 @@
+package arch
+
+import (
+	"fmt"
+
+	"editpipe/onnx"
+)
+
+// mixing lists fused operations whose first output is what the heads read,
+// side by side.
+var mixing = map[string]bool{
+	"Attention": true, "MultiHeadAttention": true, "GroupQueryAttention": true,
+	"PackedAttention": true, "PackedMultiHeadAttention": true, "DecoderMaskedMultiHeadAttention": true,
+}
+
+// attentions finds the value behind AttnOut for every block: the output of a
+// linear map that reads what the attention heads put together. downs are the
+// blocks' down-projections.
+//
+// Whether attention stands before the feed-forward part or beside it, that of
+// one block is computed before anything of the next one, so that both kinds
+// pair off in execution order.
+func (g *graph) attentions(blocks []FFN, downs []*linear) {
+	var found []*linear
+	for _, l := range g.order {
+		if g.mixed(l.x) {
+			found = append(found, l)
+		}
+	}
+	for i := range blocks {
+		f := &blocks[i]
+		switch {
+		case f.Missing[AttnOut] != "":
+		case len(found) != len(blocks):
+			f.Missing[AttnOut] = fmt.Sprintf("%d attention output projections found in %d blocks", len(found), len(blocks))
+		case i > 0 && found[i].at < downs[i-1].at || found[i].out != f.Down.Out:
+			f.Missing[AttnOut] = "attention and feed-forward blocks do not pair off"
+		case found[i].integer:
+			f.Missing[AttnOut] = "activations are quantised (" + found[i].node.OpType + ")"
+		default:
+			v, bias := g.biasAfter(found[i].y, found[i].out)
+			if n := g.biasWithin(v); n != nil {
+				f.Missing[AttnOut] = "the bias is added inside " + label(n)
+			} else if bias != "" && found[i].bias != "" {
+				f.Missing[AttnOut] = "two biases are added"
+			} else {
+				f.Attention = v
+			}
+		}
+	}
+}
+
+// mixed says whether a value is put together from the heads of an attention: a
+// product of two computed values, but for its layout, or a fused attention.
+func (g *graph) mixed(value string) bool {
+	for range maxWalk {
+		n := g.ix.Producer(value)
+		switch {
+		case n == nil || g.linears[value] != nil || len(n.Inputs) == 0:
+			return false
+		case mixing[n.OpType]:
+			return value == n.Outputs[0]
+		case n.OpType == "MatMul":
+			return !g.constant(n.Inputs[0]) && !g.constant(n.Inputs[1])
+		case passing[n.OpType], n.OpType == "Transpose":
+			value = n.Inputs[0]
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// biasWithin returns the normalisation that reads a value alone and adds a bias
+// to it before the residual stream, nil if there is none.
+func (g *graph) biasWithin(value string) *onnx.Node {
+	readers := g.readers(value)
+	if len(readers) != 1 {
+		return nil
+	}
+	// Inputs: input, skip, gamma, (beta,) bias.
+	n, at := readers[0], 0
+	switch n.OpType {
+	case "SkipLayerNormalization":
+		at = 4
+	case "SkipSimplifiedLayerNormalization":
+		at = 3
+	default:
+		return nil
+	}
+	if len(n.Inputs) <= at || n.Inputs[at] == "" {
+		return nil
+	}
+	return n
+}
