@@ -59,8 +59,8 @@ func (l *Ledger) Done(stage, id string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("store: ledger: %w", err)
 	}
-	var e ledgerEntry
-	if damaged := json.Unmarshal(data, &e) != nil; damaged || e.SchemaVersion != SchemaVersion || e.Stage != stage || e.Unit != id {
+	e, ok := parseEntry(data)
+	if !ok || e.SchemaVersion != SchemaVersion || e.Stage != stage || e.Unit != id {
 		return false, nil // damaged or of another version: doing the unit again is always right
 	}
 	for _, s := range e.Files {
@@ -73,6 +73,12 @@ func (l *Ledger) Done(stage, id string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// parseEntry reads an entry; ok is false for a damaged one.
+func parseEntry(data []byte) (e ledgerEntry, ok bool) {
+	err := json.Unmarshal(data, &e)
+	return e, err == nil
 }
 
 func (s ledgerShard) unchanged(path string) (bool, error) {
