@@ -46,7 +46,8 @@ type variant struct {
 	// replaced are the ids of the weights that are inputs, joined by spaces.
 	// They have no slots.
 	replaced string
-	taps     bool // every site has an output
+	taps     bool           // every site has an output
+	loss     differentiated // in place of the logits; see Losses
 }
 
 // replaces says whether a weight is an input.
@@ -115,11 +116,25 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	// Only the caches stay outputs; what else is wanted is added below.
 	keep := map[string]bool{}
 	for _, p := range lm.caches(v.role) {
-		keep[p.out] = true
+		keep[p.out] = !v.loss.on
 	}
 	m.Graph.Outputs = slices.DeleteFunc(m.Graph.Outputs, func(o *onnx.ValueInfo) bool { return !keep[o.Name] })
+	// Exporters give unequal dimensions one name, such as the lengths of the
+	// decoder's and the encoder's keys, and the runtime would take them for equal.
+	for i, o := range m.Graph.Outputs {
+		dims := slices.Clone(o.Shape)
+		for k := range dims {
+			dims[k].Param = ""
+		}
+		m.Graph.Outputs[i] = onnx.NewValueInfo(o.Name, o.DType, dims)
+	}
 	if v.taps {
 		addTaps(m, g) // before the slots, which redirect every reader of what they change
+	}
+	if v.loss.on {
+		if err := addShift(m, g, v.loss.at); err != nil { // before the slots, likewise
+			return nil, err
+		}
 	}
 	for _, w := range lm.slotted(v) {
 		if err := addSlot(m, g.Ports, w); err != nil {
@@ -133,6 +148,10 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	}
 	if v.role == encode {
 		m.Builder().Output(g.Ports.States, statesOutput, g.Ports.StatesType, symbolic("batch", "positions", "width"))
+	} else if v.loss.on {
+		if err := lm.addLoss(m, g); err != nil {
+			return nil, err
+		}
 	} else if err := lm.addRows(m, g); err != nil {
 		return nil, err
 	}

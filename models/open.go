@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"editpipe/models/arch"
 	"editpipe/onnx"
@@ -57,7 +58,7 @@ type LM struct {
 // caller that needs it while the others wait.
 type session struct {
 	once sync.Once
-	run  *ort.Session
+	run  atomic.Pointer[ort.Session] // nil until built
 	err  error
 }
 
@@ -176,8 +177,8 @@ func (lm *LM) Close() error {
 	var errs []error
 	for _, s := range lm.sessions {
 		s.once.Do(func() { s.err = ErrClosed }) // one that is being built finishes first
-		if s.run != nil {
-			errs = append(errs, s.run.Close())
+		if run := s.run.Load(); run != nil {
+			errs = append(errs, run.Close())
 		}
 	}
 	errs = append(errs, lm.anatomy.Close())
@@ -200,7 +201,11 @@ func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
 		lm.sessions[v] = s
 	}
 	lm.mu.Unlock()
-	s.once.Do(func() { s.run, s.err = lm.build(ctx, v) })
+	s.once.Do(func() {
+		run, err := lm.build(ctx, v)
+		s.run.Store(run)
+		s.err = err
+	})
 	if s.err != nil && ctx.Err() == nil {
 		// A build cut short by its caller's context must not poison the others'.
 		if errors.Is(s.err, context.Canceled) || errors.Is(s.err, context.DeadlineExceeded) {
@@ -212,7 +217,7 @@ func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
 			return lm.session(ctx, v)
 		}
 	}
-	return s.run, s.err
+	return s.run.Load(), s.err
 }
 
 func (lm *LM) build(ctx context.Context, v variant) (*ort.Session, error) {

@@ -23,7 +23,7 @@ func TestEndTokenArgmax(t *testing.T) {
 			t.Errorf("best %d: %+v", best, j.out)
 		}
 	}
-	j := &job{joined: joined{ids: []int64{0, 2, 1}, first: 1, ends: true}}
+	j := &job{joined: joined{ids: []int64{0, 0, 1}, first: 1, ends: true}}
 	if j.reduce([]float32{0, 0, 0, float32(math.NaN())}, 2, []int64{1}); j.err == nil {
 		t.Error("NaN behind the target was not noticed")
 	}

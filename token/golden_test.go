@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"editpipe/token/bytelevel"
 )
 
 // The tokenizers of testdata and their golden files, which hold results of the
@@ -123,7 +125,7 @@ func TestSpansPartition(t *testing.T) {
 		at := 0
 		for i, s := range e.Spans {
 			word, _ := tok.Token(e.IDs[i])
-			b, ok := fromByteRunes(word)
+			b, ok := bytelevel.Bytes(word)
 			if !ok {
 				b = []byte(word) // an added token
 			}
@@ -208,8 +210,8 @@ func TestNormalisedSpans(t *testing.T) {
 	var got []string
 	var spans []Span
 	for i := range pieces {
-		got = append(got, pieces[i].text)
-		spans = append(spans, pieces[i].span(0, len(pieces[i].text), text))
+		got = append(got, pieces[i].Text)
+		spans = append(spans, Span(pieces[i].Span(0, len(pieces[i].Text), text)))
 	}
 	// As in the official implementation a composed character has the span of its
 	// first part only.

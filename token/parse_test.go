@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // bpeModel is about the least model that loads.
@@ -107,101 +105,5 @@ func TestEncodeInvalid(t *testing.T) {
 	}
 	if s, err := tok.Decode(nil, false); err != nil || s != "" {
 		t.Errorf("no ids: %q, %v", s, err)
-	}
-}
-
-// TestToValid uses the cases of the WHATWG encoding standard that Rust's
-// from_utf8_lossy documents and tests.
-func TestToValid(t *testing.T) {
-	for in, want := range map[string]string{
-		"Hello \xF0\x90\x80World":           "Hello \uFFFDWorld",
-		"\xE6\x97":                          "\uFFFD",
-		"\xE6\x97\xA5\xE6":                  "日\uFFFD",
-		"a\xC2b\xE2\x82c":                   "a\uFFFDb\uFFFDc",
-		"\xF5foo\xF5\x80bar":                "\uFFFDfoo\uFFFD\uFFFDbar",
-		"\xED\xA0\x80foo":                   "\uFFFD\uFFFD\uFFFDfoo",
-		"\xF1foo\xF1\x80bar\xF1\x80\x80baz": "\uFFFDfoo\uFFFDbar\uFFFDbaz",
-		"ok":                                "ok",
-	} {
-		if got := toValid([]byte(in)); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestByteRunes(t *testing.T) {
-	seen := make(map[rune]bool)
-	for b := range 256 {
-		r := byteRune(byte(b))
-		back, ok := runeByte(r)
-		if seen[r] || !ok || back != byte(b) {
-			t.Errorf("byte %#x: %q, back %#x", b, r, back)
-		}
-		seen[r] = true
-	}
-	for _, r := range []rune{' ', '\n', 0x7F, 0xA0, 0xAD, 256 + 68, '日', -1} {
-		if _, ok := runeByte(r); ok {
-			t.Errorf("%q stands for a byte", r)
-		}
-	}
-}
-
-// TestUnicodeForms compares the characters with golang.org/x/text, which
-// normalises whole strings at once.
-func TestUnicodeForms(t *testing.T) {
-	rng := rand.New(rand.NewPCG(5, 5))
-	alphabet := []rune("aeEqoσ가각ﬁ①Åẛ̣힣ㅎ\u0301\u0323\u0307\u0327\u0344\u0f73\u0e31\u1100\u1161\u11a8½ｶﾞ ")
-	changed := 0
-	for range 3000 {
-		var s strings.Builder
-		for range 1 + rng.IntN(8) {
-			s.WriteRune(alphabet[rng.IntN(len(alphabet))])
-		}
-		for _, f := range []norm.Form{norm.NFC, norm.NFD, norm.NFKC, norm.NFKD} {
-			p := piece{text: s.String()}
-			unicodeForm(&p, f)
-			if want := f.String(s.String()); p.text != want {
-				t.Fatalf("form %d of %+q: %+q, want %+q", f, s.String(), p.text, want)
-			}
-			if p.align != nil {
-				changed++
-				if len(p.align) != len(p.text) {
-					t.Fatalf("form %d of %+q: %d alignments for %d bytes", f, s.String(), len(p.align), len(p.text))
-				}
-			}
-		}
-	}
-	if changed == 0 {
-		t.Error("nothing was normalised")
-	}
-}
-
-// TestGPT2Pattern compares the hand-written pattern with the regular expression
-// it stands for.
-func TestGPT2Pattern(t *testing.T) {
-	re, err := newExpression(`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rng := rand.New(rand.NewPCG(9, 9))
-	alphabet := []rune("aZéß日0½Ⅷ '''stremvld  \t\n\r\u00a0\u3000\u2009\u200b.,!-👍\u0301")
-	for range 20000 {
-		var b strings.Builder
-		for range rng.IntN(12) {
-			b.WriteRune(alphabet[rng.IntN(len(alphabet))])
-		}
-		want, err := re.matches(b.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, _ := gpt2Pattern{}.matches(b.String())
-		if len(got) != len(want) {
-			t.Fatalf("%q: %v, want %v", b.String(), got, want)
-		}
-		for i := range got {
-			if got[i] != want[i] {
-				t.Fatalf("%q: %v, want %v", b.String(), got, want)
-			}
-		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"unicode"
 	"unicode/utf8"
+
+	"editpipe/token/component"
 )
 
 // post is what a post-processor does to one sequence. The zero value does
@@ -21,17 +23,21 @@ type trim struct{ addPrefixSpace bool }
 
 func parsePost(data json.RawMessage) (post, error) {
 	var p post
-	err := p.parse(data)
-	return p, err
+	list, err := component.List(data)
+	if err != nil {
+		return p, err
+	}
+	for _, d := range list {
+		if err := p.parse(d); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 func (p *post) parse(data json.RawMessage) error {
-	if isNull(data) {
-		return nil
-	}
 	var c struct {
 		Type           string
-		Processors     []json.RawMessage
 		TrimOffsets    *bool `json:"trim_offsets"`
 		AddPrefixSpace *bool `json:"add_prefix_space"`
 		Sep, Cls       [2]any
@@ -46,13 +52,6 @@ func (p *post) parse(data json.RawMessage) error {
 	}
 	yes := func(b *bool) bool { return b == nil || *b }
 	switch c.Type {
-	case "Sequence":
-		for _, d := range c.Processors {
-			if err := p.parse(d); err != nil {
-				return err
-			}
-		}
-		return nil
 	case "ByteLevel":
 		if yes(c.TrimOffsets) {
 			p.trims = append(p.trims, trim{yes(c.AddPrefixSpace)})
@@ -96,7 +95,7 @@ func (p *post) parse(data json.RawMessage) error {
 		p.wrap(before, after)
 		return nil
 	}
-	return unsupported(c.Type)
+	return component.Unsupported(c.Type)
 }
 
 // wrap puts tokens around what is there already.

@@ -8,11 +8,14 @@
 // internal/tokencheck. A file with a component this package does not know is
 // refused with the name of the component.
 //
-// Of github.com/sugarme/tokenizer v0.3.0 the package uses the added-token
-// configuration, the Decoder interface with its Fuse and Sequence decoders, and
-// the double-array trie of SentencePiece character maps. The models, normalisers,
-// pre-tokenizers, post-processors and the other decoders are this package's own:
-// sugarme's give other ids than the official implementation (byte_fallback,
+// The stages of a text have a package each. A piece.Piece is cut at added tokens
+// (split), normalised (normal), cut into words (split) and turned into ids
+// (subword); decode goes the way back. This package reads the file, joins the
+// stages and adds the template tokens.
+//
+// Of github.com/sugarme/tokenizer v0.3.0 package normal uses the double-array trie
+// of SentencePiece character maps. The rest is this project's own: sugarme's
+// components give other ids than the official implementation (byte_fallback,
 // ignore_merges and equal-rank merges, lookahead patterns, added tokens inside
 // text), lose the alignment when a normaliser changes the text, and end the
 // process on bad files.
@@ -34,7 +37,13 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/sugarme/tokenizer"
+	"editpipe/token/bytelevel"
+	"editpipe/token/component"
+	"editpipe/token/decode"
+	"editpipe/token/normal"
+	"editpipe/token/piece"
+	"editpipe/token/split"
+	"editpipe/token/subword"
 )
 
 // Families of tokenizers, as returned by [Tokenizer.Family].
@@ -47,28 +56,30 @@ const (
 
 // ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
 // a setting that this package does not implement.
-var ErrUnsupported = errors.New("not supported")
+var ErrUnsupported = component.ErrUnsupported
 
-// maxID is the largest token id: ids are stored in 32 bits inside a model.
-const maxID = 1<<31 - 1
+// model turns the text of a piece into units and appends them to out.
+type model interface {
+	Tokenize(out []subword.Unit, text string) ([]subword.Unit, error)
+}
 
 // Tokenizer encodes and decodes text. It does not change after Open and may be
 // used by several goroutines at once.
 type Tokenizer struct {
-	hash        string
-	family      string
-	model       model
-	normalizers []normalizer
-	splitters   []splitter
-	literal     *addedTokens // looked for in the original text
-	normal      *addedTokens // looked for in the normalised text
-	post        post
-	decoder     tokenizer.Decoder // nil: tokens joined with spaces
-	ids         map[string]int64
-	tokens      map[int64]string
-	normalised  map[int64]string // added tokens that normalisation spells otherwise
-	special     map[int64]bool
-	roles       map[string]string // "eos_token" -> its text, from the files beside
+	hash       string
+	family     string
+	model      model
+	normaliser normal.Normaliser
+	splitter   split.Splitter
+	literal    *split.Finder // added tokens looked for in the original text
+	normal     *split.Finder // added tokens looked for in the normalised text
+	post       post
+	decoder    decode.Decoder
+	ids        map[string]int64
+	tokens     map[int64]string
+	normalised map[int64]string // added tokens that normalisation spells otherwise
+	special    map[int64]bool
+	roles      map[string]string // "eos_token" -> its text, from the files beside
 }
 
 // Open reads a tokenizer.json. If special_tokens_map.json or
@@ -101,12 +112,12 @@ func Parse(data []byte) (*Tokenizer, error) {
 }
 
 func parse(data []byte) (t *Tokenizer, err error) {
-	// sugarme's trie and the expression compiler index what a file gives them; a
+	// sugarme's trie and the compiler of regular expressions index what a file gives them; a
 	// malformed file must end as an error.
 	defer recovered(&err)
 	var c struct {
 		Version       *string
-		AddedTokens   []tokenizer.TokenConfig `json:"added_tokens"`
+		AddedTokens   []addedToken `json:"added_tokens"`
 		Normalizer    json.RawMessage
 		PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 		PostProcessor json.RawMessage `json:"post_processor"`
@@ -116,7 +127,7 @@ func parse(data []byte) (t *Tokenizer, err error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, fmt.Errorf("not a tokenizer.json: %w", err)
 	}
-	if isNull(c.Model) {
+	if component.Absent(c.Model) {
 		return nil, errors.New("not a tokenizer.json: it has no model")
 	}
 	if c.Version != nil && *c.Version != "1.0" {
@@ -124,22 +135,22 @@ func parse(data []byte) (t *Tokenizer, err error) {
 	}
 	sum := sha256.Sum256(data)
 	t = &Tokenizer{hash: hex.EncodeToString(sum[:]), special: make(map[int64]bool), roles: make(map[string]string)}
-	if t.normalizers, err = parseNormalizers(c.Normalizer); err != nil {
+	if t.normaliser, err = normal.Parse(c.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer %w", err)
 	}
-	if t.splitters, err = parseSplitters(c.PreTokenizer); err != nil {
+	if t.splitter, err = split.Parse(c.PreTokenizer); err != nil {
 		return nil, fmt.Errorf("pre_tokenizer %w", err)
 	}
 	if t.post, err = parsePost(c.PostProcessor); err != nil {
 		return nil, fmt.Errorf("post_processor %w", err)
 	}
-	if t.decoder, err = parseDecoder(c.Decoder); err != nil {
+	if t.decoder, err = decode.Parse(c.Decoder); err != nil {
 		return nil, fmt.Errorf("decoder %w", err)
 	}
 	if err := t.parseModel(c.Model); err != nil {
 		return nil, fmt.Errorf("model %w", err)
 	}
-	added, err := resolveAdded(c.AddedTokens, t.ids, t.normalizers)
+	added, err := resolveAdded(c.AddedTokens, t.ids, t.normaliser)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +177,7 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 		switch {
 		case bytes.HasPrefix(c.Vocab, []byte("[")):
 			c.Type = "Unigram"
-		case !isNull(c.Merges):
+		case !component.Absent(c.Merges):
 			c.Type = "BPE"
 		default:
 			return errors.New("has no type")
@@ -174,41 +185,34 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 	}
 	switch c.Type {
 	case "BPE":
-		m, err := newBPE(data)
+		m, vocab, err := subword.NewBPE(data)
 		if err != nil {
 			return fmt.Errorf("type BPE: %w", err)
 		}
-		t.model, t.ids = m, m.vocab
+		t.model, t.ids = m, vocab
 		t.family = t.bpeFamily(m)
 		// The last pre-tokenizer may hand its bytes over as they are.
-		if n := len(t.splitters); n > 0 {
-			if b, ok := t.splitters[n-1].(*byteLevel); ok && m.readBytes() {
-				b.raw = true
-			}
+		if _, last := t.splitter.ByteLevel(); last && m.ReadBytes() {
+			t.splitter.KeepBytes()
 		}
 	case "Unigram":
-		m, vocab, err := newUnigram(data)
+		m, vocab, err := subword.NewUnigram(data)
 		if err != nil {
 			return fmt.Errorf("type Unigram: %w", err)
 		}
 		t.model, t.ids, t.family = m, vocab, FamilyUnigram
 	default:
-		return unsupported(c.Type)
+		return component.Unsupported(c.Type)
 	}
 	return nil
 }
 
-func (t *Tokenizer) bpeFamily(m *bpe) string {
-	metaspaced := m.fallback
-	for _, s := range t.splitters {
-		switch s.(type) {
-		case *byteLevel:
-			return FamilyByteLevel
-		case metaspace:
-			metaspaced = true
-		}
+func (t *Tokenizer) bpeFamily(m *subword.BPE) string {
+	if bytes, _ := t.splitter.ByteLevel(); bytes {
+		return FamilyByteLevel
 	}
-	if _, ok := m.vocab[string(byteRune(' '))]; ok && !metaspaced {
+	metaspaced := m.ByteFallback() || t.splitter.Metaspace()
+	if _, ok := t.ids[string(bytelevel.Rune(' '))]; ok && !metaspaced {
 		return FamilyByteLevel // a ByteLevel normaliser
 	}
 	if metaspaced {
@@ -218,7 +222,7 @@ func (t *Tokenizer) bpeFamily(m *bpe) string {
 }
 
 // index fills the tables by id and by text.
-func (t *Tokenizer) index(added []*addedToken) {
+func (t *Tokenizer) index(added []addedToken) {
 	t.tokens = make(map[int64]string, len(t.ids)+len(added))
 	for s, id := range t.ids {
 		// Files that give one id to several tokens must still decode the same way
@@ -229,23 +233,23 @@ func (t *Tokenizer) index(added []*addedToken) {
 	}
 	t.ids = maps.Clone(t.ids) // the model must not see added tokens
 	t.normalised = make(map[int64]string)
-	var literal, normal []*addedToken
+	var literal, normal []split.Added
 	for _, a := range added {
-		t.tokens[a.Id] = a.Content
-		t.ids[a.Content] = a.Id
+		t.tokens[a.ID] = a.Content
+		t.ids[a.Content] = a.ID
 		if a.Special {
-			t.special[a.Id] = true
+			t.special[a.ID] = true
 		}
 		if a.Normalized {
-			normal = append(normal, a)
+			normal = append(normal, a.cut())
 			if a.pattern != a.Content {
-				t.normalised[a.Id] = a.pattern
+				t.normalised[a.ID] = a.pattern
 			}
 		} else {
-			literal = append(literal, a)
+			literal = append(literal, a.cut())
 		}
 	}
-	t.literal, t.normal = newAddedTokens(literal), newAddedTokens(normal)
+	t.literal, t.normal = split.NewFinder(literal), split.NewFinder(normal)
 }
 
 // Encode gives the ids of text without the template tokens (BOS, EOS) that the
@@ -280,24 +284,24 @@ func (t *Tokenizer) run(text string, template bool) (e Encoding, err error) {
 			e.add(id, Span{}, true)
 		}
 	}
-	var units []unit
+	var units []subword.Unit
 	for i := range pieces {
 		p := &pieces[i]
-		if p.token != nil {
-			units = append(units[:0], unit{*p.token, 0, len(p.text)})
-		} else if units, err = t.model.tokenize(units[:0], p.text); err != nil {
+		if p.Token != nil {
+			units = append(units[:0], subword.Unit{ID: *p.Token, Start: 0, End: len(p.Text)})
+		} else if units, err = t.model.Tokenize(units[:0], p.Text); err != nil {
 			return e, err
 		}
 		for _, u := range units {
-			s := p.span(u.start, u.end, text)
+			s := Span(p.Span(u.Start, u.End, text))
 			for _, trim := range t.post.trims {
-				word := t.tokens[u.id]
-				if p.token != nil {
-					word = p.text
+				word := t.tokens[u.ID]
+				if p.Token != nil {
+					word = p.Text
 				}
-				s = trim.trim(word, s, i == 0 && u.start == 0, text)
+				s = trim.trim(word, s, i == 0 && u.Start == 0, text)
 			}
-			e.add(u.id, s, t.special[u.id])
+			e.add(u.ID, s, t.special[u.ID])
 		}
 	}
 	if template {
@@ -310,33 +314,21 @@ func (t *Tokenizer) run(text string, template bool) (e Encoding, err error) {
 
 // pieces runs everything before the model: added tokens, normalisers and
 // pre-tokenizers.
-func (t *Tokenizer) pieces(text string) ([]piece, error) {
-	var pieces []piece
-	for _, p := range t.literal.cut(nil, &piece{text: text}) {
-		if p.token != nil {
+func (t *Tokenizer) pieces(text string) ([]piece.Piece, error) {
+	var pieces []piece.Piece
+	for _, p := range t.literal.Cut(nil, &piece.Piece{Text: text}) {
+		if p.Token != nil {
 			pieces = append(pieces, p)
 			continue
 		}
-		for _, n := range t.normalizers {
-			if err := n.normalise(&p); err != nil {
-				return nil, fmt.Errorf("normalizer: %w", err)
-			}
+		if err := t.normaliser.Normalise(&p); err != nil {
+			return nil, fmt.Errorf("normalizer: %w", err)
 		}
-		pieces = t.normal.cut(pieces, &p)
+		pieces = t.normal.Cut(pieces, &p)
 	}
-	for _, s := range t.splitters {
-		parts := make([]piece, 0, len(pieces))
-		for i := range pieces {
-			if pieces[i].token != nil {
-				parts = append(parts, pieces[i])
-				continue
-			}
-			var err error
-			if parts, err = s.split(parts, &pieces[i]); err != nil {
-				return nil, fmt.Errorf("pre_tokenizer: %w", err)
-			}
-		}
-		pieces = parts
+	pieces, err := t.splitter.Split(pieces)
+	if err != nil {
+		return nil, fmt.Errorf("pre_tokenizer: %w", err)
 	}
 	return pieces, nil
 }
@@ -360,13 +352,13 @@ func (t *Tokenizer) Decode(ids []int64, skipSpecial bool) (text string, err erro
 		}
 		words = append(words, w)
 	}
-	switch {
-	case len(words) == 0:
+	if len(words) == 0 {
 		return "", nil
-	case t.decoder == nil:
-		return strings.Join(words, " "), nil
 	}
-	return strings.Join(t.decoder.DecodeChain(words), ""), nil
+	if text, err = t.decoder.Decode(words); err != nil {
+		return "", fmt.Errorf("token: decoding: %w", err)
+	}
+	return text, nil
 }
 
 // VocabSize returns the number of tokens, added tokens included.
@@ -401,8 +393,8 @@ func (t *Tokenizer) AddsPrefixSpace() bool {
 	if err != nil || len(pieces) == 0 {
 		return false
 	}
-	r, _ := utf8.DecodeRuneInString(pieces[0].text)
-	return r == ' ' || r == '▁' || r == byteRune(' ')
+	r, _ := utf8.DecodeRuneInString(pieces[0].Text)
+	return r == ' ' || r == '▁' || r == bytelevel.Rune(' ')
 }
 
 // SpecialID returns the id of the token that the files beside tokenizer.json
@@ -447,18 +439,6 @@ func (t *Tokenizer) readRoles(path string) error {
 		}
 	}
 	return nil
-}
-
-// unsupported is the error for a component of a type this package lacks.
-func unsupported(kind string) error {
-	if kind == "" {
-		return errors.New("has no type")
-	}
-	return fmt.Errorf("type %s is %w", kind, ErrUnsupported)
-}
-
-func isNull(data json.RawMessage) bool {
-	return len(data) == 0 || string(data) == "null"
 }
 
 // recovered turns a panic into an error.

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 
 	"editpipe/ort"
 	"editpipe/tensor"
 )
 
-const maxFloat32 = math.MaxFloat32
+var errClosed = errors.New("train: the descent is closed")
 
 // A Descent makes the steps of an [Update]. Weights and moments stay in the
 // memory of the session's provider; for a time it holds them twice, before and
@@ -38,6 +37,9 @@ func (d *Descent) Steps() int { return d.steps }
 // small keeps the weights that have this loss. If the Run fails, too, weights and
 // moments stay as they were.
 func (d *Descent) Step(ctx context.Context, in, out map[string]*tensor.Tensor, accept func() bool) error {
+	if d.held == nil {
+		return errClosed
+	}
 	u := d.update
 	feed := maps.Clone(in)
 	if feed == nil {
@@ -50,6 +52,9 @@ func (d *Descent) Step(ctx context.Context, in, out map[string]*tensor.Tensor, a
 	maps.Copy(feed, d.start)
 	next := map[string]string{} // input to output
 	for w, s := range u.weights {
+		if in[w] != nil {
+			return fmt.Errorf("train: update %d: weight %q is fed, but the descent has it", d.steps+1, w)
+		}
 		next[w], next[s.mean], next[s.square] = s.nextWeight, s.nextMean, s.nextSquare
 		if u.boxed && d.start != nil {
 			next[s.origin] = s.nextOrigin
@@ -121,7 +126,7 @@ func (d *Descent) value(ctx context.Context, input string) (*tensor.Tensor, erro
 	}
 	r := d.held[input]
 	if r == nil {
-		return nil, errors.New("train: the descent is closed")
+		return nil, errClosed
 	}
 	v, err := r.Tensor(ctx)
 	if err != nil && ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"editpipe/onnx"
@@ -36,13 +37,11 @@ type slots struct {
 
 // AddAdam adds the update of weights to m. gradients maps each weight, a float32
 // graph input or promoted initializer, to the value that holds its gradient, as
-// [grad.Gradients] returns it. A positive bound keeps each weight in the box
+// package grad adds it. A positive bound keeps each weight in the box
 // around where it started, as [Box] does; 0 stands for none. On error m is
 // unchanged.
-//
-// [grad.Gradients]: https://pkg.go.dev/editpipe/onnx/grad#Gradients
 func AddAdam(m *onnx.Model, a Adam, bound float64, gradients map[string]string) (*Update, error) {
-	if err := errors.Join(a.Check(), within("bound", bound, 0, maxFloat32)); err != nil {
+	if err := errors.Join(a.Check(), within("bound", bound, 0, math.MaxFloat32)); err != nil {
 		return nil, fmt.Errorf("train: adding adam: %w", err)
 	}
 	x := m.Graph.Index()
@@ -84,9 +83,7 @@ func (u *Update) step(b *onnx.Builder, w, g string, bound float64, s *slots) {
 	b.Scope("adam/" + w)
 	op := func(opType string, in ...string) string { return b.Op(opType, in) }
 	number := func(v float64) string { return b.Scalar(float32(v)) }
-	state := func(name string) string {
-		return u.input(b, w+name, s.shape)
-	}
+	state := func(name string) string { return u.input(b, w+name, s.shape) }
 	a := u.adam
 	s.mean, s.square = state("_mean"), state("_square")
 

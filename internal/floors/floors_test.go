@@ -37,6 +37,8 @@ var floor = map[string]int{
 	"onnx": 1, "ort": 1, "metric": 1, "generator": 1, "store": 1,
 
 	"tensor/safetensors": 0, "tensor/npz": 0,
+	"token/component": 0, "token/pattern": 0, "token/bytelevel": 0, "token/piece": 0,
+	"token/normal": 0, "token/split": 0, "token/subword": 0, "token/decode": 0,
 	"tensor": 0, "dataset": 0, "ask": 0, "token": 0, "pipeline": 0, "demo/world": 0,
 	"dataset/importer": 0, "generator/catalogue": 0, "generator/kb": 0,
 }
@@ -44,18 +46,47 @@ var floor = map[string]int{
 // sameFloor lists the imports allowed within a floor: an archive format is
 // part of the noun it stores, a reader of files of the noun it fills, and a
 // knowledge base is kept to what its catalogue names.
+// The stages of a text lie below token, which joins them.
 var sameFloor = map[[2]string]bool{
 	{"tensor/safetensors", "tensor"}:        true,
 	{"tensor/npz", "tensor"}:                true,
 	{"dataset/importer", "dataset"}:         true,
 	{"generator/kb", "generator/catalogue"}: true,
+
+	{"token/bytelevel", "token/pattern"}: true,
+	{"token/piece", "token/pattern"}:     true,
+
+	{"token/normal", "token/component"}: true,
+	{"token/normal", "token/pattern"}:   true,
+	{"token/normal", "token/bytelevel"}: true,
+	{"token/normal", "token/piece"}:     true,
+
+	{"token/split", "token/component"}: true,
+	{"token/split", "token/pattern"}:   true,
+	{"token/split", "token/bytelevel"}: true,
+	{"token/split", "token/piece"}:     true,
+
+	{"token/subword", "token/bytelevel"}: true,
+
+	{"token/decode", "token/component"}: true,
+	{"token/decode", "token/pattern"}:   true,
+	{"token/decode", "token/bytelevel"}: true,
+	{"token/decode", "token/split"}:     true, // Metaspace is both a way of cutting and its undoing
+
+	{"token", "token/component"}: true,
+	{"token", "token/bytelevel"}: true,
+	{"token", "token/piece"}:     true,
+	{"token", "token/normal"}:    true,
+	{"token", "token/split"}:     true,
+	{"token", "token/subword"}:   true,
+	{"token", "token/decode"}:    true,
 }
 
 // soleImporter says which package speaks to a third-party module. Everybody
 // else goes through it, so that a replacement touches one folder.
 var soleImporter = map[string]string{
 	"github.com/yalue/onnxruntime_go":  "ort",
-	"github.com/sugarme/tokenizer":     "token",
+	"github.com/sugarme/tokenizer":     "token/normal",
 	"github.com/parquet-go/parquet-go": "store",
 	"github.com/urfave/cli/v2":         "cmd/editpipe",
 }

@@ -120,16 +120,15 @@ type Point uint8
 
 // The points of a block. B is the number of rows, T of positions.
 const (
-	FFNIn  Point = iota // input of the up-projection, after the norm: [B, T, width]
-	FFNAct              // input of the down-projection: [B, T, ffn width]
-	FFNOut              // output of the down-projection with its bias: [B, T, width]
-	Hidden              // output of the block, the residual stream: [B, T, width]
-	AttnOut             // output of the attention's projection with its bias: [B, T, width]
+	FFNIn   Point = iota // input of the up-projection, after the norm: [B, T, width]
+	FFNAct               // input of the down-projection: [B, T, ffn width]
+	FFNOut               // output of the down-projection with its bias: [B, T, width]
+	Hidden               // output of the block, the residual stream: [B, T, width]
+	AttnOut              // output of the attention's projection with its bias: [B, T, width]
 )
 
 // Points lists all points.
 func Points() []Point { return []Point{FFNIn, FFNAct, FFNOut, Hidden, AttnOut} }
-
 
 var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden", AttnOut: "attn_out"}
 

@@ -1,36 +1,38 @@
-package token
+package normal
 
 import (
 	"slices"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"editpipe/token/piece"
 )
 
 // unicodeForm brings p into a Unicode normalisation form. The characters and
 // the compositions are those of golang.org/x/text; the bookkeeping of what came
 // from where follows the Rust crate that the official implementation uses (unicode
 // normalisation with alignments: decompose.rs, recompose.rs).
-func unicodeForm(p *piece, f norm.Form) {
-	if f.IsNormalString(p.text) {
+func unicodeForm(p *piece.Piece, f norm.Form) {
+	if f.IsNormalString(p.Text) {
 		return
 	}
 	compat, compose := f == norm.NFKC || f == norm.NFKD, f == norm.NFC || f == norm.NFKC
-	dest := decompose(p.text, compat)
+	dest := decompose(p.Text, compat)
 	if compose {
 		dest = recompose(dest)
 	}
-	p.transform(dest, 0)
+	p.Transform(dest, 0)
 }
 
 // decompose gives the full canonical or compatibility decomposition of text in
 // canonical order.
-func decompose(text string, compat bool) []change {
+func decompose(text string, compat bool) []piece.Change {
 	f := norm.NFD
 	if compat {
 		f = norm.NFKD
 	}
-	out := make([]change, 0, len(text))
+	out := make([]piece.Change, 0, len(text))
 	pending := 0 // where the run of characters with a combining class begins
 	for i := 0; i < len(text); {
 		_, size := utf8.DecodeRuneInString(text[i:])
@@ -45,7 +47,7 @@ func decompose(text string, compat bool) []change {
 			if first {
 				n, first = 0, false
 			}
-			out = append(out, change{r, n})
+			out = append(out, piece.Change{Rune: r, N: n})
 		}
 		i += size
 	}
@@ -53,23 +55,23 @@ func decompose(text string, compat bool) []change {
 	return out
 }
 
-func sortPending(c []change) {
-	slices.SortStableFunc(c, func(a, b change) int {
-		return int(combiningClass(a.r)) - int(combiningClass(b.r))
+func sortPending(c []piece.Change) {
+	slices.SortStableFunc(c, func(a, b piece.Change) int {
+		return int(combiningClass(a.Rune)) - int(combiningClass(b.Rune))
 	})
 }
 
 // recompose joins decomposed characters (Unicode Standard, section 3.11, D117).
-func recompose(in []change) []change {
-	out := make([]change, 0, len(in))
+func recompose(in []piece.Change) []piece.Change {
+	out := make([]piece.Change, 0, len(in))
 	starter := -1 // index in out of the character that may absorb the next ones
 	var lastClass uint8
 	blocked := false // whether an uncomposed mark stands after the starter
 	for _, c := range in {
-		ccc := combiningClass(c.r)
+		ccc := combiningClass(c.Rune)
 		if starter >= 0 && (!blocked || lastClass < ccc) {
-			if r, ok := compose(out[starter].r, c.r); ok {
-				out[starter] = change{r, out[starter].n + c.n - 1}
+			if r, ok := compose(out[starter].Rune, c.Rune); ok {
+				out[starter] = piece.Change{Rune: r, N: out[starter].N + c.N - 1}
 				continue
 			}
 		}

@@ -1,4 +1,8 @@
-package token
+// Package subword holds the models that turn a stretch of text into ids of a
+// vocabulary of words and parts of words: byte-pair encoding and the unigram
+// language model. A model never cuts a text at spaces or added tokens; what it is
+// given has been cut already.
+package subword
 
 import (
 	"encoding/json"
@@ -7,23 +11,23 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"editpipe/token/bytelevel"
 )
 
-// unit is one token of a piece: its id and its byte range in the piece's text.
-type unit struct {
-	id         int64
-	start, end int
+// MaxID is the largest token id: ids are stored in 32 bits inside a model.
+const MaxID = 1<<31 - 1
+
+// Unit is one token of a piece: its id and its byte range in the piece's text.
+type Unit struct {
+	ID         int64
+	Start, End int
 }
 
-// model turns the text of a piece into units and appends them to out.
-type model interface {
-	tokenize(out []unit, text string) ([]unit, error)
-}
-
-// bpe is byte-pair encoding (Sennrich et al. 2016) as the official
+// BPE is byte-pair encoding (Sennrich et al. 2016) as the official
 // implementation applies it: always the pair of lowest rank first, the leftmost
-// one of equals.
-type bpe struct {
+// one of equals. It may be used by several goroutines at once.
+type BPE struct {
 	vocab        map[string]int64
 	merges       map[pair]merge
 	prefix       string // before every character but the first of a word
@@ -102,28 +106,30 @@ func (m *mergePair) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func newBPE(data json.RawMessage) (*bpe, error) {
+// NewBPE reads a model of type BPE. The vocabulary is the model's own: it must not
+// be changed.
+func NewBPE(data json.RawMessage) (m *BPE, vocab map[string]int64, err error) {
 	var c bpeConfig
 	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.Dropout != nil && *c.Dropout != 0 {
-		return nil, errors.New("dropout is not supported: ids would be random")
+		return nil, nil, errors.New("dropout is not supported: ids would be random")
 	}
-	m := &bpe{
+	m = &BPE{
 		vocab: c.Vocab, merges: make(map[pair]merge, len(c.Merges)),
 		prefix: c.ContinuingSubwordPrefix, suffix: c.EndOfWordSuffix,
 		unk: -1, fuseUnk: c.FuseUnk, fallback: c.ByteFallback, ignoreMerges: c.IgnoreMerges,
 	}
 	for t, id := range m.vocab {
-		if id < 0 || id > maxID {
-			return nil, fmt.Errorf("vocab: token %q has id %d", t, id)
+		if id < 0 || id > MaxID {
+			return nil, nil, fmt.Errorf("vocab: token %q has id %d", t, id)
 		}
 	}
 	if c.UnkToken != nil {
 		id, ok := m.vocab[*c.UnkToken]
 		if !ok {
-			return nil, fmt.Errorf("unk_token %q is not in vocab", *c.UnkToken)
+			return nil, nil, fmt.Errorf("unk_token %q is not in vocab", *c.UnkToken)
 		}
 		m.unk = id
 	}
@@ -142,21 +148,21 @@ func newBPE(data json.RawMessage) (*bpe, error) {
 		right, ok2 := m.vocab[p.right]
 		joined, ok3 := m.vocab[p.left+strings.TrimPrefix(p.right, m.prefix)]
 		if !ok || !ok2 || !ok3 {
-			return nil, fmt.Errorf("merge %d (%q, %q): not all of its tokens are in vocab", i, p.left, p.right)
+			return nil, nil, fmt.Errorf("merge %d (%q, %q): not all of its tokens are in vocab", i, p.left, p.right)
 		}
 		m.merges[pair{int32(left), int32(right)}] = merge{int32(i), int32(joined)}
 	}
-	return m, nil
+	return m, m.vocab, nil
 }
 
-// readBytes makes the model read bytes, if it has a token for every byte and
+// ReadBytes makes the model read bytes, if it has a token for every byte and
 // nothing else that depends on the printable form. It reports whether it does.
-func (m *bpe) readBytes() bool {
+func (m *BPE) ReadBytes() bool {
 	if m.prefix != "" || m.suffix != "" || m.fallback {
 		return false
 	}
 	for b := range m.bytes {
-		id, ok := m.vocab[string(byteRune(byte(b)))]
+		id, ok := m.vocab[string(bytelevel.Rune(byte(b)))]
 		if !ok {
 			return false
 		}
@@ -165,7 +171,7 @@ func (m *bpe) readBytes() bool {
 	if m.ignoreMerges {
 		m.whole = make(map[string]int64, len(m.vocab))
 		for t, id := range m.vocab {
-			if b, ok := fromByteRunes(t); ok {
+			if b, ok := bytelevel.Bytes(t); ok {
 				m.whole[string(b)] = id
 			}
 		}
@@ -174,28 +180,20 @@ func (m *bpe) readBytes() bool {
 	return true
 }
 
-// fromByteRunes turns printable characters back into the bytes they stand for;
-// ok is false when a character stands for none.
-func fromByteRunes(s string) (b []byte, ok bool) {
-	b = make([]byte, 0, len(s))
-	for _, r := range s {
-		c, ok := runeByte(r)
-		if !ok {
-			return nil, false
-		}
-		b = append(b, c)
-	}
-	return b, true
-}
+// ByteFallback reports whether characters outside the vocabulary become byte
+// tokens such as <0xE2>, as in SentencePiece.
+func (m *BPE) ByteFallback() bool { return m.fallback }
 
-func (m *bpe) tokenize(out []unit, text string) ([]unit, error) {
+// Tokenize appends the tokens of text to out. It cannot fail; the error makes it
+// interchangeable with [Unigram.Tokenize].
+func (m *BPE) Tokenize(out []Unit, text string) ([]Unit, error) {
 	if m.ignoreMerges {
 		all := m.vocab
 		if m.raw {
 			all = m.whole
 		}
 		if id, ok := all[text]; ok {
-			return append(out, unit{id, 0, len(text)}), nil
+			return append(out, Unit{id, 0, len(text)}), nil
 		}
 	}
 	s, _ := m.scratch.Get().(*bpeScratch)
@@ -217,7 +215,7 @@ func (m *bpe) tokenize(out []unit, text string) ([]unit, error) {
 	}
 	for i := int32(0); i >= 0; i = s.symbols[i].next {
 		y := &s.symbols[i]
-		out = append(out, unit{int64(y.id), int(y.start), int(y.end)})
+		out = append(out, Unit{int64(y.id), int(y.start), int(y.end)})
 	}
 	return out, nil
 }
@@ -233,7 +231,7 @@ func (s *bpeScratch) add(id int64, start, end int) {
 
 // characters fills the chain with the characters of text, falling back to bytes
 // or the unknown token where the vocabulary lacks one.
-func (m *bpe) characters(s *bpeScratch, text string) {
+func (m *BPE) characters(s *bpeScratch, text string) {
 	fused := false // whether the last symbol is an unknown that may grow
 	for i := 0; i < len(text); {
 		_, n := utf8.DecodeRuneInString(text[i:])
@@ -264,7 +262,7 @@ func (m *bpe) characters(s *bpeScratch, text string) {
 	}
 }
 
-func (m *bpe) hasBytes(c string) bool {
+func (m *BPE) hasBytes(c string) bool {
 	for i := range len(c) {
 		if m.byteFallback[c[i]] < 0 {
 			return false
@@ -276,7 +274,7 @@ func (m *bpe) hasBytes(c string) bool {
 // mergeAll merges pairs until none is left to merge. A heap entry names a rank
 // and the position of the left symbol; ranks are unique to a pair, so an entry
 // is out of date exactly when the pair at its position has another rank.
-func (m *bpe) mergeAll(s *bpeScratch) {
+func (m *BPE) mergeAll(s *bpeScratch) {
 	for i := 0; i+1 < len(s.symbols); i++ {
 		m.push(s, int32(i))
 	}
@@ -305,7 +303,7 @@ func (m *bpe) mergeAll(s *bpeScratch) {
 }
 
 // push puts the pair that begins at symbol i on the heap, if it can be merged.
-func (m *bpe) push(s *bpeScratch, i int32) {
+func (m *BPE) push(s *bpeScratch, i int32) {
 	x, ok := m.merges[pair{s.symbols[i].id, s.symbols[s.symbols[i].next].id}]
 	if !ok {
 		return

@@ -1,4 +1,4 @@
-package token
+package normal
 
 import (
 	"encoding/binary"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/rivo/uniseg"
 	"github.com/sugarme/tokenizer/spm"
+
+	"editpipe/token/piece"
 )
 
 // charsmap is the normaliser compiled into a SentencePiece model: a double-array
@@ -59,10 +61,10 @@ func (c *charsmap) lookup(s string) (string, bool) {
 // by character (precompiled.rs).
 const maxGrapheme = 6
 
-func (c *charsmap) normalise(p *piece) error {
-	dest := make([]change, 0, len(p.text))
+func (c *charsmap) normalise(p *piece.Piece) {
+	dest := make([]piece.Change, 0, len(p.Text))
 	modified := false
-	rest := p.text
+	rest := p.Text
 	for rest != "" {
 		// An ASCII character before another one is a grapheme unless it is \r.
 		if b := rest[0]; b < utf8.RuneSelf && b != '\r' && (len(rest) == 1 || rest[1] < utf8.RuneSelf) {
@@ -70,7 +72,7 @@ func (c *charsmap) normalise(p *piece) error {
 				modified = true
 				dest = substitute(dest, 1, *s)
 			} else {
-				dest = append(dest, change{rune(b), 0})
+				dest = append(dest, piece.Change{Rune: rune(b)})
 			}
 			rest = rest[1:]
 			continue
@@ -89,31 +91,30 @@ func (c *charsmap) normalise(p *piece) error {
 				modified = true
 				dest = substitute(dest, 1, s)
 			} else {
-				dest = append(dest, change{r, 0})
+				dest = append(dest, piece.Change{Rune: r})
 			}
 		}
 	}
 	if modified {
-		p.transform(dest, 0)
+		p.Transform(dest, 0)
 	}
-	return nil
 }
 
 // substitute records that the next old characters become s. As in the official
 // implementation, a removal at the very beginning is not recorded, which moves
 // the spans of such a text.
-func substitute(dest []change, old int, s string) []change {
+func substitute(dest []piece.Change, old int, s string) []piece.Change {
 	n := 0
 	for _, r := range s {
 		n++
-		c := change{r, 0}
+		c := piece.Change{Rune: r}
 		if n > old {
-			c.n = 1
+			c.N = 1
 		}
 		dest = append(dest, c)
 	}
 	if n < old && len(dest) > 0 {
-		dest[len(dest)-1].n += n - old
+		dest[len(dest)-1].N += n - old
 	}
 	return dest
 }

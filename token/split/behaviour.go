@@ -1,6 +1,11 @@
-package token
+package split
 
-import "fmt"
+import (
+	"fmt"
+
+	"editpipe/token/pattern"
+	"editpipe/token/piece"
+)
 
 // behaviour says what becomes of the matches of a split pattern.
 type behaviour string
@@ -25,38 +30,38 @@ func parseBehaviour(s string, def behaviour) (behaviour, error) {
 }
 
 // splitPiece cuts p at the matches of m and appends the parts that are not empty.
-func splitPiece(out []piece, p *piece, m matcher, b behaviour) ([]piece, error) {
-	matches, err := m.matches(p.text)
+func splitPiece(out []piece.Piece, p *piece.Piece, m pattern.Pattern, b behaviour) ([]piece.Piece, error) {
+	matches, err := m.Matches(p.Text)
 	if err != nil {
 		return nil, err
 	}
 	for _, x := range arrange(matches, b) {
-		if x.start < x.end && (!x.hit || b != removed) {
-			out = append(out, p.slice(x.start, x.end))
+		if x.Start < x.End && (!x.Hit || b != removed) {
+			out = append(out, p.Slice(x.Start, x.End))
 		}
 	}
 	return out, nil
 }
 
 // arrange joins matches with their neighbours as the behaviour asks.
-func arrange(matches []match, b behaviour) []match {
+func arrange(matches []pattern.Match, b behaviour) []pattern.Match {
 	out := matches[:0:0]
 	switch b {
 	case mergedWithPrevious:
 		previous := false
 		for _, x := range matches {
-			if n := len(out); x.hit && !previous && n > 0 {
-				out[n-1].end = x.end
+			if n := len(out); x.Hit && !previous && n > 0 {
+				out[n-1].End = x.End
 			} else {
 				out = append(out, x)
 			}
-			previous = x.hit
+			previous = x.Hit
 		}
 	case mergedWithNext:
 		for i, x := range matches {
 			// A match begins a part; what follows joins it unless it is a match too.
-			if n := len(out); !x.hit && i > 0 && matches[i-1].hit {
-				out[n-1].end = x.end
+			if n := len(out); !x.Hit && i > 0 && matches[i-1].Hit {
+				out[n-1].End = x.End
 			} else {
 				out = append(out, x)
 			}
@@ -64,12 +69,12 @@ func arrange(matches []match, b behaviour) []match {
 	case contiguous:
 		previous := false
 		for _, x := range matches {
-			if n := len(out); x.hit == previous && n > 0 {
-				out[n-1].end = x.end
+			if n := len(out); x.Hit == previous && n > 0 {
+				out[n-1].End = x.End
 			} else {
 				out = append(out, x)
 			}
-			previous = x.hit
+			previous = x.Hit
 		}
 	default:
 		return matches

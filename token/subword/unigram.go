@@ -1,4 +1,4 @@
-package token
+package subword
 
 import (
 	"encoding/json"
@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// unigram is the unigram language model of Kudo (2018): the segmentation with
+// Unigram is the unigram language model of Kudo (2018): the segmentation with
 // the highest sum of token scores.
-type unigram struct {
+type Unigram struct {
 	scores       []float64
 	trie         trie
 	unk          int64 // -1 when there is none
@@ -41,7 +41,8 @@ func (s *scored) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func newUnigram(data json.RawMessage) (*unigram, map[string]int64, error) {
+// NewUnigram reads a model of type Unigram.
+func NewUnigram(data json.RawMessage) (m *Unigram, vocab map[string]int64, err error) {
 	var c struct {
 		UnkID        *int64 `json:"unk_id"`
 		ByteFallback bool   `json:"byte_fallback"`
@@ -50,8 +51,8 @@ func newUnigram(data json.RawMessage) (*unigram, map[string]int64, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, nil, err
 	}
-	m := &unigram{unk: -1, fallback: c.ByteFallback, scores: make([]float64, len(c.Vocab))}
-	vocab := make(map[string]int64, len(c.Vocab))
+	m = &Unigram{unk: -1, fallback: c.ByteFallback, scores: make([]float64, len(c.Vocab))}
+	vocab = make(map[string]int64, len(c.Vocab))
 	worst := math.Inf(1)
 	for i, v := range c.Vocab {
 		vocab[v.token] = int64(i)
@@ -86,7 +87,9 @@ type best struct {
 
 var errNoUnk = errors.New("a character is not in the vocabulary and the model has no unk_id")
 
-func (m *unigram) tokenize(out []unit, text string) ([]unit, error) {
+// Tokenize appends the tokens of text to out. It fails on a character outside the
+// vocabulary when the model has no unknown token.
+func (m *Unigram) Tokenize(out []Unit, text string) ([]Unit, error) {
 	path := make([]best, len(text)+1)
 	for i := range path[1:] {
 		path[i+1].from = -1
@@ -120,10 +123,10 @@ func (m *unigram) tokenize(out []unit, text string) ([]unit, error) {
 	first := len(out)
 	for end := len(text); end > 0; {
 		p := path[end]
-		if k := len(out) - 1; p.id == m.unk && k >= first && out[k].id == m.unk {
-			out[k].start = p.from // runs of unknown characters are one token
+		if k := len(out) - 1; p.id == m.unk && k >= first && out[k].ID == m.unk {
+			out[k].Start = p.from // runs of unknown characters are one token
 		} else {
-			out = append(out, unit{p.id, p.from, end})
+			out = append(out, Unit{p.id, p.from, end})
 		}
 		end = p.from
 	}
@@ -138,15 +141,15 @@ func (m *unigram) tokenize(out []unit, text string) ([]unit, error) {
 
 // spell writes unknown tokens as bytes. Every byte has the span of the whole
 // run, as in the official implementation.
-func (m *unigram) spell(units []unit, first int, text string) []unit {
+func (m *Unigram) spell(units []Unit, first int, text string) []Unit {
 	out := units[:first:first]
 	for _, u := range units[first:] {
-		if u.id != m.unk {
+		if u.ID != m.unk {
 			out = append(out, u)
 			continue
 		}
-		for i := u.start; i < u.end; i++ {
-			out = append(out, unit{m.byteFallback[text[i]], u.start, u.end})
+		for i := u.Start; i < u.End; i++ {
+			out = append(out, Unit{m.byteFallback[text[i]], u.Start, u.End})
 		}
 	}
 	return out

@@ -1,0 +1,167 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"editpipe/models/arch"
+	"editpipe/onnx"
+	"editpipe/tensor"
+)
+
+// ErrWrapped is returned when a patch with wraps is to be exported: what stands
+// around a model cannot be written into its weights.
+var ErrWrapped = errors.New("patch has wraps")
+
+// externalOver is the size in bytes from which weights of a model that had
+// external data are external again; exporters use the same.
+const externalOver = 1024
+
+// companions are the endings of the small files that make a model folder
+// complete: configuration and tokenizer. Checkpoints, which the patch does not
+// change, are left behind.
+var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
+
+// Export writes a model folder whose weights hold the patch: every graph of the
+// model's folder, also those with past keys and values, in its stored
+// orientation and number format, with the configuration and tokenizer files. A
+// nil patch copies the model. dir must not exist, or be empty; it appears whole
+// or not at all.
+//
+// The exported model answers as the patched one, up to the rounding of its
+// number format. It returns ErrWrapped for a patch with wraps, and an error for
+// a graph in the folder that holds other weights than the model's.
+func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
+	if err := lm.export(ctx, p, dir); err != nil {
+		return fmt.Errorf("models: exporting to %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
+	if p != nil && len(p.Wraps) > 0 {
+		return fmt.Errorf("%w: %s works around the model and has no place in its weights; keep the patch, or export its changes alone", ErrWrapped, p.Wraps[0].Kind())
+	}
+	if err := lm.accepts(p); err != nil {
+		return err
+	}
+	switch entries, err := os.ReadDir(dir); {
+	case err == nil && len(entries) > 0:
+		return fmt.Errorf("%w: the folder is not empty; name a new one", fs.ErrExist)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	dir = filepath.Clean(dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".export-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	for _, f := range lm.anatomy.Layout.GraphFiles() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := lm.exportGraph(f, p, tmp); err != nil {
+			return err
+		}
+	}
+	if err := lm.exportCompanions(tmp); err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // the empty one
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
+
+// exportGraph writes one graph with the patch's changes of its side.
+func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
+	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
+	if err != nil {
+		return err
+	}
+	ids := slices.DeleteFunc(p.weights(), func(at WeightID) bool { return at.Side != f.Side })
+	m, err := arch.Rewrite(f, ids, func(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+		if err := lm.same(w, stored); err != nil {
+			return nil, err
+		}
+		return p.apply(w, stored)
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	path := filepath.Join(dir, rel)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	o := onnx.SaveOptions{}
+	if len(m.ExternalFiles()) > 0 {
+		o.ExternalOver = externalOver
+	}
+	return m.Save(path, o)
+}
+
+// same checks that a graph's weight is the model's, whatever the orientation.
+func (lm *LM) same(w Weight, stored *tensor.Tensor) error {
+	want, err := lm.Weight(w.ID)
+	if err != nil {
+		return err
+	}
+	have, err := stored.Convert(tensor.F32)
+	if err == nil && w.Transposed {
+		have, err = have.Transpose2D()
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", w.ID, err)
+	}
+	if !slices.Equal(have.Shape, want.Shape) || !slices.Equal(have.Float32s(), want.Float32s()) {
+		return fmt.Errorf("%s is not the one the model was opened with: the folder mixes graphs of different checkpoints or number formats; remove one of them", w.ID)
+	}
+	return nil
+}
+
+// exportCompanions copies configuration and tokenizer files.
+func (lm *LM) exportCompanions(dir string) error {
+	entries, err := os.ReadDir(lm.anatomy.Layout.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if st, err := os.Stat(filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil || !st.Mode().IsRegular() || !slices.Contains(companions, filepath.Ext(name)) || strings.HasSuffix(name, ".index.json") {
+			continue
+		}
+		if err := copyFile(filepath.Join(dir, name), filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil {
+			return fmt.Errorf("copying %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func copyFile(to, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Sync(), dst.Close())
+}

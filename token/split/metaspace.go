@@ -1,0 +1,70 @@
+package split
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"editpipe/token/pattern"
+	"editpipe/token/piece"
+)
+
+// Metaspace writes spaces as a visible character (U+2581) and cuts before it.
+type Metaspace struct {
+	replacement string
+	scheme      string // always, first or never
+	cut         bool
+}
+
+func (s Metaspace) split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error) {
+	// The scheme "first" asks whether the piece begins the original text.
+	begins := p.Begins()
+	if err := p.Replace(pattern.Literal(" "), s.replacement); err != nil {
+		return nil, err
+	}
+	if s.scheme == "always" || s.scheme == "first" && begins {
+		if !strings.HasPrefix(p.Text, s.replacement) {
+			p.Prepend(s.replacement)
+		}
+	}
+	if s.cut {
+		return splitPiece(out, p, pattern.Literal(s.replacement), mergedWithNext)
+	}
+	return append(out, *p), nil
+}
+
+// Undo gives the text that a token stands for; first says that the token begins
+// the text.
+func (s Metaspace) Undo(token string, first bool) string {
+	if first && s.scheme != "never" {
+		return strings.ReplaceAll(token, s.replacement, "")
+	}
+	return strings.ReplaceAll(token, s.replacement, " ")
+}
+
+// ParseMetaspace reads a component of type Metaspace, which is a pre-tokenizer and
+// a decoder.
+func ParseMetaspace(data json.RawMessage) (Metaspace, error) {
+	c := struct {
+		Replacement    string
+		AddPrefixSpace *bool  `json:"add_prefix_space"`
+		PrependScheme  string `json:"prepend_scheme"`
+		Split          *bool
+	}{PrependScheme: "always"}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Metaspace{}, err
+	}
+	if c.AddPrefixSpace != nil && !*c.AddPrefixSpace {
+		c.PrependScheme = "never"
+	}
+	if utf8.RuneCountInString(c.Replacement) != 1 {
+		return Metaspace{}, fmt.Errorf("replacement %q is not one character", c.Replacement)
+	}
+	switch c.PrependScheme {
+	case "always", "first", "never":
+	default:
+		return Metaspace{}, fmt.Errorf("prepend_scheme %q is not supported", c.PrependScheme)
+	}
+	return Metaspace{c.Replacement, c.PrependScheme, c.Split == nil || *c.Split}, nil
+}

@@ -1,0 +1,166 @@
+// Package split cuts pieces of text into smaller ones before a model sees them:
+// at added tokens, which become pieces of their own, and by the pre-tokenizers
+// of a tokenizer.json.
+package split
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+
+	"editpipe/token/component"
+	"editpipe/token/pattern"
+	"editpipe/token/piece"
+)
+
+// Splitter is the pre-tokenizer of one tokenizer; a Sequence is flattened. The
+// zero value cuts nothing.
+type Splitter struct{ steps []step }
+
+// step cuts one piece of text, appends the parts to out and may change them.
+type step interface {
+	split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error)
+}
+
+// Split cuts every piece that is not an added token. The error is that of a
+// regular expression that takes too long.
+func (s Splitter) Split(pieces []piece.Piece) ([]piece.Piece, error) {
+	for _, x := range s.steps {
+		parts := make([]piece.Piece, 0, len(pieces))
+		for i := range pieces {
+			if pieces[i].Token != nil {
+				parts = append(parts, pieces[i])
+				continue
+			}
+			var err error
+			if parts, err = x.split(parts, &pieces[i]); err != nil {
+				return nil, err
+			}
+		}
+		pieces = parts
+	}
+	return pieces, nil
+}
+
+// ByteLevel reports whether one of the steps writes text in the byte-level
+// alphabet, and whether it is the last one.
+func (s Splitter) ByteLevel() (any, last bool) {
+	for _, x := range s.steps {
+		_, last = x.(*byteLevel)
+		any = any || last
+	}
+	return any, last
+}
+
+// KeepBytes makes a byte-level step that comes last hand over bytes as they are,
+// for a model that reads bytes.
+func (s Splitter) KeepBytes() {
+	if n := len(s.steps); n > 0 {
+		if b, ok := s.steps[n-1].(*byteLevel); ok {
+			b.raw = true
+		}
+	}
+}
+
+// Metaspace reports whether one of the steps writes spaces as a visible
+// character.
+func (s Splitter) Metaspace() bool {
+	for _, x := range s.steps {
+		if _, ok := x.(Metaspace); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Parse reads the component "pre_tokenizer" of a tokenizer.json, which may be
+// absent.
+func Parse(data json.RawMessage) (Splitter, error) {
+	var s Splitter
+	list, err := component.List(data)
+	if err != nil {
+		return s, err
+	}
+	for _, d := range list {
+		steps, err := parseSteps(d)
+		if err != nil {
+			return s, err
+		}
+		s.steps = append(s.steps, steps...)
+	}
+	return s, nil
+}
+
+func parseSteps(data json.RawMessage) ([]step, error) {
+	var c struct {
+		Type             string
+		AddPrefixSpace   *bool `json:"add_prefix_space"`
+		UseRegex         *bool `json:"use_regex"`
+		Pattern          json.RawMessage
+		Behaviour        string `json:"behavior"`
+		Invert           bool
+		IndividualDigits bool `json:"individual_digits"`
+		Delimiter        string
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, err
+	}
+	fail := func(err error) ([]step, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
+	cut := func(m pattern.Pattern, def behaviour) ([]step, error) {
+		b, err := parseBehaviour(c.Behaviour, def)
+		if err != nil {
+			return fail(err)
+		}
+		return []step{patternSplit{m, b}}, nil
+	}
+	switch c.Type {
+	case "ByteLevel":
+		return []step{&byteLevel{
+			addPrefixSpace: c.AddPrefixSpace == nil || *c.AddPrefixSpace,
+			useRegex:       c.UseRegex == nil || *c.UseRegex,
+		}}, nil
+	case "Metaspace":
+		m, err := ParseMetaspace(data)
+		if err != nil {
+			return fail(err)
+		}
+		return []step{m}, nil
+	case "Split":
+		m, err := pattern.Parse(c.Pattern)
+		if err != nil {
+			return fail(err)
+		}
+		if c.Invert {
+			m = pattern.Inverted{Pattern: m}
+		}
+		if c.Behaviour == "" {
+			return fail(errors.New("behaviour is missing"))
+		}
+		return cut(m, isolated)
+	case "Digits":
+		c.Behaviour = string(contiguous)
+		if c.IndividualDigits {
+			c.Behaviour = string(isolated)
+		}
+		return cut(pattern.Class(unicode.IsNumber), isolated)
+	case "Punctuation":
+		return cut(pattern.Class(isPunctuation), isolated)
+	case "WhitespaceSplit":
+		return cut(pattern.Class(unicode.IsSpace), removed)
+	case "Whitespace":
+		return cut(pattern.Inverted{Pattern: pattern.Words(wordKind)}, removed)
+	case "BertPreTokenizer":
+		return []step{
+			patternSplit{pattern.Class(unicode.IsSpace), removed},
+			patternSplit{pattern.Class(isPunctuation), isolated},
+		}, nil
+	case "CharDelimiterSplit":
+		if utf8.RuneCountInString(c.Delimiter) != 1 {
+			return fail(fmt.Errorf("delimiter %q is not one character", c.Delimiter))
+		}
+		return cut(pattern.Literal(c.Delimiter), removed)
+	}
+	return nil, component.Unsupported(c.Type)
+}

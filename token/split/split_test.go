@@ -1,0 +1,132 @@
+package split
+
+import (
+	"slices"
+	"testing"
+
+	"editpipe/token/piece"
+)
+
+func texts(pieces []piece.Piece) []string {
+	var out []string
+	for i := range pieces {
+		s := pieces[i].Text
+		if pieces[i].Token != nil {
+			s = "<" + s + ">"
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// TestSplit pins the parts of a text by hand, for each type and behaviour.
+func TestSplit(t *testing.T) {
+	on := func(behaviour string, invert string) string {
+		return `{"type":"Split","pattern":{"String":"-"},"behavior":"` + behaviour + `","invert":` + invert + `}`
+	}
+	for _, c := range []struct {
+		file, text string
+		want       []string
+	}{
+		{``, "a b", []string{"a b"}},
+		{on("Removed", "false"), "a--b", []string{"a", "b"}},
+		{on("Isolated", "false"), "a--b", []string{"a", "-", "-", "b"}},
+		{on("MergedWithPrevious", "false"), "a--b", []string{"a-", "-", "b"}},
+		{on("MergedWithNext", "false"), "a--b", []string{"a", "-", "-b"}},
+		{on("Contiguous", "false"), "a--b", []string{"a", "--", "b"}},
+		{on("Removed", "true"), "a--b", []string{"-", "-"}},
+		{`{"type":"Digits","individual_digits":true}`, "a12", []string{"a", "1", "2"}},
+		{`{"type":"Digits"}`, "a12b", []string{"a", "12", "b"}},
+		{`{"type":"Punctuation"}`, "a$b…", []string{"a", "$", "b", "…"}},
+		{`{"type":"WhitespaceSplit"}`, " a, b", []string{"a,", "b"}},
+		{`{"type":"Whitespace"}`, " a_1, b", []string{"a_1", ",", "b"}},
+		{`{"type":"BertPreTokenizer"}`, "a. b", []string{"a", ".", "b"}},
+		{`{"type":"CharDelimiterSplit","delimiter":"é"}`, "aéb", []string{"a", "b"}},
+		{`{"type":"ByteLevel"}`, "a  é", []string{"Ġa", "Ġ", "ĠÃ©"}},
+		{`{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}`, "a b", []string{"aĠb"}},
+		{`{"type":"Metaspace","replacement":"▁"}`, "a b", []string{"▁a", "▁b"}},
+		{`{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":false}`, "a b", []string{"a▁b"}},
+		{`{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Punctuation"}]}`, "a. b", []string{"a", ".", "b"}},
+	} {
+		s, err := Parse([]byte(c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces, err := s.Split([]piece.Piece{{Text: c.text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := texts(pieces); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q: %q, want %q", c.file, c.text, got, c.want)
+		}
+	}
+}
+
+// TestMetaspaceFirst prepends to the piece that begins the text only.
+func TestMetaspaceFirst(t *testing.T) {
+	s, err := Parse([]byte(`{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := NewFinder([]Added{{ID: 7, Pattern: "<x>"}}).Cut(nil, &piece.Piece{Text: "a<x>b"})
+	if pieces, err = s.Split(pieces); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := texts(pieces), []string{"▁a", "<<x>>", "b"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestKinds(t *testing.T) {
+	for file, want := range map[string][3]bool{
+		``:                     {},
+		`{"type":"ByteLevel"}`: {true, true, false},
+		`{"type":"Metaspace","replacement":"▁"}`:                                            {false, false, true},
+		`{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Punctuation"}]}`: {true, false, false},
+		`{"type":"Sequence","pretokenizers":[{"type":"Punctuation"},{"type":"ByteLevel"}]}`: {true, true, false},
+	} {
+		s, err := Parse([]byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, last := s.ByteLevel()
+		if got := [3]bool{bytes, last, s.Metaspace()}; got != want {
+			t.Errorf("%s: %v, want %v", file, got, want)
+		}
+		s.KeepBytes()
+		pieces, err := s.Split([]piece.Piece{{Text: " "}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last && (len(pieces) != 1 || pieces[0].Text != " ") {
+			t.Errorf("%s: bytes become %q", file, texts(pieces))
+		}
+	}
+}
+
+func TestFinder(t *testing.T) {
+	f := NewFinder([]Added{
+		{ID: 1, Pattern: "<a>"}, {ID: 2, Pattern: "<a>b"}, {ID: 3, Pattern: ""},
+		{ID: 4, Pattern: "word", SingleWord: true},
+		{ID: 5, Pattern: "<l>", LeftStrip: true}, {ID: 6, Pattern: "<r>", RightStrip: true},
+	})
+	for text, want := range map[string][]string{
+		"":              nil,
+		"x":             {"x"},
+		"x<a>y":         {"x", "<<a>>", "y"},
+		"<a>b<a>":       {"<<a>b>", "<<a>>"}, // the longest
+		"a word, words": {"a ", "<word>", ", words"},
+		"éword":         {"éword"},
+		"x \t<l> y":     {"x", "< \t<l>>", " y"},
+		"x <r>\u00a0 y": {"x ", "<<r>\u00a0 >", "y"},
+		"x <r> <l> y":   {"x ", "<<r> >", "<<l>>", " y"}, // the space is taken once
+	} {
+		pieces := f.Cut(nil, &piece.Piece{Text: text})
+		if got := texts(pieces); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if p := f.Cut(nil, &piece.Piece{Text: "<l>"}); *p[0].Token != 5 {
+		t.Errorf("id %d", *p[0].Token)
+	}
+}
