@@ -204,16 +204,18 @@ func TestGraphRefuses(t *testing.T) {
 		change func(*train.Graph, *train.Batch)
 		want   string
 	}{
-		"owner":     {func(_ *train.Graph, b *train.Batch) { b.Rows = []int{0, 2} }, "rows to problem 2 of 2"},
-		"no row":    {func(_ *train.Graph, b *train.Batch) { b.Rows = []int{0, 0} }, "no rows of problem 1 of 2"},
-		"no term":   {func(_ *train.Graph, b *train.Batch) { b.Terms = []int{1, 1} }, "no loss terms of problem 0 of 2"},
-		"terms":     {func(_ *train.Graph, b *train.Batch) { b.Terms = []int{0, 1, 1} }, "must have length 3"},
-		"fed":       {func(_ *train.Graph, b *train.Batch) { b.In["x"] = vector(1) }, `feeds the variable "x"`},
-		"input":     {func(_ *train.Graph, b *train.Batch) { delete(b.In, "a") }, `"a"`},
-		"output":    {func(g *train.Graph, _ *train.Batch) { g.Loss = "lost" }, `no output "lost"`},
-		"gradient":  {func(g *train.Graph, _ *train.Batch) { g.Gradients["x"] = "loss" }, `gradient "loss" is float32 [2]`},
-		"rows":      {func(g *train.Graph, b *train.Batch) { g.Whole, b.Rows = true, []int{0} }, "has neither"},
-		"use fails": {func(_ *train.Graph, b *train.Batch) { b.Use = func(map[string]*tensor.Tensor) error { return errors.New("oh") } }, "using outputs: oh"},
+		"owner":    {func(_ *train.Graph, b *train.Batch) { b.Rows = []int{0, 2} }, "rows to problem 2 of 2"},
+		"no row":   {func(_ *train.Graph, b *train.Batch) { b.Rows = []int{0, 0} }, "no rows of problem 1 of 2"},
+		"no term":  {func(_ *train.Graph, b *train.Batch) { b.Terms = []int{1, 1} }, "no loss terms of problem 0 of 2"},
+		"terms":    {func(_ *train.Graph, b *train.Batch) { b.Terms = []int{0, 1, 1} }, "must have length 3"},
+		"fed":      {func(_ *train.Graph, b *train.Batch) { b.In["x"] = vector(1) }, `feeds the variable "x"`},
+		"input":    {func(_ *train.Graph, b *train.Batch) { delete(b.In, "a") }, `"a"`},
+		"output":   {func(g *train.Graph, _ *train.Batch) { g.Loss = "lost" }, `no output "lost"`},
+		"gradient": {func(g *train.Graph, _ *train.Batch) { g.Gradients["x"] = "loss" }, `gradient "loss" is float32 [2]`},
+		"rows":     {func(g *train.Graph, b *train.Batch) { g.Whole, b.Rows = true, []int{0} }, "has neither"},
+		"use fails": {func(_ *train.Graph, b *train.Batch) {
+			b.Use = func(map[string]*tensor.Tensor) error { return errors.New("oh") }
+		}, "using outputs: oh"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := q.objective(s)
