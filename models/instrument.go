@@ -122,6 +122,9 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	// Exporters give unequal dimensions one name, such as the lengths of the
 	// decoder's and the encoder's keys, and the runtime would take them for equal.
 	for i, o := range m.Graph.Outputs {
+		if !o.HasShape {
+			continue
+		}
 		dims := slices.Clone(o.Shape)
 		for k := range dims {
 			dims[k].Param = ""

@@ -3,6 +3,8 @@ package token
 import (
 	"fmt"
 
+	"github.com/sugarme/tokenizer"
+
 	"editpipe/token/normal"
 	"editpipe/token/piece"
 	"editpipe/token/split"
@@ -11,14 +13,7 @@ import (
 
 // addedToken is one entry of added_tokens.
 type addedToken struct {
-	ID         int64
-	Content    string
-	SingleWord bool `json:"single_word"`
-	Lstrip     bool
-	Rstrip     bool
-	Normalized bool
-	Special    bool
-
+	tokenizer.TokenConfig
 	pattern string // what is looked for: Content, or its normalised form
 }
 
@@ -37,11 +32,11 @@ func resolveAdded(config []addedToken, vocab map[string]int64, n normal.Normalis
 			continue
 		}
 		if id, ok := vocab[t.Content]; ok {
-			t.ID = id
-		} else if o, taken := owner[t.ID]; taken && o != t.Content || t.ID < 0 || t.ID > subword.MaxID {
-			return nil, fmt.Errorf("added_tokens: %q has id %d, which is out of range or belongs to %q", t.Content, t.ID, o)
+			t.Id = id
+		} else if o, taken := owner[t.Id]; taken && o != t.Content || t.Id < 0 || t.Id > subword.MaxID {
+			return nil, fmt.Errorf("added_tokens: %q has id %d, which is out of range or belongs to %q", t.Content, t.Id, o)
 		}
-		owner[t.ID] = t.Content
+		owner[t.Id] = t.Content
 		t.pattern = t.Content
 		if t.Normalized {
 			p := piece.Piece{Text: t.Content}
@@ -62,5 +57,5 @@ func resolveAdded(config []addedToken, vocab map[string]int64, n normal.Normalis
 
 // cut is what package split needs to know of the token.
 func (t addedToken) cut() split.Added {
-	return split.Added{ID: t.ID, Pattern: t.pattern, SingleWord: t.SingleWord, LeftStrip: t.Lstrip, RightStrip: t.Rstrip}
+	return split.Added{ID: t.Id, Pattern: t.pattern, SingleWord: t.SingleWord, LeftStrip: t.Lstrip, RightStrip: t.Rstrip}
 }

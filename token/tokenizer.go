@@ -13,8 +13,9 @@
 // (subword); decode goes the way back. This package reads the file, joins the
 // stages and adds the template tokens.
 //
-// Of github.com/sugarme/tokenizer v0.3.0 package normal uses the double-array trie
-// of SentencePiece character maps. The rest is this project's own: sugarme's
+// Of github.com/sugarme/tokenizer v0.3.0 this package uses the types of added
+// tokens, and package normal the double-array trie of SentencePiece character
+// maps. The rest is this project's own: sugarme's
 // components give other ids than the official implementation (byte_fallback,
 // ignore_merges and equal-rank merges, lookahead patterns, added tokens inside
 // text), lose the alignment when a normaliser changes the text, and end the
@@ -235,15 +236,15 @@ func (t *Tokenizer) index(added []addedToken) {
 	t.normalised = make(map[int64]string)
 	var literal, normal []split.Added
 	for _, a := range added {
-		t.tokens[a.ID] = a.Content
-		t.ids[a.Content] = a.ID
+		t.tokens[a.Id] = a.Content
+		t.ids[a.Content] = a.Id
 		if a.Special {
-			t.special[a.ID] = true
+			t.special[a.Id] = true
 		}
 		if a.Normalized {
 			normal = append(normal, a.cut())
 			if a.pattern != a.Content {
-				t.normalised[a.ID] = a.pattern
+				t.normalised[a.Id] = a.pattern
 			}
 		} else {
 			literal = append(literal, a.cut())

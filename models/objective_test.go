@@ -1,0 +1,196 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+)
+
+const (
+	// Central differences of float32 losses of order 1: the rounding of the loss,
+	// 1e-7, over a step of 1e-2, and the third derivative times the step's square.
+	differenceStep      = 1e-2
+	differenceTolerance = 2e-3
+)
+
+// lossRows are rows of every kind of term, plain and patched, of different
+// lengths; the reference comes from the model itself.
+func lossRows(t *testing.T, lm *LM, r *rand.Rand, at Site) []LossRow {
+	t.Helper()
+	patch := randomPatch(lm, r, 0.3)
+	width := siteWidth(lm.info.FFN(at.Side, at.Layer), at.Point)
+	var rows []LossRow
+	for i := range 5 {
+		n := 4 + 3*i
+		ids := randomQuery(lm, r, n, 1).PromptIDs
+		row := LossRow{IDs: ids, At: i % n, Shift: randn(r, 0.5, width).Float32s()}
+		if i%2 == 1 {
+			row.Patch = patch
+		}
+		base := LossRow{IDs: ids, Terms: []LossTerm{{Position: n - 1}}, Distributions: true}
+		got, err := lm.Losses(t.Context(), at, []LossRow{base})
+		must(t, err)
+		must(t, got[0].Err)
+		row.Terms = []LossTerm{
+			{Position: n - 2, Target: ids[n-1], NLL: 0.5},
+			{Position: n - 1, Target: 3, Prob: 2},
+			{Position: n - 1, Target: 5, KL: 0.7, Reference: got[0].Distributions.Float32s()},
+			{Position: n - 1, Reverse: 0.3, NLL: 0.1, Reference: got[0].Distributions.Float32s()},
+		}
+		rows = append(rows, row)
+	}
+	rows[1].At, rows[2].At = len(rows[1].IDs)-1, 0
+	return rows
+}
+
+// TestLossGradients compares gradients with central differences along random
+// directions, for every architecture, in the company of other rows.
+func TestLossGradients(t *testing.T) {
+	env := runtimeEnv(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2}, {Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true},
+	} {
+		t.Run(fmt.Sprintf("%s %s %v", c.Family, c.Cache, c.NoScopes), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			for _, point := range []Point{FFNOut, Hidden} {
+				at := Site{Layer: 0, Point: point}
+				r := rand.New(rand.NewPCG(4, 4))
+				rows := lossRows(t, lm, r, at)
+				got, err := lm.Losses(t.Context(), at, rows)
+				must(t, err)
+				for i, row := range rows {
+					must(t, got[i].Err)
+					direction := randn(r, 1, len(row.Shift)).Float32s()
+					norm := 0.0
+					for _, x := range direction {
+						norm += float64(x) * float64(x)
+					}
+					var want, slope float64
+					for k, x := range direction {
+						direction[k] = float32(float64(x) / math.Sqrt(norm))
+						slope += float64(direction[k]) * float64(got[i].Gradient[k])
+					}
+					for _, sign := range []float64{1, -1} {
+						moved := row
+						moved.Shift = slices.Clone(row.Shift)
+						for k, x := range direction {
+							moved.Shift[k] += float32(sign * differenceStep * float64(x))
+						}
+						l, err := lm.Losses(t.Context(), at, []LossRow{moved})
+						must(t, err)
+						want += sign * l[0].Loss / (2 * differenceStep)
+					}
+					if math.Abs(slope-want) > differenceTolerance || slope == 0 {
+						t.Errorf("%s row %d: slope %g, by differences %g", at, i, slope, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestLossesAgreeWithScore: without a shift log-probabilities are those of
+// Score, also through a patch; a row in company is the row alone; zeros are no
+// shift.
+func TestLossesAgreeWithScore(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(5, 5))
+	at := Site{Layer: 1, Point: FFNOut}
+	for _, patch := range []*Patch{nil, randomPatch(lm, r, 0.3)} {
+		q := randomQuery(lm, r, 7, 2)
+		target := q.TargetIDs[0]
+		row := LossRow{IDs: slices.Concat(q.PromptIDs, target[:len(target)-1]), Patch: patch}
+		for i, id := range target {
+			row.Terms = append(row.Terms, LossTerm{Position: 6 + i, Target: id, NLL: 1})
+		}
+		got, err := lm.Losses(t.Context(), at, []LossRow{row})
+		must(t, err)
+		want := score(t, lm, Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
+		if d := maxDiff64(got[0].LogProbs, want); d > logProbTolerance {
+			t.Errorf("log-probabilities differ from those of Score by %g", d)
+		}
+		sum := 0.0
+		for _, l := range want {
+			sum -= l
+		}
+		if math.Abs(got[0].Loss-sum) > logProbTolerance {
+			t.Errorf("loss %g, want %g", got[0].Loss, sum)
+		}
+	}
+	rows := lossRows(t, lm, r, at)
+	together, err := lm.Losses(t.Context(), at, rows)
+	must(t, err)
+	for i, row := range rows {
+		alone, err := lm.Losses(t.Context(), at, []LossRow{row})
+		must(t, err)
+		if d := maxDiff(alone[0].Gradient, together[i].Gradient); d > logProbTolerance || math.Abs(alone[0].Loss-together[i].Loss) > logProbTolerance {
+			t.Errorf("row %d: gradient differs by %g in company", i, d)
+		}
+	}
+	lm.opts.MemoryBudget = 1 // every row by itself
+	split, err := lm.Losses(t.Context(), at, rows)
+	must(t, err)
+	for i := range rows {
+		if d := maxDiff(split[i].Gradient, together[i].Gradient); d > logProbTolerance {
+			t.Errorf("row %d: gradient differs by %g in a smaller run", i, d)
+		}
+	}
+}
+
+func TestLossErrors(t *testing.T) {
+	env := runtimeEnv(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	at := Site{Layer: 1, Point: FFNOut}
+	good := LossRow{IDs: []int64{1, 2, 3}, Terms: []LossTerm{{Position: 2, Target: 1, NLL: 1}}}
+	bad := func(change func(*LossRow)) LossRow {
+		r := good
+		r.Terms = slices.Clone(good.Terms)
+		change(&r)
+		return r
+	}
+	rows := []LossRow{
+		good,
+		bad(func(r *LossRow) { r.IDs = nil }),
+		bad(func(r *LossRow) { r.Terms = nil }),
+		bad(func(r *LossRow) { r.At = 3 }),
+		bad(func(r *LossRow) { r.Shift = []float32{1} }),
+		bad(func(r *LossRow) { r.Terms[0].Position = 3 }),
+		bad(func(r *LossRow) { r.Terms[0].KL = 1 }),
+		bad(func(r *LossRow) { r.Terms[0].Target = -1 }),
+		bad(func(r *LossRow) { r.IDs = make([]int64, 100) }),
+		bad(func(r *LossRow) { r.IDs = []int64{1 << 40} }),
+	}
+	want := map[int]error{3: ErrSite, 7: ErrVocabulary, 8: ask.ErrTooLong, 9: ErrVocabulary}
+	got, err := lm.Losses(t.Context(), at, rows)
+	must(t, err)
+	for i, l := range got {
+		if (l.Err != nil) != (i > 0) || want[i] != nil && !errors.Is(l.Err, want[i]) {
+			t.Errorf("row %d: %v", i, l.Err)
+		}
+	}
+	if _, err := lm.Losses(t.Context(), Site{Layer: 9}, rows); !errors.Is(err, ErrSite) {
+		t.Errorf("no such layer: %v", err)
+	}
+	for _, c := range []tinylm.Config{{Family: tinylm.T5}, {Family: tinylm.GPT2, Float16: true}} {
+		other := tiny(t, env, c, Options{Threads: 1})
+		if _, err := other.Losses(t.Context(), at, rows); !errors.Is(err, ErrNoGradient) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if _, _, err := lm.Continuation("Ada works as a", ""); !errors.Is(err, ask.ErrNoTarget) {
+		t.Errorf("a target without tokens: %v", err)
+	}
+	before, behind, err := lm.Continuation("Ada works as a", "pilot")
+	must(t, err)
+	joined := score(t, lm, Row{Query: ask.Query{Prompt: "Ada works as a", Targets: []string{"pilot"}}})[0]
+	if !slices.Equal(behind, joined.Targets[0].IDs) || len(before) != joined.PromptTokens {
+		t.Errorf("continuation %v behind %v, Score took %v", behind, before, joined.Targets[0].IDs)
+	}
+}
