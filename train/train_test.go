@@ -304,3 +304,29 @@ func TestMinimiseRefuses(t *testing.T) {
 		t.Errorf("no problems: %v, %v", reports, err)
 	}
 }
+
+// broken is an objective that answers for one problem whatever it is asked.
+type broken struct{ gradient *tensor.Tensor }
+
+func (b broken) Evaluate(context.Context, []int, []train.Values) ([]float64, []train.Values, error) {
+	return []float64{1}, []train.Values{{"x": b.gradient}}, nil
+}
+
+func TestBrokenObjective(t *testing.T) {
+	p := train.Problem{"x": {Start: vector(1, 2)}}
+	c := train.Config{Optimiser: train.NewAdam(1), Steps: 1}
+	_, err := train.Minimise(t.Context(), broken{vector(1, 2)}, []train.Problem{p, p}, c)
+	wantError(t, err, "1 losses and 1 gradients came back for 2 problems")
+	_, err = train.Minimise(t.Context(), broken{vector(1)}, []train.Problem{p}, c)
+	wantError(t, err, `problem 0: the gradient of "x" is float32 [1], the variable float32 [2]`)
+}
+
+func TestReason(t *testing.T) {
+	for r, want := range map[train.Reason]string{
+		train.Interrupted: "interrupted", train.Converged: "converged", train.Exhausted: "exhausted", train.Failed: "failed", 9: "reason(9)",
+	} {
+		if r.String() != want {
+			t.Errorf("%d is %q, want %q", r, r.String(), want)
+		}
+	}
+}

@@ -47,9 +47,10 @@ func ReadNPY(path string) (*tensor.Tensor, error) {
 	return t, nil
 }
 
-// Read reads every array of a .npz archive, stored or deflated, by its name
-// without the .npy ending.
-func Read(path string) (map[string]*tensor.Tensor, error) {
+// Read reads arrays of a .npz archive, stored or deflated, by their names
+// without the .npy ending: those listed, or every one. What is not wanted may
+// hold anything. A listed array that is missing is left out.
+func Read(path string, names ...string) (map[string]*tensor.Tensor, error) {
 	z, err := zip.OpenReader(path)
 	if errors.Is(err, zip.ErrFormat) {
 		return nil, fmt.Errorf("npz: reading %s: %w: no zip archive: %w", path, ErrFormat, err)
@@ -60,11 +61,14 @@ func Read(path string) (map[string]*tensor.Tensor, error) {
 	defer z.Close()
 	out := map[string]*tensor.Tensor{}
 	for _, m := range z.File {
+		name := strings.TrimSuffix(m.Name, ".npy")
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
 		t, err := member(m)
 		if err != nil {
 			return nil, fmt.Errorf("npz: reading %s: member %q: %w", path, m.Name, err)
 		}
-		name := strings.TrimSuffix(m.Name, ".npy")
 		if out[name] != nil {
 			return nil, fmt.Errorf("npz: reading %s: %w: member %q comes twice", path, ErrFormat, m.Name)
 		}

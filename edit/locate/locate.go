@@ -1,0 +1,182 @@
+// Package locate is what the locate-then-edit methods have in common: the place
+// where a fact enters the model, and the value that would state it there.
+//
+// The place is the down-projection of a layer at the last token of the subject.
+// Its input there is the key of the subject, its output the value. A [Fact] is a
+// requested change with the sequences in which subject and prompt are shown; a
+// context is a text that is put in front of the prompt, so that key and value
+// belong to the subject and not to one position. [Moments] are the second moments of
+// keys over running text, and [Optimise] searches the value under which the
+// model says the new object.
+package locate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/models"
+	"editpipe/token"
+)
+
+// ErrSubject is returned when the subject of an edit does not occur in its prompt.
+var ErrSubject = errors.New("the subject does not occur in the prompt")
+
+// Which token of the prompt a fact enters at.
+const (
+	SubjectLast = "subject_last" // the last one of the subject
+	Last        = "last"         // the last one
+)
+
+// essence is what follows the subject in the sequence whose next-token
+// distribution an edit shall not move (Meng et al. 2022, equation 4).
+const essence = " is a"
+
+// Sequence is a text as the model sees it, with a position in it.
+type Sequence struct {
+	IDs []int64
+	At  int // of the token where the fact enters
+}
+
+// Fact is an edit as token ids.
+type Fact struct {
+	Prompts []Sequence // one per context, without the target
+	Essence Sequence   // the subject with what it is left open
+	Target  []int64
+}
+
+// NewFact builds the sequences of an edit. at is SubjectLast or Last. It returns
+// ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
+func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact, error) {
+	start, end, err := subject(e)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fact{}
+	if _, f.Target, err = lm.Continuation(e.Prompt, e.Target); err != nil {
+		return nil, err
+	}
+	for _, c := range contexts {
+		before, behind, ok := strings.Cut(c, slot)
+		if !ok {
+			return nil, fmt.Errorf("locate: context %q has no %s for the prompt", c, slot)
+		}
+		s, err := sequence(lm, before+e.Prompt+behind, len(before)+end, at)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(s.IDs) + len(f.Target); lm.Context() > 0 && n > lm.Context() {
+			return nil, fmt.Errorf("locate: prompt behind %q: %w: %d tokens, context of %d", before, ask.ErrTooLong, n, lm.Context())
+		}
+		f.Prompts = append(f.Prompts, s)
+	}
+	name := e.Prompt[start:end]
+	f.Essence, err = sequence(lm, name+essence, len(name), at)
+	return f, err
+}
+
+// subject is the byte span of the subject in the prompt: the one that the edit
+// names, if it is right, or else the first occurrence.
+func subject(e dataset.Edit) (start, end int, err error) {
+	start, end = int(e.SubjectStart), int(e.SubjectEnd)
+	if start >= 0 && start < end && end <= len(e.Prompt) && strings.EqualFold(e.Prompt[start:end], e.Subject) {
+		return start, end, nil
+	}
+	start = strings.Index(e.Prompt, e.Subject)
+	if start < 0 || e.Subject == "" {
+		return 0, 0, fmt.Errorf("locate: %w: subject %q, prompt %q", ErrSubject, e.Subject, e.Prompt)
+	}
+	return start, start + len(e.Subject), nil
+}
+
+// sequence tokenises a text in which the subject ends before byte end.
+func sequence(lm *models.LM, text string, end int, at string) (Sequence, error) {
+	ids, spans, err := lm.Prompt(text)
+	if err != nil {
+		return Sequence{}, err
+	}
+	if at == Last {
+		return Sequence{ids, len(ids) - 1}, nil
+	}
+	i := lastToken(spans, end)
+	if i < 0 {
+		return Sequence{}, fmt.Errorf("locate: %w: no token of %q ends at or behind byte %d", ErrSubject, text, end)
+	}
+	return Sequence{ids, i}, nil
+}
+
+// lastToken is the token that holds the last byte before end, -1 if there is
+// none; several can, where the bytes of a character are tokens of their own.
+func lastToken(spans []token.Span, end int) int {
+	at := -1
+	for i, s := range spans {
+		if s.Start < end && s.End >= end {
+			at = i
+		}
+	}
+	return at
+}
+
+// Recall reads the keys and the values of a layer for every prompt of the facts,
+// through a patch, [fact][prompt][width]. errs are parallel to facts; a nil fact
+// is passed over.
+func Recall(ctx context.Context, lm *models.LM, patch *models.Patch, layer int, facts []*Fact) (keys, values [][][]float32, errs []error, err error) {
+	keys, values, errs = make([][][]float32, len(facts)), make([][][]float32, len(facts)), make([]error, len(facts))
+	var rows []models.TraceRow
+	var owner []int
+	for i, f := range facts {
+		if f == nil {
+			continue
+		}
+		for _, s := range f.Prompts {
+			rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+			owner = append(owner, i)
+		}
+	}
+	traces, err := lm.Trace(ctx, rows, models.Site{Layer: layer, Point: models.FFNAct}, models.Site{Layer: layer, Point: models.FFNOut})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for k, t := range traces {
+		i := owner[k]
+		if t.Err != nil {
+			errs[i] = t.Err
+			continue
+		}
+		keys[i] = append(keys[i], t.Values[0].Float32s())
+		values[i] = append(values[i], t.Values[1].Float32s())
+	}
+	return keys, values, errs, nil
+}
+
+// Mean is the mean of vectors of one length, in float64.
+func Mean(vectors [][]float32) []float64 {
+	sum := make([]float64, len(vectors[0]))
+	for _, v := range vectors {
+		for i, x := range v {
+			sum[i] += float64(x)
+		}
+	}
+	for i := range sum {
+		sum[i] /= float64(len(vectors))
+	}
+	return sum
+}
+
+// Dot is the inner product.
+func Dot(a, b []float64) float64 {
+	sum := 0.0
+	for i, x := range a {
+		sum += x * b[i]
+	}
+	return sum
+}
+
+// wide converts to float64.
+func wide(v []float32) []float64 {
+	return Mean([][]float32{slices.Clone(v)})
+}
