@@ -20,8 +20,8 @@ import (
 func TestExport(t *testing.T) {
 	env := runtimeEnv(t)
 	for _, c := range []tinylm.Config{
-		{Family: tinylm.GPT2, Cache: tinylm.WithPast, ExternalData: true}, {Family: tinylm.GPTJ, NamedWeights: true},
-		{Family: tinylm.LLaMA, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Float16: true, Cache: tinylm.WithPast},
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast, ExternalData: true},
+		{Family: tinylm.LLaMA, Cache: tinylm.Merged, NamedWeights: true}, {Family: tinylm.LLaMA, Float16: true, Cache: tinylm.WithPast},
 		{Family: tinylm.T5, Gated: true, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged},
 	} {
 		t.Run(fmt.Sprintf("%s %s half=%v", c.Family, c.Cache, c.Float16), func(t *testing.T) {

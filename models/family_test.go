@@ -236,7 +236,7 @@ func TestGenerationWithAndWithoutCache(t *testing.T) {
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
 		{Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
-		{Family: tinylm.T5, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged, Gated: true}, {Family: tinylm.T5, Cache: tinylm.WithPast, ExternalData: true, Gated: true},
+		{Family: tinylm.T5, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged, Gated: true},
 	} {
 		t.Run(fmt.Sprintf("%s %s positions=%v gated=%v", c.Family, c.Cache, !c.NoPositionIDs, c.Gated), func(t *testing.T) {
 			dir := tinyFolder(t, c)

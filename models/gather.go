@@ -69,18 +69,18 @@ func (g *gathering) serve(ctx context.Context, wraps int, returned <-chan int) {
 	for i := range wraps {
 		busy[i] = true
 	}
-	gone := 0
+	gone := map[int]bool{}
 	var waiting []*request
 	stalled := time.NewTimer(patience)
 	defer stalled.Stop()
-	for gone < wraps {
+	for len(gone) < wraps {
 		select {
 		case r := <-g.asks:
 			waiting = append(waiting, r)
 			delete(busy, r.member)
 			stalled.Reset(patience)
 		case i := <-returned:
-			gone++
+			gone[i] = true
 			delete(busy, i)
 		case <-stalled.C:
 			stalled.Reset(patience)
@@ -93,7 +93,9 @@ func (g *gathering) serve(ctx context.Context, wraps int, returned <-chan int) {
 			continue
 		}
 		for _, r := range waiting {
-			busy[r.member] = true
+			if !gone[r.member] { // it may have left a goroutine behind
+				busy[r.member] = true
+			}
 		}
 		g.answer(ctx, waiting)
 		waiting = nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
@@ -161,6 +162,28 @@ func TestGatherNeverHangs(t *testing.T) {
 		}
 	}
 	cancel()
+
+	// A wrap that returns while it still asks holds nobody up.
+	start := time.Now()
+	var stray sync.WaitGroup
+	must(t, gather(t.Context(), lm, []func(context.Context, gathered) error{
+		func(ctx context.Context, g gathered) error {
+			stray.Go(func() { _, _ = g.Score(t.Context(), []Row{{Query: q}}) })
+			return nil
+		},
+		func(ctx context.Context, g gathered) error {
+			for range 5 {
+				if _, err := g.Score(ctx, []Row{{Query: q}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}))
+	stray.Wait()
+	if d := time.Since(start); d > 5*patience {
+		t.Errorf("%v for five questions", d)
+	}
 
 	// What a wrap kept may still be asked when all is over.
 	var kept gathered

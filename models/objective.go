@@ -80,8 +80,10 @@ type differentiated struct {
 
 // Losses computes losses and their gradients with respect to a shift of the
 // value at a site, one shift per row. Many rows share a run; rows do not
-// influence each other. The results are parallel to rows. Wraps of a patch do
-// not take part.
+// influence each other. All are padded to the longest, in whatever runs they
+// end, since a search repeats roundings on a scale of its own: rows that are
+// padded alike give alike bits. The results are parallel to rows. Wraps of a
+// patch do not take part.
 //
 // Decoder-only models in float32 can be differentiated; ErrNoGradient is
 // returned for others and ErrSite for a site that the graph does not show.
@@ -101,14 +103,16 @@ func (lm *LM) Losses(ctx context.Context, at Site, rows []LossRow) ([]Loss, erro
 	out := make([]Loss, len(rows))
 	w := lm.newWave()
 	var todo []int
+	T := 0
 	for i, r := range rows {
 		if out[i].Err = w.checkLoss(r, siteWidth(f, at.Point)); out[i].Err == nil {
 			todo = append(todo, i)
+			T = max(T, len(r.IDs))
 		}
 	}
 	for len(todo) > 0 {
-		n := lm.lossRun(rows, todo)
-		if err := lm.runLosses(ctx, at, rows, todo[:n], out); err != nil {
+		n := lm.lossRun(rows, todo, T)
+		if err := lm.runLosses(ctx, at, rows, todo[:n], T, out); err != nil {
 			return nil, err
 		}
 		todo = todo[n:]
@@ -152,12 +156,11 @@ func (w *wave) checkLoss(r LossRow, width int) error {
 
 // lossRun is how many of the rows, in order, share the next run: all with one
 // dense patch or none, within the memory budget.
-func (lm *LM) lossRun(rows []LossRow, todo []int) int {
-	c, most := lm.cost(forward), lm.maxRows()
-	T, P := 0, 0
+func (lm *LM) lossRun(rows []LossRow, todo []int, T int) int {
+	c, most, P := lm.cost(forward), lm.maxRows(), 0
 	for n, i := range todo {
 		r, first := rows[i], rows[todo[0]]
-		T, P = max(T, len(r.IDs)), P+len(r.Terms)
+		P += len(r.Terms)
 		// Logits, their distribution, the reference and four terms of both.
 		bytes := int64(lm.info.Layers*backwardBlocks+1)*c.bytes(n+1, T, 0, 0, lm.factorBytes(r.Patch.ranks())*int64(n+1)) + 40*int64(P)*int64(lm.info.Vocab)
 		dense := r.Patch.Binding() == BindDense || first.Patch.Binding() == BindDense
@@ -168,8 +171,8 @@ func (lm *LM) lossRun(rows []LossRow, todo []int) int {
 	return len(todo)
 }
 
-// runLosses makes one run.
-func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int, out []Loss) error {
+// runLosses makes one run of T positions.
+func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int, T int, out []Loss) error {
 	var jobs []*job
 	only := rows[list[0]].Patch
 	width, vocab := siteWidth(lm.info.FFN(at.Side, at.Layer), at.Point), lm.info.Vocab
@@ -205,7 +208,7 @@ func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int
 		}
 	}
 	in := lm.newInput(forward, jobs, only)
-	in.v.loss = differentiated{on: true, at: at}
+	in.v.loss, in.T = differentiated{on: true, at: at}, T
 	feeds, err := lm.patchFeeds(in.v, jobs, only)
 	if err != nil {
 		return err

@@ -181,6 +181,19 @@ func commandLineFaults() []fault {
 		{line: "`--config` with a wrong value", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
 			setup: config("limit: many\n"), names: []string{"DIR/run.yaml"}},
 		{line: "`--config` names no file", args: []string{"eval", "--config", "DIR/none.yaml", "--out", "DIR/run"}, names: []string{"DIR/none.yaml"}},
+		{line: "`export` of a patch that puts text before the prompt", args: []string{"export", "--patch", "DIR/p.safetensors", "--out", "DIR/baked"},
+			runs: true, names: []string{"ike.context"}, setup: func(t *testing.T, dir string) {
+				callOK(t, "edit", "--method", "ice", "--save", filepath.Join(dir, "p.safetensors"))
+			}},
+		{line: "`export` of another model's patch", args: []string{"export", "--patch", "DIR/p.safetensors", "--out", "DIR/baked"},
+			runs: true, names: []string{"model hash"}, setup: func(t *testing.T, dir string) {
+				callOK(t, "edit", "--method", "none", "--save", filepath.Join(dir, "p.safetensors"))
+				side := filepath.Join(dir, "p.safetensors.json")
+				text := regexp.MustCompile(`"model_hash": "[0-9a-f]{8}`).ReplaceAll(readFile(t, side), []byte(`"model_hash": "00000000`))
+				if err := os.WriteFile(side, text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}},
 		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
 		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},
 			runs: true, names: []string{"ike.demos", "--set", "scope"}},

@@ -10,16 +10,13 @@ import (
 	"editpipe/models"
 )
 
-// methodNamed finds a method by its id.
+// methodNamed finds a method by its id; a wrong id is a fault of the command line.
 func methodNamed(name string) (edit.Method, error) {
-	var names []string
-	for _, m := range all.Methods() {
-		if m.Name == name {
-			return m, nil
-		}
-		names = append(names, m.Name)
+	m, err := edit.Find(all.Methods(), name)
+	if err != nil {
+		return m, &usageError{err}
 	}
-	return edit.Method{}, usagef("unknown method %q (known: %s)", name, strings.Join(names, ", "))
+	return m, nil
 }
 
 func setFlag() cli.Flag {
@@ -45,17 +42,6 @@ func overrides(c *cli.Context, run []edit.Method) (map[string]map[string]string,
 		keys[key] = value
 	}
 	return out, nil
-}
-
-// allDecoders collects what is needed to read back any method's wraps.
-func allDecoders() map[string]models.WrapDecoder {
-	out := map[string]models.WrapDecoder{}
-	for _, m := range all.Methods() {
-		for kind, d := range m.Decoders {
-			out[kind] = d
-		}
-	}
-	return out
 }
 
 // configure gives the method's effective configuration; a wrong key or value is

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
 	"editpipe/demo"
+	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/metric"
 	"editpipe/models"
@@ -39,6 +42,7 @@ func TestSession(t *testing.T) {
 	t.Run("cache", checkCache)
 	t.Run("doctor", checkDoctor)
 	t.Run("edit", func(t *testing.T) { checkEdit(t, in("saved.safetensors")) })
+	t.Run("export", func(t *testing.T) { checkExport(t, dir) })
 	t.Run("plan", func(t *testing.T) { checkPlan(t, in("run")) })
 	t.Run("config", checkPrecedence)
 	t.Run("eval", func(t *testing.T) { checkEval(t, in("run")) })
@@ -231,9 +235,40 @@ func checkEdit(t *testing.T, saved string) {
 	if !strings.Contains(text.out, demo.FactPrompt) || !strings.Contains(text.err, saved) {
 		t.Errorf("%s%s", text.out, text.err)
 	}
-	patch, meta, err := models.LoadPatch(saved, allDecoders())
+	patch, meta, err := models.LoadPatch(saved, edit.Decoders(all.Methods()))
 	if err != nil || len(patch.Changes) != 0 || meta.Model != demo.Name {
 		t.Errorf("saved patch of method none: %+v, %+v, %v", patch, meta, err)
+	}
+}
+
+// checkExport makes a weight edit with a file of deltas, saves it, bakes it in
+// and asks the plain model what the patched one was asked.
+func checkExport(t *testing.T, dir string) {
+	needRuntime(t)
+	deltas, saved, baked := filepath.Join(dir, "deltas"), filepath.Join(dir, "delta.safetensors"), filepath.Join(dir, "baked")
+	if err := os.Mkdir(deltas, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	u, v := make([]float32, 512), make([]float32, 128)
+	for i := range u {
+		u[i] = float32(i%7-3) / 40
+	}
+	for i := range v {
+		v[i] = float32(i%5-2) / 4
+	}
+	if err := safetensors.Write(filepath.Join(deltas, "edit.safetensors"), map[string]*tensor.Tensor{
+		"decoder.1.ffn_down.U": tensor.FromFloat32s(u, 512, 1), "decoder.1.ffn_down.V": tensor.FromFloat32s(v, 1, 128),
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var patched, plain []comparison
+	parse(t, callOK(t, "edit", "--method", "patch", "--set", "patch.path="+deltas, "--save", saved, "--json").out, &patched)
+	callOK(t, "export", "--patch", saved, "--out", baked)
+	parse(t, callOK(t, "edit", "--model", baked, "--method", "none", "--json",
+		"--prompt", demo.FactPrompt, "--subject", demo.FactSubject, "--target", demo.FactOther).out, &plain)
+	const rounding = 1e-4 // one rounding of the weights to float32, against a sum of two products
+	if after, before := *patched[0].LogPAfter, *plain[0].LogPBefore; math.Abs(after-before) > rounding || after == *patched[0].LogPBefore {
+		t.Errorf("patched %v (unedited %v), exported %v", after, *patched[0].LogPBefore, before)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"editpipe/models"
+	"editpipe/store"
 	"editpipe/tensor"
 )
 
@@ -171,7 +172,7 @@ func WriteContexts(path string, list []string) error {
 	if err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
-	if err := tensor.WriteFile(path, append(data, '\n')); err != nil {
+	if err := store.WriteFile(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
 	return nil

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"editpipe/ask"
@@ -35,6 +34,15 @@ const (
 // essence is what follows the subject in the sequence whose next-token
 // distribution an edit shall not move (Meng et al. 2022, equation 4).
 const essence = " is a"
+
+// longest is the number of tokens of the longest sequence that a search feeds.
+func (f *Fact) longest() int {
+	n := len(f.Essence.IDs)
+	for _, s := range f.Prompts {
+		n = max(n, len(s.IDs)+len(f.Target)-1)
+	}
+	return n
+}
 
 // Sequence is a text as the model sees it, with a position in it.
 type Sequence struct {
@@ -75,8 +83,13 @@ func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact
 		f.Prompts = append(f.Prompts, s)
 	}
 	name := e.Prompt[start:end]
-	f.Essence, err = sequence(lm, name+essence, len(name), at)
-	return f, err
+	if f.Essence, err = sequence(lm, name+essence, len(name), at); err != nil {
+		return nil, err
+	}
+	if n := len(f.Essence.IDs); lm.Context() > 0 && n > lm.Context() {
+		return nil, fmt.Errorf("locate: %q: %w: %d tokens, context of %d", name+essence, ask.ErrTooLong, n, lm.Context())
+	}
+	return f, nil
 }
 
 // subject is the byte span of the subject in the prompt: the one that the edit
@@ -121,36 +134,25 @@ func lastToken(spans []token.Span, end int) int {
 	return at
 }
 
-// Recall reads the keys and the values of a layer for every prompt of the facts,
-// through a patch, [fact][prompt][width]. errs are parallel to facts; a nil fact
-// is passed over.
-func Recall(ctx context.Context, lm *models.LM, patch *models.Patch, layer int, facts []*Fact) (keys, values [][][]float32, errs []error, err error) {
-	keys, values, errs = make([][][]float32, len(facts)), make([][][]float32, len(facts)), make([]error, len(facts))
+// Recall reads the keys and the values of a layer for every prompt of a fact,
+// through a patch: [prompt][width].
+func Recall(ctx context.Context, lm *models.LM, patch *models.Patch, layer int, f *Fact) (keys, values [][]float32, err error) {
 	var rows []models.TraceRow
-	var owner []int
-	for i, f := range facts {
-		if f == nil {
-			continue
-		}
-		for _, s := range f.Prompts {
-			rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
-			owner = append(owner, i)
-		}
+	for _, s := range f.Prompts {
+		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
 	}
 	traces, err := lm.Trace(ctx, rows, models.Site{Layer: layer, Point: models.FFNAct}, models.Site{Layer: layer, Point: models.FFNOut})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	for k, t := range traces {
-		i := owner[k]
+	for _, t := range traces {
 		if t.Err != nil {
-			errs[i] = t.Err
-			continue
+			return nil, nil, t.Err
 		}
-		keys[i] = append(keys[i], t.Values[0].Float32s())
-		values[i] = append(values[i], t.Values[1].Float32s())
+		keys = append(keys, t.Values[0].Float32s())
+		values = append(values, t.Values[1].Float32s())
 	}
-	return keys, values, errs, nil
+	return keys, values, nil
 }
 
 // Mean is the mean of vectors of one length, in float64.
@@ -178,5 +180,5 @@ func Dot(a, b []float64) float64 {
 
 // wide converts to float64.
 func wide(v []float32) []float64 {
-	return Mean([][]float32{slices.Clone(v)})
+	return Mean([][]float32{v})
 }

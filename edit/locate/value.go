@@ -3,7 +3,9 @@ package locate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"editpipe/models"
 	"editpipe/tensor"
@@ -42,7 +44,8 @@ const shiftName = "shift"
 //
 // with the same shift in every prompt and in the essence. starts are the values
 // that the shifts are added to, in the first prompt. Facts are searched side by
-// side, each as if it were alone. Facts without an entry in starts are passed over.
+// side: those share runs whose longest sequences are equally long, so that what
+// else is searched does not move the outcome. Facts without an entry in starts are passed over.
 func Optimise(ctx context.Context, lm *models.LM, patch *models.Patch, at models.Site, facts []*Fact, starts [][]float32, s Search) ([]Found, error) {
 	found := make([]Found, len(facts))
 	o := &objective{lm: lm, patch: patch, at: at, kl: s.KL}
@@ -96,16 +99,15 @@ type objective struct {
 
 // remember reads the references.
 func (o *objective) remember(ctx context.Context) error {
-	var rows []models.LossRow
 	for _, f := range o.facts {
-		rows = append(rows, models.LossRow{IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At, Terms: []models.LossTerm{{Position: f.Essence.At}}, Distributions: true})
-	}
-	losses, err := o.losses(ctx, rows)
-	if err != nil {
-		return err
-	}
-	for _, l := range losses {
-		o.references = append(o.references, l.Distributions.Float32s())
+		losses, err := o.losses(ctx, []models.LossRow{{
+			IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At,
+			Terms: []models.LossTerm{{Position: f.Essence.At}}, Distributions: true,
+		}})
+		if err != nil {
+			return err
+		}
+		o.references = append(o.references, losses[0].Distributions.Float32s())
 	}
 	return nil
 }
@@ -126,48 +128,65 @@ func (o *objective) losses(ctx context.Context, rows []models.LossRow) ([]models
 
 // Evaluate implements train.Objective.
 func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Values) ([]float64, []train.Values, error) {
-	var rows []models.LossRow
-	var owner []int
+	sums, gradients := make([]float64, len(problems)), make([]train.Values, len(problems))
+	alike := map[int][]int{} // places in problems by longest sequence
 	for k, p := range problems {
-		f, shift := o.facts[p], at[k][shiftName].Float32s()
-		each := 1 / float64(len(f.Prompts)*len(f.Target))
-		for _, s := range f.Prompts {
-			r := models.LossRow{Patch: o.patch, At: s.At, Shift: shift}
-			r.IDs = append(append(r.IDs, s.IDs...), f.Target[:len(f.Target)-1]...)
-			for j, id := range f.Target {
-				r.Terms = append(r.Terms, models.LossTerm{Position: len(s.IDs) - 1 + j, Target: id, NLL: each})
+		n := o.facts[p].longest()
+		alike[n] = append(alike[n], k)
+	}
+	for _, n := range slices.Sorted(maps.Keys(alike)) {
+		var rows []models.LossRow
+		var owner []int
+		for _, k := range alike[n] {
+			more := o.rows(problems[k], at[k][shiftName].Float32s())
+			rows = append(rows, more...)
+			owner = append(owner, slices.Repeat([]int{k}, len(more))...)
+		}
+		losses, err := o.losses(ctx, rows)
+		if err != nil {
+			return nil, nil, err
+		}
+		slopes := map[int][]float64{}
+		for i, l := range losses {
+			k := owner[i]
+			sums[k] += l.Loss
+			if slopes[k] == nil {
+				slopes[k] = make([]float64, len(l.Gradient))
 			}
-			rows = append(rows, r)
-			owner = append(owner, k)
+			for j, x := range l.Gradient {
+				slopes[k][j] += float64(x)
+			}
 		}
-		rows = append(rows, models.LossRow{
-			IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At, Shift: shift,
-			Terms: []models.LossTerm{{Position: f.Essence.At, KL: o.kl, Reference: o.references[p]}},
-		})
-		owner = append(owner, k)
-	}
-	losses, err := o.losses(ctx, rows)
-	if err != nil {
-		return nil, nil, err
-	}
-	sums, slopes := make([]float64, len(problems)), make([][]float64, len(problems))
-	for i, l := range losses {
-		k := owner[i]
-		sums[k] += l.Loss
-		if slopes[k] == nil {
-			slopes[k] = make([]float64, len(l.Gradient))
+		for k, slope := range slopes {
+			gradients[k] = train.Values{shiftName: narrow(slope)}
 		}
-		for j, x := range l.Gradient {
-			slopes[k][j] += float64(x)
-		}
-	}
-	gradients := make([]train.Values, len(problems))
-	for k, s := range slopes {
-		g := tensor.New(tensor.F32, len(s))
-		for j, x := range s {
-			g.Float32s()[j] = float32(x)
-		}
-		gradients[k] = train.Values{shiftName: g}
 	}
 	return sums, gradients, nil
+}
+
+// rows are those of a fact with a shift.
+func (o *objective) rows(fact int, shift []float32) []models.LossRow {
+	f := o.facts[fact]
+	var rows []models.LossRow
+	each := 1 / float64(len(f.Prompts)*len(f.Target))
+	for _, s := range f.Prompts {
+		r := models.LossRow{IDs: slices.Concat(s.IDs, f.Target[:len(f.Target)-1]), Patch: o.patch, At: s.At, Shift: shift}
+		for j, id := range f.Target {
+			r.Terms = append(r.Terms, models.LossTerm{Position: len(s.IDs) - 1 + j, Target: id, NLL: each})
+		}
+		rows = append(rows, r)
+	}
+	return append(rows, models.LossRow{
+		IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At, Shift: shift,
+		Terms: []models.LossTerm{{Position: f.Essence.At, KL: o.kl, Reference: o.references[fact]}},
+	})
+}
+
+// narrow converts to a float32 vector.
+func narrow(v []float64) *tensor.Tensor {
+	t := tensor.New(tensor.F32, len(v))
+	for i, x := range v {
+		t.Float32s()[i] = float32(x)
+	}
+	return t
 }

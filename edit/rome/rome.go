@@ -1,0 +1,343 @@
+// Package rome edits a fact by a change of rank one in one down-projection.
+//
+// ROME: Meng et al. 2022, "Locating and Editing Factual Associations in GPT",
+// section 3.1. With W [in, out] the down-projection of the layer, y = k W + b,
+// C the second moments of its keys k, and v* the value under which the model
+// says the new object,
+//
+//	W' = W + u (v* - y*) / (k* u),   u = C^-1 k* / |C^-1 k*|
+//
+// so that k* W' + b = v*. k* is the mean key of the subject over contexts, y* the
+// value there: one key throughout, as R-ROME has it (Gupta et al. 2024,
+// "Rebuilding ROME: Resolving Model Collapse during Sequential Model Editing").
+// The code of 2022 takes u from the mean key, but denominator and y* from the
+// prompt alone; key=mixed does so, too.
+package rome
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/tensor"
+)
+
+const name = "rome"
+
+// Which key the update is made with.
+const (
+	Unified = "unified" // the mean key everywhere (R-ROME)
+	Mixed   = "mixed"   // the mean key and that of the bare prompt (code of 2022)
+)
+
+// ErrDenominator is returned when the key is nearly at right angles to the
+// direction of the update, which would be of any size.
+var ErrDenominator = errors.New("the key is at right angles to the update")
+
+// smallest is the least |k u| / |k| that is divided by: below it float32 keys
+// do not determine the quotient.
+const smallest = 1e-6
+
+// Config is the configuration of ROME. Its defaults are those of the reference
+// implementation.
+type Config struct {
+	Layer     int     `set:"layer" doc:"layer whose down-projection is changed"`
+	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
+	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
+	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
+	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, in norms of the value"`
+	KL        float64 `set:"kl_factor" doc:"weight of the divergence at the subject in the loss"`
+	Adjust    bool    `set:"mom2_adjustment" doc:"weigh the key with the inverse second moments; needs a covariance"`
+	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token at which the fact enters: last of the subject, or last of the prompt"`
+	Key       string  `set:"key" oneof:"unified|mixed" doc:"unified: one mean key throughout (R-ROME); mixed: as in the code of 2022"`
+
+	Covariance string `set:"covariance" doc:"file of second moments of the layer, .npz with mom2.mom2 and mom2.count; empty: the one prepared"`
+	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
+	Start      string `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token (code of 2022)"`
+	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key"`
+}
+
+// defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
+// with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, and in proportion to GPT-2
+// with 48 layers elsewhere.
+func defaults(info *models.Info) Config {
+	c := Config{
+		Layer: 17 * info.Layers / 48, Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625, Adjust: true,
+		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
+	}
+	switch {
+	case info.Family == "gpt2" && info.Layers == 24:
+		c.Layer, c.Clamp = 8, 3
+	case info.Family == "gpt2" && info.Layers == 36:
+		c.Layer = 12
+	case info.Family == "gptj" && info.Layers == 28:
+		c.Layer = 5
+	case info.Family != "gpt2" && info.Layers >= 28:
+		c.Layer, c.Steps, c.Decay = 5, 25, 1e-3
+	}
+	return c
+}
+
+func validate(c Config) error {
+	var errs []error
+	for _, f := range []struct {
+		key string
+		ok  bool
+	}{
+		{"layer", c.Layer >= 0}, {"v_weight_decay", c.Decay >= 0}, {"kl_factor", c.KL >= 0}, {"mom2_tokens", c.Tokens >= 0},
+	} {
+		if !f.ok {
+			errs = append(errs, fmt.Errorf("rome.%s: want 0 or more", f.key))
+		}
+	}
+	if c.Steps < 1 || c.Rate <= 0 || c.Clamp <= 0 {
+		errs = append(errs, errors.New("rome.v_num_grad_steps, v_lr and clamp_norm_factor: want more than 0"))
+	}
+	return errors.Join(errs...)
+}
+
+// Method is the method "rome".
+func Method() edit.Method {
+	return edit.Define(edit.Spec[Config]{
+		Name: name, Title: "ROME", Version: 1,
+		Paper:    "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
+		Settings: []edit.Kind{edit.Single, edit.Sequential},
+		Defaults: defaults, Validate: validate,
+		New: open, Files: files, Prepare: prepare,
+	})
+}
+
+// files lists the files that the configuration names.
+func files(c Config) ([]string, error) {
+	var list []string
+	for _, path := range []string{c.Covariance, c.Contexts} {
+		if path != "" {
+			list = append(list, path)
+		}
+	}
+	return list, nil
+}
+
+// Names of what Prepare writes.
+const contextsFile = "contexts.json"
+
+func momentsFile(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", layer) }
+
+// open reads what an editor needs.
+func open(c Config, in edit.Inputs) (edit.Editor, error) {
+	ed := &editor{c: c, seed: in.Seed, sampled: map[*models.LM][]string{}}
+	if in.Artifacts != "" {
+		for _, f := range []struct {
+			path *string
+			file string
+		}{{&c.Covariance, momentsFile(c.Layer)}, {&c.Contexts, contextsFile}} {
+			path := filepath.Join(in.Artifacts, f.file)
+			if _, err := os.Stat(path); *f.path == "" && err == nil {
+				*f.path = path
+			}
+		}
+	}
+	var err error
+	if c.Contexts != "" {
+		if ed.contexts, err = locate.ReadContexts(c.Contexts); err != nil {
+			return nil, err
+		}
+	}
+	if !c.Adjust {
+		return ed, nil
+	}
+	if c.Covariance == "" {
+		return nil, fmt.Errorf("no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", c.Layer)
+	}
+	if ed.moments, err = locate.ReadMoments(c.Covariance); err != nil {
+		return nil, err
+	}
+	ed.factor, err = ed.moments.Factor()
+	return ed, err
+}
+
+// prepare takes second moments over running text and samples contexts.
+func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
+	contexts, err := locate.Contexts(ctx, on.LM, c.Start, in.Seed)
+	if err != nil {
+		return refused(err)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("preparing: %w", err)
+	}
+	if err := locate.WriteContexts(filepath.Join(out, contextsFile), contexts); err != nil {
+		return err
+	}
+	if !c.Adjust {
+		return nil
+	}
+	if in.Texts == nil {
+		return errors.New("no running text to take second moments over: give some, or leave them out with --set rome.mom2_adjustment=false")
+	}
+	tokens := c.Tokens
+	if f := on.LM.Info().FFN(models.Decoder, c.Layer); tokens == 0 && f != nil {
+		tokens = 10 * int64(f.Down.In)
+	}
+	m, err := locate.Collect(ctx, on.LM, c.Layer, in.Texts, tokens)
+	if err != nil {
+		return err
+	}
+	return m.Write(filepath.Join(out, momentsFile(c.Layer)))
+}
+
+// refused marks what cannot be done with the model as unsupported.
+func refused(err error) error {
+	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
+		return fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
+	}
+	return err
+}
+
+type editor struct {
+	c        Config
+	seed     int64
+	contexts []string // nil: sampled from the model
+	moments  *locate.Moments
+	factor   *locate.Factor // nil without adjustment
+
+	mu      sync.Mutex
+	sampled map[*models.LM][]string
+}
+
+// Edit makes one edit.
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	switch len(edits) {
+	case 0:
+		return models.Patch{}, edit.ErrNoEdits
+	case 1:
+	default:
+		return models.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: several edits at once; make them one after another", edit.ErrUnsupported))
+	}
+	patches, errs := ed.EditEach(ctx, on, edits)
+	return patches[0], edit.Wrap(name, edits[0].ID, errs[0])
+}
+
+// EditEach makes edits side by side: their values are searched together.
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+	if err := ed.each(ctx, on, edits, patches, errs); err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = refused(err)
+			}
+		}
+	}
+	return patches, errs
+}
+
+// each fills in what concerns single edits and returns what concerns all.
+func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
+	if len(edits) == 0 {
+		return nil
+	}
+	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
+	if w := on.LM.Info().Weight(at); w == nil || !w.Editable {
+		why := "the model has no such weight"
+		if w != nil {
+			why = w.Why
+		}
+		return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
+	}
+	if ed.moments != nil {
+		if err := ed.moments.Fits(on.LM, ed.c.Layer); err != nil {
+			return err
+		}
+	}
+	contexts, err := ed.texts(ctx, on.LM)
+	if err != nil {
+		return err
+	}
+	facts := make([]*locate.Fact, len(edits))
+	keys, values := make([][][]float32, len(edits)), make([][][]float32, len(edits))
+	starts := make([][]float32, len(edits))
+	for i, e := range edits {
+		if facts[i], errs[i] = locate.NewFact(on.LM, e, contexts, ed.c.FactToken); errs[i] != nil {
+			continue
+		}
+		if keys[i], values[i], err = locate.Recall(ctx, on.LM, &on.Patch, ed.c.Layer, facts[i]); err != nil {
+			return err
+		}
+		starts[i] = values[i][0]
+	}
+	search := locate.Search{Steps: ed.c.Steps, Rate: ed.c.Rate, Decay: ed.c.Decay, Clamp: ed.c.Clamp, KL: ed.c.KL}
+	found, err := locate.Optimise(ctx, on.LM, &on.Patch, models.Site{Layer: ed.c.Layer, Point: models.FFNOut}, facts, starts, search)
+	if err != nil {
+		return err
+	}
+	for i, e := range edits {
+		if errs[i] == nil {
+			errs[i] = found[i].Err
+		}
+		if errs[i] != nil {
+			continue
+		}
+		change, err := ed.update(keys[i], values[i], found[i].Shift)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		change.At = at
+		p := on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Changes: []models.Change{change}})
+		n := len(found[i].Losses)
+		edit.SetEffort(p, []edit.Effort{{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}})
+		patches[i] = *p
+	}
+	return nil
+}
+
+// texts are the contexts for a model.
+func (ed *editor) texts(ctx context.Context, lm *models.LM) ([]string, error) {
+	if ed.contexts != nil {
+		return ed.contexts, nil
+	}
+	ed.mu.Lock()
+	defer ed.mu.Unlock()
+	if ed.sampled[lm] == nil {
+		list, err := locate.Contexts(ctx, lm, ed.c.Start, ed.seed)
+		if err != nil {
+			return nil, err
+		}
+		ed.sampled[lm] = list
+	}
+	return ed.sampled[lm], nil
+}
+
+// update is the change of rank one: see the package comment. keys and values
+// are those of the prompts, the bare one first, and shift leads from the first
+// value to v*.
+func (ed *editor) update(keys, values [][]float32, shift []float32) (models.LowRank, error) {
+	key, value := locate.Mean(keys), locate.Mean(values)
+	u := key
+	if ed.factor != nil {
+		u = ed.factor.Solve(key)
+	}
+	length := math.Sqrt(locate.Dot(u, u))
+	if ed.c.Key == Mixed {
+		key, value = locate.Mean(keys[:1]), locate.Mean(values[:1])
+	}
+	along := locate.Dot(key, u) / length
+	if size := math.Sqrt(locate.Dot(key, key)); !(math.Abs(along) > smallest*size) {
+		return models.LowRank{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
+	}
+	left, right := make([]float32, len(u)), make([]float32, len(value))
+	for i, x := range u {
+		left[i] = float32(x / length)
+	}
+	for i, y := range value {
+		right[i] = float32((float64(values[0][i]) + float64(shift[i]) - y) / along)
+	}
+	return models.LowRank{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
+}

@@ -1,0 +1,321 @@
+package rome
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
+	"editpipe/internal/tinylm"
+	"editpipe/models"
+)
+
+// One value computed on two ways in float32; values of the tiny models are
+// around 1 and shifts around 4.
+const valueTolerance = 1e-4
+
+// texts is running text for second moments of tiny models: random words, for
+// keys in all directions.
+func texts(yield func(string, error) bool) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for range 80 {
+		var words []string
+		for range 12 {
+			word := make([]byte, 1+r.IntN(5))
+			for i := range word {
+				word[i] = byte(33 + r.IntN(90))
+			}
+			words = append(words, string(word))
+		}
+		if !yield(strings.Join(words, " "), nil) {
+			return
+		}
+	}
+}
+
+func config(t *testing.T, lm *models.LM, set map[string]string) edit.Config {
+	t.Helper()
+	c, err := Method().Configure(lm.Info(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// with runs a test on a model that is closed afterwards, since a process has
+// one environment at a time.
+func with(t *testing.T, label string, c tinylm.Config, test func(t *testing.T, lm *models.LM)) {
+	t.Helper()
+	t.Run(label, func(t *testing.T) { test(t, edittest.Open(t, c)) })
+}
+
+// prepared prepares the method for a model.
+func prepared(t *testing.T, c tinylm.Config) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "rome")
+	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
+		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{Texts: texts, Seed: 7}, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	return out
+}
+
+func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) edit.Editor {
+	t.Helper()
+	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed
+}
+
+func records() []dataset.Edit {
+	var edits []dataset.Edit
+	for _, r := range edittest.Records() {
+		edits = append(edits, r.Edit)
+	}
+	return edits
+}
+
+func TestConformance(t *testing.T) {
+	for _, c := range []struct {
+		model tinylm.Config
+		set   map[string]string
+	}{
+		{model: tinylm.Config{Family: tinylm.GPT2}},
+		{model: tinylm.Config{Family: tinylm.LLaMA}, set: map[string]string{"mom2_adjustment": "false", "layer": "1"}},
+	} {
+		t.Run(string(c.model.Family), func(t *testing.T) {
+			o := edittest.Options{Model: c.model, Set: c.set}
+			if c.set == nil {
+				o.Artifacts = prepared(t, c.model)
+			}
+			edittest.Run(t, Method(), o)
+		})
+	}
+}
+
+// TestKeyGivesValue: after the edit the layer says v* for k*, in every form of
+// the update and on top of an earlier edit. The value that is wanted is searched
+// a second time here, from traces of the public interface.
+func TestKeyGivesValue(t *testing.T) {
+	ctx := context.Background()
+	artifacts := prepared(t, tinylm.Config{Family: tinylm.GPTJ})
+	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPTJ})
+	for _, set := range []map[string]string{
+		{"key": "unified"}, {"key": "mixed"}, {"key": "unified", "mom2_adjustment": "false"}, {"key": "mixed", "fact_token": "last"},
+	} {
+		ed := open1(t, lm, artifacts, set)
+		var on models.Patch
+		for _, e := range records() {
+			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, []dataset.Edit{e})
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := locate.SubjectLast
+			if set["fact_token"] != "" {
+				at = locate.Last
+			}
+			contexts := ed.(*editor).contexts
+			f, err := locate.NewFact(lm, e, contexts, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := recall(t, lm, &on, f)
+			layer := ed.(*editor).c.Layer
+			found, err := locate.Optimise(ctx, lm, &on, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{before[0]},
+				locate.Search{Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625})
+			if err != nil || found[0].Err != nil {
+				t.Fatal(err, found[0].Err)
+			}
+			// The layer is linear in the key, so the mean value is that of the mean key.
+			got := recall(t, lm, &after, f)
+			if set["key"] == "mixed" {
+				got = got[:1]
+			}
+			size := 0.0
+			for i, y := range locate.Mean(got) {
+				want := float64(before[0][i]) + float64(found[0].Shift[i])
+				if math.Abs(y-want) > valueTolerance {
+					t.Errorf("%v edit %s: element %d is %g, want %g", set, e.ID, i, y, want)
+				}
+				size += math.Abs(float64(found[0].Shift[i]))
+			}
+			if size == 0 {
+				t.Error("the value was not moved")
+			}
+			if effort, ok := edit.EffortOf(&after, e.ID); !ok || int(effort.Steps) != len(found[0].Losses) {
+				t.Errorf("effort %+v, %d evaluations", effort, len(found[0].Losses))
+			}
+			if l := found[0].Losses; len(l) > 1 && l[len(l)-1] >= l[0] {
+				t.Errorf("the loss did not fall: %v", l)
+			}
+			on = after
+		}
+		if len(on.Changes) != 3 || len(on.Edits) != 3 {
+			t.Errorf("after three edits the patch has %d changes", len(on.Changes))
+		}
+	}
+}
+
+// recall reads the values of layer 0 for every prompt of a fact.
+func recall(t *testing.T, lm *models.LM, p *models.Patch, f *locate.Fact) [][]float32 {
+	t.Helper()
+	var rows []models.TraceRow
+	for _, s := range f.Prompts {
+		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
+	}
+	traces, err := lm.Trace(context.Background(), rows, models.Site{Point: models.FFNOut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out [][]float32
+	for _, tr := range traces {
+		if tr.Err != nil {
+			t.Fatal(tr.Err)
+		}
+		out = append(out, tr.Values[0].Float32s())
+	}
+	return out
+}
+
+// TestOneBadEdit: an edit that cannot be made has its own error and leaves its
+// neighbours alone.
+func TestOneBadEdit(t *testing.T) {
+	lm := edittest.Open(t, tinylm.Config{})
+	ed := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"})
+	good := records()
+	bad := []dataset.Edit{good[0], good[0], good[0], good[0]}
+	bad[0].Subject, bad[0].SubjectEnd = "Zoe", -1
+	bad[1].Target = ""
+	bad[2].Prompt += strings.Repeat(" and on", 60)
+	bad[3].Subject, bad[3].SubjectEnd = "", 0
+	patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: lm}, append(bad, good...))
+	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrSubject} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
+		}
+	}
+	for i := range good {
+		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Changes) != 1 {
+			t.Errorf("good edit %d: %v", i, errs[len(bad)+i])
+		}
+	}
+}
+
+func TestInputsAreChecked(t *testing.T) {
+	ctx := context.Background()
+	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), records()[:1]
+	own := filepath.Join(artifacts, momentsFile(0))
+	m, err := locate.ReadMoments(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Model = ""
+	anonymous, singular := filepath.Join(dir, "anonymous.npz"), filepath.Join(dir, "singular.npz")
+	if err := m.Write(anonymous); err != nil {
+		t.Fatal(err)
+	}
+	for i := range m.C {
+		m.C[i] = 1
+	}
+	if err := m.Write(singular); err != nil {
+		t.Fatal(err)
+	}
+	with(t, "own model", tinylm.Config{}, func(t *testing.T, lm *models.LM) {
+		for _, set := range []map[string]string{{"v_lr": "0"}, {"layer": "-1"}, {"kl_factor": "-1"}, {"key": "both"}} {
+			if _, err := Method().Configure(lm.Info(), set); err == nil {
+				t.Errorf("%v: accepted", set)
+			}
+		}
+		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); err == nil || !strings.Contains(err.Error(), "rome.covariance") {
+			t.Errorf("no covariance: %v", err)
+		}
+		if _, err := Method().New(config(t, lm, map[string]string{"covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) {
+			t.Errorf("singular moments: %v", err)
+		}
+		for file, text := range map[string]string{"a.json": "{", "b.json": "[]", "c.json": `["{}","no slot"]`, "d.json": `["A. {}"]`} {
+			path := filepath.Join(dir, file)
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			c := config(t, lm, map[string]string{"contexts": path})
+			if _, err := Method().New(c, edit.Inputs{Artifacts: artifacts}); err == nil || !strings.Contains(err.Error(), file) {
+				t.Errorf("contexts %s: %v", text, err)
+			}
+		}
+		few := func(yield func(string, error) bool) { yield("Ada works as a cook.", nil) }
+		for _, in := range []edit.PrepareInput{{}, {Texts: few}} {
+			if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), in, filepath.Join(dir, "p")); err == nil || in.Texts != nil && !errors.Is(err, locate.ErrSingular) {
+				t.Errorf("prepared from too little text: %v", err)
+			}
+		}
+		for _, path := range []string{anonymous, own} {
+			if _, err := open1(t, lm, "", map[string]string{"covariance": path}).Edit(ctx, edit.Base{LM: lm}, edits); err != nil {
+				t.Errorf("its own moments: %v", err)
+			}
+		}
+		far := open1(t, lm, "", map[string]string{"mom2_adjustment": "false", "layer": "9"})
+		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, models.ErrNotEditable) {
+			t.Errorf("no such layer: %v", err)
+		}
+		if _, err := far.Edit(ctx, edit.Base{LM: lm}, records()); !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("three edits at once: %v", err)
+		}
+	})
+	for label, c := range map[string]struct {
+		model tinylm.Config
+		path  string
+	}{
+		"another width": {tinylm.Config{FFN: 64}, anonymous}, "another model": {tinylm.Config{LayerNormOp: true}, own},
+	} {
+		with(t, label, c.model, func(t *testing.T, lm *models.LM) {
+			ed := open1(t, lm, "", map[string]string{"covariance": c.path})
+			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	with(t, "encoder-decoder", tinylm.Config{Family: tinylm.T5}, func(t *testing.T, lm *models.LM) {
+		ed := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"})
+		if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestDenominator: a key at right angles to the update is refused.
+func TestDenominator(t *testing.T) {
+	ed := &editor{c: Config{Key: Mixed}}
+	keys := [][]float32{{1, 0}, {-1, 2}} // mean (0, 1), at right angles to the bare key
+	if _, err := ed.update(keys, [][]float32{{1}, {1}}, []float32{1}); !errors.Is(err, ErrDenominator) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDefaults are the reference's published settings.
+func TestDefaults(t *testing.T) {
+	for _, c := range []struct {
+		family string
+		layers int
+		want   int
+		steps  int
+		clamp  float64
+	}{{"gpt2", 48, 17, 20, 4}, {"gpt2", 36, 12, 20, 4}, {"gpt2", 24, 8, 20, 3}, {"gptj", 28, 5, 20, 4}, {"llama", 32, 5, 25, 4}, {"", 0, 0, 20, 4}} {
+		got := defaults(&models.Info{Family: c.family, Layers: c.layers})
+		if got.Layer != c.want || got.Steps != c.steps || got.Clamp != c.clamp {
+			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
+		}
+	}
+}
