@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"editpipe/ort"
 	"editpipe/pipeline"
 	"editpipe/store"
 )
@@ -62,7 +61,7 @@ func (b *base) Do(ctx context.Context, u pipeline.Unit) error {
 
 // make asks chunk i and writes its rows.
 func (b *base) make(ctx context.Context, i int) ([]store.Base, error) {
-	meter := ort.StartMeter()
+	meter := b.lm.StartMeter()
 	qs := questions(b.test[b.chunks[i].lo:b.chunks[i].hi])
 	list := make([]asked, len(qs))
 	for i, q := range qs {

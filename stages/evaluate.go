@@ -12,7 +12,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
-	"editpipe/ort"
 	"editpipe/pipeline"
 	"editpipe/store"
 )
@@ -74,7 +73,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		return err
 	}
 	s := newSession(e.trial, t, pre)
-	meter := ort.StartMeter()
+	meter := e.lm.StartMeter()
 	switch {
 	case t.combo.refused != nil:
 		s.refuse()

@@ -103,6 +103,7 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	line("tokenizer", "%s", tokenizer)
 	line("scoring", "%s", info.Scoring)
 	line("generation", "%s", info.Generation)
+	line("dense patches", "%s", info.Dense)
 	if err := t.Flush(); err != nil {
 		return err
 	}

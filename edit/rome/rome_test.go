@@ -111,8 +111,8 @@ func TestConformance(t *testing.T) {
 // a second time here, from traces of the public interface.
 func TestKeyGivesValue(t *testing.T) {
 	ctx := context.Background()
-	artifacts := prepared(t, tinylm.Config{Family: tinylm.GPTJ})
-	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPTJ})
+	artifacts := prepared(t, tinylm.Config{})
+	lm := edittest.Open(t, tinylm.Config{})
 	for _, set := range []map[string]string{
 		{"key": "unified"}, {"key": "mixed"}, {"key": "unified", "mom2_adjustment": "false"}, {"key": "mixed", "fact_token": "last"},
 	} {

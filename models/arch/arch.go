@@ -155,19 +155,20 @@ func (s Site) String() string {
 
 // Weight is one editable, or not editable, matrix.
 type Weight struct {
-	ID          WeightID
-	Initializer string // name in the graph; "" when it is not an initializer
-	In, Out     int    // of y = x W, whatever the stored orientation
-	Transposed  bool   // stored as [Out, In]
-	DType       string // stored element type
-	Compute     string // element type of the product; differs from DType behind a Cast
-	Editable    bool
-	Why         string // reason when not Editable
-	Bias        string // initializer added to the output; "" if none
+	ID          WeightID `json:"id"`
+	Initializer string   `json:"initializer"` // name in the graph; "" when it is not an initializer
+	In          int      `json:"in"`          // of y = x W, whatever the stored orientation
+	Out         int      `json:"out"`
+	Transposed  bool     `json:"transposed"` // stored as [Out, In]
+	DType       string   `json:"dtype"`      // stored element type
+	Compute     string   `json:"compute"`    // element type of the product; differs from DType behind a Cast
+	Editable    bool     `json:"editable"`
+	Why         string   `json:"why,omitempty"`  // reason when not Editable
+	Bias        string   `json:"bias,omitempty"` // initializer added to the output; "" if none
 
 	// Places in the graph, for instrumentation.
-	Input  string // value x that the matrix multiplies; [B, T, In] or [B*T, In]
-	Output string // value y before the bias unless the operation adds it itself
+	Input  string `json:"-"` // value x that the matrix multiplies; [B, T, In] or [B*T, In]
+	Output string `json:"-"` // value y before the bias unless the operation adds it itself
 }
 
 // Overridable says whether a run may be fed another value in the weight's place.
@@ -179,17 +180,21 @@ func (w *Weight) Overridable() bool {
 
 // FFN is the feed-forward block of one layer.
 type FFN struct {
-	Side  Side
-	Layer int
-	Down  Weight
-	Up    Weight
-	Gate  *Weight // nil in blocks without a gate
+	Side  Side    `json:"side"`
+	Layer int     `json:"layer"`
+	Down  Weight  `json:"down"`
+	Up    Weight  `json:"up"`
+	Gate  *Weight `json:"gate,omitempty"` // nil in blocks without a gate
 
 	// Values behind the sites; "" where the graph does not hold the value,
 	// with the reason in Missing.
-	In, Act, Result, Hidden, Attention string
+	In        string `json:"-"`
+	Act       string `json:"-"`
+	Result    string `json:"-"`
+	Hidden    string `json:"-"`
+	Attention string `json:"-"`
 
-	Missing map[Point]string
+	Missing map[Point]string `json:"missing,omitempty"`
 }
 
 // Weight returns the block's matrix of a part, nil if it has none.

@@ -1,0 +1,384 @@
+//go:build shared
+
+package rome
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/ort"
+	"editpipe/tensor"
+	"editpipe/tensor/npz"
+)
+
+const (
+	// Losses, keys and directions of another framework in float32, over 19 updates
+	// that divide gradients by their own size.
+	lossTolerance = 1e-3
+	keyTolerance  = 1e-4
+	// Agreement of outcomes with the reference, per edit and on average; a mean
+	// may differ by one of the edits.
+	leastAgreement = 0.95
+	mostPoints     = 0.02
+	mostNorm       = 0.02 // median relative difference of the changes' norms
+)
+
+// world is the reference's model with what the authors' code made of it.
+type world struct {
+	dir string
+	lm  *models.LM
+}
+
+func open2(t *testing.T) world {
+	t.Helper()
+	dir := os.Getenv("EDITPIPE_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	dir = filepath.Join(dir, "fixtures", "world")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no fixtures at %s", dir)
+	}
+	lib, err := ort.Find("")
+	if err != nil {
+		t.Skip(err)
+	}
+	env, err := ort.Open(context.Background(), lib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lm.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := env.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return world{dir, lm}
+}
+
+func (w world) json(t *testing.T, into any, path ...string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(append([]string{w.dir}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w world) npy(t *testing.T, name string) *tensor.Tensor {
+	t.Helper()
+	v, err := npz.ReadNPY(filepath.Join(w.dir, "reference", name+".npy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// reference is one run of the authors' code.
+type reference struct {
+	Summary struct {
+		Settings hyper   `json:"hparams"`
+		Rewrite  float64 `json:"rewrite_success"`
+		Para     float64 `json:"paraphrase_success"`
+		Near     float64 `json:"neighborhood_success"`
+	} `json:"summary"`
+	Contexts []string `json:"context_templates"`
+	Edits    []struct {
+		ID      int     `json:"case_id"`
+		Prompt  string  `json:"prompt"`
+		Subject string  `json:"subject"`
+		New     string  `json:"target_new"`
+		True    string  `json:"target_true"`
+		Norm    float64 `json:"delta_norm"`
+		Post    struct {
+			Rewrite []pair `json:"rewrite_prompts_probs"`
+			Para    []pair `json:"paraphrase_prompts_probs"`
+			Near    []pair `json:"neighborhood_prompts_probs"`
+		} `json:"post"`
+	} `json:"edits"`
+}
+
+// pair holds mean negative log-probabilities.
+type pair struct {
+	New  float64 `json:"target_new"`
+	True float64 `json:"target_true"`
+}
+
+type hyper struct {
+	Layers []int   `json:"layers"`
+	Steps  int     `json:"v_num_grad_steps"`
+	Rate   float64 `json:"v_lr"`
+	Decay  float64 `json:"v_weight_decay"`
+	Clamp  float64 `json:"clamp_norm_factor"`
+	KL     float64 `json:"kl_factor"`
+}
+
+// editor has the reference's settings, contexts and covariance; the latter goes
+// through a file in the reference's layout.
+func (w world) editor(t *testing.T, h hyper, contexts []string) *editor {
+	t.Helper()
+	layer := h.Layers[0]
+	var info []struct {
+		Count int64 `json:"count"`
+	}
+	w.json(t, &info, "reference", "cov", "info.json")
+	mean := w.npy(t, fmt.Sprintf("cov/mom2_layer%d", layer))
+	m := locate.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
+	path, list := filepath.Join(t.TempDir(), "mom2.npz"), filepath.Join(t.TempDir(), "contexts.json")
+	if err := m.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := locate.WriteContexts(list, contexts); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Method().Configure(w.lm.Info(), map[string]string{
+		"key": Mixed, "covariance": path, "contexts": list, "layer": fmt.Sprint(layer), "v_num_grad_steps": fmt.Sprint(h.Steps),
+		"v_lr": fmt.Sprint(h.Rate), "v_weight_decay": fmt.Sprint(h.Decay), "clamp_norm_factor": fmt.Sprint(h.Clamp), "kl_factor": fmt.Sprint(h.KL),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := Method().New(c, edit.Inputs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed.(*editor)
+}
+
+func request(id int, template, subject, target string) dataset.Edit {
+	return dataset.Edit{ID: dataset.EditID(fmt.Sprint(id)), Prompt: strings.Replace(template, "{}", subject, 1), Subject: subject, SubjectStart: -1, SubjectEnd: -1, Target: target}
+}
+
+// TestTraces follows four edits step by step.
+func TestTraces(t *testing.T) {
+	w := open2(t)
+	var ref struct {
+		Settings hyper    `json:"hparams"`
+		Contexts []string `json:"context_templates"`
+		Cases    []struct {
+			ID      int     `json:"case_id"`
+			Prompt  string  `json:"prompt"`
+			Subject string  `json:"subject"`
+			Target  string  `json:"target"`
+			IDs     []int64 `json:"target_ids"`
+			At      []int   `json:"lookup_idx"`
+		} `json:"cases"`
+	}
+	w.json(t, &ref, "reference", "trace", "manifest.json")
+	ed := w.editor(t, ref.Settings, ref.Contexts)
+	ctx, layer := context.Background(), ref.Settings.Layers[0]
+	for i, c := range ref.Cases {
+		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", i, name)).Float32s() }
+		f, err := locate.NewFact(w.lm, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(f.Target, c.IDs) {
+			t.Errorf("case %d: target %v, want %v", i, f.Target, c.IDs)
+		}
+		for k, s := range append(slices.Clone(f.Prompts), f.Essence) {
+			if s.At != c.At[k] {
+				t.Errorf("case %d row %d: the subject ends at %d, want %d", i, k, s.At, c.At[k])
+			}
+		}
+		keys, values, err := locate.Recall(ctx, w.lm, nil, layer, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := apart(slices.Concat(keys...), want("keys_per_context")); d > keyTolerance {
+			t.Errorf("case %d: keys differ by %g", i, d)
+		}
+		if d := apart(values[0], want("cur_output")); d > keyTolerance {
+			t.Errorf("case %d: the value differs by %g", i, d)
+		}
+		s := locate.Search{Steps: ref.Settings.Steps, Rate: ref.Settings.Rate, Decay: ref.Settings.Decay, Clamp: ref.Settings.Clamp, KL: ref.Settings.KL}
+		found, err := locate.Optimise(ctx, w.lm, nil, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{values[0]}, s)
+		if err != nil || found[0].Err != nil {
+			t.Fatal(err, found[0].Err)
+		}
+		losses := want("loss")
+		worst := 0.0
+		for k, l := range losses {
+			worst = max(worst, math.Abs(found[0].Losses[k]-float64(l)))
+		}
+		if worst > lossTolerance || len(found[0].Losses) != ref.Settings.Steps {
+			t.Errorf("case %d: losses differ by %g over %d evaluations", i, worst, len(found[0].Losses))
+		}
+		change, err := ed.update(keys, values, found[0].Shift)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, v := apart(change.U.Float32s(), want("u")), relative(change.V.Float32s(), want("v"))
+		t.Logf("case %d: losses within %.2g, u within %.2g, v within %.2g of its norm", i, worst, u, v)
+		if u > keyTolerance || v > mostNorm {
+			t.Errorf("case %d: u differs by %g, v by %g of its norm", i, u, v)
+		}
+	}
+}
+
+// apart is the largest difference; relative the norm of the difference over that of b.
+func apart(a, b []float32) (worst float64) {
+	if len(a) != len(b) {
+		return math.Inf(1)
+	}
+	for i := range a {
+		worst = max(worst, math.Abs(float64(a[i])-float64(b[i])))
+	}
+	return worst
+}
+
+func relative(a, b []float32) float64 {
+	d := make([]float32, len(a))
+	for i := range a {
+		d[i] = a[i] - b[i]
+	}
+	return tensor.FromFloat32s(d, len(d)).Norm() / tensor.FromFloat32s(b, len(b)).Norm()
+}
+
+// TestOutcomes makes the reference's edits and asks its questions.
+func TestOutcomes(t *testing.T) {
+	for _, run := range []string{"rome_l0", "rome_l1"} {
+		t.Run(run, func(t *testing.T) { outcomes(t, run) })
+	}
+}
+
+func outcomes(t *testing.T, run string) {
+	w := open2(t)
+	var ref reference
+	w.json(t, &ref, "reference", run+".json")
+	var cases []struct {
+		ID   int      `json:"case_id"`
+		Para []string `json:"paraphrase_prompts"`
+		Near []string `json:"neighborhood_prompts"`
+	}
+	w.json(t, &cases, "data", "counterfact_like.json")
+	ed := w.editor(t, ref.Summary.Settings, ref.Contexts)
+	var edits []dataset.Edit
+	for _, e := range ref.Edits {
+		edits = append(edits, request(e.ID, e.Prompt, e.Subject, e.New))
+	}
+	ctx := context.Background()
+	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.lm}, edits)
+	var u, v []float64
+	var arrays map[string]*tensor.Tensor
+	if run == "rome_l0" {
+		var err error
+		if arrays, err = npz.Read(filepath.Join(w.dir, "reference", run+"_arrays.npz")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var norms []float64
+	agree := 0
+	var mean, want [3]float64
+	for i, e := range ref.Edits {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		k := slices.IndexFunc(cases, func(c struct {
+			ID   int      `json:"case_id"`
+			Para []string `json:"paraphrase_prompts"`
+			Near []string `json:"neighborhood_prompts"`
+		}) bool {
+			return c.ID == e.ID
+		})
+		post := [3][]pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
+		for axis, prompts := range [][]string{{edits[i].Prompt}, cases[k].Para, cases[k].Near} {
+			got := w.success(t, &patches[i], prompts, e.New, e.True, axis == 2) / float64(len(ref.Edits))
+			mean[axis] += got
+			var theirs float64
+			for _, p := range post[axis] {
+				if p.New < p.True != (axis == 2) {
+					theirs += 1 / float64(len(post[axis])*len(ref.Edits))
+				}
+			}
+			want[axis] += theirs
+			if axis == 0 && got > 0 == (theirs > 0) {
+				agree++
+			}
+		}
+		norms = append(norms, math.Abs(patches[i].DeltaNorm()/e.Norm-1))
+		if a := arrays[fmt.Sprintf("u_%d", i)]; a != nil {
+			change := patches[i].Changes[0].(models.LowRank)
+			u = append(u, relative(change.U.Float32s(), a.Float32s()))
+			v = append(v, relative(change.V.Float32s(), arrays[fmt.Sprintf("v_%d", i)].Float32s()))
+		}
+	}
+	slices.Sort(norms)
+	n := len(ref.Edits)
+	share := float64(agree) / float64(n)
+	t.Logf("%d edits: rewrite, paraphrase, neighbourhood %.4f, reference %.4f; agreement on rewrite %.3f; norms differ by %.2g in the median, %.2g at most", n, mean, want, share, norms[n/2], norms[n-1])
+	if share < leastAgreement {
+		t.Errorf("outcomes of %d of %d edits agree", agree, n)
+	}
+	for axis := range mean {
+		if math.Abs(mean[axis]-want[axis]) > max(mostPoints, 1/float64(n))+1e-9 {
+			t.Errorf("axis %d: mean success %g, reference %g", axis, mean[axis], want[axis])
+		}
+	}
+	for axis, s := range []float64{ref.Summary.Rewrite, ref.Summary.Para, ref.Summary.Near} {
+		if math.Abs(s-want[axis]) > 1e-9 {
+			t.Errorf("axis %d: the reference says %g, its edits %g", axis, s, want[axis])
+		}
+	}
+	if norms[n/2] > mostNorm {
+		t.Errorf("the median norm differs by %g", norms[n/2])
+	}
+	if run == "rome_l0" {
+		slices.Sort(u)
+		slices.Sort(v)
+		t.Logf("u differs by %.2g in the median, %.2g at most; v by %.2g and %.2g", u[n/2], u[n-1], v[n/2], v[n-1])
+		if u[n-1] > keyTolerance || v[n/2] > mostNorm {
+			t.Errorf("u differs by %g at most, v by %g in the median", u[n-1], v[n/2])
+		}
+	}
+}
+
+// success is the share of prompts at which the new object is more probable than
+// the true one, or less probable if it should be.
+func (w world) success(t *testing.T, p *models.Patch, prompts []string, target, truth string, less bool) float64 {
+	t.Helper()
+	var rows []models.Row
+	for _, prompt := range prompts {
+		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{target, truth}}})
+	}
+	answers, err := w.lm.Score(context.Background(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := 0.0
+	for _, a := range answers {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		var nll [2]float64
+		for k, c := range a.Targets {
+			for _, l := range c.LogProbs {
+				nll[k] -= l / float64(len(c.LogProbs))
+			}
+		}
+		if nll[0] < nll[1] != less {
+			good++
+		}
+	}
+	return good / float64(len(prompts))
+}
