@@ -104,13 +104,14 @@ type reference struct {
 	} `json:"summary"`
 	Contexts []string `json:"context_templates"`
 	Edits    []struct {
-		ID      int     `json:"case_id"`
-		Prompt  string  `json:"prompt"`
-		Subject string  `json:"subject"`
-		New     string  `json:"target_new"`
-		True    string  `json:"target_true"`
-		Norm    float64 `json:"delta_norm"`
-		Post    struct {
+		ID      int    `json:"case_id"`
+		Prompt  string `json:"prompt"`
+		Subject string `json:"subject"`
+		New     string `json:"target_new"`
+		True    string `json:"target_true"`
+		// By the weight's name; one weight is changed.
+		Norm map[string]float64 `json:"delta_norm"`
+		Post struct {
 			Rewrite []pair `json:"rewrite_prompts_probs"`
 			Para    []pair `json:"paraphrase_prompts_probs"`
 			Near    []pair `json:"neighborhood_prompts_probs"`
@@ -188,7 +189,7 @@ func TestTraces(t *testing.T) {
 	ed := w.editor(t, ref.Settings, ref.Contexts)
 	ctx, layer := context.Background(), ref.Settings.Layers[0]
 	for i, c := range ref.Cases {
-		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", i, name)).Float32s() }
+		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", c.ID, name)).Float32s() }
 		f, err := locate.NewFact(w.lm, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
 		if err != nil {
 			t.Fatal(err)
@@ -316,7 +317,9 @@ func outcomes(t *testing.T, run string) {
 				agree++
 			}
 		}
-		norms = append(norms, math.Abs(patches[i].DeltaNorm()/e.Norm-1))
+		for _, norm := range e.Norm {
+			norms = append(norms, math.Abs(patches[i].DeltaNorm()/norm-1))
+		}
 		if a := arrays[fmt.Sprintf("u_%d", i)]; a != nil {
 			change := patches[i].Changes[0].(models.LowRank)
 			u = append(u, relative(change.U.Float32s(), a.Float32s()))
