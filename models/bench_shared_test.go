@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 // BenchmarkInstrumentation measures what slots, factors, promoted weights and
 // taps cost on the world fixture, per run of B rows of 20 tokens.
 func BenchmarkInstrumentation(b *testing.B) {
-	dir, env := fixtures(b), runtimeEnv(b)
+	dir, env := fixtures(b), orttest.Open(b)
 	lm := openModel(b, env, filepath.Join(dir, "world"), Options{})
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(1, 1))

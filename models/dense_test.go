@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 )
 
 // The same weight, added up before the product or after it.
@@ -48,7 +49,7 @@ func slotForm(v *variant) { v.replaced, v.slots = "", allSlots }
 // TestReplacedWeightsEqualSlots: a weight fed whole gives what its change gives
 // through a slot.
 func TestReplacedWeightsEqualSlots(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ, NamedWeights: true}, {Family: tinylm.LLaMA, Opset: 13, NamedWeights: true, NoScopes: true},
 		{Family: tinylm.LLaMA, ExternalData: true, Cache: tinylm.WithPast},
@@ -85,7 +86,7 @@ func TestReplacedWeightsEqualSlots(t *testing.T) {
 // TestWeightsThatCannotBeReplaced: half precision goes through slots, low-rank
 // patches always do, and so do sets of weights beyond the bound on sessions.
 func TestWeightsThatCannotBeReplaced(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	r := rand.New(rand.NewPCG(3, 2))
 	half := tiny(t, env, tinylm.Config{Family: tinylm.LLaMA, Float16: true}, Options{})
 	dense := func(lm *LM, ids ...WeightID) *Patch {
@@ -132,7 +133,7 @@ func TestWeightsThatCannotBeReplaced(t *testing.T) {
 // through slots. The forms take turns, so that a busy machine slows them alike;
 // the medians are reported.
 func BenchmarkDense(b *testing.B) {
-	env := runtimeEnv(b)
+	env := orttest.Open(b)
 	lm := tiny(b, env, tinylm.Config{Family: tinylm.GPT2, Width: 256, Layers: 6, Vocab: 2000, Heads: 4}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(1, 1))
 	one, all := &Patch{}, &Patch{}

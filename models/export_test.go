@@ -13,12 +13,13 @@ import (
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/onnx"
+	"editpipe/ort/orttest"
 )
 
 // TestExport: the exported folder answers and generates as the patched model
 // does, in every form; unchanged it is the model.
 func TestExport(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast, ExternalData: true},
 		{Family: tinylm.LLaMA, Cache: tinylm.Merged, NamedWeights: true}, {Family: tinylm.LLaMA, Float16: true, Cache: tinylm.WithPast},
@@ -86,7 +87,7 @@ func TestExport(t *testing.T) {
 // TestExportCarriesEveryGraph: graphs that are not in use are changed as well,
 // checkpoints and other exports stay behind.
 func TestExportCarriesEveryGraph(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
 	merged := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.Merged})
 	must(t, os.Rename(filepath.Join(merged, "decoder_model_merged.onnx"), filepath.Join(from, "decoder_model_merged.onnx")))
@@ -128,7 +129,7 @@ func TestExportCarriesEveryGraph(t *testing.T) {
 }
 
 func TestExportRefuses(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
 	lm := openModel(t, env, from, Options{})
 	r := rand.New(rand.NewPCG(5, 3))

@@ -9,6 +9,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -64,7 +65,7 @@ func parameterName(f tinylm.Family, gated bool, id WeightID) (name string, conv1
 // TestEveryForm opens each form of each model: the weights found are the
 // checkpoint's, and scores are those of the plainest form.
 func TestEveryForm(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	base := map[tinylm.Family][]ask.Answer{}
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
@@ -146,7 +147,7 @@ func checkWeights(t *testing.T, lm *LM, c tinylm.Config) {
 // TestPatchesTogetherAloneDense: eight patches of various layers and ranks give
 // the same answers in one call, in eight calls, and as dense changes.
 func TestPatchesTogetherAloneDense(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ, NamedWeights: true}, {Family: tinylm.LLaMA, KVHeads: 2},
 		{Family: tinylm.T5, Gated: true}, {Family: tinylm.LLaMA, Float16: true},
@@ -203,7 +204,7 @@ func TestPatchesTogetherAloneDense(t *testing.T) {
 }
 
 func TestMergedWeightsAreNotEditable(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, SharedWeights: true, Layers: 3}, Options{})
 	editable := map[int]bool{}
 	for _, f := range lm.info.FFNs {
@@ -232,7 +233,7 @@ func TestMergedWeightsAreNotEditable(t *testing.T) {
 
 // TestGenerationWithAndWithoutCache: token by token the same, whatever the form.
 func TestGenerationWithAndWithoutCache(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
 		{Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -69,7 +70,7 @@ var decoderVariants = []struct{ path, logits string }{
 // TestLogitsMatchOracle compares the logits of every position of every variant
 // with the reference framework's, through the instrumented graph.
 func TestLogitsMatchOracle(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	check := func(name, path, oracle, logits string) {
 		t.Run(name, func(t *testing.T) {
 			lm := openModel(t, env, path, Options{})
@@ -151,7 +152,7 @@ func oracleWeight(family string, id WeightID) (name string, conv1d bool) {
 // TestWeightsAreTheRightOnes compares every feed-forward weight found with the
 // checkpoint's, value by value.
 func TestWeightsAreTheRightOnes(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	paths := []string{"t5", "t5_gated", "gpt2", "gptj", "llama", "llama_gqa"}
 	for _, v := range decoderVariants {
 		paths = append(paths, v.path)
@@ -206,7 +207,7 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 // TestEightPatchesInOneCall asks through eight different patches at once, one
 // by one, and with the product merged into a dense change.
 func TestEightPatchesInOneCall(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	paths := []string{"gpt2", "gptj", "llama", "llama_gqa", "t5", "t5_gated", "gpt2/model_nofold.onnx", "gptj/model_nofold.onnx", "llama/model_nofold.onnx", "gptj/model_with_past.onnx", "llama/model_nopos.onnx"}
 	for _, p := range paths {
@@ -249,7 +250,7 @@ func TestEightPatchesInOneCall(t *testing.T) {
 
 // TestBatchInvariance asks rows of many lengths alone and together.
 func TestBatchInvariance(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	for _, p := range []string{"gpt2", "gpt2/model_nopos.onnx", "gptj", "gptj/model_nopos.onnx", "llama", "llama_gqa", "llama/model_nopos.onnx", "gpt2/model_with_past.onnx", "t5", "t5_gated"} {
 		t.Run(p, func(t *testing.T) {
@@ -306,7 +307,7 @@ func TestBatchInvariance(t *testing.T) {
 
 // TestWorldFacts asks the trained fixture for facts it was trained on.
 func TestWorldFacts(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
 	data, err := os.ReadFile(filepath.Join(dir, "world", "data", "train_facts.json"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 )
 
 // counted is a scorer that notes the size of every call and passes it on.
@@ -42,7 +43,7 @@ func (c *counted) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]a
 // time, in both ways, or not at all share as few calls as their order allows,
 // and each gets its own answers.
 func TestGatherMakesCommonCalls(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(1, 1))
 	row := func() []Row { return []Row{{Query: randomQuery(lm, r, 2+r.IntN(9), 2)}} }
@@ -126,7 +127,7 @@ func (l locked) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
 // TestGatherNeverHangs: a lock shared between wraps costs time, an error or the
 // end of the context ends all.
 func TestGatherNeverHangs(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	q := ask.Query{Prompt: "the", Targets: []string{"town"}}
 	var mu sync.Mutex
@@ -196,7 +197,7 @@ func TestGatherNeverHangs(t *testing.T) {
 // TestWrapsSeeTheModel: the scorer that a wrap is given counts tokens as the
 // model does.
 func TestWrapsSeeTheModel(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	var next Scorer
 	must(t, errors.Join(gather(t.Context(), lm, []func(context.Context, gathered) error{
@@ -220,7 +221,7 @@ func TestWrapsSeeTheModel(t *testing.T) {
 
 // TestManyWraps: every edit with its own wrap, and some without.
 func TestManyWraps(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	var rows, plain []Row
 	for i := range 40 {

@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 // TestCachedGenerationEqualsUncached generates with and without the cache, for
 // prompts of mixed lengths, with and without patches, token by token.
 func TestCachedGenerationEqualsUncached(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa", "gpt2/model_with_past.onnx", "llama/model_with_past.onnx"} {
 		t.Run(p, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestCachedGenerationEqualsUncached(t *testing.T) {
 
 // TestPastMatchesOracle runs one step behind the reference framework's cache.
 func TestPastMatchesOracle(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa"} {
 		t.Run(p, func(t *testing.T) {
 			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
@@ -122,7 +123,7 @@ func TestPastMatchesOracle(t *testing.T) {
 
 // TestWorldGeneration continues a known fact in words.
 func TestWorldGeneration(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
 	rows := []Row{
 		{Query: ask.Query{Prompt: "The capital of Sivinia is"}},
@@ -146,7 +147,7 @@ func TestWorldGeneration(t *testing.T) {
 // TestSeq2SeqGeneration generates with an encoder-decoder model and checks each
 // token by teacher forcing.
 func TestSeq2SeqGeneration(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	for _, p := range []string{"t5", "t5_gated"} {
 		t.Run(p, func(t *testing.T) {

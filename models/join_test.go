@@ -10,6 +10,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 )
 
 // sentencePiece writes a tokenizer like LLaMA's: words carry U+2581, merges
@@ -52,7 +53,7 @@ func special(id int, content string) map[string]any {
 }
 
 func TestJoinRule(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.LLaMA})
 	sentencePiece(t, dir)
 	piece := openModel(t, env, dir, Options{})
@@ -120,7 +121,7 @@ func TestJoinRule(t *testing.T) {
 
 // TestPromptSpans: every id knows its bytes; template ids have none.
 func TestPromptSpans(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, f := range []tinylm.Family{tinylm.LLaMA, tinylm.T5} {
 		lm := tiny(t, env, tinylm.Config{Family: f}, Options{})
 		const prompt = "The town of Étoile is"

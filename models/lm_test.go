@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -16,30 +15,6 @@ import (
 
 // Two ways of computing one log-probability in float32.
 const logProbTolerance = 1e-4
-
-// runtimeEnv opens the runtime library. Tests that run a model are skipped
-// without it, unless EDITPIPE_REQUIRE_ORT=1 says that it has been installed.
-func runtimeEnv(t testing.TB) *ort.Env {
-	t.Helper()
-	lib, err := ort.Find("")
-	if err != nil {
-		var missing *ort.MissingError
-		if errors.As(err, &missing) && os.Getenv("EDITPIPE_REQUIRE_ORT") != "1" {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
-}
 
 func openModel(t testing.TB, env *ort.Env, path string, o Options) *LM {
 	t.Helper()

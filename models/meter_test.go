@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 )
 
 // TestMeter: sessions built while a meter runs are in its figures, and one may
 // be read while others are built.
 func TestMeter(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(1, 1))
 	w := lm.info.FFNs[0].Up

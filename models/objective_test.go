@@ -10,6 +10,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 )
 
 const (
@@ -52,7 +53,7 @@ func lossRows(t *testing.T, lm *LM, r *rand.Rand, at Site) []LossRow {
 // TestLossGradients compares gradients with central differences along random
 // directions, for every architecture, in the company of other rows.
 func TestLossGradients(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true},
 	} {
@@ -99,7 +100,7 @@ func TestLossGradients(t *testing.T) {
 // Score, also through a patch; a row in company is the row alone; zeros are no
 // shift.
 func TestLossesAgreeWithScore(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(5, 5))
 	at := Site{Layer: 1, Point: FFNOut}
@@ -145,7 +146,7 @@ func TestLossesAgreeWithScore(t *testing.T) {
 }
 
 func TestLossErrors(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	at := Site{Layer: 1, Point: FFNOut}
 	good := LossRow{IDs: []int64{1, 2, 3}, Terms: []LossTerm{{Position: 2, Target: 1, NLL: 1}}}

@@ -17,6 +17,7 @@ import (
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/onnx"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -63,7 +64,7 @@ func bake(t *testing.T, dir string, lm *LM, p *Patch) string {
 // TestPatchEqualsChangedFile compares patches with a model whose file holds the
 // changed weights, in every stored orientation.
 func TestPatchEqualsChangedFile(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true},
 	} {
@@ -106,7 +107,7 @@ func TestPatchEqualsChangedFile(t *testing.T) {
 // budget that forces small runs give the same answers; a patch of zeros is no
 // patch to the bit.
 func TestPaddingAndCompany(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, NoPositionIDs: true}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA, KVHeads: 2}, {Family: tinylm.T5},
 	} {
@@ -151,7 +152,7 @@ func TestPaddingAndCompany(t *testing.T) {
 // TestScoreAgainstFullLogits compares the statistics with the logits of an
 // uninstrumented run of the file.
 func TestScoreAgainstFullLogits(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2})
 	lm := openModel(t, env, dir, Options{})
 	prompt, target := []int64{5, 9, 2, 40}, []int64{7, 100, 3}
@@ -187,7 +188,7 @@ func TestScoreAgainstFullLogits(t *testing.T) {
 }
 
 func TestKLAgainstBase(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.LLaMA})
 	lm := openModel(t, env, dir, Options{})
 	tight := openModel(t, env, dir, Options{MemoryBudget: 1}) // every row a wave of its own
@@ -254,7 +255,7 @@ func TestKLAgainstBase(t *testing.T) {
 
 // TestOneBadRow: rows that cannot be answered say why and harm nobody.
 func TestOneBadRow(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	ok := ask.Query{Prompt: "The capital of the", Targets: []string{"town"}}
 	w := lm.info.FFNs[0].Down
@@ -309,7 +310,7 @@ func TestOneBadRow(t *testing.T) {
 }
 
 func TestDuplicatesAreComputedOnce(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(8, 8))
 	q, p := randomQuery(lm, r, 5, 2), randomPatch(lm, r, 0.3)
@@ -323,7 +324,7 @@ func TestDuplicatesAreComputedOnce(t *testing.T) {
 }
 
 func TestWrapsStandOutermostLast(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	var log []string
 	r := rand.New(rand.NewPCG(9, 9))
@@ -347,7 +348,7 @@ func TestWrapsStandOutermostLast(t *testing.T) {
 
 // TestStopTexts hands a decoding the tokens of a text one by one.
 func TestStopTexts(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	eos := lm.EOS()[0]
 	ids := func(text string) []int64 {
@@ -402,7 +403,7 @@ func TestStopTexts(t *testing.T) {
 }
 
 func TestConcurrentScores(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPTJ}, Options{})
 	r := rand.New(rand.NewPCG(10, 10))
 	rows := []Row{{Query: randomQuery(lm, r, 8, 2)}, {Query: randomQuery(lm, r, 5, 2), Patch: randomPatch(lm, r, 0.3)}}
@@ -432,7 +433,7 @@ func TestConcurrentScores(t *testing.T) {
 }
 
 func TestOpenChecksTheTokenizer(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2})
 	path := filepath.Join(dir, "tokenizer.json")
 	var tok map[string]any
@@ -462,7 +463,7 @@ func TestOpenChecksTheTokenizer(t *testing.T) {
 }
 
 func TestHashAndProtocol(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	c := tinylm.Config{Family: tinylm.GPT2, ExternalData: true}
 	a, b := tiny(t, env, c, Options{}), tiny(t, env, c, Options{})
 	c.Seed = 1
@@ -491,7 +492,7 @@ func TestHashAndProtocol(t *testing.T) {
 
 // TestRiders: targets that one run can answer are answered as they are alone.
 func TestRiders(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.T5}} {
 		lm := tiny(t, env, c, Options{})
 		r := rand.New(rand.NewPCG(12, 12))

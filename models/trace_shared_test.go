@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 // TestTraceAgreesWithWeights checks, on the host, that the traced values belong
 // together: act W + b is the traced output, for plain and patched rows.
 func TestTraceAgreesWithWeights(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	for _, p := range []string{"gpt2", "gptj", "llama", "llama_gqa", "llama/model_nofold.onnx", "gptj/model_with_past.onnx", "t5", "t5_gated"} {
 		t.Run(p, func(t *testing.T) {
@@ -97,7 +98,7 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 // TestTraceHiddenGivesLogits applies the final norm and the head to the traced
 // output of the last block and compares with the scored log-probability.
 func TestTraceHiddenGivesLogits(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	ctx := context.Background()
 	for _, p := range []string{"gpt2", "gptj"} {
 		t.Run(p, func(t *testing.T) {
@@ -160,7 +161,7 @@ func TestTraceHiddenGivesLogits(t *testing.T) {
 // TestTraceMatchesReferenceKeys compares traced down-projection inputs with the
 // keys that the original authors' code computed for an edit.
 func TestTraceMatchesReferenceKeys(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	lm := openModel(t, env, filepath.Join(dir, "world"), Options{})
 	data, err := os.ReadFile(filepath.Join(dir, "world", "reference", "rome_l0.json"))
 	if err != nil {
@@ -216,7 +217,7 @@ func TestTraceMatchesReferenceKeys(t *testing.T) {
 
 // TestAttentionOutputOfExports: the parts of a block add up in exported models.
 func TestAttentionOutputOfExports(t *testing.T) {
-	dir, env := fixtures(t), runtimeEnv(t)
+	dir, env := fixtures(t), orttest.Open(t)
 	for _, path := range []string{
 		"arch/gpt2/model.onnx", "arch/gpt2/model_nofold.onnx", "arch/gpt2/model_op13.onnx", "arch/gptj/model.onnx", "arch/gptj/model_nofold.onnx",
 		"arch/llama/model.onnx", "arch/llama/model_with_past.onnx", "arch/llama_gqa/model.onnx", "world",

@@ -10,13 +10,14 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 // TestTrace checks traced values against each other: the block's input through
 // the up- and down-projections is its output, and rows do not mix.
 func TestTrace(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true}, {Family: tinylm.T5}, {Family: tinylm.T5, Gated: true},
 	} {
@@ -121,7 +122,7 @@ func blockSums(t *testing.T, lm *LM, side Side, rows []TraceRow) (worst float64)
 }
 
 func TestAttentionOutput(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	for _, c := range []struct {
 		tinylm.Config
 		side Side
@@ -149,7 +150,7 @@ func TestAttentionOutput(t *testing.T) {
 }
 
 func TestTraceErrors(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	row := TraceRow{Query: ask.Query{PromptIDs: []int64{1, 2, 3}}, Positions: []int{0}}
 	for name, sites := range map[string][]Site{
@@ -171,7 +172,7 @@ func TestTraceErrors(t *testing.T) {
 // TestEncoderDecoderGenerates: every generated token is the argmax under teacher
 // forcing, also where the encoder is patched.
 func TestEncoderDecoderGenerates(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5, Gated: true}, Options{})
 	r := rand.New(rand.NewPCG(2, 2))
 	w := lm.info.FFN(Encoder, 0).Down
@@ -200,7 +201,7 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 // TestEndTokenIsScored: the token that ends an encoder-decoder's target has the
 // probability it has as a target token of its own, and nothing else changes.
 func TestEndTokenIsScored(t *testing.T) {
-	env := runtimeEnv(t)
+	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
 	eos := lm.EOS()[0]
 	r := rand.New(rand.NewPCG(3, 3))

@@ -17,7 +17,7 @@ import (
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
 	"editpipe/models"
-	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/store"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
@@ -197,19 +197,7 @@ func romePatches(t *testing.T, fixture string, recs []dataset.Record) string {
 
 func openFixture(t *testing.T, dir string) *models.LM {
 	t.Helper()
-	lib, err := ort.Find("")
-	if err != nil {
-		t.Skipf("no runtime library: %v", err)
-	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	env := orttest.Open(t)
 	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)

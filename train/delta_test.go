@@ -7,6 +7,7 @@ import (
 
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -45,7 +46,7 @@ func TestValueOptimisation(t *testing.T) {
 	b.Output(b.Op("Mul", []string{head.Weights, head.Terms}), "terms", onnx.Float, append(places, onnx.Dim{Value: 4}))
 	b.Output(head.LogProbs, "log_probs", onnx.Float, append(places, onnx.Dim{Value: words}))
 	b.Output(g[0], "gradient", onnx.Float, []onnx.Dim{onnx.Symbolic("positions_count"), {Value: width}})
-	s := session(t, open(t), m)
+	s := session(t, orttest.Open(t), m)
 
 	hidden, target := make([]*tensor.Tensor, facts), make([]int64, facts)
 	for i := range facts {

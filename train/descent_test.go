@@ -9,6 +9,7 @@ import (
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -46,7 +47,7 @@ func begin(t testing.TB, u *train.Update, s *ort.Session, from train.State) *tra
 }
 
 func TestInGraphAdam(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	const steps = 20
 	q := regressions(1, 4, 5, 6)
 	in := map[string]*tensor.Tensor{"X": q.x[0], "Y": q.y[0]}
@@ -107,7 +108,7 @@ func TestInGraphAdam(t *testing.T) {
 // Two weights, one of them a promoted initializer, in float32; the other state
 // names stay apart.
 func TestInGraphTwoWeights(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	m := onnx.New(8, opset)
 	b := m.Builder()
 	b.Input("p", onnx.Float, onnx.Fixed(2))
@@ -160,7 +161,7 @@ func TestInGraphTwoWeights(t *testing.T) {
 // What is fetched belongs to the weights before the update, which takes place
 // only if accepted.
 func TestDescentAccept(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	q := regressions(1, 4, 5, 6)
 	in := map[string]*tensor.Tensor{"X": q.x[0], "Y": q.y[0]}
 	u, s := updated(t, e, 5, 6, train.NewAdam(0.1), 0.3)
@@ -246,7 +247,7 @@ func TestAddAdamRefuses(t *testing.T) {
 // is nearly free, in the graph with the state held and on the host.
 func BenchmarkAdam(b *testing.B) {
 	const width, classes = 1024, 1024
-	e := open(b)
+	e := orttest.Open(b)
 	q := regressions(1, 1, width, classes)
 	in := map[string]*tensor.Tensor{"X": q.x[0], "Y": q.y[0]}
 	a := train.NewAdam(1e-3)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -77,7 +78,7 @@ func closed(x, y, w *tensor.Tensor) (loss float64, gradient []float64) {
 const batched = 2e-6
 
 func TestGradient(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	q := regressions(3, 4, 5, 6)
 	for _, whole := range []bool{false, true} {
 		o := q.objective(session(t, e, softmax(t, 5, 6, whole)))
@@ -107,7 +108,7 @@ func (q regression) single(p []int) (train.Batch, error) {
 
 // Problems of matrix products: together, alone and as whole weights.
 func TestRegressionsAreIndependent(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	const n = 8
 	q := regressions(n, 4, 5, 6)
 	s, one := session(t, e, softmax(t, 5, 6, false)), session(t, e, softmax(t, 5, 6, true))
@@ -125,7 +126,7 @@ func TestRegressionsAreIndependent(t *testing.T) {
 // With a single example that has label frequencies f the least loss is the
 // entropy of f, and the probabilities are f.
 func TestEntropy(t *testing.T) {
-	s := session(t, open(t), softmax(t, 1, 3, false))
+	s := session(t, orttest.Open(t), softmax(t, 1, 3, false))
 	f := []float32{0.5, 0.3, 0.2}
 	q := regression{
 		x:     []*tensor.Tensor{tensor.FromFloat32s([]float32{1}, 1, 1)},
@@ -151,7 +152,7 @@ func TestEntropy(t *testing.T) {
 // the weighted mean of the centres. Rows of the problems are interleaved, and one
 // problem has more of them than the other.
 func TestRows(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	q := bowls{}
 	for _, v := range [][2]float32{{0.1, 10}, {0.3, -2}, {0.2, 4}, {0.2, 1}, {0.4, 3}} {
 		q.add(vector(v[0]), vector(v[1]), vector(0))
@@ -197,7 +198,7 @@ func TestRows(t *testing.T) {
 }
 
 func TestGraphRefuses(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	s := session(t, e, quadratic(t))
 	q := scattered(2, 1)
 	for name, c := range map[string]struct {

@@ -1,10 +1,8 @@
 package train_test
 
 import (
-	"errors"
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"editpipe/onnx"
@@ -12,30 +10,6 @@ import (
 	"editpipe/ort"
 	"editpipe/tensor"
 )
-
-// open finds the real runtime; EDITPIPE_REQUIRE_ORT=1 says that it has been
-// installed, so that its absence is a failure.
-func open(t testing.TB) *ort.Env {
-	t.Helper()
-	lib, err := ort.Find("")
-	var missing *ort.MissingError
-	if errors.As(err, &missing) && os.Getenv("EDITPIPE_REQUIRE_ORT") != "1" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := ort.Open(t.Context(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e
-}
 
 func session(t testing.TB, e *ort.Env, m *onnx.Model) *ort.Session {
 	t.Helper()

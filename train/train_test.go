@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -73,7 +74,7 @@ const converged = 1e-5
 // One curvature and plain steps: the distance from the minimum shrinks by 1/2
 // each time, so that losses and stops are known beforehand: 8, 2, 1/2, 1/8, 1/32.
 func TestOrder(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	q := bowls{}
 	q.add(vector(1), vector(3), vector(7))
 	losses := []float64{8, 2, 0.5, 0.125, 0.03125}
@@ -110,7 +111,7 @@ func TestOrder(t *testing.T) {
 
 // Minima with penalties and bounds that are known in closed form.
 func TestConstraints(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	c := []float32{3, -4, 0}
 	q := bowls{}
 	q.add(vector(1, 1, 1), vector(c...), vector(0, 0, 0.5))
@@ -161,7 +162,7 @@ func TestConstraints(t *testing.T) {
 // single row in another order than several. They stop at different times.
 func TestBatchIsIndependent(t *testing.T) {
 	const n = 8
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	q := scattered(n, 5)
 	c := train.Config{Optimiser: train.NewAdam(0.3), Steps: 40, Stop: train.Below(0.05)}
 	var active [][]int
@@ -212,7 +213,7 @@ func sameReport(t *testing.T, i int, got, want train.Report, tolerance float64) 
 
 // A problem that goes wrong fails alone.
 func TestNotFinite(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	huge, nan, inf := float32(1e30), float32(math.NaN()), float32(math.Inf(1))
 	q := bowls{}
 	q.add(vector(1), vector(3), vector(7))
@@ -253,7 +254,7 @@ func TestNotFinite(t *testing.T) {
 
 // Cancelled after three evaluations: what was done until then is reported.
 func TestCancelled(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	q := bowls{}
 	q.add(vector(1), vector(3), vector(7))
 	q.add(vector(1), vector(3), vector(3)) // at its minimum
@@ -283,7 +284,7 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestMinimiseRefuses(t *testing.T) {
-	s := session(t, open(t), quadratic(t))
+	s := session(t, orttest.Open(t), quadratic(t))
 	q := bowls{}
 	q.add(vector(1), vector(3), vector(7))
 	ok := train.Config{Optimiser: train.NewAdam(0.5), Steps: 2}

@@ -15,6 +15,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/store"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
@@ -101,7 +102,7 @@ func TestErrors(t *testing.T) {
 
 func provoke(t *testing.T, f fault, want documented) {
 	if f.runs {
-		needRuntime(t)
+		orttest.Find(t)
 	}
 	dir := t.TempDir()
 	put := func(words []string) []string {
@@ -231,7 +232,7 @@ func libraryFaults() []fault {
 		{line: "no runtime library", args: []string{"edit", "--ort-lib", "DIR/none.so"}, names: []string{"DIR/none.so", "task setup", "--ort-lib"}},
 		{line: "the library is truncated", args: []string{"edit"}, runs: true, names: []string{"DIR/lib.so"},
 			setup: func(t *testing.T, dir string) {
-				whole := readFile(t, needRuntime(t).Path)
+				whole := readFile(t, orttest.Find(t).Path)
 				t.Setenv(ort.EnvLibrary, writeFile(t, filepath.Join(dir, "lib.so"), string(whole[:len(whole)/2])))
 			}},
 		{line: "the library is another file", args: []string{"edit"}, names: []string{"DIR/lib.so"},
@@ -240,7 +241,7 @@ func libraryFaults() []fault {
 			}},
 		{line: "a provider without its libraries", args: []string{"edit", "--provider", "cuda"}, runs: true, names: []string{"onnxruntime_providers", "docs/providers.md"},
 			setup: func(t *testing.T, _ string) {
-				beside, err := filepath.Glob(filepath.Join(filepath.Dir(needRuntime(t).Path), "*onnxruntime_providers*"))
+				beside, err := filepath.Glob(filepath.Join(filepath.Dir(orttest.Find(t).Path), "*onnxruntime_providers*"))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"editpipe/ort/orttest"
 	"editpipe/store"
 )
 
@@ -25,7 +26,7 @@ const kills = 5 // one for each fifth of the work
 // TestKill stops an evaluation in the midst of its work, lets the same command
 // finish it, and compares report and rows with those of an uninterrupted run.
 func TestKill(t *testing.T) {
-	needRuntime(t)
+	orttest.Find(t)
 	dir := t.TempDir()
 	binary := build(t, dir)
 	whole := filepath.Join(dir, "A")

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"editpipe/demo"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 )
 
 // TestMain keeps the user's own settings and cache out of the tests: flags read
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		lib, libErr := ort.Find("")
 		for _, setting := range os.Environ() {
 			name, _, _ := strings.Cut(setting, "=")
-			if strings.HasPrefix(name, "EDITPIPE_") && name != requireRuntime {
+			if strings.HasPrefix(name, "EDITPIPE_") && name != orttest.Required {
 				os.Unsetenv(name)
 			}
 		}
@@ -38,24 +38,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-// requireRuntime names the variable that says that the library is installed, so
-// that a missing one is a fault and no reason to skip.
-const requireRuntime = "EDITPIPE_REQUIRE_ORT"
-
-// needRuntime skips a test that runs a model where the library is not installed.
-func needRuntime(t *testing.T) ort.Library {
-	t.Helper()
-	lib, err := ort.Find("")
-	var missing *ort.MissingError
-	if errors.As(err, &missing) && os.Getenv(requireRuntime) != "1" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lib
 }
 
 // outcome is what a command left to its caller.

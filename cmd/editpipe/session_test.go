@@ -23,6 +23,7 @@ import (
 	"editpipe/metric"
 	"editpipe/models"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/stages"
 	"editpipe/store"
 	"editpipe/tensor"
@@ -193,7 +194,7 @@ func checkCache(t *testing.T) {
 }
 
 func checkDoctor(t *testing.T) {
-	needRuntime(t)
+	orttest.Find(t)
 	var findings []finding
 	parse(t, callOK(t, "doctor", "--json").out, &findings)
 	ok := map[string]bool{}
@@ -216,7 +217,7 @@ func checkDoctor(t *testing.T) {
 }
 
 func checkEdit(t *testing.T, saved string) {
-	needRuntime(t)
+	orttest.Find(t)
 	// A comma belongs to the prompt: it separates nothing.
 	further := "Drangin Rizaer, who works as a"
 	var shown []comparison
@@ -244,7 +245,7 @@ func checkEdit(t *testing.T, saved string) {
 // checkExport makes a weight edit with a file of deltas, saves it, bakes it in
 // and asks the plain model what the patched one was asked.
 func checkExport(t *testing.T, dir string) {
-	needRuntime(t)
+	orttest.Find(t)
 	deltas, saved, baked := filepath.Join(dir, "deltas"), filepath.Join(dir, "delta.safetensors"), filepath.Join(dir, "baked")
 	if err := os.Mkdir(deltas, 0o755); err != nil {
 		t.Fatal(err)
@@ -273,7 +274,7 @@ func checkExport(t *testing.T, dir string) {
 }
 
 func checkPlan(t *testing.T, out string) {
-	needRuntime(t)
+	orttest.Find(t)
 	above := contents(t, filepath.Dir(out))
 	text := callOK(t, "eval", "--method", "none,ice", "--limit", "8", "--out", out, "--plan").out
 	for _, want := range []string{"8 edits", "evaluate", "ice", "memory", "disk"} {
@@ -304,7 +305,7 @@ func combos(p stages.Plan) string {
 
 // checkPrecedence: a flag wins over the environment, which wins over --config.
 func checkPrecedence(t *testing.T) {
-	needRuntime(t)
+	orttest.Find(t)
 	dir := t.TempDir()
 	config := writeFile(t, filepath.Join(dir, "run.yaml"), fmt.Sprintf(
 		"method: [none, ike]\nlimit: 6\nsetting: single\nout: %q\nset:\n  - ike.k=2\n  - ike.mode=easyedit\n", filepath.Join(dir, "run")))
@@ -329,7 +330,7 @@ func checkPrecedence(t *testing.T) {
 }
 
 func checkEval(t *testing.T, out string) {
-	needRuntime(t)
+	orttest.Find(t)
 	command := []string{"eval", "--method", "none,ice", "--limit", "8", "--out", out}
 	first := callOK(t, command...)
 	rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
@@ -436,7 +437,7 @@ func checkMean(t *testing.T, reported []map[string]any, rows []store.Result) {
 const sumOrder = 1e-12
 
 func checkEvalData(t *testing.T, data, out string, edits int, nineAxes bool) {
-	needRuntime(t)
+	orttest.Find(t)
 	callOK(t, "eval", "--data", data, "--limit", fmt.Sprint(edits), "--out", out)
 	rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
 	if err != nil {
@@ -464,7 +465,7 @@ func checkEvalData(t *testing.T, data, out string, edits int, nineAxes bool) {
 // checkPatches evaluates two patches made here: one that changes nothing, so
 // its rows are those of the unedited model, and one that changes much.
 func checkPatches(t *testing.T, data, edits, out string) {
-	needRuntime(t)
+	orttest.Find(t)
 	info, err := models.Inspect(embedded(t))
 	if err != nil {
 		t.Fatal(err)
@@ -527,7 +528,7 @@ const zeroPatch = 1e-4
 
 // checkShards: two parts into one folder are the whole.
 func checkShards(t *testing.T, whole, shared string) {
-	needRuntime(t)
+	orttest.Find(t)
 	command := []string{"eval", "--method", "none", "--limit", "17", "--out"}
 	callOK(t, append(command, whole)...)
 	for _, part := range []string{"1/2", "2/2"} {

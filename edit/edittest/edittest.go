@@ -12,7 +12,7 @@ import (
 	"editpipe/edit"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/ort"
+	"editpipe/ort/orttest"
 )
 
 // Options adapt the suite to a method. The zero value suits a method that works
@@ -28,8 +28,8 @@ type Options struct {
 	Unchanged bool
 }
 
-// Open writes a tiny model into a temporary folder and opens it. It skips the
-// test where no runtime library is installed.
+// Open writes a tiny model into a temporary folder and opens it. Where no
+// runtime library is installed, see orttest.
 func Open(t testing.TB, c tinylm.Config) *models.LM {
 	t.Helper()
 	if c.Family == "" {
@@ -39,15 +39,7 @@ func Open(t testing.TB, c tinylm.Config) *models.LM {
 	if err := tinylm.Write(dir, c); err != nil {
 		t.Fatal(err)
 	}
-	lib, err := ort.Find("")
-	if err != nil {
-		t.Skipf("no runtime library, so no model can be run: %v", err)
-	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closing(t, env.Close) })
+	env := orttest.Open(t)
 	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1, Name: "tiny"})
 	if err != nil {
 		t.Fatal(err)

@@ -267,12 +267,7 @@ func outcomes(t *testing.T, run string) {
 	w := open2(t)
 	var ref reference
 	w.json(t, &ref, "reference", run+".json")
-	var cases []struct {
-		ID   int      `json:"case_id"`
-		Para []string `json:"paraphrase_prompts"`
-		Near []string `json:"neighborhood_prompts"`
-	}
-	w.json(t, &cases, "data", "counterfact_like.json")
+	cases := w.cases(t)
 	ed := w.editor(t, ref.Summary.Settings, ref.Contexts)
 	var edits []dataset.Edit
 	for _, e := range ref.Edits {
@@ -295,15 +290,8 @@ func outcomes(t *testing.T, run string) {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
 		}
-		k := slices.IndexFunc(cases, func(c struct {
-			ID   int      `json:"case_id"`
-			Para []string `json:"paraphrase_prompts"`
-			Near []string `json:"neighborhood_prompts"`
-		}) bool {
-			return c.ID == e.ID
-		})
 		post := [3][]pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
-		for axis, prompts := range [][]string{{edits[i].Prompt}, cases[k].Para, cases[k].Near} {
+		for axis, prompts := range [][]string{{edits[i].Prompt}, cases[e.ID].Para, cases[e.ID].Near} {
 			got := w.success(t, &patches[i], prompts, e.New, e.True, axis == 2) / float64(len(ref.Edits))
 			mean[axis] += got
 			var theirs float64
@@ -352,6 +340,84 @@ func outcomes(t *testing.T, run string) {
 		t.Logf("u differs by %.2g in the median, %.2g at most; v by %.2g and %.2g", u[n/2], u[n-1], v[n/2], v[n-1])
 		if u[n-1] > keyTolerance || v[n/2] > mostNorm {
 			t.Errorf("u differs by %g at most, v by %g in the median", u[n-1], v[n/2])
+		}
+	}
+}
+
+// probed is one case of the data with its questions.
+type probed struct {
+	ID      int      `json:"case_id"`
+	Para    []string `json:"paraphrase_prompts"`
+	Near    []string `json:"neighborhood_prompts"`
+	Request struct {
+		Prompt  string `json:"prompt"`
+		Subject string `json:"subject"`
+		New     struct {
+			Text string `json:"str"`
+		} `json:"target_new"`
+		True struct {
+			Text string `json:"str"`
+		} `json:"target_true"`
+	} `json:"requested_rewrite"`
+}
+
+// cases gives the data by case.
+func (w world) cases(t *testing.T) map[int]probed {
+	t.Helper()
+	var list []probed
+	w.json(t, &list, "data", "counterfact_like.json")
+	byID := map[int]probed{}
+	for _, c := range list {
+		byID[c.ID] = c
+	}
+	return byID
+}
+
+// TestSequence makes ten edits one after another and asks afterwards.
+func TestSequence(t *testing.T) {
+	w := open2(t)
+	var ref struct {
+		Summary struct {
+			Settings hyper              `json:"hparams"`
+			Norm     map[string]float64 `json:"delta_norm"`
+			Rewrite  float64            `json:"rewrite_success"`
+			Para     float64            `json:"paraphrase_success"`
+			Near     float64            `json:"neighborhood_success"`
+		} `json:"summary"`
+		Contexts []string `json:"context_templates"`
+		Edits    []struct {
+			ID int `json:"case_id"`
+		} `json:"edits"`
+	}
+	w.json(t, &ref, "reference", "batch_rome_10.json")
+	cases, ed := w.cases(t), w.editor(t, ref.Summary.Settings, ref.Contexts)
+	var p models.Patch
+	for _, e := range ref.Edits {
+		r := cases[e.ID].Request
+		var err error
+		if p, err = ed.Edit(context.Background(), edit.Base{LM: w.lm, Patch: p}, []dataset.Edit{request(e.ID, r.Prompt, r.Subject, r.New.Text)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := float64(len(ref.Edits))
+	var mean [3]float64
+	for _, e := range ref.Edits {
+		c := cases[e.ID]
+		r := c.Request
+		for axis, prompts := range [][]string{{strings.Replace(r.Prompt, "{}", r.Subject, 1)}, c.Para, c.Near} {
+			mean[axis] += w.success(t, &p, prompts, r.New.Text, r.True.Text, axis == 2) / n
+		}
+	}
+	want := [3]float64{ref.Summary.Rewrite, ref.Summary.Para, ref.Summary.Near}
+	t.Logf("%v edits in sequence: rewrite, paraphrase, neighbourhood %.4f, reference %.4f; norm %g, reference %v", n, mean, want, p.DeltaNorm(), ref.Summary.Norm)
+	for axis := range mean {
+		if math.Abs(mean[axis]-want[axis]) > max(mostPoints, 1/n)+1e-9 {
+			t.Errorf("axis %d: mean success %g, reference %g", axis, mean[axis], want[axis])
+		}
+	}
+	for _, norm := range ref.Summary.Norm {
+		if math.Abs(p.DeltaNorm()/norm-1) > mostNorm {
+			t.Errorf("norm %g, reference %g", p.DeltaNorm(), norm)
 		}
 	}
 }

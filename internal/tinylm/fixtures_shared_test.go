@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/tensor/safetensors"
@@ -26,7 +27,7 @@ func TestFixtureWeights(t *testing.T) {
 	if _, err := os.Stat(root); err != nil {
 		t.Skipf("no folder %s (set EDITPIPE_SHARED)", root)
 	}
-	env := runtime(t)
+	env := orttest.Open(t)
 	small := func(c tinylm.Config) tinylm.Config {
 		c.Vocab = 1200
 		return c

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -224,7 +225,7 @@ func (r reference) llama(tokens []int64, layers int) (logits [][]float64) {
 }
 
 func TestAgainstReference(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	for name, c := range decoders() {
 		t.Run(name, func(t *testing.T) {
 			c.Seed = 11

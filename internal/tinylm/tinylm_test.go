@@ -2,7 +2,6 @@ package tinylm_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"editpipe/internal/tinylm"
 	"editpipe/onnx"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -28,28 +28,6 @@ const (
 )
 
 type feed = map[string]*tensor.Tensor
-
-func runtime(t testing.TB) *ort.Env {
-	t.Helper()
-	lib, err := ort.Find("")
-	var missing *ort.MissingError
-	if errors.As(err, &missing) && os.Getenv("EDITPIPE_REQUIRE_ORT") != "1" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	env, err := ort.Open(t.Context(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
-}
 
 // write makes a model folder.
 func write(t testing.TB, c tinylm.Config) string {
@@ -191,7 +169,7 @@ func decoders() map[string]tinylm.Config {
 }
 
 func TestCausalityAndPadding(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	for name, c := range decoders() {
 		for _, c.NoPositionIDs = range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/nopos=%v", name, c.NoPositionIDs), func(t *testing.T) {
@@ -277,7 +255,7 @@ func steps(m *model, start *model, useFlag bool) (first, second *tensor.Tensor) 
 }
 
 func TestPastEqualsFullRun(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	cases := decoders()
 	for name, c := range map[string]tinylm.Config{"gpt2": cases["gpt2"], "llama_gqa": cases["llama_gqa"]} {
 		c.NoPositionIDs, c.Float16, c.SharedWeights = true, true, true
@@ -340,7 +318,7 @@ func TestPastEqualsFullRun(t *testing.T) {
 }
 
 func TestFormsAgree(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	type change struct {
 		name  string
 		apply func(c *tinylm.Config)
@@ -427,7 +405,7 @@ func TestSharedWeights(t *testing.T) {
 }
 
 func TestT5(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	for _, gated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("gated=%v", gated), func(t *testing.T) {
 			c := tinylm.Config{Family: tinylm.T5, Gated: gated, Seed: 5}
@@ -481,7 +459,7 @@ func TestT5(t *testing.T) {
 }
 
 func TestT5PastEqualsFullRun(t *testing.T) {
-	env := runtime(t)
+	env := orttest.Open(t)
 	c := tinylm.Config{Family: tinylm.T5, Gated: true, Seed: 5}
 	in := ids(append(append([]int64(nil), prompt...), -1))
 	hidden := load(t, env, c, "encoder_model.onnx").run(in)["last_hidden_state"]

@@ -17,6 +17,7 @@ import (
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -225,7 +226,7 @@ func headRows(m *onnx.Model) string {
 
 func TestDecoderOracles(t *testing.T) {
 	root := shared(t, "arch")
-	e := open(t)
+	e := orttest.Open(t)
 	files, err := filepath.Glob(filepath.Join(root, "*", "model*.onnx"))
 	if err != nil || len(files) == 0 {
 		t.Fatal(err, files)
@@ -308,7 +309,7 @@ func sumRows(x *tensor.Tensor) *tensor.Tensor {
 // TestEncoderDecoderOracles joins two graphs: the gradient of the decoder with
 // respect to the encoder's states is the seed of the encoder.
 func TestEncoderDecoderOracles(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	for _, arch := range []string{"t5", "t5_gated"} {
 		t.Run(arch, func(t *testing.T) {
 			dir := shared(t, "arch", arch)
@@ -413,7 +414,7 @@ func world(t testing.TB) (o *oracle, m *onnx.Model, h *grad.Head, in feeds) {
 
 func TestWorldOracle(t *testing.T) {
 	o, m, h, in := world(t)
-	e := open(t)
+	e := orttest.Open(t)
 	var names, wanted []string
 	for _, name := range slices.Sorted(maps.Keys(o.Grad)) {
 		if _, err := os.Stat(filepath.Join(o.dir, o.Grad[name].File)); err == nil && o.Grad[name].File != "" {
@@ -444,7 +445,7 @@ func BenchmarkWorld(b *testing.B) {
 	for _, what := range []string{"delta", "weight"} {
 		b.Run(what, func(b *testing.B) {
 			_, m, h, in := world(b)
-			e := open(b)
+			e := orttest.Open(b)
 			wanted := "transformer.h.0.mlp.c_proj.weight"
 			if what == "delta" {
 				wanted = "delta"

@@ -8,6 +8,7 @@ import (
 
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -89,7 +90,7 @@ func TestHead(t *testing.T) {
 		}
 	}
 
-	e := open(t)
+	e := orttest.Open(t)
 	for _, rows := range []string{"", "hidden"} {
 		t.Run("rows="+rows, func(t *testing.T) {
 			m := linearDecoder(w)
@@ -195,7 +196,7 @@ func TestDelta(t *testing.T) {
 		}
 		m.Graph.Outputs[len(m.Graph.Outputs)-1].HasShape = false
 	}
-	out := run(t, session(t, open(t), m), feeds{
+	out := run(t, session(t, orttest.Open(t), m), feeds{
 		"hidden": hidden, "seed": seed, "delta": delta, "other": tensor.New(tensor.F32, 3, width),
 		"positions": tensor.FromInt64s([]int64{0, 2, 1, 1, 0, 2}, 3, 2),
 	}, append(got, "y")...)
@@ -334,7 +335,7 @@ func TestFanIn(t *testing.T) {
 	if len(m.Graph.Outputs) != 4 {
 		t.Fatalf("the gradients are not values of their own: %v", got)
 	}
-	out := run(t, session(t, open(t), m), feeds{"x": tensor.FromFloat32s([]float32{3, -1}, 2)}, got...)
+	out := run(t, session(t, orttest.Open(t), m), feeds{"x": tensor.FromFloat32s([]float32{3, -1}, 2)}, got...)
 	for i, want := range [][]float64{{9, 1}, {1, 1}, {9, 1}, {1, 1}} {
 		if relative(floats(out[got[i]]), want) != 0 {
 			t.Errorf("gradient %d is %v, want %v", i, floats(out[got[i]]), want)

@@ -11,6 +11,7 @@ import (
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -217,7 +218,7 @@ func ruleCases() []ruleCase {
 // TestRules compares every rule with finite differences of the operator itself,
 // with known, symbolic and unknown shapes.
 func TestRules(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	for i, c := range ruleCases() {
 		if c.opset == 0 {
 			c.opset = 17

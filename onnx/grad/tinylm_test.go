@@ -14,6 +14,7 @@ import (
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
 	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -215,7 +216,7 @@ func (x *tiny) run(t testing.TB, e *ort.Env) map[string][]float64 {
 // TestDirection compares gradients of every family with the change of the loss
 // along the gradient itself, the direction of the largest change.
 func TestDirection(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, KVHeads: 2},
 		{Family: tinylm.T5}, {Family: tinylm.T5, Gated: true},
@@ -261,7 +262,7 @@ func TestDirection(t *testing.T) {
 // TestExports checks that all exported forms of one model have the same
 // gradients: opsets, fused operators, caches and float16.
 func TestExports(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	for base, variants := range map[tinylm.Config][]tinylm.Config{
 		{Family: tinylm.GPT2}: {
 			{Opset: 13}, {Opset: 14}, {Opset: 18}, {Opset: 21}, {LayerNormOp: true}, {Opset: 20, GeluOp: true, LayerNormOp: true},
@@ -323,7 +324,7 @@ func transposed(v []float64, rows int) []float64 {
 // time: with several threads two runs agree to the bit.
 func TestThreads(t *testing.T) {
 	x := build(t, tinylm.Config{Family: tinylm.GPT2})
-	s := sessionWith(t, open(t), x.m, 2)
+	s := sessionWith(t, orttest.Open(t), x.m, 2)
 	names := slices.Collect(maps.Values(x.gradient))
 	first := run(t, s, x.feeds(), names...)
 	for range 5 {
@@ -339,7 +340,7 @@ func TestThreads(t *testing.T) {
 // known dimensions must be as described, and one name must stand for one length
 // everywhere. This also checks the facts that the rules rely on.
 func TestAnnotations(t *testing.T) {
-	e := open(t)
+	e := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2}, {Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPTJ},
 		{Family: tinylm.LLaMA, KVHeads: 2, Opset: 18}, {Family: tinylm.T5}, {Family: tinylm.T5, Gated: true, Float16: true},
