@@ -45,8 +45,9 @@
 // One instrumented graph, with slots at all down-projections, serves every
 // question that low-rank patches of down-projections can ask, and the unedited
 // model too. Other sessions are built when first needed: with slots at the up-
-// and gate-projections, with replaced weights, with outputs for [LM.Trace], and
-// for the graph with past keys and values if it is another file. Weights in
+// and gate-projections, with replaced weights, with outputs for [LM.Trace], with
+// losses and their gradients for [LM.Losses], and for the graph with past keys
+// and values if it is another file. Weights in
 // external data files stay mapped and are shared by all of them; weights inside
 // the .onnx file are held by each.
 //

@@ -48,7 +48,8 @@ func main() {
 
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := newApp(stdout, stderr).RunContext(ctx, args)
+	app := newApp(stdout, stderr)
+	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err == nil {
 		return exitOK
 	}
@@ -117,7 +118,6 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = usage
 		cmd.HideHelpCommand = true
-		cmd.Before = refuseLateFlags(cmd.Before)
 	}
 	return app
 }
@@ -130,20 +130,43 @@ func commandNames(app *cli.App) []string {
 	return out
 }
 
-// refuseLateFlags stops a command whose flags stand behind an argument: the
-// flag library would silently take them for arguments.
-func refuseLateFlags(next cli.BeforeFunc) cli.BeforeFunc {
-	return func(c *cli.Context) error {
-		for _, a := range c.Args().Slice() {
-			if len(a) > 1 && strings.HasPrefix(a, "-") {
-				return usagef("flag %s stands behind an argument: put flags first", a)
-			}
-		}
-		if next != nil {
-			return next(c)
-		}
-		return nil
+// flagsFirst moves a command's flags before its arguments: the flag library
+// takes everything behind the first argument for arguments. What stands behind
+// "--" stays where it is.
+func flagsFirst(app *cli.App, args []string) []string {
+	if len(args) < 2 {
+		return args
 	}
+	cmd := app.Command(args[1])
+	if cmd == nil {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range cmd.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	var flags, rest []string
+	for i := 2; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			rest = append(rest, args[i:]...)
+			break
+		}
+		name := strings.TrimLeft(a, "-")
+		if name == a || name == "" {
+			rest = append(rest, a)
+			continue
+		}
+		flags = append(flags, a)
+		if takesValue[name] && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return append(append(args[:2:2], flags...), rest...)
 }
 
 // env names the environment variable a flag also reads.

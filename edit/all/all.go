@@ -8,6 +8,7 @@ import (
 	"editpipe/edit/ike"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
+	"editpipe/edit/rome"
 )
 
 // Methods lists every method, by package.
@@ -16,5 +17,6 @@ func Methods() []edit.Method {
 	all = append(all, ike.Methods()...)
 	all = append(all, none.Method())
 	all = append(all, patch.Method())
+	all = append(all, rome.Method())
 	return all
 }

@@ -145,6 +145,11 @@ func TestReadArchive(t *testing.T) {
 		if len(got) != 2 || !slices.Equal(got["a"].Int64s(), []int64{7, 8, 9}) || got["sub/b"].Len() != 1000 {
 			t.Errorf("method %d: read %v", method, got)
 		}
+		// Only what is wanted has to be readable.
+		got, err = npz.Read(archive(t, method, "a.npy", a, "text.npy", "no array"), "a", "missing")
+		if err != nil || len(got) != 1 || got["a"] == nil {
+			t.Errorf("method %d: read %v, %v", method, got, err)
+		}
 	}
 	for name, c := range map[string]struct{ path, says string }{
 		"not zip":     {write(t, []byte("nothing")), "zip"},
