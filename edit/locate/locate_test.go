@@ -15,7 +15,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/token"
@@ -26,24 +26,16 @@ const solveTolerance = 1e-9
 
 func open(t *testing.T, c tinylm.Config) *models.LM {
 	t.Helper()
-	lib, err := ort.Find("")
-	if err != nil {
-		t.Skipf("no runtime library, so no model can be run: %v", err)
-	}
 	dir := t.TempDir()
 	if err := tinylm.Write(dir, c); err != nil {
 		t.Fatal(err)
 	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1})
+	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(lm.Close(), env.Close()); err != nil {
+		if err := lm.Close(); err != nil {
 			t.Error(err)
 		}
 	})

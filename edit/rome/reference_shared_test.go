@@ -18,7 +18,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/locate"
 	"editpipe/models"
-	"editpipe/ort"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -51,23 +51,12 @@ func open2(t *testing.T) world {
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("no fixtures at %s", dir)
 	}
-	lib, err := ort.Find("")
-	if err != nil {
-		t.Skip(err)
-	}
-	env, err := ort.Open(context.Background(), lib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1})
+	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := env.Close(); err != nil {
 			t.Error(err)
 		}
 	})
