@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -33,7 +34,7 @@ func editCommand() *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "new object", EnvVars: env("target")},
 			&cli.StringSliceFlag{Name: "ask", Usage: "further `PROMPT` to ask before and after, repeatable", EnvVars: env("ask")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` a method may draw demonstrations from (default with the embedded model: its data)", EnvVars: env("data")},
-			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` of what the method prepared", EnvVars: env("artifacts")},
+			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` that prepare wrote", EnvVars: env("artifacts")},
 			&cli.StringFlag{Name: "save", Usage: "write the patch to `FILE` (safetensors, with JSON beside it)", EnvVars: env("save")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of the method's random choices", Value: 1, EnvVars: env("seed")},
 			setFlag(), jsonFlag(),
@@ -91,7 +92,11 @@ func runEdit(c *cli.Context) error {
 		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
-		editor, err := method.New(config, edit.Inputs{Artifacts: c.String("artifacts"), Shown: train, Seed: c.Int64("seed")})
+		in := edit.Inputs{Shown: train, Seed: c.Int64("seed")}
+		if dir := c.String("artifacts"); dir != "" {
+			in.Artifacts = filepath.Join(dir, method.Name)
+		}
+		editor, err := method.New(config, in)
 		if err != nil {
 			return err
 		}

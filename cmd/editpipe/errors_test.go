@@ -194,6 +194,10 @@ func commandLineFaults() []fault {
 					t.Fatal(err)
 				}
 			}},
+		{line: "`prepare` of a method that needs none", args: []string{"prepare", "--method", "ike", "--out", "DIR/artifacts"}, names: []string{"ike"}},
+		{line: "`--corpus` names no file", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/none.txt", "--out", "DIR/artifacts"},
+			names: []string{"--corpus", "DIR/none.txt"}},
+		{line: "a method that was not prepared", args: []string{"edit", "--method", "rome", "--artifacts", "DIR/none"}, runs: true, names: []string{"rome"}},
 		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
 		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},
 			runs: true, names: []string{"ike.demos", "--set", "scope"}},

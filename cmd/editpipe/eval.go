@@ -37,7 +37,7 @@ func evalCommand() *cli.Command {
 			&cli.Int64Flag{Name: "order-seed", Usage: "shuffle the records by this seed (default: data set order)", EnvVars: env("order-seed")},
 			&cli.StringFlag{Name: "eval-at", Usage: "when to ask in a sequence: immediate, final, every:K; several separated by commas", Value: "final", EnvVars: env("eval-at")},
 			&cli.IntFlag{Name: "generate", Usage: "also generate up to `N` tokens of free text per probe (0: none)", EnvVars: env("generate")},
-			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` of what the methods prepared", EnvVars: env("artifacts")},
+			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` that prepare wrote", EnvVars: env("artifacts")},
 			&cli.StringFlag{Name: "shard", Usage: "do part `I/N` of the units; the parts may share --out", EnvVars: env("shard")},
 			&cli.BoolFlag{Name: "plan", Usage: "print what would run, memory and disk, and stop", EnvVars: env("plan")},
 			&cli.BoolFlag{Name: "retry-errors", Usage: "do units with failed rows again", EnvVars: env("retry-errors")},

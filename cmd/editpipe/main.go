@@ -105,7 +105,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides the exit code
 		Commands: []*cli.Command{
 			generateCommand(), importCommand(),
-			inspectCommand(), editCommand(), evalCommand(), reportCommand(), exportCommand(),
+			inspectCommand(), prepareCommand(), editCommand(), evalCommand(), reportCommand(), exportCommand(),
 			explainCommand(), listCommand(), doctorCommand(), cacheCommand(),
 		},
 	}

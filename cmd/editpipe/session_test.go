@@ -44,6 +44,7 @@ func TestSession(t *testing.T) {
 	t.Run("doctor", checkDoctor)
 	t.Run("edit", func(t *testing.T) { checkEdit(t, in("saved.safetensors")) })
 	t.Run("export", func(t *testing.T) { checkExport(t, dir) })
+	t.Run("prepare", func(t *testing.T) { checkPrepare(t, dir) })
 	t.Run("plan", func(t *testing.T) { checkPlan(t, in("run")) })
 	t.Run("config", checkPrecedence)
 	t.Run("eval", func(t *testing.T) { checkEval(t, in("run")) })
@@ -270,6 +271,25 @@ func checkExport(t *testing.T, dir string) {
 	const rounding = 1e-4 // one rounding of the weights to float32, against a sum of two products
 	if after, before := *patched[0].LogPAfter, *plain[0].LogPBefore; math.Abs(after-before) > rounding || after == *patched[0].LogPBefore {
 		t.Errorf("patched %v (unedited %v), exported %v", after, *patched[0].LogPBefore, before)
+	}
+}
+
+// checkPrepare prepares ROME on a small corpus and makes an edit with what it
+// wrote.
+func checkPrepare(t *testing.T, dir string) {
+	orttest.Find(t)
+	text := filepath.Join(dir, "corpus.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat(demo.FactPrompt+" "+demo.FactAnswer+". Drangin Rizaer works as a judge.\nZume Velkin works as a judge.\n", 80)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	artifacts := filepath.Join(dir, "artifacts")
+	// The moments of so few sentences have no inverse: the edit leaves them out
+	// and uses the contexts that were prepared beside them.
+	callOK(t, "prepare", "--method", "rome", "--corpus", text, "--set", "rome.mom2_tokens=600", "--out", artifacts)
+	var shown []comparison
+	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--set", "rome.mom2_adjustment=false", "--json").out, &shown)
+	if before, after := *shown[0].LogPBefore, *shown[0].LogPAfter; after < before+1 {
+		t.Errorf("ROME moved the target from %v to %v nats only", before, after)
 	}
 }
 

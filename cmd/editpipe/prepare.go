@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/dataset"
+	"editpipe/dataset/corpus"
+	"editpipe/edit"
+	"editpipe/stages"
+)
+
+func prepareCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "prepare",
+		Usage: "compute what a method needs of a model before it edits: contexts, covariances, trained networks",
+		Description: "Writes DIR/METHOD; give DIR to eval and edit as --artifacts.\n\n" +
+			"Example: editpipe prepare --model gpt2-onnx --method rome --corpus wikipedia.txt --out artifacts",
+		Flags: append(runtimeFlags(),
+			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", EnvVars: env("method")},
+			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, or .jsonl", EnvVars: env("corpus")},
+			&cli.StringFlag{Name: "corpus-field", Usage: "`NAME` of the JSONL field that holds the text", Value: corpus.Field, EnvVars: env("corpus-field")},
+			&cli.StringFlag{Name: "data", Usage: "data set `DIR` to learn from; its split valid, where it has one, is kept for validation", EnvVars: env("data")},
+			&cli.StringFlag{Name: "out", Usage: "artifacts `DIR`", EnvVars: env("out")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed of random choices", Value: 1, EnvVars: env("seed")},
+			setFlag(),
+		),
+		Action: runPrepare,
+	}
+}
+
+func runPrepare(c *cli.Context) error {
+	if err := errors.Join(noArgs(c), need(c, "method", "out")); err != nil {
+		return err
+	}
+	method, err := methodNamed(c.String("method"))
+	if err != nil {
+		return err
+	}
+	if !method.HasPrepare {
+		return usagef("method %s needs no preparation", method.Name)
+	}
+	keys, err := overrides(c, []edit.Method{method})
+	if err != nil {
+		return err
+	}
+	in := edit.PrepareInput{Seed: c.Int64("seed")}
+	if path := c.String("corpus"); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("--corpus: %w", err)
+		}
+		in.Texts = corpus.Texts(path, c.String("corpus-field"))
+	}
+	if c.String("data") != "" {
+		data, err := openData(c)
+		if err != nil {
+			return err
+		}
+		in.Train, in.Val = split(data)
+	}
+	out := filepath.Join(c.String("out"), method.Name)
+	if err := writable(out); err != nil {
+		return err
+	}
+	return withModel(c, func(ctx context.Context, m opened) error {
+		config, err := configure(method, m.Info(), keys[method.Name])
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(out, 0o755); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		if err := method.Prepare(ctx, edit.Base{LM: m.LM}, config, in, out); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "%s: prepared for %s on %s\n", out, method.Name, m.Name())
+		return err
+	})
+}
+
+// split gives the records to learn from and those to validate on.
+func split(data stages.Data) (train, val dataset.Source) {
+	var a, b []dataset.Record
+	for _, r := range data.Records {
+		if r.Edit.Split == "valid" {
+			b = append(b, r)
+		} else {
+			a = append(a, r)
+		}
+	}
+	return dataset.List(data.Name, a), dataset.List(data.Name, b)
+}

@@ -1,0 +1,83 @@
+// Package corpus reads running text: what a method takes statistics over before
+// it edits. A text file holds one text per line; a JSONL file (.jsonl) one
+// object per line with the text in a field.
+package corpus
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Field is where JSONL records hold their text unless another field is named.
+const Field = "text"
+
+// ErrEmpty is yielded when a file holds no text.
+var ErrEmpty = errors.New("the file holds no text")
+
+// maxLine bounds a line: longer ones are a file of another kind.
+const maxLine = 64 << 20
+
+// Texts yields the texts of a file in order, without blank ones; field names
+// the JSONL field and is Field if empty. An error names file and line and ends
+// the sequence.
+func Texts(path, field string) iter.Seq2[string, error] {
+	if field == "" {
+		field = Field
+	}
+	jsonl := filepath.Ext(path) == ".jsonl"
+	return func(yield func(string, error) bool) {
+		f, err := os.Open(path)
+		if err != nil {
+			yield("", fmt.Errorf("corpus: %w", err))
+			return
+		}
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		lines.Buffer(make([]byte, 1<<16), maxLine)
+		any := false
+		for n := 1; lines.Scan(); n++ {
+			text := strings.TrimSpace(lines.Text())
+			if jsonl && text != "" {
+				if text, err = record(text, field); err != nil {
+					yield("", fmt.Errorf("corpus: %s: line %d: %w", path, n, err))
+					return
+				}
+			}
+			if text == "" {
+				continue
+			}
+			any = true
+			if !yield(text, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil && !errors.Is(err, io.EOF) {
+			yield("", fmt.Errorf("corpus: %s: %w", path, err))
+		} else if !any {
+			yield("", fmt.Errorf("corpus: %s: %w", path, ErrEmpty))
+		}
+	}
+}
+
+func record(line, field string) (string, error) {
+	var r map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
+		return "", err
+	}
+	raw, ok := r[field]
+	if !ok {
+		return "", fmt.Errorf("no field %q", field)
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return "", fmt.Errorf("field %q: %w", field, err)
+	}
+	return strings.TrimSpace(text), nil
+}

@@ -1,0 +1,66 @@
+package corpus
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(path, field string) (all []string, err error) {
+	for text, e := range Texts(path, field) {
+		if e != nil {
+			return all, e
+		}
+		all = append(all, text)
+	}
+	return all, nil
+}
+
+func TestTexts(t *testing.T) {
+	want := []string{"One line.", "Zwei Zeilen für dich."}
+	for name, file := range map[string]string{
+		"plain.txt": "One line.\r\n\n  Zwei Zeilen für dich.  \n",
+		"a.jsonl":   `{"text": "One line."}` + "\n\n" + `{"text": "Zwei Zeilen für dich.", "id": 3}`,
+		"b.jsonl":   `{"body": "One line."}` + "\n" + `{"body": ""}` + "\n" + `{"body": "Zwei Zeilen für dich."}`,
+	} {
+		field := ""
+		if name == "b.jsonl" {
+			field = "body"
+		}
+		got, err := read(write(t, name, file), field)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for name, c := range map[string]struct{ file, message string }{
+		"broken.jsonl": {`{"text": "fine"}` + "\n" + `{"text": `, "line 2"},
+		"field.jsonl":  {`{"body": "text"}`, `no field "text"`},
+		"type.jsonl":   {`{"text": 3}`, `field "text"`},
+	} {
+		path := write(t, name, c.file)
+		if _, err := read(path, ""); err == nil || !strings.Contains(err.Error(), c.message) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := read(write(t, "blank.txt", "\n \n"), ""); !errors.Is(err, ErrEmpty) {
+		t.Errorf("blank file: %v", err)
+	}
+	if _, err := read(filepath.Join(t.TempDir(), "none.txt"), ""); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
