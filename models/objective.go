@@ -37,7 +37,10 @@ type LossRow struct {
 	// does; nil stands for zeros.
 	At    int
 	Shift []float32 // [width]
-	Terms []LossTerm
+	// Everywhere adds Shift at every position instead, which at FFNOut is a change
+	// of the bias, and gives Loss.Gradient a row for each of them.
+	Everywhere bool
+	Terms      []LossTerm
 	// Distributions asks for Loss.Distributions.
 	Distributions bool
 }
@@ -46,7 +49,7 @@ type LossRow struct {
 type Loss struct {
 	Loss     float64   // weighted sum over the terms, nats
 	LogProbs []float64 // of each term's target
-	Gradient []float32 // d Loss / d Shift, [width]
+	Gradient []float32 // d Loss / d Shift, [width]; by position with LossRow.Everywhere, [len(IDs), width]
 	// Distributions are log-probabilities at the terms' positions, [terms, V].
 	Distributions *tensor.Tensor
 	Err           error // why this row has none
@@ -76,6 +79,18 @@ const backwardBlocks = 2
 type differentiated struct {
 	on bool
 	at Site
+}
+
+// places lists the positions of the row's shift.
+func (r LossRow) places() []int {
+	if !r.Everywhere {
+		return []int{r.At}
+	}
+	at := make([]int, len(r.IDs))
+	for i := range at {
+		at[i] = i
+	}
+	return at
 }
 
 // Losses computes losses and their gradients with respect to a shift of the
@@ -176,7 +191,7 @@ func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int
 	var jobs []*job
 	only := rows[list[0]].Patch
 	width, vocab := siteWidth(lm.info.FFN(at.Side, at.Layer), at.Point), lm.info.Vocab
-	shifts := make([]float32, len(list)*width)
+	var shifts []float32
 	var shiftAt, positions, targets []int64
 	var weights []float32
 	distributions, referred := false, false
@@ -186,8 +201,14 @@ func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int
 		if r.Patch != only {
 			only = nil
 		}
-		copy(shifts[b*width:], r.Shift)
-		shiftAt = append(shiftAt, int64(b), int64(r.At))
+		shift := r.Shift
+		if shift == nil {
+			shift = make([]float32, width)
+		}
+		for _, t := range r.places() {
+			shifts = append(shifts, shift...)
+			shiftAt = append(shiftAt, int64(b), int64(t))
+		}
 		distributions = distributions || r.Distributions
 		for _, t := range r.Terms {
 			positions = append(positions, int64(b), int64(t.Position))
@@ -214,8 +235,8 @@ func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int
 		return err
 	}
 	in.tokens(feeds)
-	feeds[shiftInput] = tensor.FromFloat32s(shifts, len(list), width)
-	feeds[shiftPositions] = tensor.FromInt64s(shiftAt, len(list), 2)
+	feeds[shiftInput] = tensor.FromFloat32s(shifts, len(shiftAt)/2, width)
+	feeds[shiftPositions] = tensor.FromInt64s(shiftAt, len(shiftAt)/2, 2)
 	feeds[lossPositions] = tensor.FromInt64s(positions, len(targets), 2)
 	feeds[lossTargets] = tensor.FromInt64s(targets, len(targets))
 	feeds[lossWeights] = tensor.FromFloat32s(weights, len(targets), 4)
@@ -233,9 +254,10 @@ func (lm *LM) runLosses(ctx context.Context, at Site, rows []LossRow, list []int
 	}
 	gradient, terms, logProb := got[shiftGradient].Float32s(), got[termsOutput].Float32s(), got[logProbOutput].Float32s()
 	p := 0
-	for b, i := range list {
+	for _, i := range list {
 		l, n := &out[i], len(rows[i].Terms)
-		l.Gradient = slices.Clone(gradient[b*width : (b+1)*width])
+		size := len(rows[i].places()) * width
+		l.Gradient, gradient = slices.Clone(gradient[:size]), gradient[size:]
 		for k := p; k < p+n; k++ {
 			for j, weight := range weights[4*k : 4*k+4] {
 				if weight != 0 { // an unused term may be infinite

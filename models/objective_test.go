@@ -195,3 +195,60 @@ func TestLossErrors(t *testing.T) {
 		t.Errorf("continuation %v behind %v, Score took %v", behind, before, joined.Targets[0].IDs)
 	}
 }
+
+// TestShiftEverywhere: a shift at every position has the slope that differences
+// give, and a row of gradient for each position, the one that a single shift has.
+func TestShiftEverywhere(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(8, 8))
+	at := Site{Layer: 0, Point: FFNOut}
+	single := lossRows(t, lm, r, at)
+	width := lm.info.Width
+	direction := randn(r, float32(1/math.Sqrt(float64(width))), width).Float32s()
+	var spread, up, down []LossRow
+	for i := range single {
+		single[i].Shift = nil
+		row := single[i]
+		row.Everywhere = true
+		spread = append(spread, row)
+		for _, moved := range []struct {
+			rows *[]LossRow
+			by   float32
+		}{{&up, differenceStep}, {&down, -differenceStep}} {
+			row.Shift = make([]float32, width)
+			for k, x := range direction {
+				row.Shift[k] = moved.by * x
+			}
+			*moved.rows = append(*moved.rows, row)
+		}
+	}
+	ask := func(rows []LossRow) []Loss {
+		t.Helper()
+		got, err := lm.Losses(t.Context(), at, rows)
+		must(t, err)
+		for _, l := range got {
+			must(t, l.Err)
+		}
+		return got
+	}
+	// Rows of both forms, of different lengths, in one run.
+	together := ask(append(slices.Clone(spread), single...))
+	high, low := ask(up), ask(down)
+	for i, row := range spread {
+		all, one := together[i].Gradient, together[len(spread)+i].Gradient
+		if len(all) != len(row.IDs)*width || len(one) != width {
+			t.Fatalf("row %d: %d and %d elements", i, len(all), len(one))
+		}
+		if d := maxDiff(all[row.At*width:(row.At+1)*width], one); d > logProbTolerance {
+			t.Errorf("row %d: position %d differs from a shift there by %g", i, row.At, d)
+		}
+		slope := 0.0
+		for k, x := range all {
+			slope += float64(x) * float64(direction[k%width])
+		}
+		if want := (high[i].Loss - low[i].Loss) / (2 * differenceStep); math.Abs(slope-want) > differenceTolerance || slope == 0 {
+			t.Errorf("row %d: slope %g, by differences %g", i, slope, want)
+		}
+	}
+}

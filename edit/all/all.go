@@ -5,6 +5,7 @@ package all
 
 import (
 	"editpipe/edit"
+	"editpipe/edit/ftl"
 	"editpipe/edit/ike"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
@@ -14,6 +15,7 @@ import (
 // Methods lists every method, by package.
 func Methods() []edit.Method {
 	var all []edit.Method
+	all = append(all, ftl.Methods()...)
 	all = append(all, ike.Methods()...)
 	all = append(all, none.Method())
 	all = append(all, patch.Method())

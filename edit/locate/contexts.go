@@ -43,6 +43,12 @@ func lengths() []int { return []int{5, 10} }
 // first of them empty (Meng et al. 2022, section 3.1). Equal seeds give equal
 // contexts.
 func Contexts(ctx context.Context, lm *models.LM, start string, seed int64) ([]string, error) {
+	return ContextsOf(ctx, lm, start, seed, perLength, lengths()...)
+}
+
+// ContextsOf samples, behind the empty context, a number of contexts of each
+// length in tokens, starters included, as Contexts does.
+func ContextsOf(ctx context.Context, lm *models.LM, start string, seed int64, each int, lengths ...int) ([]string, error) {
 	if lm.Tokenizer() == nil {
 		return nil, errors.New("locate: sampling contexts: the model has no tokenizer")
 	}
@@ -63,9 +69,9 @@ func Contexts(ctx context.Context, lm *models.LM, start string, seed int64) ([]s
 	}
 	random := rand.New(rand.NewPCG(uint64(seed), 0))
 	all := []string{bare}
-	for _, length := range lengths() {
+	for _, length := range lengths {
 		var texts [][]int64
-		for i := range perLength {
+		for i := range each {
 			texts = append(texts, slices.Clone(begin[i%len(begin)]))
 		}
 		for {

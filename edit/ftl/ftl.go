@@ -1,0 +1,177 @@
+// Package ftl edits facts by fine-tuning one down-projection.
+//
+// With W [in, out] the down-projection of a layer and D its change, Adam
+// minimises the mean negative log-likelihood of the targets over D, starting
+// from 0, and cuts every element back to a box after each update:
+//
+//	D <- min(max(D - Adam(dL/dD), -eps), eps)
+//
+// FT-L: Zhu et al. 2020, "Modifying Memories in Transformer Models", section 3,
+// in the form of Meng et al. 2022, "Locating and Editing Factual Associations in
+// GPT", appendix E.1: all tokens of a target are scored at the last position of
+// the prompt. FT-M: Zhang et al. 2024, "A Comprehensive Study of Knowledge
+// Editing for Large Language Models": each token is scored behind those before
+// it, and prompts do not count.
+//
+// With x the inputs and d the derivatives by the outputs of the projection at
+// every position, dL/dD = x' d.
+package ftl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/tensor"
+	"editpipe/train"
+)
+
+// Ids of the methods.
+const (
+	promptLast = "ft-l"
+	masked     = "ft-m"
+)
+
+// enough ends the training: a loss less than this, as in the reference
+// implementations.
+const enough = 1e-2
+
+// Config is the configuration of both methods. Its defaults are those of the
+// reference implementations.
+type Config struct {
+	Layer int     `set:"layer" doc:"layer whose down-projection is trained"`
+	Steps int     `set:"num_steps" doc:"most updates"`
+	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
+	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
+	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
+}
+
+// defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
+// with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
+// without one.
+func defaults(info *models.Info) Config {
+	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4}
+	switch {
+	case info.Family == "gptj":
+		c.Layer, c.Bound = 0, 5e-5
+	case info.Family == "gpt2" && info.Layers >= 48:
+		c.Layer, c.Bound = 0, 5e-4
+	case info.Family == "gpt2" && info.Layers >= 36:
+		c.Layer, c.Bound = 0, 1e-3
+	case info.Family == "gpt2":
+		c.Layer, c.Bound = 0, 2e-3
+	}
+	return c
+}
+
+func validate(c Config) error {
+	var errs []error
+	if c.Layer < 0 || c.Decay < 0 || c.Bound < 0 {
+		errs = append(errs, errors.New("layer, weight_decay and norm_constraint: want 0 or more"))
+	}
+	if c.Steps < 1 || c.Rate <= 0 {
+		errs = append(errs, errors.New("num_steps and lr: want more than 0"))
+	}
+	return errors.Join(errs...)
+}
+
+// Methods are "ft-l" and "ft-m".
+func Methods() []edit.Method {
+	return []edit.Method{
+		method(promptLast, "FT-L", "Zhu et al. 2020, Modifying Memories in Transformer Models; Meng et al. 2022, Locating and Editing Factual Associations in GPT"),
+		method(masked, "FT-M", "Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for Large Language Models"),
+	}
+}
+
+func method(name, title, paper string) edit.Method {
+	return edit.Define(edit.Spec[Config]{
+		Name: name, Title: title, Paper: paper, Version: 1,
+		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults: defaults, Validate: validate,
+		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return &editor{name: name, c: c}, nil },
+	})
+}
+
+type editor struct {
+	name string
+	c    Config
+}
+
+// Edit makes edits together: their mean loss is minimised over one change.
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	if len(edits) == 0 {
+		return models.Patch{}, edit.ErrNoEdits
+	}
+	p, err := ed.train(ctx, on, edits)
+	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
+		err = fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
+	}
+	id := dataset.EditID("")
+	if len(edits) == 1 {
+		id = edits[0].ID
+	}
+	return p, edit.Wrap(ed.name, id, err)
+}
+
+func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
+	w := on.LM.Info().Weight(at)
+	if w == nil {
+		return models.Patch{}, fmt.Errorf("%w: %s: the model has no such weight", models.ErrNotEditable, at)
+	}
+	if !w.Editable {
+		return models.Patch{}, fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, w.Why)
+	}
+	o, err := newObjective(ctx, ed.name, on, at, edits)
+	if err != nil {
+		return models.Patch{}, err
+	}
+	change := train.Variable{Start: tensor.New(tensor.F32, w.In, w.Out)}
+	if ed.c.Bound > 0 {
+		change.Project = train.Box(change.Start.Float32s(), ed.c.Bound)
+	}
+	if ed.c.Decay > 0 {
+		weight, err := o.weight()
+		if err != nil {
+			return models.Patch{}, err
+		}
+		change.Penalty = decay(weight, ed.c.Decay)
+	}
+	reports, err := train.Minimise(ctx, o, []train.Problem{{variable: change}}, train.Config{
+		Optimiser: train.NewAdam(ed.c.Rate), Steps: ed.c.Steps, UpdateLast: true, Stop: train.Below(enough),
+	})
+	if err != nil {
+		return models.Patch{}, err
+	}
+	r := reports[0]
+	if r.Err != nil {
+		return models.Patch{}, r.Err
+	}
+	p := o.with(r.Values[variable])
+	p.Method = ed.name
+	efforts := make([]edit.Effort, len(edits))
+	for i, e := range edits {
+		p.Edits = append(p.Edits, string(e.ID))
+		efforts[i] = edit.Effort{Steps: int32(r.Updates), FinalLoss: r.Losses[len(r.Losses)-1]}
+	}
+	// Changes of one weight add up to one, or a sequence would keep every step.
+	if p, err = p.Merge(); err != nil {
+		return models.Patch{}, err
+	}
+	edit.SetEffort(p, efforts)
+	return *p, nil
+}
+
+// decay adds weight decay to the gradient, as Adam does that trains the weight
+// itself; the loss does not count it.
+func decay(weight []float32, rate float64) func(x, gradient []float32) float64 {
+	return func(x, gradient []float32) float64 {
+		for i, d := range x {
+			gradient[i] += float32(rate * (float64(weight[i]) + float64(d)))
+		}
+		return 0
+	}
+}

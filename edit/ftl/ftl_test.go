@@ -1,0 +1,369 @@
+package ftl
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/tensor"
+	"editpipe/train"
+)
+
+const (
+	// Central differences of float32 losses of order 5: the rounding of the loss,
+	// 1e-6, over a step of 1e-2, and the third derivative times the step's square.
+	differenceStep      = 1e-2
+	differenceTolerance = 2e-3
+	lossTolerance       = 1e-4 // one loss computed by two graphs in float32
+	// Adam's first step is the rate but for its epsilon, 1e-8, over the gradient.
+	rateTolerance = 1e-2
+)
+
+func method1(t *testing.T, id string) edit.Method {
+	t.Helper()
+	for _, m := range Methods() {
+		if m.Name == id {
+			return m
+		}
+	}
+	t.Fatalf("no method %s", id)
+	return edit.Method{}
+}
+
+func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *editor {
+	t.Helper()
+	m := method1(t, id)
+	c, err := m.Configure(lm.Info(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := m.New(c, edit.Inputs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed.(*editor)
+}
+
+func records() []dataset.Edit {
+	var edits []dataset.Edit
+	for _, r := range edittest.Records() {
+		edits = append(edits, r.Edit)
+	}
+	return edits
+}
+
+func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.Patch {
+	t.Helper()
+	p, err := ed.Edit(context.Background(), on, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Changes) != 1 {
+		t.Fatalf("%d changes, want 1", len(p.Changes))
+	}
+	return p
+}
+
+func delta(p models.Patch) []float32 { return p.Changes[0].(models.Dense).Delta.Float32s() }
+
+func TestConformance(t *testing.T) {
+	for _, m := range Methods() {
+		for _, f := range []tinylm.Family{tinylm.GPT2, tinylm.LLaMA} {
+			t.Run(m.Name+" "+string(f), func(t *testing.T) {
+				edittest.Run(t, m, edittest.Options{Model: tinylm.Config{Family: f}, Set: map[string]string{"num_steps": "5"}})
+			})
+		}
+	}
+}
+
+// TestGradient compares slopes with central differences, for several edits at
+// once, on top of an earlier change, whichever way the file stores the weight.
+func TestGradient(t *testing.T) {
+	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA, NamedWeights: true}} {
+		t.Run(string(c.Family), func(t *testing.T) {
+			lm, ctx := edittest.Open(t, c), context.Background()
+			at := models.WeightID{Layer: 0, Part: models.FFNDown}
+			w := lm.Info().Weight(at)
+			r := rand.New(rand.NewPCG(1, 2))
+			random := func(scale float64) *tensor.Tensor {
+				x := tensor.New(tensor.F32, w.In, w.Out)
+				for i := range x.Float32s() {
+					x.Float32s()[i] = float32(scale * r.NormFloat64())
+				}
+				return x
+			}
+			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)}}}
+			for _, id := range []string{promptLast, masked} {
+				o, err := newObjective(ctx, id, edit.Base{LM: lm, Patch: base}, at, records())
+				if err != nil {
+					t.Fatal(err)
+				}
+				evaluate := func(x *tensor.Tensor) (float64, []float32) {
+					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: x}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return l[0], g[0][variable].Float32s()
+				}
+				here := random(0.02)
+				_, g := evaluate(here)
+				direction := random(1)
+				norm, slope := direction.Norm(), 0.0
+				for i, x := range direction.Float32s() {
+					slope += float64(g[i]) * float64(x) / norm
+				}
+				moved := func(by float64) float64 {
+					x := here.Clone()
+					for i, d := range direction.Float32s() {
+						x.Float32s()[i] += float32(by * float64(d) / norm)
+					}
+					l, _ := evaluate(x)
+					return l
+				}
+				want := (moved(differenceStep) - moved(-differenceStep)) / (2 * differenceStep)
+				if math.Abs(slope-want) > differenceTolerance || slope == 0 {
+					t.Errorf("%s: slope %g, by differences %g", id, slope, want)
+				}
+			}
+		})
+	}
+}
+
+// TestBox: no element leaves the box, many end on its wall, and a second edit
+// has a box around the first.
+func TestBox(t *testing.T) {
+	lm := edittest.Open(t, tinylm.Config{})
+	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), records()
+	const bound = float32(0.001)
+	first := made(t, ed, edit.Base{LM: lm}, edits[0])
+	within := func(d []float32) (walls int) {
+		t.Helper()
+		for i, x := range d {
+			if x > bound || x < -bound {
+				t.Fatalf("element %d moved by %g", i, x)
+			}
+			if x == bound || x == -bound {
+				walls++
+			}
+		}
+		return walls
+	}
+	if walls := within(delta(first)); walls == 0 {
+		t.Error("no element ends on the wall; ten steps of 5e-4 must bring some there")
+	}
+	second := made(t, ed, edit.Base{LM: lm, Patch: first}, edits[1])
+	further := false
+	for i, x := range delta(second) {
+		// The sum of two changes is rounded once.
+		if d := float64(x) - float64(delta(first)[i]); math.Abs(d) > float64(bound)+1e-9 {
+			t.Fatalf("element %d moved by %g more", i, d)
+		}
+		further = further || x > bound || x < -bound
+	}
+	if !further {
+		t.Error("the second edit stays in the box of the first")
+	}
+	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), edit.Base{LM: lm}, edits[0])
+	if slices.Max(delta(free)) <= bound {
+		t.Error("without a box no element passes it")
+	}
+}
+
+// TestFirstStep: Adam's first step moves each element by the rate, against its
+// gradient; with a decay that outweighs the loss, against the weight.
+func TestFirstStep(t *testing.T) {
+	lm := edittest.Open(t, tinylm.Config{})
+	at := models.WeightID{Layer: 0, Part: models.FFNDown}
+	w, err := lm.Weight(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := map[string]string{"num_steps": "1", "lr": "0.0001"}
+	plain := delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm}, records()[0]))
+	full := 0
+	for i, x := range plain {
+		if math.Abs(float64(x)) > 1e-4*(1+rateTolerance) {
+			t.Fatalf("element %d moved by %g", i, x)
+		}
+		if math.Abs(float64(x)) > 1e-4*(1-rateTolerance) {
+			full++
+		}
+	}
+	if full < len(plain)/2 {
+		t.Errorf("%d of %d elements moved by the rate", full, len(plain))
+	}
+	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}}} // the weight is doubled
+	one["weight_decay"] = "1e6"
+	for i, x := range delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, records()[0])) {
+		v := float64(w.Float32s()[i])
+		if step := float64(x) - v; math.Abs(v) > 1e-3 && math.Abs(step+math.Copysign(1e-4, v)) > 1e-6 {
+			t.Fatalf("element %d of weight %g moved by %g", i, v, step)
+		}
+	}
+}
+
+// TestObjectives: for a target of one token the methods are the same. For others
+// the first loss of ft-m is what Score says of the target, and that of ft-l the
+// probability of all its tokens at one position.
+func TestObjectives(t *testing.T) {
+	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
+	long := records()[0]
+	prompt, target, err := lm.Continuation(long.Prompt, long.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(target) < 2 {
+		t.Fatalf("%q has %d tokens, the test wants several", long.Target, len(target))
+	}
+	at := models.WeightID{Layer: 0, Part: models.FFNDown}
+	loss := func(id string) float64 {
+		o, err := newObjective(ctx, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := lm.Info().Weight(at)
+		l, _, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: tensor.New(tensor.F32, w.In, w.Out)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l[0]
+	}
+	bag := ask.Query{PromptIDs: prompt}
+	for _, id := range target {
+		bag.TargetIDs = append(bag.TargetIDs, []int64{id})
+	}
+	answers, err := lm.Score(ctx, []models.Row{{Query: ask.Query{Prompt: long.Prompt, Targets: []string{long.Target}}}, {Query: bag}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mean := func(a ask.Answer) (sum float64) {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		for _, c := range a.Targets {
+			for _, l := range c.LogProbs {
+				sum -= l / float64(len(target))
+			}
+		}
+		return sum
+	}
+	for id, want := range map[string]float64{masked: mean(answers[0]), promptLast: mean(answers[1])} {
+		if got := loss(id); math.Abs(got-want) > lossTolerance {
+			t.Errorf("%s: first loss %g, Score says %g", id, got, want)
+		}
+	}
+	for _, id := range []string{promptLast, masked} {
+		one := lossRow(id, prompt, target[:1], 1)
+		if len(one.IDs) != len(prompt) || len(one.Terms) != 1 || one.Terms[0].Position != len(prompt)-1 || one.Terms[0].NLL != 1 {
+			t.Errorf("%s: a target of one token gives %+v", id, one)
+		}
+	}
+}
+
+// TestLearns: training makes the targets likely, of one edit and of three, and
+// the effort says what Score says.
+func TestLearns(t *testing.T) {
+	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
+	edits := records()
+	nll := func(p *models.Patch) (sum float64) {
+		var rows []models.Row
+		for _, e := range edits {
+			rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}})
+		}
+		answers, err := lm.Score(ctx, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range answers {
+			if a.Err != nil {
+				t.Fatal(a.Err)
+			}
+			for _, l := range a.Targets[0].LogProbs {
+				sum -= l / float64(len(a.Targets[0].LogProbs)*len(edits))
+			}
+		}
+		return sum
+	}
+	set := map[string]string{"norm_constraint": "0", "lr": "0.01", "num_steps": "100"}
+	before, p := nll(nil), made(t, open1(t, lm, masked, set), edit.Base{LM: lm}, edits...)
+	after := nll(&p)
+	for _, e := range edits {
+		effort, ok := edit.EffortOf(&p, e.ID)
+		if !ok || effort.Steps < 2 || effort.FinalLoss >= before {
+			t.Errorf("edit %s: effort %+v, %v", e.ID, effort, ok)
+		}
+		if effort.FinalLoss < enough && math.Abs(effort.FinalLoss-after) > lossTolerance {
+			t.Errorf("stopped at a loss of %g, Score says %g", effort.FinalLoss, after)
+		}
+	}
+	if after > before/10 {
+		t.Errorf("the loss went from %g to %g", before, after)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	ctx := context.Background()
+	t.Run("edits", func(t *testing.T) {
+		lm := edittest.Open(t, tinylm.Config{})
+		ed, good := open1(t, lm, masked, map[string]string{"num_steps": "1"}), records()
+		bad := records()[:2]
+		bad[0].Target = ""
+		bad[1].Prompt += strings.Repeat(" and on", 60)
+		for i, want := range []error{ask.ErrNoTarget, ask.ErrTooLong} {
+			_, err := ed.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{good[2], bad[i]})
+			var blamed *edit.Error
+			if !errors.Is(err, want) || !errors.As(err, &blamed) || blamed.Edit != bad[i].ID {
+				t.Errorf("edit %d: %v, want %v", i, err, want)
+			}
+		}
+		for _, set := range []map[string]string{{"lr": "0"}, {"layer": "-1"}, {"num_steps": "0"}, {"norm_constraint": "-1"}, {"weight_decay": "-1"}} {
+			if _, err := method1(t, promptLast).Configure(lm.Info(), set); err == nil {
+				t.Errorf("%v: accepted", set)
+			}
+		}
+		far := open1(t, lm, promptLast, map[string]string{"layer": "9"})
+		if _, err := far.Edit(ctx, edit.Base{LM: lm}, good[:1]); !errors.Is(err, edit.ErrUnsupported) || !errors.Is(err, models.ErrNotEditable) {
+			t.Errorf("no such layer: %v", err)
+		}
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := ed.Edit(gone, edit.Base{LM: lm}, good[:1]); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+	for label, c := range map[string]tinylm.Config{"encoder-decoder": {Family: tinylm.T5}, "half precision": {Float16: true}} {
+		t.Run(label, func(t *testing.T) {
+			lm := edittest.Open(t, c)
+			if _, err := open1(t, lm, masked, nil).Edit(ctx, edit.Base{LM: lm}, records()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestDefaults are the published settings.
+func TestDefaults(t *testing.T) {
+	for _, c := range []struct {
+		family string
+		layers int
+		want   Config
+	}{
+		{"gpt2", 48, Config{Layer: 0, Bound: 5e-4}}, {"gpt2", 36, Config{Layer: 0, Bound: 1e-3}}, {"gpt2", 24, Config{Layer: 0, Bound: 2e-3}},
+		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
+	} {
+		c.want.Steps, c.want.Rate = 25, 5e-4
+		if got := defaults(&models.Info{Family: c.family, Layers: c.layers}); got != c.want {
+			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
+		}
+	}
+}
