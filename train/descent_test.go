@@ -185,7 +185,7 @@ func TestDescentAccept(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := d.Step(ctx, in, nil, nil); err != context.Canceled {
+	if err := d.Step(ctx, in, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	wantError(t, d.Step(t.Context(), nil, nil, nil), "update 2", "not fed")

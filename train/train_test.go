@@ -278,7 +278,7 @@ func TestCancelled(t *testing.T) {
 	if reports[1].Reason != train.Converged {
 		t.Errorf("%+v, want a finished problem", reports[1])
 	}
-	if _, err := train.Minimise(ctx, o, q.problems(), train.Config{Optimiser: train.SGD{Rate: 0.5}, Steps: 1}); err != context.Canceled || runs != 4 {
+	if _, err := train.Minimise(ctx, o, q.problems(), train.Config{Optimiser: train.SGD{Rate: 0.5}, Steps: 1}); !errors.Is(err, context.Canceled) || runs != 4 {
 		t.Errorf("got %v after %d batches", err, runs)
 	}
 }
