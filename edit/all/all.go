@@ -7,6 +7,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/ftl"
 	"editpipe/edit/ike"
+	"editpipe/edit/memit"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
 	"editpipe/edit/rome"
@@ -17,6 +18,7 @@ func Methods() []edit.Method {
 	var all []edit.Method
 	all = append(all, ftl.Methods()...)
 	all = append(all, ike.Methods()...)
+	all = append(all, memit.Method())
 	all = append(all, none.Method())
 	all = append(all, patch.Method())
 	all = append(all, rome.Method())

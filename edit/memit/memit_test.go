@@ -1,0 +1,403 @@
+package memit
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
+	"editpipe/internal/tinylm"
+	"editpipe/models"
+)
+
+const (
+	// Two ways of solving one system in float64.
+	solveTolerance = 1e-8
+	// A hidden state reached through changes in float32, over the norm of what it
+	// was to move by. The weight of the second moments adds about as much.
+	reachTolerance = 1e-3
+	// faint is a weight of second moments that leaves the new keys alone.
+	faint = "1e-6"
+)
+
+// texts is running text for second moments of tiny models: random words, for
+// keys in all directions.
+func texts(yield func(string, error) bool) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for range 80 {
+		var words []string
+		for range 12 {
+			word := make([]byte, 1+r.IntN(5))
+			for i := range word {
+				word[i] = byte(33 + r.IntN(90))
+			}
+			words = append(words, string(word))
+		}
+		if !yield(strings.Join(words, " "), nil) {
+			return
+		}
+	}
+}
+
+func config(t *testing.T, lm *models.LM, set map[string]string) edit.Config {
+	t.Helper()
+	c, err := Method().Configure(lm.Info(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// with runs a test on a model that is closed afterwards, since a process has
+// one environment at a time.
+func with(t *testing.T, label string, c tinylm.Config, test func(t *testing.T, lm *models.LM)) {
+	t.Helper()
+	t.Run(label, func(t *testing.T) { test(t, edittest.Open(t, c)) })
+}
+
+// both are the layers that are changed, of a model with one more: behind the
+// last layer of all, a token's hidden state says nothing to the tokens after it.
+const both = "0,1"
+
+func tiny() tinylm.Config { return tinylm.Config{Layers: 3} }
+
+func prepared(t *testing.T, c tinylm.Config) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "memit")
+	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
+		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, map[string]string{"layers": both}), edit.PrepareInput{Texts: texts, Seed: 7}, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	return out
+}
+
+func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *editor {
+	t.Helper()
+	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed.(*editor)
+}
+
+func records() []dataset.Edit {
+	var edits []dataset.Edit
+	for _, r := range edittest.Records() {
+		edits = append(edits, r.Edit)
+	}
+	return edits
+}
+
+func TestConformance(t *testing.T) {
+	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.LLaMA} {
+		t.Run(string(family), func(t *testing.T) {
+			c := tiny()
+			c.Family = family
+			edittest.Run(t, Method(), edittest.Options{
+				Model: c, Artifacts: prepared(t, c),
+				Set: map[string]string{"layers": both, "mom2_update_weight": "1", "clamp_norm_factor": "4", "v_num_grad_steps": "6"},
+			})
+		})
+	}
+}
+
+// random is a layer with second moments of random keys, and keys to edit.
+func random(t *testing.T, width, n int) (layer, [][]float64) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(uint64(width), uint64(n)))
+	vector := func() []float64 {
+		v := make([]float64, width)
+		for i := range v {
+			v[i] = r.NormFloat64()
+		}
+		return v
+	}
+	m := &locate.Moments{Width: width, Count: int64(4 * width), C: make([]float64, width*width)}
+	for range m.Count {
+		for i, x := range vector() {
+			m.C[i*width+i] += x * x / float64(m.Count)
+		}
+	}
+	// One direction that all keys share, as in models.
+	common := vector()
+	for i, x := range common {
+		for j, y := range common {
+			m.C[i*width+j] += x * y
+		}
+	}
+	f, err := m.Factor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make([][]float64, n)
+	for i := range keys {
+		keys[i] = vector()
+	}
+	return layer{moments: m, factor: f}, keys
+}
+
+// off is the norm of a - b over that of b.
+func off(a, b [][]float64) float64 {
+	var d, size float64
+	for i := range b {
+		for j := range b[i] {
+			d += (a[i][j] - b[i][j]) * (a[i][j] - b[i][j])
+			size += b[i][j] * b[i][j]
+		}
+	}
+	return math.Sqrt(d / size)
+}
+
+// TestReducedIsDirect: both forms solve (weight C + K K') X = K, which is also
+// multiplied out.
+func TestReducedIsDirect(t *testing.T) {
+	for _, weight := range []float64{1e-3, 1, 100, 20000} {
+		for _, n := range []int{1, 2, 7, 23, 24, 40} {
+			l, keys := random(t, 24, n)
+			direct, err := l.direct(weight, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reduced, err := l.reduced(weight, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chosen, err := l.adjust(weight, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := off(reduced, direct); d > solveTolerance {
+				t.Errorf("weight %g, %d keys: the forms differ by %g", weight, n, d)
+			}
+			if d := off(chosen, direct); d > solveTolerance {
+				t.Errorf("weight %g, %d keys: the chosen form differs by %g", weight, n, d)
+			}
+			back := make([][]float64, n)
+			for i, x := range direct {
+				back[i] = make([]float64, len(x))
+				for a := range x {
+					back[i][a] = weight * locate.Dot(l.moments.C[a*len(x):(a+1)*len(x)], x)
+					for _, k := range keys {
+						back[i][a] += k[a] * locate.Dot(k, x)
+					}
+				}
+			}
+			if d := off(back, keys); d > solveTolerance {
+				t.Errorf("weight %g, %d keys: multiplied out it is off by %g", weight, n, d)
+			}
+		}
+	}
+}
+
+// TestSameKeyTwice: n equal keys share what one key does with 1/n of the weight.
+func TestSameKeyTwice(t *testing.T) {
+	l, keys := random(t, 24, 1)
+	const n = 4
+	many, err := l.adjust(100, slices.Repeat(keys, n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := l.adjust(100.0/n, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := make([]float64, 24)
+	for _, column := range many {
+		for i, x := range column {
+			sum[i] += x
+		}
+	}
+	if d := off([][]float64{sum}, one); d > solveTolerance {
+		t.Errorf("they differ by %g", d)
+	}
+}
+
+// TestKey: the bare prompt has half the weight.
+func TestKey(t *testing.T) {
+	lm := edittest.Open(t, tiny())
+	ctx := context.Background()
+	contexts := []string{"{}", "Once. {}", "Then so. {}", "I see. {}"}
+	f, err := locate.NewFact(lm, records()[0], contexts, locate.SubjectLast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, _, err := locate.Recall(ctx, lm, nil, 1, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 4} {
+		traces, err := read(ctx, lm, nil, f.Prompts[:n], models.Site{Layer: 1, Point: models.FFNAct})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range key(traces) {
+			want := float64(keys[0][i])
+			if n > 1 {
+				want = want/2 + (float64(keys[1][i])+float64(keys[2][i])+float64(keys[3][i]))/6
+			}
+			if math.Abs(x-want) > 1e-5 { // float32 activations of two runs
+				t.Fatalf("%d contexts: element %d is %g, want %g", n, i, x, want)
+			}
+		}
+	}
+}
+
+// TestReachesValue: where second moments weigh next to nothing and the prompt
+// stands alone, the hidden states become those wanted, for one edit and for
+// several together, in one layer and in two, and on top of an earlier edit.
+func TestReachesValue(t *testing.T) {
+	ctx, list := context.Background(), filepath.Join(t.TempDir(), "bare.json")
+	artifacts := prepared(t, tiny())
+	if err := locate.WriteContexts(list, []string{"{}"}); err != nil {
+		t.Fatal(err)
+	}
+	lm := edittest.Open(t, tiny())
+	for _, layers := range []string{"0", "1", both} {
+		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
+		on := models.Patch{}
+		for _, edits := range [][]dataset.Edit{records()[:1], records()[1:]} {
+			facts, _, err := ed.search(ctx, edit.Base{LM: lm, Patch: on}, edits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, edits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, f := range facts {
+				hidden := func(p *models.Patch) []float32 {
+					traces, err := read(ctx, lm, p, f.fact.Prompts[:1], models.Site{Layer: ed.last(), Point: models.Hidden})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return traces[0].Values[0].Float32s()
+				}
+				var missed, way float64
+				before, now := hidden(&on), hidden(&after)
+				for k, z := range f.value {
+					missed += (float64(now[k]) - z) * (float64(now[k]) - z)
+					way += (float64(before[k]) - z) * (float64(before[k]) - z)
+				}
+				if way == 0 || math.Sqrt(missed/way) > reachTolerance {
+					t.Errorf("layers %s, edit %s: missed by %g on a way of %g", layers, edits[i].ID, math.Sqrt(missed), math.Sqrt(way))
+				}
+				if effort, ok := edit.EffortOf(&after, f.id); !ok || effort.Steps != f.effort.Steps || effort.Steps < 1 {
+					t.Errorf("edit %s: effort %+v, want %+v", f.id, effort, f.effort)
+				}
+			}
+			on = after
+		}
+		if n := 2 * len(ed.layers); len(on.Changes) != n || len(on.Edits) != 3 {
+			t.Errorf("layers %s: %d changes and %d edits, want %d and 3", layers, len(on.Changes), len(on.Edits), n)
+		}
+	}
+}
+
+// TestOneBadEdit: an edit that cannot be made has its own error and leaves its
+// neighbours alone; in a batch it is blamed.
+func TestOneBadEdit(t *testing.T) {
+	artifacts, ctx := prepared(t, tiny()), context.Background()
+	lm := edittest.Open(t, tiny())
+	ed := open1(t, lm, artifacts, map[string]string{"layers": both, "v_num_grad_steps": "3"})
+	good := records()
+	bad := []dataset.Edit{good[0], good[0], good[0]}
+	bad[0].Subject, bad[0].SubjectEnd = "Zoe", -1
+	bad[1].Target = ""
+	bad[2].Prompt += strings.Repeat(" and on", 60)
+	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: lm}, slices.Concat(bad, good))
+	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
+		}
+	}
+	for i := range good {
+		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Changes) != 2 {
+			t.Errorf("good edit %d: %v", i, errs[len(bad)+i])
+		}
+	}
+	bad[0].ID = "bad"
+	_, err := ed.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{good[1], bad[0], good[2]})
+	var blamed *edit.Error
+	if !errors.As(err, &blamed) || blamed.Edit != "bad" || !errors.Is(err, locate.ErrSubject) {
+		t.Errorf("a batch with a bad edit: %v", err)
+	}
+}
+
+func TestInputsAreChecked(t *testing.T) {
+	ctx, edits := context.Background(), records()
+	artifacts := prepared(t, tiny())
+	own := filepath.Join(artifacts, momentsFile(0))
+	with(t, "own model", tiny(), func(t *testing.T, lm *models.LM) {
+		for _, set := range []map[string]string{
+			{"layers": ""}, {"layers": "1,0"}, {"layers": "1,1"}, {"layers": "-1"}, {"v_lr": "0"}, {"mom2_update_weight": "0"},
+			{"kl_factor": "-1"}, {"layers": both, "covariance": own},
+		} {
+			if _, err := Method().Configure(lm.Info(), set); err == nil {
+				t.Errorf("%v: accepted", set)
+			}
+		}
+		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); err == nil || !strings.Contains(err.Error(), "memit.covariance") {
+			t.Errorf("no covariance: %v", err)
+		}
+		m, err := locate.ReadMoments(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range m.C {
+			m.C[i] = 1
+		}
+		singular := filepath.Join(t.TempDir(), "singular.npz")
+		if err := m.Write(singular); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Method().New(config(t, lm, map[string]string{"layers": "0", "covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) || !strings.Contains(err.Error(), singular) {
+			t.Errorf("singular moments: %v", err)
+		}
+		if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{}, filepath.Join(t.TempDir(), "p")); err == nil {
+			t.Error("prepared from no text")
+		}
+		far := open1(t, lm, "", map[string]string{"layers": "9", "covariance": own})
+		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, edit.ErrUnsupported) || !errors.Is(err, models.ErrNotEditable) {
+			t.Errorf("no such layer: %v", err)
+		}
+		if _, errs := far.EditEach(ctx, edit.Base{LM: lm}, edits); !errors.Is(errs[2], models.ErrNotEditable) {
+			t.Errorf("no such layer: %v", errs)
+		}
+	})
+	with(t, "another model", tinylm.Config{Layers: 3, LayerNormOp: true}, func(t *testing.T, lm *models.LM) {
+		if _, err := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own}).Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestDefaults are the reference's published settings.
+func TestDefaults(t *testing.T) {
+	for _, c := range []struct {
+		family string
+		depth  int
+		layers []int
+		steps  int
+		clamp  float64
+		weight float64
+	}{
+		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 20, 0.75, 20000}, {"gptj", 28, []int{3, 4, 5, 6, 7, 8}, 25, 0.75, 15000},
+		{"llama", 32, []int{4, 5, 6, 7, 8}, 25, 4, 15000}, {"", 0, []int{0}, 20, 0.75, 20000},
+	} {
+		got := defaults(&models.Info{Family: c.family, Layers: c.depth})
+		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Clamp != c.clamp || got.Weight != c.weight {
+			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
+		}
+	}
+}

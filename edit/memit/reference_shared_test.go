@@ -1,0 +1,359 @@
+//go:build shared
+
+package memit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+	"editpipe/tensor/npz"
+)
+
+const (
+	// Agreement of outcomes with the reference, per edit and on average; a mean
+	// may differ by one of the edits.
+	leastAgreement = 0.95
+	mostPoints     = 0.02
+	mostBatch      = 0.05 // of edits made together
+	// Median relative differences of norms and of found values: another
+	// framework's float32 over 19 updates that divide gradients by their size.
+	mostNorm  = 0.02
+	mostValue = 0.02
+)
+
+// world is the reference's model with what the authors' code made of it.
+type world struct {
+	dir string
+	lm  *models.LM
+}
+
+func openWorld(t *testing.T) world {
+	t.Helper()
+	dir := os.Getenv("EDITPIPE_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	dir = filepath.Join(dir, "fixtures", "world")
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("no fixtures at %s", dir)
+	}
+	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lm.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return world{dir, lm}
+}
+
+func (w world) json(t *testing.T, into any, path ...string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(append([]string{w.dir}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reference is one run of the authors' code.
+type reference struct {
+	Summary struct {
+		Settings hyper              `json:"hparams"`
+		Norm     map[string]float64 `json:"delta_norm"` // batches only
+		Rewrite  float64            `json:"rewrite_success"`
+		Para     float64            `json:"paraphrase_success"`
+		Near     float64            `json:"neighborhood_success"`
+	} `json:"summary"`
+	Contexts [][]string `json:"context_templates"`
+	Edits    []struct {
+		ID      int                `json:"case_id"`
+		Norm    map[string]float64 `json:"delta_norm"` // single edits only
+		Rewrite []float64          `json:"rewrite_success"`
+	} `json:"edits"`
+}
+
+type hyper struct {
+	Layers []int   `json:"layers"`
+	Steps  int     `json:"v_num_grad_steps"`
+	Rate   float64 `json:"v_lr"`
+	Decay  float64 `json:"v_weight_decay"`
+	Clamp  float64 `json:"clamp_norm_factor"`
+	KL     float64 `json:"kl_factor"`
+	Weight float64 `json:"mom2_update_weight"`
+}
+
+// weightName is the reference's name of a layer's down-projection.
+func weightName(layer int) string { return fmt.Sprintf("transformer.h.%d.mlp.c_proj.weight", layer) }
+
+// editor has the reference's settings, contexts and covariance; the latter goes
+// through files in the reference's layout.
+func (w world) editor(t *testing.T, ref reference) *editor {
+	t.Helper()
+	var info []struct {
+		Count int64 `json:"count"`
+	}
+	w.json(t, &info, "reference", "cov", "info.json")
+	h, dir := ref.Summary.Settings, t.TempDir()
+	var paths, layers []string
+	for _, l := range h.Layers {
+		mean, err := npz.ReadNPY(filepath.Join(w.dir, "reference", "cov", fmt.Sprintf("mom2_layer%d.npy", l)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := locate.Moments{Width: mean.Shape[0], Count: info[l].Count, C: mean.Float64s()}
+		path := filepath.Join(dir, momentsFile(l))
+		if err := m.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		paths, layers = append(paths, path), append(layers, fmt.Sprint(l))
+	}
+	list := filepath.Join(dir, contextsFile)
+	if err := locate.WriteContexts(list, slices.Concat(ref.Contexts...)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Method().Configure(w.lm.Info(), map[string]string{
+		"covariance": strings.Join(paths, ","), "contexts": list, "layers": strings.Join(layers, ","), "v_num_grad_steps": fmt.Sprint(h.Steps),
+		"v_lr": fmt.Sprint(h.Rate), "v_weight_decay": fmt.Sprint(h.Decay), "clamp_norm_factor": fmt.Sprint(h.Clamp),
+		"kl_factor": fmt.Sprint(h.KL), "mom2_update_weight": fmt.Sprint(h.Weight),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := Method().New(c, edit.Inputs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed.(*editor)
+}
+
+// probed is one case of the data with its questions.
+type probed struct {
+	ID      int      `json:"case_id"`
+	Para    []string `json:"paraphrase_prompts"`
+	Near    []string `json:"neighborhood_prompts"`
+	Request struct {
+		Prompt  string `json:"prompt"`
+		Subject string `json:"subject"`
+		New     struct {
+			Text string `json:"str"`
+		} `json:"target_new"`
+		True struct {
+			Text string `json:"str"`
+		} `json:"target_true"`
+	} `json:"requested_rewrite"`
+}
+
+func (p probed) edit() dataset.Edit {
+	r := p.Request
+	return dataset.Edit{
+		ID: dataset.EditID(fmt.Sprint(p.ID)), Prompt: strings.Replace(r.Prompt, "{}", r.Subject, 1),
+		Subject: r.Subject, SubjectStart: -1, SubjectEnd: -1, Target: r.New.Text,
+	}
+}
+
+// cases are the data of a reference's edits, in its order.
+func (w world) cases(t *testing.T, ref reference) (cases []probed, edits []dataset.Edit) {
+	t.Helper()
+	var list []probed
+	w.json(t, &list, "data", "counterfact_like.json")
+	byID := map[int]probed{}
+	for _, c := range list {
+		byID[c.ID] = c
+	}
+	for _, e := range ref.Edits {
+		cases, edits = append(cases, byID[e.ID]), append(edits, byID[e.ID].edit())
+	}
+	return cases, edits
+}
+
+// axes asks for rewrite, paraphrase and neighbourhood success of a case.
+func (w world) axes(t *testing.T, p *models.Patch, c probed) (success [3]float64) {
+	t.Helper()
+	for axis, prompts := range [][]string{{c.edit().Prompt}, c.Para, c.Near} {
+		var rows []models.Row
+		for _, prompt := range prompts {
+			rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.Request.New.Text, c.Request.True.Text}}})
+		}
+		answers, err := w.lm.Score(context.Background(), rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range answers {
+			if a.Err != nil {
+				t.Fatal(a.Err)
+			}
+			var nll [2]float64
+			for k, c := range a.Targets {
+				for _, l := range c.LogProbs {
+					nll[k] -= l / float64(len(c.LogProbs))
+				}
+			}
+			if nll[0] < nll[1] != (axis == 2) {
+				success[axis] += 1 / float64(len(prompts))
+			}
+		}
+	}
+	return success
+}
+
+// relative is the norm of a - b over that of b.
+func relative(a, b []float32) float64 {
+	d := make([]float32, len(a))
+	for i := range a {
+		d[i] = a[i] - b[i]
+	}
+	return tensor.FromFloat32s(d, len(d)).Norm() / tensor.FromFloat32s(b, len(b)).Norm()
+}
+
+// norms compares the changes of a patch, one per layer, with norms by weight.
+func norms(p models.Patch, want map[string]float64) (differences []float64) {
+	for _, c := range p.Changes {
+		one := models.Patch{Changes: []models.Change{c}}
+		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.(models.LowRank).At.Layer)]-1))
+	}
+	return differences
+}
+
+// TestSingle makes the reference's edits one by one and asks its questions. With
+// the published settings this small model hardly moves; the other run has
+// settings that edit it.
+func TestSingle(t *testing.T) {
+	for _, run := range []string{"memit_l012", "memit_l012_w"} {
+		t.Run(run, func(t *testing.T) { single(t, run) })
+	}
+}
+
+func single(t *testing.T, run string) {
+	w := openWorld(t)
+	var ref reference
+	w.json(t, &ref, "reference", run+".json")
+	var arrays map[string]*tensor.Tensor
+	if run == "memit_l012_w" {
+		var err error
+		if arrays, err = npz.Read(filepath.Join(w.dir, "reference", run+"_arrays.npz")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases, edits := w.cases(t, ref)
+	ed, ctx := w.editor(t, ref), context.Background()
+	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.lm}, edits)
+	var differences, values, weights []float64
+	agree, n := 0, len(edits)
+	var mean [3]float64
+	for i, e := range ref.Edits {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		got := w.axes(t, &patches[i], cases[i])
+		for axis, s := range got {
+			mean[axis] += s / float64(n)
+		}
+		if got[0] == e.Rewrite[0] {
+			agree++
+		}
+		differences = append(differences, norms(patches[i], e.Norm)...)
+		for _, c := range patches[i].Changes {
+			l := c.(models.LowRank)
+			if a := arrays[fmt.Sprintf("dW_%d_%s", i, weightName(l.At.Layer))]; a != nil {
+				delta, err := tensor.MatMul(l.U, l.V)
+				if err != nil {
+					t.Fatal(err)
+				}
+				weights = append(weights, relative(delta.Float32s(), a.Float32s()))
+			}
+		}
+	}
+	facts, _, err := ed.search(ctx, edit.Base{LM: w.lm}, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range facts {
+		if a := arrays[fmt.Sprintf("z_%d", i)]; a != nil {
+			z := make([]float32, len(f.value))
+			for j, x := range f.value {
+				z[j] = float32(x)
+			}
+			values = append(values, relative(z, a.Float32s()))
+		}
+	}
+	slices.Sort(differences)
+	want := [3]float64{ref.Summary.Rewrite, ref.Summary.Para, ref.Summary.Near}
+	t.Logf("%d edits: rewrite, paraphrase, neighbourhood %.4f, reference %.4f; %d rewrites agree; norms differ by %.2g in the median, %.2g at most",
+		n, mean, want, agree, differences[len(differences)/2], differences[len(differences)-1])
+	if float64(agree) < leastAgreement*float64(n) {
+		t.Errorf("outcomes of %d of %d edits agree", agree, n)
+	}
+	for axis := range mean {
+		if math.Abs(mean[axis]-want[axis]) > max(mostPoints, 1/float64(n))+1e-9 {
+			t.Errorf("axis %d: mean success %g, reference %g", axis, mean[axis], want[axis])
+		}
+	}
+	if differences[len(differences)/2] > mostNorm {
+		t.Errorf("the median norm differs by %g", differences[len(differences)/2])
+	}
+	if arrays == nil {
+		return
+	}
+	if len(values) == 0 || len(weights) == 0 {
+		t.Fatal("the reference has no arrays to compare with")
+	}
+	slices.Sort(values)
+	slices.Sort(weights)
+	t.Logf("%d values differ by %.2g in the median, %.2g at most; %d weights by %.2g and %.2g", len(values), values[len(values)/2], values[len(values)-1],
+		len(weights), weights[len(weights)/2], weights[len(weights)-1])
+	if values[len(values)/2] > mostValue || weights[len(weights)/2] > mostNorm {
+		t.Errorf("values differ by %g, weights by %g in the median", values[len(values)/2], weights[len(weights)/2])
+	}
+}
+
+// TestBatch makes edits together and asks afterwards.
+func TestBatch(t *testing.T) {
+	for _, run := range []string{"batch_memit_10", "batch_memit_50"} {
+		t.Run(run, func(t *testing.T) {
+			w := openWorld(t)
+			var ref reference
+			w.json(t, &ref, "reference", run+".json")
+			cases, edits := w.cases(t, ref)
+			p, err := w.editor(t, ref).Edit(context.Background(), edit.Base{LM: w.lm}, edits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var mean [3]float64
+			for _, c := range cases {
+				for axis, s := range w.axes(t, &p, c) {
+					mean[axis] += s / float64(len(cases))
+				}
+			}
+			want := [3]float64{ref.Summary.Rewrite, ref.Summary.Para, ref.Summary.Near}
+			differences := norms(p, ref.Summary.Norm)
+			t.Logf("rewrite, paraphrase, neighbourhood %.4f, reference %.4f; norms differ by %.2g", mean, want, differences)
+			for axis := range mean {
+				if math.Abs(mean[axis]-want[axis]) > mostBatch+1e-9 {
+					t.Errorf("axis %d: mean success %g, reference %g", axis, mean[axis], want[axis])
+				}
+			}
+			if worst := slices.Max(differences); worst > mostNorm {
+				t.Errorf("norms differ by %g", worst)
+			}
+		})
+	}
+}
