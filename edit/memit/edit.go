@@ -27,7 +27,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 	}
 	facts, errs, err := ed.search(ctx, on, edits)
 	if err != nil {
-		return models.Patch{}, edit.Wrap(name, "", refused(err))
+		return models.Patch{}, edit.Wrap(name, "", locate.Refused(err))
 	}
 	for i, err := range errs {
 		if err != nil {
@@ -36,7 +36,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 	}
 	p, err := ed.spread(ctx, on, facts)
 	if err != nil {
-		return models.Patch{}, edit.Wrap(name, "", refused(err))
+		return models.Patch{}, edit.Wrap(name, "", locate.Refused(err))
 	}
 	return *p, nil
 }
@@ -50,12 +50,12 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 			continue
 		}
 		if err != nil {
-			errs[i] = refused(err)
+			errs[i] = locate.Refused(err)
 			continue
 		}
 		p, err := ed.spread(ctx, on, facts[i:i+1])
 		if err != nil {
-			errs[i] = refused(err)
+			errs[i] = locate.Refused(err)
 			continue
 		}
 		patches[i] = *p

@@ -117,11 +117,6 @@ func files(c Config) ([]string, error) {
 	return list, nil
 }
 
-// Names of what Prepare writes.
-const contextsFile = "contexts.json"
-
-func momentsFile(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", layer) }
-
 // Sampled contexts: one for each of the five words, ten tokens long.
 const (
 	contextCount  = 5
@@ -131,7 +126,7 @@ const (
 // open reads what an editor needs.
 func open(c Config, in edit.Inputs) (edit.Editor, error) {
 	ed := &editor{c: c, seed: in.Seed, sampled: map[*models.LM][]string{}}
-	if path := filepath.Join(in.Artifacts, contextsFile); c.Contexts == "" && in.Artifacts != "" {
+	if path := filepath.Join(in.Artifacts, locate.ContextsFile); c.Contexts == "" && in.Artifacts != "" {
 		if _, err := os.Stat(path); err == nil {
 			c.Contexts = path
 		}
@@ -143,7 +138,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 		}
 	}
 	for i, l := range c.Layers {
-		path := filepath.Join(in.Artifacts, momentsFile(l))
+		path := filepath.Join(in.Artifacts, locate.MomentsFile(l))
 		if len(c.Covariance) > 0 {
 			path = c.Covariance[i]
 		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
@@ -166,12 +161,12 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
 	contexts, err := locate.ContextsOf(ctx, on.LM, c.Start, in.Seed, contextCount, contextLength)
 	if err != nil {
-		return refused(err)
+		return locate.Refused(err)
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
-	if err := locate.WriteContexts(filepath.Join(out, contextsFile), contexts); err != nil {
+	if err := locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts); err != nil {
 		return err
 	}
 	if in.Texts == nil {
@@ -186,19 +181,11 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 		if err != nil {
 			return err
 		}
-		if err := m.Write(filepath.Join(out, momentsFile(l))); err != nil {
+		if err := m.Write(filepath.Join(out, locate.MomentsFile(l))); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// refused marks what cannot be done with the model as unsupported.
-func refused(err error) error {
-	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
-		return fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
-	}
-	return err
 }
 
 type editor struct {

@@ -337,7 +337,7 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx, edits := context.Background(), records()
 	artifacts := prepared(t, tiny())
-	own := filepath.Join(artifacts, momentsFile(0))
+	own := filepath.Join(artifacts, locate.MomentsFile(0))
 	with(t, "own model", tiny(), func(t *testing.T, lm *models.LM) {
 		for _, set := range []map[string]string{
 			{"layers": ""}, {"layers": "1,0"}, {"layers": "1,1"}, {"layers": "-1"}, {"v_lr": "0"}, {"mom2_update_weight": "0"},

@@ -120,13 +120,13 @@ func (w world) editor(t *testing.T, ref reference) *editor {
 			t.Fatal(err)
 		}
 		m := locate.Moments{Width: mean.Shape[0], Count: info[l].Count, C: mean.Float64s()}
-		path := filepath.Join(dir, momentsFile(l))
+		path := filepath.Join(dir, locate.MomentsFile(l))
 		if err := m.Write(path); err != nil {
 			t.Fatal(err)
 		}
 		paths, layers = append(paths, path), append(layers, fmt.Sprint(l))
 	}
-	list := filepath.Join(dir, contextsFile)
+	list := filepath.Join(dir, locate.ContextsFile)
 	if err := locate.WriteContexts(list, slices.Concat(ref.Contexts...)); err != nil {
 		t.Fatal(err)
 	}

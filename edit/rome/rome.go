@@ -126,11 +126,6 @@ func files(c Config) ([]string, error) {
 	return list, nil
 }
 
-// Names of what Prepare writes.
-const contextsFile = "contexts.json"
-
-func momentsFile(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", layer) }
-
 // open reads what an editor needs.
 func open(c Config, in edit.Inputs) (edit.Editor, error) {
 	ed := &editor{c: c, seed: in.Seed, sampled: map[*models.LM][]string{}}
@@ -138,7 +133,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 		for _, f := range []struct {
 			path *string
 			file string
-		}{{&c.Covariance, momentsFile(c.Layer)}, {&c.Contexts, contextsFile}} {
+		}{{&c.Covariance, locate.MomentsFile(c.Layer)}, {&c.Contexts, locate.ContextsFile}} {
 			path := filepath.Join(in.Artifacts, f.file)
 			if _, err := os.Stat(path); *f.path == "" && err == nil {
 				*f.path = path
@@ -168,12 +163,12 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
 	contexts, err := locate.Contexts(ctx, on.LM, c.Start, in.Seed)
 	if err != nil {
-		return refused(err)
+		return locate.Refused(err)
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
-	if err := locate.WriteContexts(filepath.Join(out, contextsFile), contexts); err != nil {
+	if err := locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts); err != nil {
 		return err
 	}
 	if !c.Adjust {
@@ -190,15 +185,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	if err != nil {
 		return err
 	}
-	return m.Write(filepath.Join(out, momentsFile(c.Layer)))
-}
-
-// refused marks what cannot be done with the model as unsupported.
-func refused(err error) error {
-	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
-		return fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
-	}
-	return err
+	return m.Write(filepath.Join(out, locate.MomentsFile(c.Layer)))
 }
 
 type editor struct {
@@ -231,7 +218,7 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 	if err := ed.each(ctx, on, edits, patches, errs); err != nil {
 		for i := range errs {
 			if errs[i] == nil {
-				errs[i] = refused(err)
+				errs[i] = locate.Refused(err)
 			}
 		}
 	}

@@ -217,7 +217,7 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx := context.Background()
 	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), records()[:1]
-	own := filepath.Join(artifacts, momentsFile(0))
+	own := filepath.Join(artifacts, locate.MomentsFile(0))
 	m, err := locate.ReadMoments(own)
 	if err != nil {
 		t.Fatal(err)
