@@ -4,11 +4,8 @@ package ftl
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +13,8 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
 	"editpipe/models"
-	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -34,43 +31,8 @@ const (
 	mostNorm       = 0.02 // relative difference of the changes' norms; in the median without the bias
 )
 
-type world struct {
-	dir string
-	lm  *models.LM
-}
-
-func openWorld(t *testing.T) world {
-	t.Helper()
-	dir := os.Getenv("EDITPIPE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "fixtures", "world")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixtures at %s", dir)
-	}
-	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return world{dir, lm}
-}
-
-func (w world) json(t *testing.T, into any, path ...string) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(append([]string{w.dir}, path...)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		t.Fatal(err)
-	}
-}
+// world is the reference's model with what the authors' code made of it.
+type world struct{ edittest.World }
 
 // pair holds mean negative log-probabilities.
 type pair struct {
@@ -117,8 +79,8 @@ type reference struct {
 func (w world) reference(t *testing.T, run string) (reference, []dataset.Edit, *editor) {
 	t.Helper()
 	var ref reference
-	w.json(t, &ref, "reference", run+".json")
-	ed := open1(t, w.lm, promptLast, ref.Summary.Settings.overrides())
+	w.JSON(t, &ref, "reference", run+".json")
+	ed := open1(t, w.LM, promptLast, ref.Summary.Settings.overrides())
 	var edits []dataset.Edit
 	for _, e := range ref.Edits {
 		edits = append(edits, dataset.Edit{
@@ -162,14 +124,14 @@ func (o biased) Evaluate(ctx context.Context, _ []int, at []train.Values) ([]flo
 // TestTraces trains the bias too, as the reference does, and so follows it loss
 // by loss: what is left of the difference in TestOutcomes is the bias.
 func TestTraces(t *testing.T) {
-	w := openWorld(t)
+	w := world{edittest.OpenWorld(t)}
 	for _, run := range []string{"ft_l0", "ft_l0_loose"} {
 		ref, edits, ed := w.reference(t, run)
 		at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
-		weight := w.lm.Info().Weight(at)
+		weight := w.LM.Info().Weight(at)
 		worst, norm := 0.0, 0.0
 		for i, e := range ref.Edits[:traced] {
-			o, err := newObjective(context.Background(), promptLast, edit.Base{LM: w.lm}, at, edits[i:i+1])
+			o, err := newObjective(context.Background(), promptLast, edit.Base{LM: w.LM}, at, edits[i:i+1])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,19 +177,19 @@ func TestOutcomes(t *testing.T) {
 }
 
 func outcomes(t *testing.T, run string) {
-	w := openWorld(t)
+	w := world{edittest.OpenWorld(t)}
 	ref, edits, ed := w.reference(t, run)
 	var cases []struct {
 		ID   int      `json:"case_id"`
 		Para []string `json:"paraphrase_prompts"`
 		Near []string `json:"neighborhood_prompts"`
 	}
-	w.json(t, &cases, "data", "counterfact_like.json")
+	w.JSON(t, &cases, "data", "counterfact_like.json")
 	asked := map[int][2][]string{}
 	for _, c := range cases {
 		asked[c.ID] = [2][]string{c.Para, c.Near}
 	}
-	patches, errs := edit.EachOf(context.Background(), promptLast, ed, edit.Base{LM: w.lm}, edits)
+	patches, errs := edit.EachOf(context.Background(), promptLast, ed, edit.Base{LM: w.LM}, edits)
 	var mean, want [3]float64
 	var norms []float64
 	agree, steps, theirs := 0, 0, 0
@@ -289,7 +251,7 @@ func TestEasyEdit(t *testing.T) {
 }
 
 func easyEdit(t *testing.T, id, run string) {
-	w := openWorld(t)
+	w := world{edittest.OpenWorld(t)}
 	var ref struct {
 		Summary struct {
 			Settings hyper   `json:"hparams"`
@@ -301,7 +263,7 @@ func easyEdit(t *testing.T, id, run string) {
 			ID int `json:"case_id"`
 		} `json:"edits"`
 	}
-	w.json(t, &ref, "reference", run+".json")
+	w.JSON(t, &ref, "reference", run+".json")
 	var cases []struct {
 		ID      int    `json:"case_id"`
 		Prompt  string `json:"prompt"`
@@ -309,19 +271,19 @@ func easyEdit(t *testing.T, id, run string) {
 		Subject string `json:"subject"`
 		New     string `json:"target_new"`
 	}
-	w.json(t, &cases, "data", "easyedit_like.json")
+	w.JSON(t, &cases, "data", "easyedit_like.json")
 	wanted := map[int]bool{}
 	for _, e := range ref.Edits {
 		wanted[e.ID] = true
 	}
-	ed := open1(t, w.lm, id, ref.Summary.Settings.overrides())
+	ed := open1(t, w.LM, id, ref.Summary.Settings.overrides())
 	var mean [2]float64
 	norm, n := 0.0, float64(len(ref.Edits))
 	for _, c := range cases {
 		if !wanted[c.ID] {
 			continue
 		}
-		p, err := ed.Edit(context.Background(), edit.Base{LM: w.lm}, []dataset.Edit{{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, Target: c.New}})
+		p, err := ed.Edit(context.Background(), edit.Base{LM: w.LM}, []dataset.Edit{{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, Target: c.New}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +292,7 @@ func easyEdit(t *testing.T, id, run string) {
 		for _, prompt := range []string{c.Prompt, c.Phrase} {
 			rows = append(rows, models.Row{Patch: &p, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}})
 		}
-		answers, err := w.lm.Score(context.Background(), rows)
+		answers, err := w.LM.Score(context.Background(), rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +325,7 @@ func (w world) success(t *testing.T, p *models.Patch, prompts []string, target, 
 	for _, prompt := range prompts {
 		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{target, truth}}})
 	}
-	answers, err := w.lm.Score(context.Background(), rows)
+	answers, err := w.LM.Score(context.Background(), rows)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,25 +29,6 @@ const (
 	faint = "1e-6"
 )
 
-// texts is running text for second moments of tiny models: random words, for
-// keys in all directions.
-func texts(yield func(string, error) bool) {
-	r := rand.New(rand.NewPCG(6, 6))
-	for range 80 {
-		var words []string
-		for range 12 {
-			word := make([]byte, 1+r.IntN(5))
-			for i := range word {
-				word[i] = byte(33 + r.IntN(90))
-			}
-			words = append(words, string(word))
-		}
-		if !yield(strings.Join(words, " "), nil) {
-			return
-		}
-	}
-}
-
 func config(t *testing.T, lm *models.LM, set map[string]string) edit.Config {
 	t.Helper()
 	c, err := Method().Configure(lm.Info(), set)
@@ -74,7 +55,7 @@ func prepared(t *testing.T, c tinylm.Config) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "memit")
 	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
-		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, map[string]string{"layers": both}), edit.PrepareInput{Texts: texts, Seed: 7}, out)
+		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, map[string]string{"layers": both}), edit.PrepareInput{Texts: edittest.Texts, Seed: 7}, out)
 		if err != nil {
 			t.Fatal(err)
 		}

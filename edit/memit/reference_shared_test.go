@@ -4,10 +4,8 @@ package memit
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,9 +14,9 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/models"
-	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -36,43 +34,7 @@ const (
 )
 
 // world is the reference's model with what the authors' code made of it.
-type world struct {
-	dir string
-	lm  *models.LM
-}
-
-func openWorld(t *testing.T) world {
-	t.Helper()
-	dir := os.Getenv("EDITPIPE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "fixtures", "world")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixtures at %s", dir)
-	}
-	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return world{dir, lm}
-}
-
-func (w world) json(t *testing.T, into any, path ...string) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(append([]string{w.dir}, path...)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		t.Fatal(err)
-	}
-}
+type world struct{ edittest.World }
 
 // reference is one run of the authors' code.
 type reference struct {
@@ -111,11 +73,11 @@ func (w world) editor(t *testing.T, ref reference) *editor {
 	var info []struct {
 		Count int64 `json:"count"`
 	}
-	w.json(t, &info, "reference", "cov", "info.json")
+	w.JSON(t, &info, "reference", "cov", "info.json")
 	h, dir := ref.Summary.Settings, t.TempDir()
 	var paths, layers []string
 	for _, l := range h.Layers {
-		mean, err := npz.ReadNPY(filepath.Join(w.dir, "reference", "cov", fmt.Sprintf("mom2_layer%d.npy", l)))
+		mean, err := npz.ReadNPY(filepath.Join(w.Dir, "reference", "cov", fmt.Sprintf("mom2_layer%d.npy", l)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +92,7 @@ func (w world) editor(t *testing.T, ref reference) *editor {
 	if err := locate.WriteContexts(list, slices.Concat(ref.Contexts...)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Method().Configure(w.lm.Info(), map[string]string{
+	c, err := Method().Configure(w.LM.Info(), map[string]string{
 		"covariance": strings.Join(paths, ","), "contexts": list, "layers": strings.Join(layers, ","), "v_num_grad_steps": fmt.Sprint(h.Steps),
 		"v_lr": fmt.Sprint(h.Rate), "v_weight_decay": fmt.Sprint(h.Decay), "clamp_norm_factor": fmt.Sprint(h.Clamp),
 		"kl_factor": fmt.Sprint(h.KL), "mom2_update_weight": fmt.Sprint(h.Weight),
@@ -174,7 +136,7 @@ func (p probed) edit() dataset.Edit {
 func (w world) cases(t *testing.T, ref reference) (cases []probed, edits []dataset.Edit) {
 	t.Helper()
 	var list []probed
-	w.json(t, &list, "data", "counterfact_like.json")
+	w.JSON(t, &list, "data", "counterfact_like.json")
 	byID := map[int]probed{}
 	for _, c := range list {
 		byID[c.ID] = c
@@ -193,7 +155,7 @@ func (w world) axes(t *testing.T, p *models.Patch, c probed) (success [3]float64
 		for _, prompt := range prompts {
 			rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.Request.New.Text, c.Request.True.Text}}})
 		}
-		answers, err := w.lm.Score(context.Background(), rows)
+		answers, err := w.LM.Score(context.Background(), rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,19 +205,19 @@ func TestSingle(t *testing.T) {
 }
 
 func single(t *testing.T, run string) {
-	w := openWorld(t)
+	w := world{edittest.OpenWorld(t)}
 	var ref reference
-	w.json(t, &ref, "reference", run+".json")
+	w.JSON(t, &ref, "reference", run+".json")
 	var arrays map[string]*tensor.Tensor
 	if run == "memit_l012_w" {
 		var err error
-		if arrays, err = npz.Read(filepath.Join(w.dir, "reference", run+"_arrays.npz")); err != nil {
+		if arrays, err = npz.Read(filepath.Join(w.Dir, "reference", run+"_arrays.npz")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cases, edits := w.cases(t, ref)
 	ed, ctx := w.editor(t, ref), context.Background()
-	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.lm}, edits)
+	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.LM}, edits)
 	var differences, values, weights []float64
 	agree, n := 0, len(edits)
 	var mean [3]float64
@@ -282,7 +244,7 @@ func single(t *testing.T, run string) {
 			}
 		}
 	}
-	facts, _, err := ed.search(ctx, edit.Base{LM: w.lm}, edits)
+	facts, _, err := ed.search(ctx, edit.Base{LM: w.LM}, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,11 +291,11 @@ func single(t *testing.T, run string) {
 func TestBatch(t *testing.T) {
 	for _, run := range []string{"batch_memit_10", "batch_memit_50"} {
 		t.Run(run, func(t *testing.T) {
-			w := openWorld(t)
+			w := world{edittest.OpenWorld(t)}
 			var ref reference
-			w.json(t, &ref, "reference", run+".json")
+			w.JSON(t, &ref, "reference", run+".json")
 			cases, edits := w.cases(t, ref)
-			p, err := w.editor(t, ref).Edit(context.Background(), edit.Base{LM: w.lm}, edits)
+			p, err := w.editor(t, ref).Edit(context.Background(), edit.Base{LM: w.LM}, edits)
 			if err != nil {
 				t.Fatal(err)
 			}

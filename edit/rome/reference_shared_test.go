@@ -4,10 +4,8 @@ package rome
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,9 +14,9 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/models"
-	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -36,47 +34,11 @@ const (
 )
 
 // world is the reference's model with what the authors' code made of it.
-type world struct {
-	dir string
-	lm  *models.LM
-}
-
-func open2(t *testing.T) world {
-	t.Helper()
-	dir := os.Getenv("EDITPIPE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "fixtures", "world")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixtures at %s", dir)
-	}
-	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return world{dir, lm}
-}
-
-func (w world) json(t *testing.T, into any, path ...string) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(append([]string{w.dir}, path...)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		t.Fatal(err)
-	}
-}
+type world struct{ edittest.World }
 
 func (w world) npy(t *testing.T, name string) *tensor.Tensor {
 	t.Helper()
-	v, err := npz.ReadNPY(filepath.Join(w.dir, "reference", name+".npy"))
+	v, err := npz.ReadNPY(filepath.Join(w.Dir, "reference", name+".npy"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +93,7 @@ func (w world) editor(t *testing.T, h hyper, contexts []string) *editor {
 	var info []struct {
 		Count int64 `json:"count"`
 	}
-	w.json(t, &info, "reference", "cov", "info.json")
+	w.JSON(t, &info, "reference", "cov", "info.json")
 	mean := w.npy(t, fmt.Sprintf("cov/mom2_layer%d", layer))
 	m := locate.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
 	path, list := filepath.Join(t.TempDir(), "mom2.npz"), filepath.Join(t.TempDir(), "contexts.json")
@@ -141,7 +103,7 @@ func (w world) editor(t *testing.T, h hyper, contexts []string) *editor {
 	if err := locate.WriteContexts(list, contexts); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Method().Configure(w.lm.Info(), map[string]string{
+	c, err := Method().Configure(w.LM.Info(), map[string]string{
 		"key": Mixed, "covariance": path, "contexts": list, "layer": fmt.Sprint(layer), "v_num_grad_steps": fmt.Sprint(h.Steps),
 		"v_lr": fmt.Sprint(h.Rate), "v_weight_decay": fmt.Sprint(h.Decay), "clamp_norm_factor": fmt.Sprint(h.Clamp), "kl_factor": fmt.Sprint(h.KL),
 	})
@@ -161,7 +123,7 @@ func request(id int, template, subject, target string) dataset.Edit {
 
 // TestTraces follows four edits step by step.
 func TestTraces(t *testing.T) {
-	w := open2(t)
+	w := world{edittest.OpenWorld(t)}
 	var ref struct {
 		Settings hyper    `json:"hparams"`
 		Contexts []string `json:"context_templates"`
@@ -174,12 +136,12 @@ func TestTraces(t *testing.T) {
 			At      []int   `json:"lookup_idx"`
 		} `json:"cases"`
 	}
-	w.json(t, &ref, "reference", "trace", "manifest.json")
+	w.JSON(t, &ref, "reference", "trace", "manifest.json")
 	ed := w.editor(t, ref.Settings, ref.Contexts)
 	ctx, layer := context.Background(), ref.Settings.Layers[0]
 	for i, c := range ref.Cases {
 		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", c.ID, name)).Float32s() }
-		f, err := locate.NewFact(w.lm, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
+		f, err := locate.NewFact(w.LM, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +153,7 @@ func TestTraces(t *testing.T) {
 				t.Errorf("case %d row %d: the subject ends at %d, want %d", i, k, s.At, c.At[k])
 			}
 		}
-		keys, values, err := locate.Recall(ctx, w.lm, nil, layer, f)
+		keys, values, err := locate.Recall(ctx, w.LM, nil, layer, f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +164,7 @@ func TestTraces(t *testing.T) {
 			t.Errorf("case %d: the value differs by %g", i, d)
 		}
 		s := locate.Search{Steps: ref.Settings.Steps, Rate: ref.Settings.Rate, Decay: ref.Settings.Decay, Clamp: ref.Settings.Clamp, KL: ref.Settings.KL}
-		found, err := locate.Optimise(ctx, w.lm, nil, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{values[0]}, s)
+		found, err := locate.Optimise(ctx, w.LM, nil, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{values[0]}, s)
 		if err != nil || found[0].Err != nil {
 			t.Fatal(err, found[0].Err)
 		}
@@ -253,9 +215,9 @@ func TestOutcomes(t *testing.T) {
 }
 
 func outcomes(t *testing.T, run string) {
-	w := open2(t)
+	w := world{edittest.OpenWorld(t)}
 	var ref reference
-	w.json(t, &ref, "reference", run+".json")
+	w.JSON(t, &ref, "reference", run+".json")
 	cases := w.cases(t)
 	ed := w.editor(t, ref.Summary.Settings, ref.Contexts)
 	var edits []dataset.Edit
@@ -263,12 +225,12 @@ func outcomes(t *testing.T, run string) {
 		edits = append(edits, request(e.ID, e.Prompt, e.Subject, e.New))
 	}
 	ctx := context.Background()
-	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.lm}, edits)
+	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.LM}, edits)
 	var u, v []float64
 	var arrays map[string]*tensor.Tensor
 	if run == "rome_l0" {
 		var err error
-		if arrays, err = npz.Read(filepath.Join(w.dir, "reference", run+"_arrays.npz")); err != nil {
+		if arrays, err = npz.Read(filepath.Join(w.Dir, "reference", run+"_arrays.npz")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -354,7 +316,7 @@ type probed struct {
 func (w world) cases(t *testing.T) map[int]probed {
 	t.Helper()
 	var list []probed
-	w.json(t, &list, "data", "counterfact_like.json")
+	w.JSON(t, &list, "data", "counterfact_like.json")
 	byID := map[int]probed{}
 	for _, c := range list {
 		byID[c.ID] = c
@@ -364,7 +326,7 @@ func (w world) cases(t *testing.T) map[int]probed {
 
 // TestSequence makes ten edits one after another and asks afterwards.
 func TestSequence(t *testing.T) {
-	w := open2(t)
+	w := world{edittest.OpenWorld(t)}
 	var ref struct {
 		Summary struct {
 			Settings hyper              `json:"hparams"`
@@ -378,13 +340,13 @@ func TestSequence(t *testing.T) {
 			ID int `json:"case_id"`
 		} `json:"edits"`
 	}
-	w.json(t, &ref, "reference", "batch_rome_10.json")
+	w.JSON(t, &ref, "reference", "batch_rome_10.json")
 	cases, ed := w.cases(t), w.editor(t, ref.Summary.Settings, ref.Contexts)
 	var p models.Patch
 	for _, e := range ref.Edits {
 		r := cases[e.ID].Request
 		var err error
-		if p, err = ed.Edit(context.Background(), edit.Base{LM: w.lm, Patch: p}, []dataset.Edit{request(e.ID, r.Prompt, r.Subject, r.New.Text)}); err != nil {
+		if p, err = ed.Edit(context.Background(), edit.Base{LM: w.LM, Patch: p}, []dataset.Edit{request(e.ID, r.Prompt, r.Subject, r.New.Text)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -419,7 +381,7 @@ func (w world) success(t *testing.T, p *models.Patch, prompts []string, target, 
 	for _, prompt := range prompts {
 		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{target, truth}}})
 	}
-	answers, err := w.lm.Score(context.Background(), rows)
+	answers, err := w.LM.Score(context.Background(), rows)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,25 +22,6 @@ import (
 // One value computed on two ways in float32; values of the tiny models are
 // around 1 and shifts around 4.
 const valueTolerance = 1e-4
-
-// texts is running text for second moments of tiny models: random words, for
-// keys in all directions.
-func texts(yield func(string, error) bool) {
-	r := rand.New(rand.NewPCG(6, 6))
-	for range 80 {
-		var words []string
-		for range 12 {
-			word := make([]byte, 1+r.IntN(5))
-			for i := range word {
-				word[i] = byte(33 + r.IntN(90))
-			}
-			words = append(words, string(word))
-		}
-		if !yield(strings.Join(words, " "), nil) {
-			return
-		}
-	}
-}
 
 func config(t *testing.T, lm *models.LM, set map[string]string) edit.Config {
 	t.Helper()
@@ -64,7 +44,7 @@ func prepared(t *testing.T, c tinylm.Config) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "rome")
 	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
-		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{Texts: texts, Seed: 7}, out)
+		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{Texts: edittest.Texts, Seed: 7}, out)
 		if err != nil {
 			t.Fatal(err)
 		}
