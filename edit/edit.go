@@ -60,6 +60,7 @@ type PrepareInput struct {
 	Train, Val dataset.Source
 	Texts      iter.Seq2[string, error] // running text, for statistics; nil where there is none
 	Seed       int64
+	Progress   func(done, want int64) // told of the tokens read, if not nil
 }
 
 // EachOf makes every edit alone on top of on: through EditEach where ed

@@ -226,18 +226,23 @@ func (lm *LM) build(ctx context.Context, v variant) (*ort.Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("models: instrumenting %s: %w", g.Path, err)
 	}
+	return lm.start(ctx, m, g.Path)
+}
+
+// start opens a session of a graph that was made from the file at path.
+func (lm *LM) start(ctx context.Context, m *onnx.Model, path string) (*ort.Session, error) {
 	data, err := m.Bytes()
 	if err != nil {
-		return nil, fmt.Errorf("models: serialising %s: %w", g.Path, err)
+		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
 	}
 	o := ort.Options{Provider: lm.opts.Provider, Threads: lm.opts.Threads}
 	if len(m.ExternalFiles()) > 0 {
 		// Mapped weights are shared by all sessions as long as none repacks them.
-		o.ExternalDir, o.DisablePrepacking = filepath.Dir(g.Path), true
+		o.ExternalDir, o.DisablePrepacking = filepath.Dir(path), true
 	}
 	s, err := lm.env.NewSession(ctx, data, o)
 	if err != nil {
-		return nil, fmt.Errorf("models: starting a session for %s: %w", g.Path, err)
+		return nil, fmt.Errorf("models: starting a session for %s: %w", path, err)
 	}
 	return s, nil
 }

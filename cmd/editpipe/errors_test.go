@@ -197,6 +197,15 @@ func commandLineFaults() []fault {
 		{line: "`prepare` of a method that needs none", args: []string{"prepare", "--method", "ike", "--out", "DIR/artifacts"}, names: []string{"ike"}},
 		{line: "`--corpus` names no file", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/none.txt", "--out", "DIR/artifacts"},
 			names: []string{"--corpus", "DIR/none.txt"}},
+		{line: "a Parquet corpus without that column", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/wiki.parquet", "--out", "DIR/artifacts"},
+			runs: true, names: []string{"DIR/wiki.parquet", "body"}, setup: func(t *testing.T, dir string) {
+				rows := []struct {
+					Body string `parquet:"body"`
+				}{{"Running text."}}
+				if err := store.Write(filepath.Join(dir, "wiki.parquet"), rows, nil); err != nil {
+					t.Fatal(err)
+				}
+			}},
 		{line: "a method that was not prepared", args: []string{"edit", "--method", "rome", "--artifacts", "DIR/none"}, runs: true, names: []string{"rome"}},
 		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
 		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,18 +14,20 @@ import (
 	"editpipe/dataset/corpus"
 	"editpipe/edit"
 	"editpipe/stages"
+	"editpipe/store"
 )
 
 func prepareCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prepare",
 		Usage: "compute what a method needs of a model before it edits: contexts, covariances, trained networks",
-		Description: "Writes DIR/METHOD; give DIR to eval and edit as --artifacts.\n\n" +
+		Description: "Writes DIR/METHOD; give DIR to eval and edit as --artifacts. Statistics over running text are taken of all\n" +
+			"layers in one pass; cut short, they go on where they were when the same command is run again.\n\n" +
 			"Example: editpipe prepare --model gpt2-onnx --method rome --corpus wikipedia.txt --out artifacts",
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", EnvVars: env("method")},
-			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, or .jsonl", EnvVars: env("corpus")},
-			&cli.StringFlag{Name: "corpus-field", Usage: "`NAME` of the JSONL field that holds the text", Value: corpus.Field, EnvVars: env("corpus-field")},
+			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, .jsonl or .parquet", EnvVars: env("corpus")},
+			&cli.StringFlag{Name: "corpus-field", Usage: "`NAME` of the JSONL field or Parquet column that holds the text", Value: corpus.Field, EnvVars: env("corpus-field")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` to learn from; its split valid, where it has one, is kept for validation", EnvVars: env("data")},
 			&cli.StringFlag{Name: "out", Usage: "artifacts `DIR`", EnvVars: env("out")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of random choices", Value: 1, EnvVars: env("seed")},
@@ -54,7 +57,21 @@ func runPrepare(c *cli.Context) error {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("--corpus: %w", err)
 		}
-		in.Texts = corpus.Texts(path, c.String("corpus-field"))
+		field := c.String("corpus-field")
+		if strings.EqualFold(filepath.Ext(path), ".parquet") {
+			in.Texts = store.Texts(path, field)
+		} else {
+			in.Texts = corpus.Texts(path, field)
+		}
+		for _, err := range in.Texts { // a corpus that cannot be read is refused before any work
+			if err != nil {
+				return fmt.Errorf("--corpus: %w", err)
+			}
+			break
+		}
+		in.Progress = func(done, want int64) {
+			fmt.Fprintf(c.App.ErrWriter, "read %d of %d tokens\n", done, max(done, want))
+		}
 	}
 	if c.String("data") != "" {
 		data, err := openData(c)

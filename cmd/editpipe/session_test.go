@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -274,20 +275,31 @@ func checkExport(t *testing.T, dir string) {
 	}
 }
 
-// checkPrepare prepares ROME on a small corpus and makes an edit with what it
-// wrote.
+// checkPrepare prepares ROME on random words, whose keys are independent, read
+// from a Parquet column, and makes an edit with what it wrote.
 func checkPrepare(t *testing.T, dir string) {
 	orttest.Find(t)
-	text := filepath.Join(dir, "corpus.txt")
-	if err := os.WriteFile(text, []byte(strings.Repeat(demo.FactPrompt+" "+demo.FactAnswer+". Drangin Rizaer works as a judge.\nZume Velkin works as a judge.\n", 80)), 0o644); err != nil {
+	var rows []struct {
+		Text string `parquet:"text"`
+	}
+	words, random := strings.Fields(demo.FactPrompt+" "+demo.FactAnswer+" "+demo.FactOther), rand.New(rand.NewPCG(1, 1))
+	for range 200 {
+		var text []string
+		for range 12 {
+			text = append(text, words[random.IntN(len(words))]+string(rune('a'+random.IntN(26))))
+		}
+		rows = append(rows, struct {
+			Text string `parquet:"text"`
+		}{strings.Join(text, " ")})
+	}
+	corpus := filepath.Join(dir, "corpus.parquet")
+	if err := store.Write(corpus, rows, nil); err != nil {
 		t.Fatal(err)
 	}
 	artifacts := filepath.Join(dir, "artifacts")
-	// The moments of so few sentences have no inverse: the edit leaves them out
-	// and uses the contexts that were prepared beside them.
-	callOK(t, "prepare", "--method", "rome", "--corpus", text, "--set", "rome.mom2_tokens=600", "--out", artifacts)
+	callOK(t, "prepare", "--method", "rome", "--corpus", corpus, "--set", "rome.mom2_tokens=5000", "--out", artifacts)
 	var shown []comparison
-	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--set", "rome.mom2_adjustment=false", "--json").out, &shown)
+	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--json").out, &shown)
 	if before, after := *shown[0].LogPBefore, *shown[0].LogPAfter; after < before+1 {
 		t.Errorf("ROME moved the target from %v to %v nats only", before, after)
 	}

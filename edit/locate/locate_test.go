@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
+	"editpipe/edit"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/ort/orttest"
@@ -338,9 +341,17 @@ func TestCollect(t *testing.T) {
 			total++
 		}
 	}
-	m, err := Collect(ctx, lm, 1, source, int64(total))
+	dir := t.TempDir()
+	if err := PrepareMoments(ctx, lm, []int{0, 1}, int64(total), edit.PrepareInput{Texts: source}, dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, MomentsFile(1))
+	m, factor, err := ReadFactored(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, partialFile)); err == nil {
+		t.Error("the sums of a finished collection were left")
 	}
 	if m.Count != int64(total) || m.Width != 16 {
 		t.Errorf("%d tokens of width %d, want %d", m.Count, m.Width, total)
@@ -350,23 +361,100 @@ func TestCollect(t *testing.T) {
 			t.Fatalf("element %d is %g, want %g", i, m.C[i], x/float64(total))
 		}
 	}
-	path := filepath.Join(t.TempDir(), "mom2.npz")
-	if err := m.Write(path); err != nil {
+	if m.Model != lm.Hash() || m.Fits(lm, 1) != nil {
+		t.Errorf("moments of model %q do not fit it", m.Model)
+	}
+	if err := m.Fits(lm, 5); !errors.Is(err, ErrMoments) {
+		t.Errorf("no such layer: %v", err)
+	}
+	// The kept factor is that of the moments; one of other moments is passed over.
+	direct, err := m.Factor()
+	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := ReadMoments(path)
-	if err != nil || back.Count != m.Count || back.Model != lm.Hash() || back.Fits(lm, 1) != nil {
-		t.Fatalf("read back %+v, %v", back, err)
+	b := make([]float64, 16)
+	b[3] = 1
+	if !slices.Equal(direct.Solve(b), factor.Solve(b)) {
+		t.Error("the kept factor solves to something else")
 	}
-	if err := back.Fits(lm, 5); !errors.Is(err, ErrMoments) {
-		t.Errorf("no such layer: %v", err)
+	other := &Moments{Width: 16, Count: 20, C: make([]float64, 256), Model: lm.Hash()}
+	for i := range 16 {
+		other.C[i*17] = 2
+	}
+	if err := other.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, f, err := ReadFactored(path); err != nil || math.Abs(f.Solve(b)[3]-0.5) > solveTolerance {
+		t.Errorf("with moments of twice the identity: %v", err)
 	}
 	broken := errors.New("broken")
-	if _, err := Collect(ctx, lm, 1, func(yield func(string, error) bool) { yield("", broken) }, 10); !errors.Is(err, broken) {
+	failing := edit.PrepareInput{Texts: func(yield func(string, error) bool) { yield("", broken) }}
+	if err := PrepareMoments(ctx, lm, []int{1}, 10, failing, dir); !errors.Is(err, broken) {
 		t.Errorf("a source that fails: %v", err)
 	}
-	if _, err := Collect(ctx, lm, 9, source, 10); !errors.Is(err, ErrMoments) {
+	if err := PrepareMoments(ctx, lm, []int{9}, 10, failing, dir); !errors.Is(err, ErrMoments) {
 		t.Errorf("no such layer: %v", err)
+	}
+}
+
+// TestCollectGoesOn: a collection that was cut short ends in the same bytes as
+// one that was not, refuses other text, and leaves alone what is of another plan.
+func TestCollectGoesOn(t *testing.T) {
+	ctx := context.Background()
+	lm := open(t, tinylm.Config{Family: tinylm.GPT2, Width: 8, FFN: 16})
+	broken := errors.New("broken")
+	const texts = 400
+	source := func(upTo int, first string) edit.PrepareInput {
+		return edit.PrepareInput{Texts: func(yield func(string, error) bool) {
+			for i := range texts {
+				text := fmt.Sprintf("Person %d works as a cook by the sea.", i)
+				if i == 0 {
+					text = first
+				}
+				if i == upTo {
+					yield("", broken)
+					return
+				}
+				if !yield(text, nil) {
+					return
+				}
+			}
+		}}
+	}
+	collect := func(in edit.PrepareInput, partial string) ([]*Moments, error) {
+		c := &collection{lm: lm, layers: []int{0, 1}, perSum: 200}
+		return c.collect(ctx, 1<<30, in, partial)
+	}
+	whole, err := collect(source(-1, "First."), filepath.Join(t.TempDir(), partialFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := filepath.Join(t.TempDir(), partialFile)
+	for _, stop := range []int{70, 150, 399} {
+		if _, err := collect(source(stop, "First."), partial); !errors.Is(err, broken) {
+			t.Fatalf("cut short at %d: %v", stop, err)
+		}
+	}
+	if _, err := collect(source(-1, "Another."), partial); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), partial) {
+		t.Errorf("going on with another text: %v", err)
+	}
+	saved, err := npz.Read(partial)
+	if err != nil || saved[arrayTexts].Int64s()[0] < 300 {
+		t.Fatalf("the sums of %v texts were saved, %v", saved[arrayTexts], err)
+	}
+	resumed, err := collect(source(-1, "First."), partial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		if whole[i].Count != resumed[i].Count || !slices.Equal(whole[i].C, resumed[i].C) {
+			t.Errorf("layer %d differs from a collection in one go", i)
+		}
+	}
+	c := &collection{lm: lm, layers: []int{1}, perSum: 200}
+	_, err = c.collect(ctx, 1<<30, source(-1, "Another."), partial)
+	if err != nil {
+		t.Errorf("another plan: %v", err)
 	}
 }
 

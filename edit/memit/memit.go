@@ -144,13 +144,9 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
 			return nil, fmt.Errorf("no second moments of layer %d: prepare the method, or pass one file for each layer with --set memit.covariance=FILE,FILE", l)
 		}
-		m, err := locate.ReadMoments(path)
+		m, f, err := locate.ReadFactored(path)
 		if err != nil {
 			return nil, err
-		}
-		f, err := m.Factor()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		ed.layers = append(ed.layers, layer{index: l, moments: m, factor: f})
 	}
@@ -169,23 +165,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	if err := locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts); err != nil {
 		return err
 	}
-	if in.Texts == nil {
-		return errors.New("no running text to take second moments over: give some")
-	}
-	for _, l := range c.Layers {
-		tokens := c.Tokens
-		if f := on.LM.Info().FFN(models.Decoder, l); tokens == 0 && f != nil {
-			tokens = 10 * int64(f.Down.In)
-		}
-		m, err := locate.Collect(ctx, on.LM, l, in.Texts, tokens)
-		if err != nil {
-			return err
-		}
-		if err := m.Write(filepath.Join(out, locate.MomentsFile(l))); err != nil {
-			return err
-		}
-	}
-	return nil
+	return locate.PrepareMoments(ctx, on.LM, c.Layers, c.Tokens, in, out)
 }
 
 type editor struct {

@@ -152,10 +152,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 	if c.Covariance == "" {
 		return nil, fmt.Errorf("no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", c.Layer)
 	}
-	if ed.moments, err = locate.ReadMoments(c.Covariance); err != nil {
-		return nil, err
-	}
-	ed.factor, err = ed.moments.Factor()
+	ed.moments, ed.factor, err = locate.ReadFactored(c.Covariance)
 	return ed, err
 }
 
@@ -174,18 +171,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	if !c.Adjust {
 		return nil
 	}
-	if in.Texts == nil {
-		return errors.New("no running text to take second moments over: give some, or leave them out with --set rome.mom2_adjustment=false")
-	}
-	tokens := c.Tokens
-	if f := on.LM.Info().FFN(models.Decoder, c.Layer); tokens == 0 && f != nil {
-		tokens = 10 * int64(f.Down.In)
-	}
-	m, err := locate.Collect(ctx, on.LM, c.Layer, in.Texts, tokens)
-	if err != nil {
-		return err
-	}
-	return m.Write(filepath.Join(out, locate.MomentsFile(c.Layer)))
+	return locate.PrepareMoments(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out)
 }
 
 type editor struct {
