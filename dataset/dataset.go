@@ -24,6 +24,14 @@ const (
 	Locality       Family = "locality"
 )
 
+// Further families: probes of what the survey's criteria leave open. They count
+// in none of its numbers.
+const (
+	Belief Family = "belief" // does the model hold the new fact when asked in other ways than to state it
+	Time   Family = "time"   // which value held when
+	Repeat Family = "repeat" // edits of a fact that was edited already
+)
+
 // Axis is a kind of probe; every axis belongs to one Family.
 type Axis string
 
@@ -40,7 +48,23 @@ const (
 	AxisOtherTasks            Axis = "other_tasks"            // questions of another kind (choices, general facts)
 )
 
-// Axes lists every axis in report order.
+// The further axes, off the headline.
+const (
+	AxisBeliefYesNo    Axis = "belief_yes_no"   // is a statement of the fact true: yes or no
+	AxisNegation       Axis = "negation"        // the same under a negation
+	AxisMultipleChoice Axis = "multiple_choice" // new object, old object and others to choose from
+	AxisTimeSlice      Axis = "time_slice"      // the value at a day: the present one and past ones
+	AxisRoundEdit      Axis = "round_edit"      // after the edit was taken back by another edit
+	AxisConflict       Axis = "conflict"        // after a second edit gave the fact a third object
+)
+
+// FurtherAxes lists the axes that belong to none of the survey's criteria, in
+// report order.
+func FurtherAxes() []Axis {
+	return []Axis{AxisBeliefYesNo, AxisNegation, AxisMultipleChoice, AxisTimeSlice, AxisRoundEdit, AxisConflict}
+}
+
+// Axes lists the axes of the survey's criteria, in report order: the headline.
 func Axes() []Axis {
 	return []Axis{
 		AxisReliability, AxisGeneralization,
@@ -60,8 +84,30 @@ func (a Axis) Family() Family {
 		return Portability
 	case AxisOtherRelations, AxisNeighbourhood, AxisDistractNeighbourhood, AxisOtherTasks:
 		return Locality
+	case AxisBeliefYesNo, AxisNegation, AxisMultipleChoice:
+		return Belief
+	case AxisTimeSlice:
+		return Time
+	case AxisRoundEdit, AxisConflict:
+		return Repeat
 	}
 	return ""
+}
+
+// FollowUp tells whether the axis asks about an edit that comes on top of
+// another one of its conflict group: without that one the answer means nothing.
+func (a Axis) FollowUp() bool { return a.Family() == Repeat }
+
+// AxesOf lists the axes that a name stands for: the axis itself, or all axes of
+// a family. It is empty for an unknown name.
+func AxesOf(name string) []Axis {
+	var out []Axis
+	for _, a := range append(Axes(), FurtherAxes()...) {
+		if string(a) == name || string(a.Family()) == name {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // Mode says where an edit's new object comes from.
@@ -71,6 +117,7 @@ type Mode string
 const (
 	Counterfactual Mode = "counterfactual" // the new object was never true
 	Update         Mode = "update"         // the new object is the later of two true values
+	Restore        Mode = "restore"        // the new object is the true one, after another edit replaced it
 )
 
 // Edit is one requested change: after it, Prompt should be continued by Target.
@@ -78,7 +125,7 @@ const (
 type Edit struct {
 	ID         EditID `parquet:"edit_id"`
 	Set        string `parquet:"set_name,dict"`
-	Source     string `parquet:"source,dict"`          // wikidata, counterfact, zsre, knowedit, easyedit, mquake, ripple, custom
+	Source     string `parquet:"source,dict"`          // wikidata, counterfact, zsre, knowedit, easyedit, mquake, ripple, uniedit, custom
 	SourceCase string `parquet:"source_case,optional"` // the record's own id in its source
 	Split      string `parquet:"split,dict,optional"`  // train, valid, test; empty where the source has none
 

@@ -23,6 +23,17 @@ func TestEveryAxisHasAFamily(t *testing.T) {
 			t.Errorf("%d axes of %s, want %d", families[family], family, n)
 		}
 	}
+	for _, a := range FurtherAxes() {
+		if seen[a] || a.Family() == "" || families[a.Family()] != 0 {
+			t.Errorf("further axis %q is listed twice, or has no family, or one of the survey's", a)
+		}
+		seen[a] = true
+	}
+	for name, want := range map[string]int{"reliability": 1, "portability": 3, "one_hop": 1, "belief": 3, "repeat": 2, "nonsense": 0, "": 0} {
+		if got := AxesOf(name); len(got) != want {
+			t.Errorf("%q stands for %v, want %d axes", name, got, want)
+		}
+	}
 	if f := Axis("nonsense").Family(); f != "" {
 		t.Errorf("unknown axis has the family %q", f)
 	}

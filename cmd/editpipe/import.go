@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -21,9 +21,11 @@ func importCommand() *cli.Command {
 		Usage: "read a file of the field into a data set folder",
 		Description: "Formats: " + formatNames() + " (editpipe list formats).\n" +
 			"Broken records are reported by file and index and left out; the rest is kept and the exit code is 3.\n\n" +
-			"Example: editpipe import --format counterfact --in counterfact.json --out data",
+			"Example: editpipe import --format counterfact --in counterfact.json --out data\n" +
+			"         editpipe import --format custom --map prompt=question,subject=entity,target_new=answer --in facts.csv --out data",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
+			&cli.StringSliceFlag{Name: "map", Usage: "`FIELD=COLUMN,...` for --format custom; fields: prompt, subject, target_new (needed), ground_truth, case_id, relation; any number of times rephrase_prompt, AXIS_prompt with AXIS_answer (docs/sources.md)", EnvVars: env("map")},
 			&cli.StringFlag{Name: "in", Usage: "`FILE` to read", EnvVars: env("in")},
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set (default: the file's name)", EnvVars: env("name")},
@@ -46,6 +48,23 @@ func formatNames() string {
 	return strings.Join(names, ", ")
 }
 
+// importFormat is the format that --format names, or that the file is of.
+func importFormat(c *cli.Context, path string) (string, error) {
+	format := c.String("format")
+	if format != "" {
+		if !slices.ContainsFunc(importer.Formats(), func(f importer.Format) bool { return f.Name == format }) {
+			return "", usagef("unknown --format %q (known: %s)", format, formatNames())
+		}
+		return format, nil
+	}
+	format, err := importer.Detect(path)
+	var unknown *importer.FormatError
+	if errors.As(err, &unknown) {
+		return "", fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
+	}
+	return format, err
+}
+
 func runImport(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
 		return err
@@ -53,26 +72,26 @@ func runImport(c *cli.Context) error {
 	if s := c.String("split"); s != "" && s != "train" && s != "valid" && s != "test" {
 		return usagef("--split %q: want train, valid or test", s)
 	}
-	format := c.String("format")
-	if format == "" {
-		found, err := importer.Detect(c.String("in"))
-		var unknown *importer.FormatError
-		if errors.As(err, &unknown) {
-			return fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
+	format, err := importFormat(c, c.String("in"))
+	if err != nil {
+		return err
+	}
+	var columns []importer.Column
+	if m := c.StringSlice("map"); len(m) > 0 {
+		var err error
+		if columns, err = importer.ParseMap(strings.Join(m, ",")); err != nil {
+			return usagef("--map: %w", err)
 		}
-		if err != nil {
-			return err
-		}
-		format = found
-	} else if !slices.ContainsFunc(importer.Formats(), func(f importer.Format) bool { return f.Name == format }) {
-		return usagef("unknown --format %q (known: %s)", format, formatNames())
 	}
 	if err := writableData(c.String("out")); err != nil {
 		return err
 	}
 	file, err := importer.Open(format, c.String("in"), importer.Options{
-		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"),
+		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"), Map: columns,
 	})
+	if errors.Is(err, importer.ErrMap) {
+		return usagef("--map: %w", err)
+	}
 	if errors.Is(err, importer.ErrPool) {
 		return usagef("%w; give it with --choices beside a file of edits", err)
 	}
@@ -97,43 +116,41 @@ func runImport(c *cli.Context) error {
 	if len(records) == 0 {
 		return fmt.Errorf("import: %s: no record could be read; nothing was written", c.String("in"))
 	}
-	if pool := c.String("choices"); pool != "" {
-		choices, _, err := importer.ReadChoices(pool, importer.Options{Labels: c.String("labels")})
+	report := file.Report()
+	var pool importer.Report
+	if path := c.String("choices"); path != "" {
+		var choices []dataset.Probe
+		choices, pool, err = importer.ReadChoices(path, importer.Options{Labels: c.String("labels")})
 		if err != nil {
 			return err
 		}
+		for _, f := range pool.Errors {
+			fmt.Fprintln(c.App.ErrWriter, f.Text)
+		}
 		records, err = importer.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
 		if err != nil {
-			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", pool, c.Int("choices-per-edit"), err)
+			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", path, c.Int("choices-per-edit"), err)
 		}
 	}
-	report := file.Report()
 	if err := store.WriteDataset(c.String("out"), records, store.DatasetManifest{
 		Name: file.Name(), Source: report.Format, File: c.String("in"), Version: version(),
 	}); err != nil {
 		return err
 	}
 	writeImportReport(c.App.Writer, report, c.String("out"))
-	if len(report.Errors) > 0 {
-		return fmt.Errorf("import: %d of %d records of %s were left out: %w",
-			len(report.Errors), len(report.Errors)+report.Records, report.File, errFailedRows)
+	var lost []error
+	for _, r := range []importer.Report{report, pool} {
+		if len(r.Errors) > 0 {
+			lost = append(lost, fmt.Errorf("import: %d of %d records of %s were left out: %w", len(r.Errors), r.Read, r.File, errFailedRows))
+		}
 	}
-	return nil
+	return errors.Join(lost...)
 }
 
 func writeImportReport(w io.Writer, r importer.Report, out string) {
 	fmt.Fprintf(w, "%s: %d records of format %s -> %s\n", r.File, r.Records, r.Format, out)
-	for _, axis := range dataset.Axes() {
-		if n := r.Probes[axis]; n > 0 {
-			fmt.Fprintf(w, "  %-24s %d probes\n", axis, n)
-		}
-	}
-	var kinds []string
-	for k := range r.Skipped {
-		kinds = append(kinds, k)
-	}
-	sort.Strings(kinds)
-	for _, k := range kinds {
+	writeProbeCounts(w, r.Probes)
+	for _, k := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fmt.Fprintf(w, "  not imported: %s (%d)\n", k, r.Skipped[k])
 	}
 	codes := map[string]int{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/dataset/exporter"
 	"editpipe/dataset/importer"
 	"editpipe/edit"
 	"editpipe/edit/all"
@@ -23,6 +25,12 @@ type listed struct {
 	Note string `json:"note"`
 	Doc  string `json:"doc"`
 	Keys []key  `json:"keys,omitempty"`
+
+	// Of a file format only.
+	Schema  string `json:"schema,omitempty"`
+	Source  string `json:"source,omitempty"`
+	Licence string `json:"licence,omitempty"`
+	Written string `json:"written,omitempty"` // what convert writes of it; empty where it cannot
 }
 
 type key struct {
@@ -90,6 +98,11 @@ func writeList(w io.Writer, rows []listed, asJSON bool) error {
 		for _, k := range r.Keys {
 			fmt.Fprintf(t, "  --set %s.%s=%s\t%s\t%s\n", r.Name, k.Name, k.Default, k.Type, k.Doc)
 		}
+		for _, l := range [][2]string{{"reads", r.Schema}, {"from", r.Source}, {"licence", r.Licence}, {"convert writes", r.Written}} {
+			if l[1] != "" {
+				fmt.Fprintf(t, "  %s: %s\n", l[0], l[1])
+			}
+		}
 	}
 	return t.Flush()
 }
@@ -138,9 +151,16 @@ func listProviders() ([]listed, error) {
 }
 
 func listFormats() ([]listed, error) {
+	written := map[string]string{}
+	for _, f := range exporter.Formats() {
+		written[f.Name] = f.Doc
+	}
 	var rows []listed
 	for _, f := range importer.Formats() {
-		rows = append(rows, listed{Name: f.Name, Note: f.Title, Doc: f.Doc})
+		rows = append(rows, listed{
+			Name: f.Name, Note: f.Title, Doc: f.Doc, Schema: f.Schema, Source: f.Source,
+			Licence: cmp.Or(f.Licence, "none stated; import --licence keeps yours"), Written: written[f.Name],
+		})
 	}
 	return rows, nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer/rows"
 )
 
 // ReadChoices reads a file of questions with choices: PIQA's {goal, sol1, sol2}
@@ -47,31 +48,30 @@ func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 	defer file.Close()
 
 	var pool []dataset.Probe
-	seen := 0
-	for p, err := range pieces(file) {
+	for p, err := range rows.JSON(file) {
 		if err != nil {
 			return nil, report, fmt.Errorf("importer: reading %s: %w", path, err)
 		}
-		seen++
+		report.Read++
 		var label string
-		if p.index < len(labels) {
-			label = labels[p.index]
+		if p.Index < len(labels) {
+			label = labels[p.Index]
 		}
 		probe, field, err := choiceProbe(p, label, o.Set)
 		if err != nil {
-			re := &dataset.RecordError{File: path, Index: p.index, Offset: p.offset, Field: field, Err: err}
-			report.Errors = append(report.Errors, Finding{Index: p.index, Offset: p.offset, Code: CodeRecord, Text: re.Error()})
+			re := &dataset.RecordError{File: path, Index: p.Index, Offset: p.Offset, Field: field, Err: err}
+			report.Errors = append(report.Errors, Finding{Index: p.Index, Offset: p.Offset, Code: CodeRecord, Text: re.Error()})
 			continue
 		}
 		if len(trimAll(probe.Choices)) < len(probe.Choices) {
-			report.Warnings = append(report.Warnings, Finding{Index: p.index, Offset: p.offset, Code: CodeChoicesRepeated, Text: string(probe.ID)})
+			report.Warnings = append(report.Warnings, Finding{Index: p.Index, Offset: p.Offset, Code: CodeChoicesRepeated, Text: string(probe.ID)})
 		}
 		pool = append(pool, probe)
 		report.Records++
 		report.Probes[probe.Axis]++
 	}
-	if labels != nil && len(labels) != seen {
-		return nil, report, fmt.Errorf("importer: %s has %d labels for the %d records of %s", from, len(labels), seen, path)
+	if labels != nil && len(labels) != report.Read {
+		return nil, report, fmt.Errorf("importer: %s has %d labels for the %d records of %s", from, len(labels), report.Read, path)
 	}
 	return pool, report, nil
 }
@@ -104,8 +104,8 @@ func readLabels(path, explicit string) (labels []string, from string, err error)
 }
 
 // choiceProbe converts one record; label is the line of the labels file, or "".
-func choiceProbe(p piece, label, set string) (probe dataset.Probe, field string, err error) {
-	f, err := newFields(p.raw)
+func choiceProbe(p rows.Row, label, set string) (probe dataset.Probe, field string, err error) {
+	f, err := newFields(p.Raw)
 	if err != nil {
 		return probe, "", err
 	}
@@ -140,7 +140,7 @@ func choiceProbe(p piece, label, set string) (probe dataset.Probe, field string,
 		return probe, "label", fmt.Errorf("want a number from 0 to %d, have %q", len(choices)-1, label)
 	}
 	return dataset.Probe{
-		ID:     dataset.ProbeID(fmt.Sprintf("%s-%d", set, p.index)),
+		ID:     dataset.ProbeID(fmt.Sprintf("%s-%d", set, p.Index)),
 		Family: dataset.AxisOtherTasks.Family(), Axis: dataset.AxisOtherTasks, Variant: "choices",
 		Prompt: "Question: " + strings.TrimSpace(question) + "\nAnswer:", Format: dataset.Choice, AnswerMode: dataset.OneChoice,
 		Answers: []string{choices[right]}, Choices: choices, ChoiceLabel: int32(right),

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -28,11 +29,21 @@ const (
 type draft struct {
 	fields
 	index    int
+	name     string   // the record's name in its file, where it has one
+	part     string   // tells the edits of one case apart; empty where a case is one edit
+	also     []*draft // the other edits of the case
 	o        Options
 	edit     dataset.Edit
 	probes   []dataset.Probe
 	findings []Finding
 	skipped  map[string]int
+}
+
+// sibling starts another edit of the same case.
+func (d *draft) sibling() *draft {
+	s := &draft{fields: d.fields, index: d.index, name: d.name, o: d.o, skipped: map[string]int{}}
+	d.also = append(d.also, s)
+	return s
 }
 
 func (d *draft) warn(code, format string, args ...any) {
@@ -52,7 +63,9 @@ func (d *draft) trim(name, s string) string {
 func (d *draft) begin(prompt, subject, target string, truth []string) {
 	e := &d.edit
 	e.Set, e.Split, e.Licence = d.o.Set, d.o.Split, d.o.Licence
-	e.SourceCase = d.id("case_id")
+	if e.SourceCase = d.id("case_id"); e.SourceCase == "" {
+		e.SourceCase = d.name
+	}
 	e.Prompt, e.Subject, e.Target = d.trim("prompt", prompt), d.trim("subject", subject), d.trim("target", target)
 	e.SubjectStart, e.SubjectEnd = find(e.Prompt, e.Subject)
 	if truth = trimAll(truth); len(truth) > 0 {
@@ -69,6 +82,23 @@ func (d *draft) begin(prompt, subject, target string, truth []string) {
 			d.warn(CodeTargetIsTruth, "target %q is the ground truth already", e.Target)
 		}
 	}
+}
+
+// beginTemplate is begin with a prompt in which {} stands for the subject; name
+// is the template's field in at. A template without {} is taken as it stands.
+func (d *draft) beginTemplate(at fields, name, template, subject, target string, truth []string) {
+	before, after, found := strings.Cut(template, "{}")
+	if strings.Contains(after, "{}") {
+		at.fail(name, errors.New("more than one {}"))
+	}
+	if !found {
+		d.begin(template, subject, target, truth)
+		return
+	}
+	before, subject = strings.TrimLeft(before, " \t\n"), d.trim("subject", subject)
+	d.begin(before+subject+after, subject, target, truth)
+	d.edit.SubjectStart = int32(len(before)) // exact, also where the subject occurs twice
+	d.edit.SubjectEnd = d.edit.SubjectStart + int32(len(subject))
 }
 
 // finish adds what follows from the edit alone: the template and the
@@ -105,13 +135,14 @@ func (d *draft) rephrase(prompts []string) {
 	}
 }
 
-// ask adds a probe. A contrast equal to the answer says nothing and is left out.
-func (d *draft) ask(axis dataset.Axis, variant, prompt string, want answer, contrast string) {
+// ask adds a probe and returns it, for changes before the next one is added; nil
+// if it was left out. A contrast equal to the answer says nothing and is left out.
+func (d *draft) ask(axis dataset.Axis, variant, prompt string, want answer, contrast string) *dataset.Probe {
 	prompt = d.trim(string(axis)+" prompt", prompt)
 	if prompt == "" || len(want.spellings) == 0 {
 		d.warn(CodeProbeDropped, "%s probe without prompt or answer", axis)
 		d.skipped[string(axis)+" without prompt or answer"]++
-		return
+		return nil
 	}
 	for _, p := range d.probes {
 		if p.Axis == axis && p.Prompt == prompt && p.Answers[0] == want.spellings[0] {
@@ -140,6 +171,18 @@ func (d *draft) ask(axis dataset.Axis, variant, prompt string, want answer, cont
 		p.Distractor = distractor(prompt, d.edit)
 	}
 	d.probes = append(d.probes, p)
+	return &d.probes[len(d.probes)-1]
+}
+
+// askAlias asks the edit's question with another name of the subject.
+func (d *draft) askAlias(prompt, alias string) {
+	p := d.ask(dataset.AxisSubjectReplace, "alias", prompt, d.target(), d.contrast(dataset.AxisSubjectReplace))
+	if p == nil {
+		return
+	}
+	if start, end := find(p.Prompt, alias); start >= 0 {
+		p.SubjectText, p.SubjectStart, p.SubjectEnd = alias, start, end
+	}
 }
 
 // distractor is the edit statement in front of a distracting prompt, up to the
@@ -274,15 +317,19 @@ func (d *draft) askKind(name, path string, raw json.RawMessage) {
 		return
 	}
 	for _, it := range items {
-		contrast := ""
-		switch k.axis {
-		case dataset.AxisSubjectReplace: // the edit's own question: the old object is what it must beat
-			contrast = d.edit.GroundTruth
-		case dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood: // the new object must not spill over
-			contrast = d.edit.Target
-		}
-		d.ask(k.axis, k.variant, it.prompt, it.want, contrast)
+		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
 	}
+}
+
+// contrast is what the right answer to a question of an axis must beat.
+func (d *draft) contrast(axis dataset.Axis) string {
+	switch axis {
+	case dataset.AxisSubjectReplace: // the edit's own question
+		return d.edit.GroundTruth
+	case dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood: // the new object must not spill over
+		return d.edit.Target
+	}
+	return ""
 }
 
 // item is one question of a group.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"editpipe/dataset/importer/rows"
 )
 
 // Errors of importing.
@@ -11,7 +13,7 @@ var (
 	// ErrMissing is returned when a required field is absent, null or blank.
 	ErrMissing = errors.New("required field is missing or blank")
 	// ErrEmpty is returned when a file holds no records.
-	ErrEmpty = errors.New("file holds no records")
+	ErrEmpty = rows.ErrEmpty
 	// ErrPool is returned when a file of choices is opened as a data set: it
 	// holds questions but no edits. ReadChoices reads it, AttachChoices joins
 	// its questions to the records of a data set.

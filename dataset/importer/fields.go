@@ -125,6 +125,27 @@ func (f fields) object(name string) fields {
 	return sub
 }
 
+// objects is a list of objects; their faults are the record's.
+func (f fields) objects(name string) []fields {
+	if !f.has(name) {
+		return nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(f.m[name], &list); err != nil {
+		f.fail(name, fmt.Errorf("want a list of objects, have %s", kindOf(f.m[name])))
+		return nil
+	}
+	out := make([]fields, len(list))
+	for i, raw := range list {
+		at := fmt.Sprintf("%s[%d]", name, i)
+		out[i] = fields{path: f.path + at + ".", fault: f.fault}
+		if err := json.Unmarshal(raw, &out[i].m); err != nil || out[i].m == nil {
+			f.fail(at, fmt.Errorf("want an object, have %s", kindOf(raw)))
+		}
+	}
+	return out
+}
+
 // answer is what should be said to a probe.
 type answer struct {
 	spellings []string   // of the first answer, or all answers if any of them will do
@@ -132,11 +153,47 @@ type answer struct {
 	mode      dataset.AnswerMode
 }
 
+// lists is a list of lists of strings; nil if absent.
+func (f fields) lists(name string) [][]string {
+	if !f.has(name) {
+		return nil
+	}
+	var out [][]string
+	if err := json.Unmarshal(f.m[name], &out); err != nil {
+		f.fail(name, fmt.Errorf("want a list of lists of strings, have %s", kindOf(f.m[name])))
+		return nil
+	}
+	return out
+}
+
+// oneAnswer is a single right answer with its spellings.
+func oneAnswer(spellings ...string) answer {
+	return answer{spellings: trimAll(spellings), mode: dataset.Single}
+}
+
+// severalAnswers are answers each with its spellings; answers without any are
+// left out.
+func severalAnswers(sets [][]string) answer {
+	var kept [][]string
+	for _, s := range sets {
+		if s = trimAll(s); len(s) > 0 {
+			kept = append(kept, s)
+		}
+	}
+	switch len(kept) {
+	case 0:
+		return oneAnswer()
+	case 1:
+		return oneAnswer(kept[0]...)
+	}
+	return answer{spellings: kept[0], sets: kept, mode: dataset.Set}
+}
+
 // parseAnswer reads the three forms in which the field's files give answers:
 // one string; a list of strings, any of which is right; a list of lists, the
 // outer one of answers, the inner ones of spellings. Blank strings are left out.
 func parseAnswer(raw json.RawMessage) (answer, error) {
-	none := answer{mode: dataset.Single}
+	none := oneAnswer()
 	switch kindOf(raw) {
 	case "null":
 		return none, nil
@@ -145,7 +202,7 @@ func parseAnswer(raw json.RawMessage) (answer, error) {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return none, err
 		}
-		return answer{spellings: trimAll([]string{s}), mode: dataset.Single}, nil
+		return oneAnswer(s), nil
 	case "a list":
 	default:
 		return none, fmt.Errorf("want a string, a list of strings or a list of lists, have %s", kindOf(raw))
@@ -169,25 +226,21 @@ func parseAnswer(raw json.RawMessage) (answer, error) {
 			if err := json.Unmarshal(e, &inner); err != nil {
 				return none, fmt.Errorf("entry %d: want a list of strings", i)
 			}
-			if inner = trimAll(inner); len(inner) > 0 {
-				sets = append(sets, inner)
-			}
+			sets = append(sets, inner)
 		default:
 			return none, fmt.Errorf("entry %d: want a string or a list of strings, have %s", i, kindOf(e))
 		}
 	}
-	flat = trimAll(flat)
-	switch {
-	case len(flat) > 0 && len(sets) > 0:
+	if flat = trimAll(flat); len(flat) == 0 {
+		return severalAnswers(sets), nil
+	}
+	switch want := severalAnswers(sets); {
+	case len(want.spellings) > 0:
 		return none, errors.New("strings and lists are mixed")
-	case len(sets) > 1:
-		return answer{spellings: sets[0], sets: sets, mode: dataset.Set}, nil
-	case len(sets) == 1:
-		return answer{spellings: sets[0], mode: dataset.Single}, nil
 	case len(flat) > 1:
 		return answer{spellings: flat, mode: dataset.AnyOf}, nil
 	}
-	return answer{spellings: flat, mode: dataset.Single}, nil
+	return oneAnswer(flat...), nil
 }
 
 // trimAll trims white space, and drops blanks and repetitions.

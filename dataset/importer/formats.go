@@ -1,12 +1,13 @@
 // Package importer reads the files in which the field keeps its edits
-// (CounterFact, zsRE, KnowEdit, EasyEdit requests, questions with choices) as
-// records of package dataset. A record that cannot be used is reported and left
+// (CounterFact, zsRE, KnowEdit, EasyEdit requests, MQuAKE, RippleEdits, UniEdit,
+// questions with choices) and tables of one's own as records of package dataset. A record that cannot be used is reported and left
 // out; what else was changed or passed over is in the Report.
 package importer
 
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"os"
@@ -15,17 +16,22 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/dataset/importer/rows"
 )
 
 // Format is a file format that can be imported.
 type Format struct {
-	Name  string // as given to Open
-	Title string
-	Doc   string // what becomes of its fields
-	Pool  bool   // holds questions without edits: read by ReadChoices, not by Open
+	Name    string // as given to Open
+	Title   string
+	Schema  string // the fields that are read
+	Doc     string // what becomes of its fields
+	Source  string // who published files of it
+	Licence string // as the distributor of the published files states it; empty where none is stated
+	Pool    bool   // holds questions without edits: read by ReadChoices, not by Open
 
-	licence string // as the distributor of the published files states it
-	read    func(*draft)
+	read   func(*draft)
+	survey func(path string, o Options) (func(*draft), error)           // makes the reader, where it must know the file or the options
+	cut    func(path string) func(io.Reader) iter.Seq2[rows.Row, error] // nil: rows.JSON
 }
 
 // Formats lists the formats that can be imported.
@@ -33,37 +39,80 @@ func Formats() []Format {
 	return []Format{
 		{
 			Name: "counterfact", Title: "CounterFact, original nested records",
+			Schema: "case_id, requested_rewrite{prompt, subject, relation_id, target_new{str, id}, target_true{str, id}}, paraphrase_prompts, neighborhood_prompts; " +
+				"of the survey's files also alternative_subject, portability{New Question, New Answer}, distracting_neighborhood_prompts, unrelated_relation{question, object}",
 			Doc: "requested_rewrite gives the edit (subject span from the {} of its prompt); paraphrase_prompts become generalization; neighborhood_prompts become neighbourhood/near, " +
-				"where the old object should win over the new one; attribute_prompts and generation_prompts are counted but not imported, as no axis scores them.",
-			licence: "MIT", read: readCounterFact,
+				"where the old object should win over the new one; alternative_subject becomes subject_replace, New Question one_hop, distracting_neighborhood_prompts distract_neighbourhood, " +
+				"unrelated_relation other_relations; attribute_prompts and generation_prompts are counted but not imported, as no axis scores them.",
+			Source: "Meng et al. 2022 (ROME); the survey's portability and locality files: EasyEdit", Licence: "MIT", read: readCounterFact,
 		},
 		{
 			Name: "counterfact-flat", Title: "CounterFact, flat records",
+			Schema: "case_id, prompt, subject, target_new, ground_truth, rephrase_prompt, locality_prompt, locality_ground_truth",
 			Doc: "prompt, subject, target_new, ground_truth give the edit; rephrase_prompt becomes generalization; locality_prompt becomes neighbourhood/near if its answer is the old object, " +
 				"else other_tasks/unrelated.",
-			licence: "MIT", read: readFlat,
+			Source: "EasyEdit's and RECIPE's counterfact-edit.json", Licence: "MIT", read: readFlat,
 		},
 		{
 			Name: "zsre", Title: "zsRE question answering, MEND's records",
+			Schema: "subject, src, alt, answers, rephrase, loc, loc_ans; of the survey's files also alternative_subject, alter_subject_question, inverse question, portability{New Question, New Answer}",
 			Doc: "src, subject, alt give the edit, answers its ground truth; rephrase becomes generalization; loc and loc_ans become other_tasks/nq, the text unchanged (\"nq question: \" kept, " +
-				"no question mark added). pred and cond are not used. The target is alt; ROME's reader takes answers[0].",
-			read: readZsRE,
+				"no question mark added); alter_subject_question becomes subject_replace, inverse question reversed_relation, New Question one_hop. pred and cond are not used. " +
+				"The target is alt; ROME's reader takes answers[0].",
+			Source: "Mitchell et al. 2022 (MEND), from zsRE (Levy et al. 2017); the survey's portability files: EasyEdit", read: readZsRE,
 		},
 		{
-			Name: "knowedit", Title: "KnowEdit, ZsRE and wiki_* files",
+			Name: "knowedit", Title: "KnowEdit, ZsRE, wiki_* and WikiBio files",
+			Schema: "subject, prompt, target_new (WikiBio: concept, text, labels), ground_truth, rephrase_prompt, portability and locality {GROUP: [{prompt, ground_truth}]}",
 			Doc: "Subject_Aliasing becomes subject_replace, Reasoning one_hop, Logical_Generalization reversed_relation, Relation_Specificity and Forgetfulness other_relations; the variant keeps the " +
 				"file's word. Ground truths may be a string, a list (any is right) or a list of lists (answers, each with its spellings). An edit without ground truth is an update.",
-			licence: "Apache-2.0", read: readKnowEdit,
+			Source: "Zhang et al. 2024 (KnowEdit)", Licence: "MIT", read: readKnowEdit,
 		},
 		{
 			Name: "easyedit", Title: "EasyEdit requests",
+			Schema: "subject, prompt, target_new, ground_truth, rephrase_prompt, locality_prompt, locality_ground_truth, portability and locality {GROUP: {prompt, ground_truth}}",
 			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted) or as KnowEdit's. " +
 				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis.",
-			read: readEasyEdit,
+			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit,
+		},
+		{
+			Name: "mquake", Title: "MQuAKE, cases of one to four edits with multi-hop questions",
+			Schema: "case_id, requested_rewrite[{prompt, subject, question, relation_id, target_new, target_true}], questions, answer, new_answer and their aliases, single_hops, new_single_hops, orig",
+			Doc: "Every requested_rewrite becomes an edit (those of a case share source_case) and its question generalization; questions become one_hop of the case's last edit, the variant telling the " +
+				"number of hops; in a case of several edits they are set apart (flag needs_case). Records with answer_extended (MQuAKE-T) are updates. " +
+				"Hops that no edit changes, and those before the edit, are counted but not imported.",
+			Source: "Zhong et al. 2023 (MQuAKE)", Licence: "MIT", read: readMQuAKE,
+		},
+		{
+			Name: "ripple", Title: "RippleEdits: popular, random and recent",
+			Schema: "example_type, edit{prompt, subject_id, relation, target_id, original_fact}, and six groups of tests{test_queries, test_condition, condition_queries}",
+			Doc: "Relation_Specificity and Forgetfulness become other_relations, Subject_Aliasing subject_replace, Compositionality_I and _II one_hop, Logical_Generalization reversed_relation where the new " +
+				"object is asked for the subject, else one_hop; the variant keeps the file's word, needs_facts the condition queries. Subject and object are named in sentences only: " +
+				"they are found by the names and the wording of the whole file. Recent examples are updates.",
+			Source: "Cohen et al. 2023 (RippleEdits)", Licence: "MIT", survey: surveyRipple,
+		},
+		{
+			Name: "uniedit", Title: "UniEdit, one object of records by name",
+			Schema: "edit{prompt, subject, target, head_entity, property, tail_entity}, generality and locality {N: {prompt, target, path_type, paths, one_hops, loc_type}}",
+			Doc: "Generality becomes generalization, subject_replace (another name of the subject), reversed_relation, or one_hop (several hops, two chains that meet); locality becomes other_relations " +
+				"(head of edit), neighbourhood (property of edit) or other_tasks (tail of edit, none). Edits are updates: their facts are true.",
+			Source: "Chen et al. 2025 (UniEdit)", Licence: "MIT", read: readUniEdit,
+			cut: func(string) func(io.Reader) iter.Seq2[rows.Row, error] { return rows.Named },
+		},
+		{
+			Name: "custom", Title: "your own columns: JSON, JSON lines, CSV, TSV",
+			Schema: "any columns; a mapping FIELD=COLUMN names those of prompt, subject, target_new (needed), ground_truth, case_id, relation, rephrase_prompt, and AXIS_prompt with AXIS_answer",
+			Doc: "Tables are told by .csv and .tsv. {} in a prompt stands for the subject. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
+				"subject_replace needs no answer column: the target is expected.",
+			Source: "your file",
+			survey: func(_ string, o Options) (func(*draft), error) { return readCustom(o.Map), nil },
+			cut:    cutCustom,
 		},
 		{
 			Name: "choices", Title: "questions with choices, one JSON record per line",
-			Doc:  "PIQA (goal, sol1, sol2 and a file of labels, one number per line) or {question, choices, label}. They are questions without edits: a pool that AttachChoices joins to a data set as other_tasks.",
+			Schema: "goal, sol1, sol2, and a file of labels; or question, choices, label",
+			Doc:    "PIQA (goal, sol1, sol2 and a file of labels, one number per line) or {question, choices, label}. They are questions without edits: a pool that AttachChoices joins to a data set as other_tasks.",
+			Source: "Bisk et al. 2020 (PIQA), or your file", Licence: "AFL-3.0 (PIQA)",
 			Pool: true,
 		},
 	}
@@ -82,10 +131,11 @@ func formatNamed(name string) (Format, error) {
 
 // Options of an import. The zero value is usable.
 type Options struct {
-	Set     string // name of the data set; the file's name without ending if empty
-	Split   string // train, valid or test; empty if the source has none
-	Licence string // the file's licence; what the format's distributor states if empty
-	Labels  string // file of labels for choices without any; NAME-labels.lst beside NAME.jsonl if empty
+	Set     string   // name of the data set; the file's name without ending if empty
+	Split   string   // train, valid or test; empty if the source has none
+	Licence string   // the file's licence; what the format's distributor states if empty
+	Labels  string   // file of labels for choices without any; NAME-labels.lst beside NAME.jsonl if empty
+	Map     []Column // columns of a custom file; see ParseMap
 }
 
 func (o Options) with(path string, f Format) Options {
@@ -94,7 +144,7 @@ func (o Options) with(path string, f Format) Options {
 		o.Set = strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	if o.Licence == "" {
-		o.Licence = f.licence
+		o.Licence = f.Licence
 	}
 	return o
 }
@@ -112,7 +162,8 @@ type Finding struct {
 type Report struct {
 	File     string               `json:"file"`
 	Format   string               `json:"format"`
-	Records  int                  `json:"records"`           // records imported
+	Read     int                  `json:"read"`              // records of the file
+	Records  int                  `json:"records"`           // edits imported
 	Probes   map[dataset.Axis]int `json:"probes"`            // probes imported
 	Skipped  map[string]int       `json:"skipped,omitempty"` // things in good records that were left out, by kind
 	Errors   []Finding            `json:"errors,omitempty"`  // records left out
@@ -150,6 +201,17 @@ func Open(format, path string, o Options) (*File, error) {
 	}
 	if f.Pool {
 		return nil, fmt.Errorf("importer: %s: %w", path, ErrPool)
+	}
+	if custom := format == "custom"; custom != (len(o.Map) > 0) {
+		if custom {
+			return nil, fmt.Errorf("importer: %s: %w: the custom format needs one", path, ErrMap)
+		}
+		return nil, fmt.Errorf("importer: %s: %w: only the custom format takes one, not %s", path, ErrMap, format)
+	} else if custom {
+		if err := checkColumns(path, o.Map); err != nil {
+			return nil, err
+		}
+		return &File{path: path, format: f, o: o.with(path, f)}, nil
 	}
 	looks, keys, err := sniff(path)
 	if err != nil {
@@ -191,45 +253,76 @@ func (f *File) Records() iter.Seq2[dataset.Record, error] {
 			return
 		}
 		defer file.Close()
+		read, cut := f.format.read, rows.JSON
+		if f.format.survey != nil {
+			if read, err = f.format.survey(f.path, f.o); err != nil {
+				yield(dataset.Record{}, fmt.Errorf("importer: reading %s: %w", f.path, err))
+				return
+			}
+		}
+		if f.format.cut != nil {
+			cut = f.format.cut(f.path)
+		}
 		taken := map[dataset.EditID]bool{}
-		for p, err := range pieces(file) {
+		for p, err := range cut(file) {
 			if err != nil {
 				yield(dataset.Record{}, fmt.Errorf("importer: reading %s: %w", f.path, err))
 				return
 			}
-			rec, err := f.convert(p, taken)
-			if !yield(rec, err) {
+			f.report.Read++
+			recs, err := f.convert(p, read, taken)
+			if err != nil && !yield(dataset.Record{}, err) {
 				return
+			}
+			for _, rec := range recs {
+				if !yield(rec, nil) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// convert turns a piece into a record and books it in the report.
-func (f *File) convert(p piece, taken map[dataset.EditID]bool) (dataset.Record, error) {
-	failed := func(field string, err error) (dataset.Record, error) {
-		re := &dataset.RecordError{File: f.path, Index: p.index, Offset: p.offset, Field: field, Err: err}
-		f.report.Errors = append(f.report.Errors, Finding{Index: p.index, Offset: p.offset, Code: CodeRecord, Text: re.Error()})
-		return dataset.Record{}, re
+// convert turns a row into the records of its edits and books them in the report.
+func (f *File) convert(p rows.Row, read func(*draft), taken map[dataset.EditID]bool) ([]dataset.Record, error) {
+	failed := func(field string, err error) ([]dataset.Record, error) {
+		re := &dataset.RecordError{File: f.path, Index: p.Index, Offset: p.Offset, Field: field, Err: err}
+		f.report.Errors = append(f.report.Errors, Finding{Index: p.Index, Offset: p.Offset, Code: CodeRecord, Text: re.Error()})
+		return nil, re
 	}
-	fs, err := newFields(p.raw)
+	if p.Err != nil {
+		return failed("", p.Err)
+	}
+	fs, err := newFields(p.Raw)
 	if err != nil {
 		return failed("", err)
 	}
-	d := &draft{fields: fs, index: p.index, o: f.o, skipped: map[string]int{}}
-	f.format.read(d)
+	d := &draft{fields: fs, index: p.Index, name: p.Name, o: f.o, skipped: map[string]int{}}
+	read(d)
 	if d.fault.err != nil {
 		return failed(d.fault.field, d.fault.err)
 	}
+	var recs []dataset.Record
+	for _, part := range append([]*draft{d}, d.also...) {
+		recs = append(recs, f.book(part, p.Offset, taken))
+	}
+	return recs, nil
+}
+
+// book gives a finished draft its id, which no other record has, and counts it.
+func (f *File) book(d *draft, offset int64, taken map[dataset.EditID]bool) dataset.Record {
 	name := d.edit.SourceCase
 	if name == "" {
-		name = fmt.Sprint(p.index)
+		name = fmt.Sprint(d.index)
+	}
+	if d.part != "" {
+		name += "-" + d.part
 	}
 	id := dataset.EditID(d.edit.Source + "-" + name)
 	if taken[id] {
 		d.warn(CodeDuplicateID, "case id %s occurs again", name)
 		for taken[id] {
-			id = dataset.EditID(fmt.Sprintf("%s-%d", id, p.index))
+			id = dataset.EditID(fmt.Sprintf("%s-%d", id, d.index))
 		}
 	}
 	taken[id] = true
@@ -242,10 +335,10 @@ func (f *File) convert(p piece, taken map[dataset.EditID]bool) (dataset.Record, 
 		f.report.Skipped[what] += n
 	}
 	for _, w := range d.findings {
-		w.Offset = p.offset
+		w.Offset = offset
 		f.report.Warnings = append(f.report.Warnings, w)
 	}
-	return rec, nil
+	return rec
 }
 
 // sniffed is how many records are looked at to tell the format.
@@ -256,9 +349,23 @@ const sniffed = 20
 const bare = "bare"
 
 // sniff names the format that most of the first records are of: a name of
-// Formats, or mquake or ripple, which are known but not read. Empty if none
-// is recognised; keys are the first object's fields.
+// Formats, or empty if none is recognised; keys are the first object's fields.
 func sniff(path string) (looks string, keys []string, err error) {
+	looks, keys, err = look(path, rows.JSON)
+	if err == nil && looks == "" {
+		// One object of records is no record itself: read as lines it has no format.
+		if named, _, err := look(path, rows.Named); err == nil && named == "uniedit" {
+			return named, keys, nil
+		}
+	}
+	if looks == "uniedit" { // its records, but without names
+		looks = ""
+	}
+	return looks, keys, err
+}
+
+// look tells the format of the first records that cut finds, and their fields.
+func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks string, keys []string, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", nil, fmt.Errorf("importer: %w", err)
@@ -266,7 +373,7 @@ func sniff(path string) (looks string, keys []string, err error) {
 	defer file.Close()
 	votes := map[string]int{}
 	found := false
-	for p, err := range pieces(file) {
+	for p, err := range cut(file) {
 		if err != nil {
 			if found { // a file that breaks off later is reported when it is read
 				break
@@ -274,7 +381,7 @@ func sniff(path string) (looks string, keys []string, err error) {
 			return "", nil, fmt.Errorf("importer: %s: %w", path, err)
 		}
 		found = true
-		if fs, err := newFields(p.raw); err == nil {
+		if fs, err := newFields(p.Raw); err == nil {
 			if keys == nil {
 				keys = slices.Sorted(maps.Keys(fs.m))
 			}
@@ -282,7 +389,7 @@ func sniff(path string) (looks string, keys []string, err error) {
 				votes[name]++
 			}
 		}
-		if p.index+1 == sniffed {
+		if p.Index+1 == sniffed {
 			break
 		}
 	}
@@ -320,8 +427,12 @@ func signature(f fields) string {
 		return "zsre"
 	case all("goal", "sol1", "sol2"), all("question", "choices"):
 		return "choices"
-	case f.has("example_type") && f.has("edit"):
+	case all("example_type", "edit"):
 		return "ripple"
+	case all("edit", "generality"):
+		return "uniedit"
+	case all("text", "labels", "concept"):
+		return "knowedit"
 	case !all("prompt", "target_new"):
 		return ""
 	}
@@ -348,13 +459,8 @@ func signature(f fields) string {
 }
 
 func describe(looks string) string {
-	switch looks {
-	case "":
+	if looks == "" {
 		return ""
-	case "mquake":
-		return "MQuAKE, which is not imported"
-	case "ripple":
-		return "RippleEdits, which is not imported"
 	}
 	f, err := formatNamed(looks)
 	if err != nil {

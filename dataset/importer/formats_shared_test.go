@@ -56,6 +56,11 @@ func TestSharedFiles(t *testing.T) {
 			map[string]int{CodeDuplicateProbe: 5}, map[string]int{"locality_prompt repeated in a named group": 240},
 		},
 		{
+			"mquake", "data/mquake/hard.json", 160, // 40 cases of four edits, all hops edited
+			map[dataset.Axis]int{dataset.AxisReliability: 160, dataset.AxisGeneralization: 160, dataset.AxisOneHop: 120},
+			map[string]int{CodeTrimmed: 1}, map[string]int{"single_hops before the edit": 160},
+		},
+		{
 			"zsre", "fixtures/world/data/zsre_like.json", 240,
 			map[dataset.Axis]int{dataset.AxisReliability: 240, dataset.AxisGeneralization: 240, dataset.AxisOtherTasks: 240},
 			map[string]int{}, map[string]int{},
@@ -93,6 +98,9 @@ func TestSharedFiles(t *testing.T) {
 				if e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
 					t.Errorf("%s: span covers %q", e.ID, e.Prompt[e.SubjectStart:e.SubjectEnd])
 				}
+				if c.format == "mquake" && (e.SubjectID == "" || e.RelationLabel == "" || e.PromptQuestion == "") {
+					t.Errorf("edit without the names of its fact: %+v", e)
+				}
 				for _, p := range rec.Probes {
 					if ids[p.ID] {
 						t.Errorf("probe id %s twice", p.ID)
@@ -108,7 +116,8 @@ func TestSharedFiles(t *testing.T) {
 }
 
 func TestSharedChoices(t *testing.T) {
-	pool, r, err := ReadChoices(filepath.Join(shared(t), "data", "piqa", "valid.jsonl"), Options{Labels: filepath.Join(shared(t), "data", "piqa", "valid-labels.lst")})
+	file := filepath.Join(shared(t), "data", "piqa", "valid.jsonl")
+	pool, r, err := ReadChoices(file, Options{Labels: filepath.Join(shared(t), "data", "piqa", "valid-labels.lst")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,5 +127,9 @@ func TestSharedChoices(t *testing.T) {
 	}
 	if len(pool) != 300 || ones != 152 || len(r.Errors) != 0 || pool[0].ChoiceLabel != 0 || pool[1].ChoiceLabel != 1 {
 		t.Errorf("%d questions, errors %v", len(pool), r.Errors)
+	}
+	beside, _, err := ReadChoices(file, Options{}) // PIQA's own name of the labels' file is looked for
+	if err != nil || !reflect.DeepEqual(pool, beside) {
+		t.Errorf("without naming the labels: %d questions, %v", len(beside), err)
 	}
 }

@@ -129,7 +129,7 @@ func TestCounterFact(t *testing.T) {
 		t.Errorf("subject that does not occur has span %d:%d, template %q", e.SubjectStart, e.SubjectEnd, e.PromptTemplate)
 	}
 	want := Report{
-		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Records: 3,
+		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
 		Probes:  map[dataset.Axis]int{dataset.AxisReliability: 3, dataset.AxisGeneralization: 3, dataset.AxisNeighbourhood: 3},
 		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1},
 	}
@@ -259,7 +259,7 @@ func TestKnowEdit(t *testing.T) {
 		{ID: "knowedit-0-other_relations-1", EditID: id, Axis: dataset.AxisOtherRelations, Variant: "relation_specificity", Prompt: "The depth of Lake Orn is", Format: dataset.Cloze,
 			Answers: []string{"40 m"}, SubjectText: "Lake Orn", SubjectStart: 13, SubjectEnd: 21},
 	})
-	if e := recs[0].Edit; e.Mode != dataset.Counterfactual || e.GroundTruth != "Norway" || !reflect.DeepEqual(e.ObjectTrueAliases, []string{"Sweden"}) || e.Licence != "Apache-2.0" || e.Source != "knowedit" {
+	if e := recs[0].Edit; e.Mode != dataset.Counterfactual || e.GroundTruth != "Norway" || !reflect.DeepEqual(e.ObjectTrueAliases, []string{"Sweden"}) || e.Licence != "MIT" || e.Source != "knowedit" {
 		t.Errorf("edit: %+v", e)
 	}
 	if e := recs[1].Edit; e.Mode != dataset.Update || e.GroundTruth != "" || len(recs[1].Probes) != 1 || recs[1].Probes[0].Contrast != "" {
@@ -321,15 +321,12 @@ func TestEasyEditTakesFlatRecords(t *testing.T) {
 func TestDetect(t *testing.T) {
 	for name, want := range map[string]string{
 		"counterfact.json": "counterfact", "counterfact_flat.json": "counterfact-flat", "zsre.json": "zsre", "knowedit.json": "knowedit",
-		"easyedit.json": "easyedit", "piqa.jsonl": "choices", "choices.jsonl": "choices",
+		"easyedit.json": "easyedit", "piqa.jsonl": "choices", "choices.jsonl": "choices", "mquake.json": "mquake", "ripple.json": "ripple", "uniedit.json": "uniedit",
+		"survey_counterfact.json": "counterfact", "survey_zsre.json": "zsre", "wikibio.json": "knowedit",
 	} {
 		if got, err := Detect(filepath.Join("testdata", name)); got != want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
-	}
-	var fe *FormatError
-	if _, err := Detect("testdata/mquake.json"); !errors.As(err, &fe) || !strings.Contains(err.Error(), "MQuAKE, which is not imported") {
-		t.Errorf("MQuAKE: %v", err)
 	}
 }
 
@@ -342,7 +339,7 @@ func TestDetectMixed(t *testing.T) {
 		flat + "\n" + flat + "\n" + `{"prompt": "p", "target_new": "t", "locality": {"other_tasks": {"prompt": "q", "ground_truth": "a"}}}`:    "easyedit",
 		flat + "\n" + flat + "\n" + `{"prompt": "p", "target_new": "t", "portability": {"Reasoning": [{"prompt": "q", "ground_truth": "a"}]}}`: "knowedit",
 		`{"prompt": "p", "target_new": "t", "portability": {}}`:                                                                                "knowedit",
-		`{"example_type": "random", "edit": {"prompt": "p"}}`:                                                                                  "RippleEdits",
+		`{"example_type": "random", "edit": {"prompt": "p"}}`:                                                                                  "ripple",
 		`{"prompt": "p", "subject": "s"}`:                            "fields prompt, subject",
 		"{broken\n" + `{"src": "a", "alt": "b"}` + "\n{broken again": "zsre",
 	} {
@@ -396,10 +393,11 @@ func TestParseAnswer(t *testing.T) {
 func TestOpenRefusesOtherFormats(t *testing.T) {
 	files := map[string]string{
 		"counterfact": "counterfact.json", "counterfact-flat": "counterfact_flat.json", "zsre": "zsre.json", "knowedit": "knowedit.json", "easyedit": "easyedit.json", "choices": "piqa.jsonl",
+		"mquake": "mquake.json", "ripple": "ripple.json", "uniedit": "uniedit.json",
 	}
 	for _, f := range Formats() {
 		for own, name := range files {
-			if own == f.Name || f.Name == "easyedit" && own == "counterfact-flat" {
+			if own == f.Name || f.Name == "custom" || f.Name == "easyedit" && own == "counterfact-flat" {
 				continue
 			}
 			path := filepath.Join("testdata", name)
@@ -418,6 +416,12 @@ func TestOpenRefusesOtherFormats(t *testing.T) {
 	}
 	if _, err := Open("excel", "testdata/zsre.json", Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
 		t.Errorf("unknown format: %v", err)
+	}
+	if _, err := Open("custom", "testdata/zsre.json", Options{}); !errors.Is(err, ErrMap) {
+		t.Errorf("custom format without a mapping: %v", err)
+	}
+	if _, err := Open("zsre", "testdata/zsre.json", Options{Map: []Column{{"prompt", "src"}}}); !errors.Is(err, ErrMap) {
+		t.Errorf("mapping for another format: %v", err)
 	}
 	if _, err := Open("zsre", "testdata/none.json", Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
@@ -537,7 +541,7 @@ func TestFind(t *testing.T) {
 }
 
 func FuzzRecords(f *testing.F) {
-	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json"} {
+	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json", "ripple.json", "uniedit.json", "survey_counterfact.json", "survey_zsre.json", "wikibio.json"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)

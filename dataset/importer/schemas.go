@@ -2,7 +2,6 @@ package importer
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,32 +11,30 @@ import (
 )
 
 // readCounterFact reads a record of the original CounterFact (Meng et al. 2022,
-// "Locating and Editing Factual Associations in GPT", section 3.4).
+// "Locating and Editing Factual Associations in GPT", section 3.4), and of the
+// files EasyEdit made of it for the survey's portability and locality sets.
 func readCounterFact(d *draft) {
-	rw := d.object("requested_rewrite")
-	template, subject := rw.required("prompt"), rw.required("subject")
-	neu, old := rw.object("target_new"), rw.object("target_true")
-	target, truth := neu.required("str"), old.required("str")
 	d.edit.Source = "counterfact"
-	d.edit.ObjectNewID, d.edit.ObjectTrueID = neu.text("id"), old.text("id")
-	d.edit.RelationID = rw.text("relation_id")
-
-	before, after, found := strings.Cut(template, "{}")
-	if strings.Contains(after, "{}") {
-		rw.fail("prompt", errors.New("more than one {}"))
-	}
-	if found {
-		before, subject = strings.TrimLeft(before, " \t\n"), d.trim("subject", subject)
-		d.begin(before+subject+after, subject, target, []string{truth})
-		d.edit.SubjectStart = int32(len(before)) // exact, also where the subject occurs twice
-		d.edit.SubjectEnd = d.edit.SubjectStart + int32(len(subject))
-	} else {
-		d.warn(CodeNoPlaceholder, "prompt %q", template)
-		d.begin(template, subject, target, []string{truth})
-	}
+	template := d.rewrite(d.object("requested_rewrite"), nil)
 	d.rephrase(d.texts("paraphrase_prompts"))
+	old := oneAnswer(d.edit.GroundTruth)
+	if alias := d.text("alternative_subject"); alias != "" {
+		if before, after, ok := strings.Cut(template, "{}"); ok {
+			d.askAlias(before+alias+after, alias)
+		} else {
+			d.skipped["alternative_subject of a prompt without {}"]++
+		}
+	}
+	d.askNewQuestion()
+	if d.has("unrelated_relation") {
+		other := d.object("unrelated_relation")
+		d.ask(dataset.AxisOtherRelations, "unrelated_relation", other.text("question"), oneAnswer(other.text("object")), "")
+	}
 	for _, p := range d.texts("neighborhood_prompts") {
-		d.ask(dataset.AxisNeighbourhood, "near", p, answer{spellings: []string{d.edit.GroundTruth}, mode: dataset.Single}, d.edit.Target)
+		d.ask(dataset.AxisNeighbourhood, "near", p, old, d.edit.Target)
+	}
+	for _, p := range d.texts("distracting_neighborhood_prompts") {
+		d.ask(dataset.AxisDistractNeighbourhood, "", p, old, d.edit.Target)
 	}
 	// Attribute prompts ask subjects that have the new object already, and
 	// generation prompts have no answer: neither is scored by any of our axes.
@@ -47,6 +44,36 @@ func readCounterFact(d *draft) {
 		}
 	}
 	d.finish()
+}
+
+// rewrite starts the edit with a requested_rewrite, as CounterFact and MQuAKE
+// have it, and returns its template. known are other names of the old object.
+func (d *draft) rewrite(rw fields, known []string) (template string) {
+	template, subject := rw.required("prompt"), rw.required("subject")
+	neu, old := rw.object("target_new"), rw.object("target_true")
+	target, truth := neu.required("str"), old.required("str")
+	d.edit.ObjectNewID, d.edit.ObjectTrueID = neu.text("id"), old.text("id")
+	d.edit.RelationID = rw.text("relation_id")
+	if !strings.Contains(template, "{}") {
+		d.warn(CodeNoPlaceholder, "prompt %q", template)
+	}
+	d.beginTemplate(rw, "prompt", template, subject, target, append([]string{truth}, known...))
+	return template
+}
+
+// askNewQuestion adds the one-hop question that GPT-4 wrote for the survey.
+func (d *draft) askNewQuestion() {
+	if !d.has("portability") {
+		return
+	}
+	port := d.object("portability")
+	if len(port.m) == 0 {
+		return
+	}
+	p := d.ask(dataset.AxisOneHop, "", port.text("New Question"), oneAnswer(port.text("New Answer")), "")
+	if relation := port.m["Recalled Relation"]; p != nil && kindOf(relation) == "a string" {
+		p.Hops = []dataset.Hop{{Text: port.text("Recalled Relation")}}
+	}
 }
 
 // readFlat reads a record of CounterFact as flattened for EasyEdit.
@@ -91,7 +118,8 @@ func (d *draft) flatLocality() {
 
 // readZsRE reads a record of zsRE as MEND published it (Mitchell et al. 2022).
 // The target is alt, as in MEND and EasyEdit; ROME's reader edits towards
-// answers[0], the true answer, instead. The locality question is kept as it
+// answers[0], the true answer, instead. The keys EasyEdit added for the survey's
+// portability sets are read too. The locality question is kept as it
 // stands, "nq question: " included, as MEND and EasyEdit do; ROME appends "?".
 func readZsRE(d *draft) {
 	prompt, subject, target := d.required("src"), d.required("subject"), d.required("alt")
@@ -104,12 +132,17 @@ func readZsRE(d *draft) {
 			d.fail("loc_ans", err)
 		}
 		loc := d.text("loc")
-		n := len(d.probes)
-		d.ask(dataset.AxisOtherTasks, "nq", loc, want, "")
-		if len(d.probes) > n {
-			d.probes[n].Format = dataset.Question // also without a question mark
+		if p := d.ask(dataset.AxisOtherTasks, "nq", loc, want, ""); p != nil {
+			p.Format = dataset.Question // also without a question mark
 		}
 	}
+	if question := d.text("alter_subject_question"); question != "" {
+		d.askAlias(question, d.text("alternative_subject"))
+	}
+	if question := d.text("inverse question"); question != "" {
+		d.ask(dataset.AxisReversedRelation, "", question, oneAnswer(d.edit.Subject), "")
+	}
+	d.askNewQuestion()
 	d.finish()
 }
 
@@ -135,9 +168,18 @@ func readEasyEdit(d *draft) {
 	d.finish()
 }
 
+// either is a required string under its own name or under the one that
+// KnowEdit's WikiBio gives it.
+func (d *draft) either(name, wikiBio string) string {
+	if !d.has(name) && d.has(wikiBio) {
+		return d.required(wikiBio)
+	}
+	return d.required(name)
+}
+
 // readGrouped reads the edit and the probes grouped by kind, in a fixed order.
 func (d *draft) readGrouped() {
-	prompt, subject, target := d.required("prompt"), d.required("subject"), d.required("target_new")
+	prompt, subject, target := d.either("prompt", "text"), d.either("subject", "concept"), d.either("target_new", "labels")
 	truth, err := parseAnswer(orNull(d.m["ground_truth"]))
 	if err != nil {
 		d.fail("ground_truth", err)
