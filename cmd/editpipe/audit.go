@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"editpipe/audit"
+	"editpipe/dataset"
+	"editpipe/dataset/importer"
+	"editpipe/generator/kb"
+	"editpipe/stages"
+	"editpipe/store"
+)
+
+func auditCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "audit",
+		Usage:     "look for faults in a data set of edits",
+		ArgsUsage: "DIR|FILE",
+		Description: "DIR is a data set folder, as import and generate write them; FILE is of a format that import reads.\n" +
+			"The exit code is 3 if a check finds more than it may: faults may not occur, doubts and notes may, unless --max says otherwise.\n\n" +
+			"Examples:\n" +
+			"  editpipe audit out/sets --kb world\n" +
+			"  editpipe audit zsre-test.json --tokenizer gpt2/tokenizer.json --max alias_overlap=0.2 --out findings",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
+			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`, as in generate, for what the records' facts say of their names and answers", EnvVars: env("kb")},
+			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE`, as in generate", EnvVars: env("relations")},
+			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the edits' own)", EnvVars: env("as-of")},
+			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`, or a model folder, for the lengths of targets", EnvVars: env("tokenizer")},
+			&cli.StringSliceFlag{Name: "max", Usage: "`CODE=SHARE` of records or probes in which a check may find something; may be repeated", EnvVars: env("max")},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + stages.FindingsFile + " and " + stages.ChecksFile + " to", EnvVars: env("out")},
+			jsonFlag(),
+		},
+		Action: runAudit,
+	}
+}
+
+func runAudit(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return usagef("audit needs one data set folder or file")
+	}
+	limits, err := limits(c.StringSlice("max"))
+	if err != nil {
+		return err
+	}
+	if day := c.String("as-of"); day != "" {
+		if _, err := kb.ParseDate(day); err != nil {
+			return usagef("--as-of: %w", err)
+		}
+	}
+	if out := c.String("out"); out != "" {
+		if err := writableData(out); err != nil {
+			return err
+		}
+	}
+	source, err := auditSource(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	report, err := stages.Audit{
+		Source: source, KB: c.String("kb"), Relations: c.String("relations"), AsOf: c.String("as-of"),
+		Tokenizer: c.String("tokenizer"), Limits: limits, Out: c.String("out"),
+	}.Do(c.Context)
+	if err != nil {
+		return err
+	}
+	over := report.Over()
+	if c.Bool("json") {
+		err = writeJSON(c.App.Writer, struct {
+			*audit.Report
+			Over []string `json:"over"`
+		}{report, append([]string{}, over...)})
+	} else {
+		err = writeAudit(c.App.Writer, report)
+	}
+	if err == nil && len(over) > 0 {
+		err = fmt.Errorf("audit: %s: %w: %s", c.Args().First(), errOverLimit, strings.Join(over, ", "))
+	}
+	return err
+}
+
+// limits reads the values of --max.
+func limits(values []string) (map[string]float64, error) {
+	var codes []string
+	for _, check := range audit.Checks() {
+		codes = append(codes, check.Code)
+	}
+	out := map[string]float64{}
+	for _, v := range values {
+		code, text, ok := strings.Cut(v, "=")
+		share, err := strconv.ParseFloat(text, 64)
+		if !ok || err != nil || !(share >= 0 && share <= 1) {
+			return nil, usagef("--max %q: want CODE=SHARE with a share from 0 to 1", v)
+		}
+		if !slices.Contains(codes, code) {
+			return nil, usagef("--max: unknown check %q (known: %s)", code, strings.Join(codes, ", "))
+		}
+		out[code] = share
+	}
+	return out, nil
+}
+
+// auditSource opens a data set folder or a file to import.
+func auditSource(c *cli.Context, path string) (dataset.Source, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	if info.IsDir() {
+		if c.String("format") != "" {
+			return nil, usagef("--format is for files, and %s is a folder", path)
+		}
+		records, m, err := store.ReadDataset(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("audit: %s is no data set folder, as import and generate write them: %w", path, err)
+		}
+		return dataset.List(m.Name, records), err
+	}
+	format, err := importFormat(c, path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := importer.Open(format, path, importer.Options{})
+	if errors.Is(err, importer.ErrMap) {
+		return nil, usagef("%w; import the file with --map first, and audit the folder", err)
+	}
+	if errors.Is(err, importer.ErrPool) {
+		return nil, usagef("%w", err)
+	}
+	return file, err
+}
+
+// exampleRunes is how much of an example a line of the table shows.
+const exampleRunes = 100
+
+func writeAudit(w io.Writer, r *audit.Report) error {
+	fmt.Fprintf(w, "%s: %d records, %d probes\n\n", r.Set, r.Records, r.Probes)
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "severity\tcheck\taxis\tfound\tof\tshare\tmax\tapart\tfirst example")
+	var quiet, statuses []string
+	open := map[string][]string{} // status -> codes
+	loud := map[string]bool{}
+	for _, row := range r.Tallies {
+		loud[row.Code] = loud[row.Code] || row.Found+row.ApartFound > 0
+	}
+	for _, row := range r.Tallies {
+		switch {
+		case row.Status != audit.Checked:
+			if open[row.Status] == nil {
+				statuses = append(statuses, row.Status)
+			}
+			open[row.Status] = append(open[row.Status], row.Code)
+		case !loud[row.Code]:
+			if !slices.Contains(quiet, row.Code) {
+				quiet = append(quiet, row.Code)
+			}
+		case row.Found+row.ApartFound == 0: // other axes of this check are shown
+		default:
+			share, limit := "-", "-"
+			if row.Share != nil {
+				share = fmt.Sprintf("%.1f %%", 100**row.Share)
+			}
+			if row.MaxShare != nil {
+				limit = fmt.Sprintf("%.1f %%", 100**row.MaxShare)
+			}
+			if row.Over {
+				limit += " !"
+			}
+			example := strings.Join(row.Examples[:min(1, len(row.Examples))], "")
+			if runes := []rune(example); len(runes) > exampleRunes {
+				example = string(runes[:exampleRunes-1]) + "…"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%d\t%s\n", row.Severity, row.Code, row.Axis, row.Found, row.Checked, share, limit, row.ApartFound,
+				strings.Join(strings.Fields(example), " "))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(r.Lengths) > 0 {
+		fmt.Fprint(w, "\ntokens of the new object:")
+		for _, l := range r.Lengths {
+			fmt.Fprintf(w, "  %d: %d", l.Tokens, l.Edits)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "\nfound nothing on any axis: %s\n", strings.Join(quiet, ", "))
+	for _, status := range statuses {
+		fmt.Fprintf(w, "%s: %s\n", status, strings.Join(open[status], ", "))
+	}
+	return nil
+}
