@@ -75,6 +75,19 @@ func (p *Progress) Observe(e Event) {
 	}
 }
 
+// Say prints how far something is that has no units: on a terminal in place of
+// what was said before, elsewhere as a line once in a while.
+func (p *Progress) Say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.width() > 0 {
+		p.rewrite(line)
+	} else if now := p.now(); now.Sub(p.last) >= quiet {
+		p.print(line)
+		p.last = now
+	}
+}
+
 // Interrupt ends a live line, so that what is printed next, such as an error,
 // starts on a line of its own.
 func (p *Progress) Interrupt() {

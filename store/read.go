@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -93,35 +92,55 @@ func open(path string, use func(*parquet.File) error) (err error) {
 }
 
 func read[T any](path string) (rows []T, err error) {
-	err = open(path, func(f *parquet.File) error {
-		if err := checkColumns(parquet.SchemaOf(new(T)), f); err != nil {
-			return err
-		}
-		r := parquet.NewGenericReader[T](f)
-		defer r.Close()
-		for {
-			n := len(rows)
-			batch := int(min(readBatch, max(f.NumRows()-int64(n), 1))) // one more finds the end
-			rows = slices.Grow(rows, batch)[:n+batch]
-			clear(rows[n:])
-			k, err := r.Read(rows[n:])
-			rows = rows[:n+k]
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("%w: row %d: %w", ErrCorrupt, len(rows), err)
-			}
-		}
-		if int64(len(rows)) != f.NumRows() {
-			return fmt.Errorf("%w: %d rows, the footer says %d", ErrCorrupt, len(rows), f.NumRows())
-		}
+	err = scan(path, func(batch []T) error {
+		rows = append(rows, batch...)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return rows, nil
+}
+
+// Scan hands a file's rows on batch by batch, so that memory does not grow with
+// the file. A batch is valid until use returns. Errors are those of Read; one of
+// use ends the scan and is returned as it is, wrapped with the file.
+func Scan[T any](path string, use func(rows []T) error) error {
+	if err := scan(path, use); err != nil {
+		return fmt.Errorf("store: reading %s: %w", path, err)
+	}
+	return nil
+}
+
+func scan[T any](path string, use func([]T) error) error {
+	return open(path, func(f *parquet.File) error {
+		if err := checkColumns(parquet.SchemaOf(new(T)), f); err != nil {
+			return err
+		}
+		r := parquet.NewGenericReader[T](f)
+		defer r.Close()
+		// One row more than the footer promises finds the end.
+		rows := make([]T, min(readBatch, max(f.NumRows()+1, 1)))
+		for n := int64(0); ; {
+			clear(rows)
+			k, err := r.Read(rows)
+			n += int64(k)
+			if k > 0 {
+				if err := use(rows[:k]); err != nil {
+					return err
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				if n != f.NumRows() {
+					return fmt.Errorf("%w: %d rows, the footer says %d", ErrCorrupt, n, f.NumRows())
+				}
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("%w: row %d: %w", ErrCorrupt, n, err)
+			}
+		}
+	})
 }
 
 // checkColumns compares the columns wanted with those of a file. The library by

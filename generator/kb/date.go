@@ -24,7 +24,46 @@ func ParseDate(s string) (Date, error) {
 // own: whatever has a stated end is past.
 func EndOfTime() Date { return Date{9999, 12, 31} }
 
-func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
+func (d Date) String() string {
+	if d == (Date{}) {
+		return "0000-00-00" // of most facts: they have no dates
+	}
+	return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day)
+}
+
+// Text writes a date as far as it is known: "1999", "1999-05", "1999-05-01";
+// "" for the zero Date. Years before the common era have a minus.
+func (d Date) Text() string {
+	switch {
+	case d == Date{}:
+		return ""
+	case d.Month == 0:
+		return fmt.Sprintf("%04d", d.Year)
+	case d.Day == 0:
+		return fmt.Sprintf("%04d-%02d", d.Year, d.Month)
+	}
+	return d.String()
+}
+
+// parseText reads what Text writes.
+func parseText(s string) (d Date, err error) {
+	if s == "" {
+		return d, nil
+	}
+	digits, sign := s, 1
+	if s[0] == '-' {
+		digits, sign = s[1:], -1
+	}
+	for i, part := range strings.Split(digits, "-") {
+		n, err := strconv.Atoi(part)
+		if err != nil || i > 2 || n < 0 {
+			return Date{}, fmt.Errorf("kb: %q is no date", s)
+		}
+		*[]*int{&d.Year, &d.Month, &d.Day}[i] = n
+	}
+	d.Year *= sign
+	return d, nil
+}
 
 // Precisions of Wikidata's time values.
 const (

@@ -3,23 +3,33 @@ package kb
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
 	"editpipe/generator/catalogue"
 )
 
+// Fault is a way in which a row of a dump is broken.
+type Fault string
+
+// The faults.
+const (
+	FaultSyntax Fault = "syntax"   // no JSON, or cut short
+	FaultNoID   Fault = "no_id"    // an object, but no entity
+	FaultClaims Fault = "claims"   // an entity whose statements are not what they should be
+	FaultLong   Fault = "too_long" // longer than 256 MiB
+)
+
 // LineError is a row of a dump that could not be read. The rows around it can.
 type LineError struct {
-	Line int
-	Err  error
+	Line  int
+	Fault Fault
+	Err   error
 }
 
 func (e *LineError) Error() string { return fmt.Sprintf("kb: line %d: %v", e.Line, e.Err) }
@@ -41,7 +51,7 @@ func Entities(r io.Reader) iter.Seq2[*Entity, error] {
 			end := errors.Is(err, io.EOF)
 			if err != nil && !end {
 				if errors.Is(err, errLongLine) {
-					if !yield(nil, &LineError{line, err}) {
+					if !yield(nil, &LineError{line, FaultLong, err}) {
 						return
 					}
 					continue
@@ -59,11 +69,13 @@ func Entities(r io.Reader) iter.Seq2[*Entity, error] {
 				}
 				row, end = append([]byte("{\n"), rest...), true
 			}
-			for e, err := range parseRow(row) {
+			for e, err := range ParseRow(row, nil) {
 				if err != nil {
-					err = &LineError{line, err}
-				}
-				if !yield(e, err) {
+					err.Line = line
+					if !yield(nil, err) {
+						return
+					}
+				} else if !yield(e, nil) {
 					return
 				}
 			}
@@ -97,15 +109,17 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// parseRow yields the entities of one row: none, one, or all of an array.
-func parseRow(row []byte) iter.Seq2[*Entity, error] {
-	return func(yield func(*Entity, error) bool) {
-		row = bytes.TrimSpace(bytes.TrimSuffix(row, []byte(",")))
+// ParseRow yields the entities of one row of a dump: none, one, or all of an
+// array. A broken one is yielded as an error without line number. With a filter,
+// which may be nil, only entities it has a use for are yielded, with the
+// statements it keeps. The row may be used again once the sequence has ended.
+func ParseRow(row []byte, f *Filter) iter.Seq2[*Entity, *LineError] {
+	return func(yield func(*Entity, *LineError) bool) {
+		row = bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(row), []byte(",")))
 		if len(row) > 1 && row[0] == '[' {
-			var all []json.RawMessage
-			if json.Unmarshal(row, &all) == nil {
+			if all, ok := elementsOf(row); ok {
 				for _, one := range all {
-					for e, err := range parseRow(one) {
+					for e, err := range ParseRow(one, f) {
 						if !yield(e, err) {
 							return
 						}
@@ -121,192 +135,374 @@ func parseRow(row []byte) iter.Seq2[*Entity, error] {
 		if len(row) == 0 || string(row) == "[" || string(row) == "]" {
 			return
 		}
-		var raw rawEntity
-		if err := json.Unmarshal(row, &raw); err != nil {
-			yield(nil, err)
-			return
-		}
-		if raw.Entities != nil {
-			all := object[json.RawMessage](raw.Entities)
-			for _, id := range slices.Sorted(maps.Keys(all)) {
-				for e, err := range parseRow(all[id]) {
+		r := reader{scanner: scanner{b: row}, filter: f}
+		e, err := r.entity()
+		switch {
+		case err != nil && r.fault == "":
+			yield(nil, &LineError{Fault: FaultSyntax, Err: err})
+		case err != nil:
+			yield(nil, &LineError{Fault: r.fault, Err: err})
+		case r.bundle != nil:
+			for _, one := range r.bundle {
+				for e, err := range ParseRow(one, f) {
 					if !yield(e, err) {
 						return
 					}
 				}
 			}
-			return
+		case e.ID == "":
+			yield(nil, &LineError{Fault: FaultNoID, Err: errors.New("no entity: the object has no id")})
+		case e.Type != "item" && e.Type != "property":
+		case f == nil || f.Use(e) != Never:
+			yield(e, nil)
 		}
-		if raw.ID == "" {
-			yield(nil, errors.New("no entity: the object has no id"))
-			return
-		}
-		if raw.Type != "item" && raw.Type != "property" {
-			return
-		}
-		yield(raw.entity())
 	}
 }
 
-// object decodes a JSON object; the dump writes an empty one as [].
-func object[V any](raw json.RawMessage) map[string]V {
-	var m map[string]V
-	if json.Unmarshal(raw, &m) != nil {
+// elementsOf returns the elements of an array, or false if it is none as a whole.
+func elementsOf(row []byte) (all [][]byte, ok bool) {
+	s := scanner{b: row}
+	err := s.elements(func() error {
+		one, err := s.span()
+		all = append(all, one)
+		return err
+	})
+	return all, err == nil && s.end() == nil
+}
+
+// reader parses one entity.
+type reader struct {
+	scanner
+	filter *Filter
+	fault  Fault    // of an error that is none of syntax
+	bundle [][]byte // the entities of Special:EntityData
+}
+
+// texts are an entity's names in one language.
+type texts struct {
+	label, description string
+	aliases            []string
+}
+
+func (r *reader) entity() (*Entity, error) {
+	e := &Entity{Claims: map[string][]Statement{}}
+	var en, mul texts // names are read in English, then in "mul", to which labels are moving
+	in := func(language []byte) *texts {
+		switch string(language) {
+		case "en":
+			return &en
+		case "mul":
+			return &mul
+		}
 		return nil
 	}
-	return m
-}
-
-type rawEntity struct {
-	Type         string          `json:"type"`
-	ID           string          `json:"id"`
-	Labels       json.RawMessage `json:"labels"`
-	Descriptions json.RawMessage `json:"descriptions"`
-	Aliases      json.RawMessage `json:"aliases"`
-	Claims       json.RawMessage `json:"claims"`
-	SiteLinks    json.RawMessage `json:"sitelinks"`
-	Revision     int64           `json:"lastrevid"`
-	Modified     string          `json:"modified"`
-	Entities     json.RawMessage `json:"entities"`
-}
-
-type rawText struct {
-	Value string `json:"value"`
-}
-
-type rawSnak struct {
-	SnakType  string `json:"snaktype"`
-	DataValue struct {
-		Type  string          `json:"type"`
-		Value json.RawMessage `json:"value"`
-	} `json:"datavalue"`
-}
-
-type rawStatement struct {
-	MainSnak   rawSnak         `json:"mainsnak"`
-	Rank       Rank            `json:"rank"`
-	Qualifiers json.RawMessage `json:"qualifiers"`
-}
-
-// languages in which names are read, best first; labels are moving to "mul".
-func languages() []string { return []string{"en", "mul"} }
-
-func (raw *rawEntity) entity() (*Entity, error) {
-	e := &Entity{ID: raw.ID, Type: raw.Type, Revision: raw.Revision, Claims: map[string][]Statement{}}
-	labels := object[rawText](raw.Labels)
-	descriptions := object[rawText](raw.Descriptions)
-	aliases := object[[]rawText](raw.Aliases)
-	if day, _, ok := strings.Cut(raw.Modified, "T"); ok {
-		e.Modified, _ = ParseDate(day) // one that cannot be read counts as not stated
+	if r.peek() != '{' {
+		return nil, r.unexpected("an object")
 	}
-	for _, l := range languages() {
-		if t := strings.TrimSpace(labels[l].Value); e.Label == "" && t != "" {
-			e.Label, e.LabelLang = t, l
-		}
-		if e.Description == "" {
-			e.Description = descriptions[l].Value
-		}
-		for _, a := range aliases[l] {
-			if t := strings.TrimSpace(a.Value); t != "" {
-				e.Aliases = append(e.Aliases, t)
+	err := r.members(func(key []byte) (err error) {
+		switch string(key) {
+		case "type":
+			e.Type, err = r.text()
+		case "id":
+			e.ID, err = r.text()
+		case "lastrevid":
+			e.Revision, err = r.number()
+		case "modified":
+			var at string
+			at, err = r.text()
+			if day, _, ok := strings.Cut(at, "T"); ok {
+				e.Modified, _ = ParseDate(day) // one that cannot be read counts as not stated
 			}
+		case "labels":
+			err = r.members(func(language []byte) (err error) {
+				t := in(language)
+				if t == nil {
+					return r.skip()
+				}
+				t.label, err = r.value()
+				return err
+			})
+		case "descriptions":
+			err = r.members(func(language []byte) (err error) {
+				t := in(language)
+				if t == nil {
+					return r.skip()
+				}
+				t.description, err = r.value()
+				return err
+			})
+		case "aliases":
+			err = r.members(func(language []byte) error {
+				t := in(language)
+				if t == nil {
+					return r.skip()
+				}
+				return r.elements(func() error {
+					a, err := r.value()
+					if a = strings.TrimSpace(a); a != "" {
+						t.aliases = append(t.aliases, a)
+					}
+					return err
+				})
+			})
+		case "sitelinks":
+			err = r.members(func([]byte) error {
+				e.Sitelinks++
+				return r.skip()
+			})
+		case "claims":
+			err = r.members(func(property []byte) error { return r.claims(e, property) })
+		case "entities":
+			r.bundle = [][]byte{}
+			err = r.members(func([]byte) error {
+				one, err := r.span()
+				r.bundle = append(r.bundle, one)
+				return err
+			})
+		default:
+			err = r.skip()
 		}
+		return err
+	})
+	if err == nil {
+		err = r.end()
 	}
-	e.Sitelinks = len(object[json.RawMessage](raw.SiteLinks))
-	claims := object[json.RawMessage](raw.Claims)
-	if claims == nil && len(raw.Claims) > 0 && raw.Claims[0] == '{' {
-		return nil, errors.New("claims cannot be read")
+	if err != nil {
+		return nil, err
 	}
-	for _, p := range slices.Sorted(maps.Keys(claims)) {
-		var list []rawStatement
-		if err := json.Unmarshal(claims[p], &list); err != nil {
-			return nil, fmt.Errorf("%s: claims of %s: %w", raw.ID, p, err)
-		}
-		for _, s := range list {
-			e.Claims[p] = append(e.Claims[p], s.statement(p))
-		}
+	e.Label, e.LabelLang = strings.TrimSpace(en.label), "en"
+	if e.Label == "" {
+		e.Label, e.LabelLang = strings.TrimSpace(mul.label), "mul"
 	}
+	if e.Label == "" {
+		e.LabelLang = ""
+	}
+	e.Description = cmp.Or(en.description, mul.description)
+	e.Aliases = append(en.aliases, mul.aliases...)
 	return e, nil
 }
 
-func (s *rawStatement) statement(property string) Statement {
-	out := Statement{Property: property, Rank: s.Rank}
-	if out.Rank == "" {
-		out.Rank = Normal
-	}
-	out.Value, out.HasValue = s.MainSnak.value()
-	qualifiers := object[[]rawSnak](s.Qualifiers)
-	for _, q := range qualifiers["P580"] {
-		out.Start, _ = q.date()
-	}
-	for _, q := range qualifiers["P582"] {
-		if q.SnakType == "novalue" {
-			continue // stated to go on
+// value reads {"value": text}.
+func (r *reader) value() (text string, err error) {
+	err = r.members(func(key []byte) (err error) {
+		if string(key) != "value" {
+			return r.skip()
 		}
-		out.Ended = true
-		if d, ok := q.date(); ok {
-			out.End = d
-		}
-	}
-	for _, q := range qualifiers["P2306"] {
-		if v, ok := q.value(); ok && v.Kind == catalogue.Item {
-			out.Items = append(out.Items, v.ID)
-		}
-	}
-	return out
+		text, err = r.text()
+		return err
+	})
+	return text, err
 }
 
-func (s *rawSnak) value() (Value, bool) {
-	if s.SnakType != "value" {
+// claims reads the statements of one property.
+func (r *reader) claims(e *Entity, key []byte) error {
+	var property string
+	if r.filter == nil {
+		property = string(key)
+	} else if property = r.filter.keep[string(key)]; property == "" {
+		return r.skip()
+	}
+	if r.peek() != '[' {
+		r.fault = FaultClaims
+		return fmt.Errorf("claims of %s are no list", property)
+	}
+	return r.elements(func() error {
+		if r.peek() != '{' {
+			r.fault = FaultClaims
+			return fmt.Errorf("a claim of %s is no object", property)
+		}
+		st, err := r.statement(property)
+		e.Claims[property] = append(e.Claims[property], st)
+		return err
+	})
+}
+
+func (r *reader) statement(property string) (Statement, error) {
+	st := Statement{Property: property, Rank: Normal}
+	err := r.members(func(key []byte) error {
+		switch string(key) {
+		case "mainsnak":
+			main, err := r.snak()
+			st.Value, st.HasValue = main.value()
+			return err
+		case "rank":
+			rank, _, err := r.raw()
+			switch string(rank) {
+			case string(Preferred):
+				st.Rank = Preferred
+			case string(Deprecated):
+				st.Rank = Deprecated
+			}
+			return err
+		case "qualifiers":
+			return r.members(func(key []byte) error {
+				switch string(key) {
+				case "P580", "P582", "P2306":
+				default:
+					return r.skip()
+				}
+				name := string(key)
+				return r.elements(func() error {
+					q, err := r.snak()
+					st.qualify(name, q)
+					return err
+				})
+			})
+		}
+		return r.skip()
+	})
+	return st, err
+}
+
+// qualify notes what a qualifier says about the statement.
+func (s *Statement) qualify(property string, q snak) {
+	switch property {
+	case "P580":
+		s.Start, _ = q.date()
+	case "P582":
+		if q.kind == "novalue" {
+			return // stated to go on
+		}
+		s.Ended = true
+		if d, ok := q.date(); ok {
+			s.End = d
+		}
+	case "P2306":
+		if v, ok := q.value(); ok && v.Kind == catalogue.Item {
+			s.Items = append(s.Items, v.ID)
+		}
+	}
+}
+
+// snak is a property's value as a dump writes it.
+type snak struct {
+	kind string // value, somevalue or novalue
+	typ  string // of the value
+	data []byte // the value, not yet read
+}
+
+func (r *reader) snak() (s snak, err error) {
+	err = r.members(func(key []byte) (err error) {
+		switch string(key) {
+		case "snaktype":
+			s.kind, err = r.word()
+		case "datavalue":
+			err = r.members(func(key []byte) (err error) {
+				switch string(key) {
+				case "type":
+					s.typ, err = r.word()
+				case "value":
+					s.data, err = r.span()
+				default:
+					err = r.skip()
+				}
+				return err
+			})
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	return s, err
+}
+
+// word reads one of the few strings that dumps repeat; any other reads as "".
+func (r *reader) word() (string, error) {
+	if r.peek() != '"' {
+		return "", r.skip()
+	}
+	raw, _, err := r.raw()
+	for _, w := range [...]string{"value", "somevalue", "novalue", "wikibase-entityid", "time", "quantity", "monolingualtext", "string"} {
+		if string(raw) == w {
+			return w, err
+		}
+	}
+	return "", err
+}
+
+// value reads a value that has been stepped over before, so that its structure is sound.
+func (s *snak) value() (Value, bool) {
+	if s.kind != "value" || len(s.data) == 0 {
 		return Value{}, false
 	}
-	switch s.DataValue.Type {
+	in := scanner{b: s.data}
+	switch s.typ {
 	case "wikibase-entityid":
-		var v struct {
-			ID         string `json:"id"`
-			EntityType string `json:"entity-type"`
-			Numeric    int64  `json:"numeric-id"`
-		}
-		if json.Unmarshal(s.DataValue.Value, &v) != nil {
-			return Value{}, false
-		}
-		if v.ID == "" && v.Numeric > 0 { // the form of 2015
-			v.ID = "Q" + strconv.FormatInt(v.Numeric, 10)
-			if v.EntityType == "property" {
-				v.ID = "P" + v.ID[1:]
+		var id string
+		var numeric int64
+		kind := byte('Q')
+		err := in.members(func(key []byte) (err error) {
+			switch string(key) {
+			case "id":
+				id, err = in.text()
+			case "numeric-id":
+				numeric, err = in.number()
+			case "entity-type":
+				var t []byte
+				t, err = in.span()
+				if string(t) == `"property"` {
+					kind = 'P'
+				}
+			default:
+				err = in.skip()
 			}
+			return err
+		})
+		if id == "" && numeric > 0 { // the form of 2015
+			id = string(strconv.AppendInt([]byte{kind}, numeric, 10))
 		}
-		return Value{Kind: catalogue.Item, ID: v.ID}, v.ID != ""
+		return Value{Kind: catalogue.Item, ID: id}, err == nil && id != ""
 	case "time":
 		d, ok := s.date()
 		return Value{Kind: catalogue.Year, Text: strconv.Itoa(d.Year)}, ok && d.Year > 0
 	case "quantity":
-		var v struct {
-			Amount string `json:"amount"`
-		}
-		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v.Amount != ""
-		return Value{Kind: catalogue.Quantity, Text: strings.TrimPrefix(v.Amount, "+")}, ok
+		amount := in.field("amount")
+		return Value{Kind: catalogue.Quantity, Text: strings.TrimPrefix(amount, "+")}, amount != ""
 	case "monolingualtext":
-		var v struct {
-			Text string `json:"text"`
-		}
-		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v.Text != ""
-		return Value{Kind: catalogue.String, Text: v.Text}, ok
+		text := in.field("text")
+		return Value{Kind: catalogue.String, Text: text}, text != ""
 	case "string":
-		var v string
-		ok := json.Unmarshal(s.DataValue.Value, &v) == nil && v != ""
-		return Value{Kind: catalogue.String, Text: v}, ok
+		text, err := in.text()
+		return Value{Kind: catalogue.String, Text: text}, err == nil && text != ""
 	}
 	return Value{}, false // coordinates and other kinds that no template asks for
 }
 
-func (s *rawSnak) date() (Date, bool) {
-	var v struct {
-		Time      string `json:"time"`
-		Precision int    `json:"precision"`
+// field reads one text of an object.
+func (s *scanner) field(name string) (text string) {
+	err := s.members(func(key []byte) (err error) {
+		if string(key) != name {
+			return s.skip()
+		}
+		text, err = s.text()
+		return err
+	})
+	if err != nil {
+		return ""
 	}
-	if s.SnakType != "value" || json.Unmarshal(s.DataValue.Value, &v) != nil {
+	return text
+}
+
+func (s *snak) date() (Date, bool) {
+	if s.kind != "value" || len(s.data) == 0 {
 		return Date{}, false
 	}
-	return parseTime(v.Time, v.Precision)
+	in := scanner{b: s.data}
+	var at string
+	var precision int64
+	err := in.members(func(key []byte) (err error) {
+		switch string(key) {
+		case "time":
+			at, err = in.text()
+		case "precision":
+			precision, err = in.number()
+		default:
+			err = in.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return Date{}, false
+	}
+	return parseTime(at, int(precision))
 }

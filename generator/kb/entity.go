@@ -52,6 +52,10 @@ type Entity struct {
 	Revision    int64
 	Modified    Date // day of the last change; zero where not stated
 	Claims      map[string][]Statement
+
+	// Set by Builder.Build.
+	direct  []string // classes
+	spelled []string // names, normalised
 }
 
 // holds tells whether the statement is true on the day. A start or end known to
@@ -71,16 +75,17 @@ func (s Statement) holds(day Date) bool {
 func (e *Entity) Current(property string, day Date) []Statement {
 	var out []Statement
 	best := Normal
-	seen := map[Value]bool{}
+	said := func(v Value) bool {
+		return slices.ContainsFunc(out, func(o Statement) bool { return o.Value == v })
+	}
 	for _, st := range e.Claims[property] {
 		if st.Rank == Deprecated || !st.HasValue || !st.holds(day) {
 			continue
 		}
 		if st.Rank == Preferred && best != Preferred {
-			best, out, seen = Preferred, nil, map[Value]bool{}
+			best, out = Preferred, nil
 		}
-		if st.Rank == best && !seen[st.Value] {
-			seen[st.Value] = true
+		if st.Rank == best && !said(st.Value) {
 			out = append(out, st)
 		}
 	}
@@ -152,6 +157,13 @@ func FactID(subject string, st Statement) string {
 	if object == "" {
 		object = st.Value.Text
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{subject, st.Property, object, st.Start.String(), st.End.String()}, "|")))
+	text := make([]byte, 0, 128)
+	for i, part := range [...]string{subject, st.Property, object, st.Start.String(), st.End.String()} {
+		if i > 0 {
+			text = append(text, '|')
+		}
+		text = append(text, part...)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

@@ -29,6 +29,8 @@ const (
 	constraint    = "P2302"
 	symmetricType = "Q21510862"
 	inverseType   = "Q21510855"
+
+	numberInstanceOf = 31
 )
 
 // key is an object and the property that leads to it.
@@ -48,8 +50,6 @@ type Base struct {
 	objects  map[string][]string        // property -> its current objects
 	members  map[string][]string        // class -> its direct instances
 	names    map[string][]string        // normalised name -> items
-	spelled  map[string][]string        // item -> its normalised names
-	direct   map[string][]string        // item -> its classes
 	above    map[string]map[string]bool // class -> itself and its superclasses
 }
 
@@ -57,7 +57,7 @@ type Base struct {
 // or the knowledge base itself needs are kept.
 type Builder struct {
 	kb     *Base
-	keep   map[string]bool
+	filter *Filter
 	newest Date // last change of any entity
 }
 
@@ -66,30 +66,17 @@ type Builder struct {
 // changed, or EndOfTime where no entity says so. The dump id names the source in
 // every fact row.
 func NewBuilder(c *catalogue.Catalogue, asOf Date, dumpID string) *Builder {
-	keep := map[string]bool{}
-	for _, p := range []string{instanceOf, subclassOf, locatedIn, partOf, inverseOf, constraint} {
-		keep[p] = true
-	}
-	for p := range aliasKinds() {
-		keep[p] = true
-	}
-	for _, r := range c.Relations {
-		for _, p := range slices.Concat([]string{r.ID}, r.Match, r.Follow, r.Other, r.Blocked) {
-			keep[p] = true
-		}
-		if r.Inverse != nil && r.Inverse.ID != "" {
-			keep[r.Inverse.ID] = true
-		}
-	}
-	return &Builder{kb: &Base{Catalogue: c, AsOf: asOf, DumpID: dumpID, entities: map[string]*Entity{}}, keep: keep}
+	return &Builder{kb: &Base{Catalogue: c, AsOf: asOf, DumpID: dumpID, entities: map[string]*Entity{}}, filter: NewFilter(c)}
 }
 
 // Add takes one entity. Of two entities with one id the later one counts.
 func (b *Builder) Add(e *Entity) {
-	kept := map[string][]Statement{}
-	for p, list := range e.Claims {
-		if b.keep[p] {
-			kept[p] = list
+	kept := e.Claims
+	for p := range e.Claims {
+		if b.filter.keep[p] == "" {
+			kept = maps.Clone(e.Claims)
+			maps.DeleteFunc(kept, func(p string, _ []Statement) bool { return b.filter.keep[p] == "" })
+			break
 		}
 	}
 	if e.Modified.After(b.newest) {
@@ -112,7 +99,7 @@ func (b *Builder) Build() (*Base, error) {
 	}
 	kb.subjects, kb.having, kb.objects = map[key][]string{}, map[string][]string{}, map[string][]string{}
 	kb.members, kb.names = map[string][]string{}, map[string][]string{}
-	kb.spelled, kb.direct, kb.above = map[string][]string{}, map[string][]string{}, map[string]map[string]bool{}
+	kb.above = map[string]map[string]bool{}
 	for _, id := range slices.Sorted(maps.Keys(kb.entities)) {
 		if e := kb.entities[id]; e.Type == "item" {
 			kb.ids = append(kb.ids, id)
@@ -124,14 +111,21 @@ func (b *Builder) Build() (*Base, error) {
 	slices.SortFunc(kb.ids, func(a, b string) int {
 		return cmp.Or(cmp.Compare(number(a), number(b)), cmp.Compare(a, b))
 	})
-	seen := map[key]bool{}
-	for _, id := range kb.ids {
+	for i, id := range kb.ids {
 		e := kb.entities[id]
+		// Most lists of the indexes hold one item: it lies in kb.ids already.
+		only := kb.ids[i : i+1 : i+1]
+		add := func(list []string) []string {
+			if list == nil {
+				return only
+			}
+			return append(list, id)
+		}
 		for _, name := range e.Names() {
 			n := Normalise(name)
-			kb.spelled[id] = append(kb.spelled[id], n)
+			e.spelled = append(e.spelled, n)
 			if list := kb.names[n]; n != "" && (len(list) == 0 || list[len(list)-1] != id) {
-				kb.names[n] = append(list, id)
+				kb.names[n] = add(list)
 			}
 		}
 		for _, p := range slices.Sorted(maps.Keys(e.Claims)) {
@@ -140,16 +134,16 @@ func (b *Builder) Build() (*Base, error) {
 				if st.Value.Kind != catalogue.Item {
 					continue
 				}
-				o := st.Value.ID
-				kb.subjects[key{o, p}] = append(kb.subjects[key{o, p}], id)
-				if !seen[key{o, p}] {
-					seen[key{o, p}] = true
-					kb.objects[p] = append(kb.objects[p], o)
+				k := key{st.Value.ID, p}
+				list := kb.subjects[k]
+				if list == nil {
+					kb.objects[p] = append(kb.objects[p], k.object)
 				}
+				kb.subjects[k] = add(list)
 			}
 		}
-		kb.direct[id] = e.classes()
-		for _, c := range kb.direct[id] {
+		e.direct = e.classes()
+		for _, c := range e.direct {
 			kb.members[c] = append(kb.members[c], id)
 			if kb.above[c] == nil {
 				kb.above[c] = kb.closure([]string{c}, subclassOf)
@@ -191,13 +185,18 @@ func (kb *Base) Objects(property string) []string { return kb.objects[property] 
 func (kb *Base) Members(class string) []string { return kb.members[class] }
 
 // Classes are the direct classes of an item.
-func (kb *Base) Classes(e *Entity) []string { return kb.direct[e.ID] }
+func (kb *Base) Classes(e *Entity) []string { return e.direct }
 
 // Bearers are the items with a name that Normalise brings to this form.
 func (kb *Base) Bearers(normalised string) []string { return kb.names[normalised] }
 
 // Spellings are the names of an item in the form of Normalise.
-func (kb *Base) Spellings(id string) []string { return kb.spelled[id] }
+func (kb *Base) Spellings(id string) []string {
+	if e := kb.entities[id]; e != nil {
+		return e.spelled
+	}
+	return nil
+}
 
 // Current returns the statements of a property that hold at the as-of date and
 // have the best rank among those that do; one per object.
@@ -276,6 +275,19 @@ func (kb *Base) Inverse(r *catalogue.Relation) string {
 		return r.Inverse.ID
 	}
 	return ""
+}
+
+// Partners are the items, other than the one given, that are linked to the
+// object now: its subjects by the property, and its own objects by the property
+// of the opposite direction where there is one.
+func (kb *Base) Partners(object *Entity, property, inverse, except string) []string {
+	out := slices.Clone(kb.Subjects(object.ID, property))
+	if inverse != "" {
+		for _, st := range kb.Current(object, inverse) {
+			out = append(out, st.Value.ID)
+		}
+	}
+	return slices.DeleteFunc(out, func(id string) bool { return id == except })
 }
 
 // ValueNames are the spellings of a statement's object, the label first; none

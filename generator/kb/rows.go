@@ -1,14 +1,16 @@
 package kb
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"editpipe/generator/catalogue"
 )
 
-// EntityRow is one row of entities.parquet.
+// EntityRow is one row of a table of entities.
 type EntityRow struct {
 	ID              string   `parquet:"id"`
 	Label           string   `parquet:"label"`
@@ -17,11 +19,11 @@ type EntityRow struct {
 	Aliases         []string `parquet:"aliases,list"`
 	Classes         []string `parquet:"classes,list"`
 	Sitelinks       int32    `parquet:"sitelinks"`
-	LabelCollisions int32    `parquet:"label_collisions"` // other entities with this label or alias
+	LabelCollisions int32    `parquet:"label_collisions"` // other items with this label or alias
 	Revision        int64    `parquet:"revision"`
 }
 
-// FactRow is one row of facts.parquet: one statement with a value.
+// FactRow is one row of a table of facts: one statement with a value.
 type FactRow struct {
 	ID              string               `parquet:"fact_id"` // hash of subject, property, object and dates
 	SubjectID       string               `parquet:"subject_id"`
@@ -36,6 +38,76 @@ type FactRow struct {
 	ObjectsCurrent  int32                `parquet:"n_objects_current"`  // of this subject and property
 	SubjectsCurrent int32                `parquet:"n_subjects_current"` // of this property and object; 0 where the object is no item
 	DumpID          string               `parquet:"dump_id,dict"`
+	StartDate       string               `parquet:"start_date,optional,dict"` // in Date.Text's form
+	EndDate         string               `parquet:"end_date,optional,dict"`
+	Ended           bool                 `parquet:"ended"`          // an end is stated, if only as unknown
+	AboutIDs        []string             `parquet:"about_ids,list"` // Statement.Items
+}
+
+// NewEntityRow returns the row of an entity, but for the collisions of its label.
+func NewEntityRow(e *Entity) EntityRow {
+	return EntityRow{ID: e.ID, Label: e.Label, LabelLang: e.LabelLang, Description: e.Description, Aliases: e.Aliases,
+		Classes: e.classes(), Sitelinks: int32(e.Sitelinks), Revision: e.Revision}
+}
+
+// AppendFactRows appends the rows of an entity's statements with a value, by
+// property and position. What takes other entities is left out: the label of an
+// item, and the number of subjects.
+func AppendFactRows(out []FactRow, e *Entity, asOf Date, dumpID string) []FactRow {
+	for _, p := range slices.Sorted(maps.Keys(e.Claims)) {
+		current := e.Current(p, asOf)
+		for _, st := range e.Claims[p] {
+			if st.HasValue {
+				out = append(out, factRow(e, st, current, dumpID))
+			}
+		}
+	}
+	return out
+}
+
+func factRow(e *Entity, st Statement, current []Statement, dumpID string) FactRow {
+	row := FactRow{ID: FactID(e.ID, st), SubjectID: e.ID, PropertyID: st.Property, ObjectID: st.Value.ID, ObjectKind: st.Value.Kind,
+		ObjectText: st.Value.Text, Rank: st.Rank, ObjectsCurrent: int32(len(current)), DumpID: dumpID,
+		StartDate: st.Start.Text(), EndDate: st.End.Text(), Ended: st.Ended, AboutIDs: st.Items}
+	if y := int32(st.Start.Year); y != 0 {
+		row.StartYear = &y
+	}
+	if y := int32(st.End.Year); y != 0 {
+		row.EndYear = &y
+	}
+	for _, c := range current {
+		row.IsCurrent = row.IsCurrent || (c.Value == st.Value && c.Rank == st.Rank && c.Start == st.Start && c.End == st.End)
+	}
+	return row
+}
+
+// Entity returns what the row was made from. The statements are missing.
+func (r EntityRow) Entity() *Entity {
+	e := &Entity{ID: r.ID, Type: "item", Label: r.Label, LabelLang: r.LabelLang, Description: r.Description, Aliases: r.Aliases,
+		Sitelinks: int(r.Sitelinks), Revision: r.Revision, Claims: map[string][]Statement{}}
+	if strings.HasPrefix(r.ID, "P") {
+		e.Type = "property"
+	}
+	return e
+}
+
+// Statement returns what the row was made from.
+func (r FactRow) Statement() (Statement, error) {
+	st := Statement{Property: r.PropertyID, Rank: r.Rank, HasValue: true, Value: Value{Kind: r.ObjectKind, ID: r.ObjectID}, Ended: r.Ended}
+	if len(r.AboutIDs) > 0 {
+		st.Items = r.AboutIDs
+	}
+	if r.ObjectKind != catalogue.Item {
+		st.Value.Text = r.ObjectText
+	}
+	var err error
+	if st.Start, err = parseText(r.StartDate); err == nil {
+		st.End, err = parseText(r.EndDate)
+	}
+	if err != nil {
+		return st, fmt.Errorf("kb: fact %s: %w", r.ID, err)
+	}
+	return st, nil
 }
 
 // EntityRows yields the items as rows, ordered by id number.
@@ -48,8 +120,8 @@ func (kb *Base) EntityRows() iter.Seq[EntityRow] {
 				others[other] = true
 			}
 			delete(others, id)
-			row := EntityRow{ID: id, Label: e.Label, LabelLang: e.LabelLang, Description: e.Description, Aliases: e.Aliases,
-				Classes: kb.Classes(e), Sitelinks: int32(e.Sitelinks), LabelCollisions: int32(len(others)), Revision: e.Revision}
+			row := NewEntityRow(e)
+			row.LabelCollisions = int32(len(others))
 			if !yield(row) {
 				return
 			}
@@ -62,36 +134,17 @@ func (kb *Base) EntityRows() iter.Seq[EntityRow] {
 func (kb *Base) FactRows() iter.Seq[FactRow] {
 	return func(yield func(FactRow) bool) {
 		for _, id := range kb.ids {
-			e := kb.entities[id]
-			for _, p := range slices.Sorted(maps.Keys(e.Claims)) {
-				current := kb.Current(e, p)
-				for _, st := range e.Claims[p] {
-					if st.HasValue && !yield(kb.factRow(e, st, current)) {
-						return
+			for _, row := range AppendFactRows(nil, kb.entities[id], kb.AsOf, kb.DumpID) {
+				if row.ObjectKind == catalogue.Item {
+					if o := kb.entities[row.ObjectID]; o != nil {
+						row.ObjectText = o.Label
 					}
+					row.SubjectsCurrent = int32(len(kb.subjects[key{row.ObjectID, row.PropertyID}]))
+				}
+				if !yield(row) {
+					return
 				}
 			}
 		}
 	}
-}
-
-func (kb *Base) factRow(e *Entity, st Statement, current []Statement) FactRow {
-	row := FactRow{ID: FactID(e.ID, st), SubjectID: e.ID, PropertyID: st.Property, ObjectID: st.Value.ID, ObjectKind: st.Value.Kind,
-		ObjectText: st.Value.Text, Rank: st.Rank, ObjectsCurrent: int32(len(current)), DumpID: kb.DumpID}
-	if names := kb.ValueNames(st.Value); st.Value.Kind == catalogue.Item && len(names) > 0 {
-		row.ObjectText = names[0]
-	}
-	if y := int32(st.Start.Year); y != 0 {
-		row.StartYear = &y
-	}
-	if y := int32(st.End.Year); y != 0 {
-		row.EndYear = &y
-	}
-	for _, c := range current {
-		row.IsCurrent = row.IsCurrent || (c.Value == st.Value && c.Rank == st.Rank && c.Start == st.Start && c.End == st.End)
-	}
-	if st.Value.Kind == catalogue.Item {
-		row.SubjectsCurrent = int32(len(kb.subjects[key{st.Value.ID, st.Property}]))
-	}
-	return row
 }

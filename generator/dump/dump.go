@@ -1,0 +1,56 @@
+// Package dump opens the files Wikidata publishes: plain or compressed with
+// gzip, bzip2 or zstd, told apart by their first bytes, and cut into blocks of
+// whole lines that can be worked on side by side.
+package dump
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Reader is a dump's text.
+type Reader struct {
+	io.Reader
+	close func()
+}
+
+// Close ends the decompression. It leaves the reader below open.
+func (r *Reader) Close() error {
+	r.close()
+	return nil
+}
+
+// Open looks at the first bytes, not at a name, and decompresses what needs
+// it. The blocks of bzip2 are decompressed by as many workers as given, at
+// least one; gzip has no parts that could be.
+func Open(r io.Reader, workers int) (*Reader, error) {
+	in := bufio.NewReaderSize(r, 1<<18)
+	head, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("dump: %w", err)
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, fmt.Errorf("dump: %w", err)
+		}
+		return &Reader{z, func() { _ = z.Close() }}, nil // it only reports what Read has
+	case bytes.HasPrefix(head, []byte("BZh")):
+		z := newBzip2(in, workers)
+		return &Reader{z, z.stop}, nil
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(in)
+		if err != nil {
+			return nil, fmt.Errorf("dump: %w", err)
+		}
+		return &Reader{z, z.Close}, nil
+	}
+	return &Reader{in, func() {}}, nil
+}
