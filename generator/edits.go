@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -19,41 +19,40 @@ import (
 // subjects edited again, in another relation.
 func (g *generation) choose(ctx context.Context) []*change {
 	relations := g.base.Catalogue.Editable()
-	queues := make([][]string, len(relations))
-	for i, r := range relations {
-		for _, id := range g.base.Having(r.ID) {
-			if g.base.IsA(g.base.Entity(id), r.Domain) {
-				queues[i] = append(queues[i], id)
-			}
-		}
-		queues[i] = g.shuffled(queues[i], "subject|"+r.ID)
-	}
 	var out []*change
 	repeated := make([][]string, len(relations))
 	for round := range 2 {
-		if round == 1 {
-			queues = repeated
+		queues := make([]func() (string, bool), len(relations))
+		for i, r := range relations {
+			subjects := slices.Values(repeated[i])
+			if round == 0 {
+				subjects = g.drawn(g.base.Having(r.ID), "subject|"+r.ID)
+			}
+			next, stop := iter.Pull(subjects)
+			defer stop()
+			queues[i] = next
 		}
-		for left := true; left && len(out) < g.o.N; {
-			left = false
+		for made := true; made && len(out) < g.o.N; {
+			made = false
 			for i, r := range relations {
 				if len(out) == g.o.N || ctx.Err() != nil || g.err != nil {
 					return out
 				}
 				// One edit per relation and turn; rejected subjects cost no turn.
-				for made := false; !made && len(queues[i]) > 0; {
-					id := queues[i][0]
-					queues[i] = queues[i][1:]
+				for id, more := queues[i](); more; id, more = queues[i]() {
+					s := g.base.Entity(id)
+					if !g.base.IsA(s, r.Domain) {
+						continue
+					}
 					if round == 0 && len(g.edited[id]) > 0 {
 						repeated[i] = append(repeated[i], id)
 						continue
 					}
-					c := g.edit(r, g.base.Entity(id))
-					if made = c != nil; made {
-						out = append(out, c)
+					if c := g.edit(r, s); c != nil {
+						out, made = append(out, c), true
+						break
 					}
 				}
-				left = left || len(queues[i]) > 0
 			}
 		}
 	}
@@ -85,16 +84,16 @@ func (g *generation) edit(r *catalogue.Relation, s *kb.Entity) *change {
 	}
 	template, _ := g.pickTemplate(catalogue.Unreserved(r.Cloze), s.ID, r.ID, "cloze")
 	prompt, start, end := render(template, "{s}", s.Label, false)
-	if mentionsAny(prompt, o.Names()) {
+	if kb.MentionsAny(prompt, o.Names()) {
 		return fail(RejectAnswerInPrompt, prompt+" | "+o.Label)
 	}
-	if leaks(o.Label, s.Names()) {
+	if kb.Leaks(o.Label, s.Names()) {
 		return fail(RejectSubstringLeak, s.Label+" | "+o.Label)
 	}
 	c := &change{rel: r, s: s, o: o, fact: st, template: template, inverse: base.Inverse(r)}
 	var detail string
 	if g.o.Mode == dataset.Update {
-		c.n, reason, detail = g.later(c)
+		c.n, reason, detail = g.later(c, prompt)
 	} else {
 		c.n, reason, detail = g.counterfactual(c, prompt)
 	}
@@ -126,6 +125,7 @@ func (g *generation) edit(r *catalogue.Relation, s *kb.Entity) *change {
 		g.changed[sl] = string(c.ID)
 	}
 	g.edited[s.ID] = append(g.edited[s.ID], c)
+	g.followUps(c)
 	return c
 }
 
@@ -143,20 +143,45 @@ func (g *generation) slotsOf(c *change) []slot {
 	return out
 }
 
-// partners are the subjects, other than the edit's, that have the new object
-// now, in either direction.
+// partners are the subjects, other than the edit's, that have the new object, in
+// either direction: now or, of an update, at the later day.
 func (g *generation) partners(c *change) []string {
-	out := slices.Clone(g.base.Subjects(c.n.ID, c.rel.ID))
+	return append(g.base.Partners(c.n, c.rel.ID, c.inverse, c.s.ID), g.laterPartners(c, c.n)...)
+}
+
+// laterPartners are the subjects, other than the edit's, that have the object at
+// the later day of an update.
+func (g *generation) laterPartners(c *change, object *kb.Entity) []string {
+	if g.o.Mode != dataset.Update {
+		return nil
+	}
+	out := slices.Clone(g.laterSubjects[slot{object.ID, c.rel.ID}])
 	if c.inverse != "" {
-		for _, st := range g.base.Current(c.n, c.inverse) {
+		for _, st := range object.Current(c.inverse, g.o.Later) {
 			out = append(out, st.Value.ID)
 		}
 	}
 	return slices.DeleteFunc(out, func(id string) bool { return id == c.s.ID })
 }
 
+// readLater indexes the subjects at the later day of the relations whose reverse
+// question is asked.
+func (g *generation) readLater() {
+	g.laterSubjects = map[slot][]string{}
+	for _, r := range g.base.Catalogue.Editable() {
+		if r.Reverse == catalogue.ReverseNever {
+			continue
+		}
+		for _, id := range g.base.Having(r.ID) {
+			for _, st := range g.base.Entity(id).Current(r.ID, g.o.Later) {
+				g.laterSubjects[slot{st.Value.ID, r.ID}] = append(g.laterSubjects[slot{st.Value.ID, r.ID}], id)
+			}
+		}
+	}
+}
+
 // later finds the object of the edit at the later day.
-func (g *generation) later(c *change) (*kb.Entity, string, string) {
+func (g *generation) later(c *change, prompt string) (*kb.Entity, string, string) {
 	st, reason := single(c.s, c.rel.ID, g.o.Later)
 	if reason != "" {
 		return nil, reason, "at " + g.o.Later.String()
@@ -167,8 +192,16 @@ func (g *generation) later(c *change) (*kb.Entity, string, string) {
 		return nil, RejectNoLabel, st.Value.ID
 	case n.ID == c.o.ID:
 		return nil, RejectObjectAlreadyTrue, "unchanged at " + g.o.Later.String()
+	case kb.SameAsAny(n.Label, c.o.Names()):
+		return nil, RejectObjectAlreadyTrue, "both are called " + n.Label
 	case !g.base.IsA(n, c.rel.Range):
 		return nil, RejectClassMismatch, n.Label
+	case tooLong(n.Label):
+		return nil, RejectTooLongLabel, n.Label
+	case kb.MentionsAny(prompt, n.Names()):
+		return nil, RejectTargetInPrompt, prompt + " | " + n.Label
+	case kb.Leaks(n.Label, c.s.Names()):
+		return nil, RejectSubstringLeak, c.s.Label + " | " + n.Label
 	}
 	return n, "", ""
 }
@@ -179,7 +212,7 @@ func (g *generation) later(c *change) (*kb.Entity, string, string) {
 // none qualifies, the reason most candidates failed for is returned.
 func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, string, string) {
 	base := g.base
-	stated := map[string]bool{c.s.ID: true}
+	stated := map[string]bool{c.s.ID: true, c.o.ID: true}
 	for _, st := range c.s.Claims[c.rel.ID] {
 		if st.HasValue {
 			stated[st.Value.ID] = true
@@ -203,41 +236,41 @@ func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, strin
 	}
 	key := "object|" + c.s.ID + "|" + c.rel.ID
 	failed := map[string]int{}
-	var fit []*kb.Entity
-	for _, id := range g.sample(pool, key) {
-		n := base.Entity(id)
+	var best *kb.Entity
+	// A candidate is worth more the more of the matched properties it shares with
+	// the true object, and most if it is nobody's partner yet: a conflict of the
+	// inverse is flagged, not hidden.
+	most, highest := len(c.rel.Match)+1, 0
+	for n := range g.nearest(g.sample(pool, key), c.o, key) {
+		worth := 0
+		if n != nil {
+			worth = 1 + g.matches(c, n)
+			if c.rel.Reverse == catalogue.ReverseAsk && len(g.base.Partners(n, c.rel.ID, c.inverse, c.s.ID)) == 0 {
+				worth += most
+			}
+		}
+		if best != nil && worth <= highest {
+			continue
+		}
 		if reason := g.unfit(c, n, padded, classes, stated, taken); reason != "" {
 			failed[reason]++
 			continue
 		}
-		fit = append(fit, n)
-	}
-	if len(fit) == 0 {
-		reason := RejectClassMismatch
-		for _, r := range slices.Sorted(maps.Keys(failed)) {
-			if failed[r] > failed[reason] {
-				reason = r
-			}
-		}
-		return nil, reason, fmt.Sprintf("none of %d candidates", len(pool))
-	}
-	if c.rel.Reverse == catalogue.ReverseAsk {
-		// Prefer candidates without a partner; a conflict is flagged, not hidden.
-		if alone := slices.DeleteFunc(slices.Clone(fit), func(n *kb.Entity) bool {
-			return len(g.partners(&change{rel: c.rel, s: c.s, n: n, inverse: c.inverse})) > 0
-		}); len(alone) > 0 {
-			fit = alone
-		}
-	}
-	for match := c.rel.Match; len(match) > 0; match = match[:len(match)-1] {
-		if alike := slices.DeleteFunc(slices.Clone(fit), func(n *kb.Entity) bool { return !g.alike(c.o, n, match) }); len(alike) > 0 {
-			fit = alike
+		best, highest = n, worth
+		if worth == most && c.rel.Reverse != catalogue.ReverseAsk || worth == 2*most {
 			break
 		}
 	}
-	return slices.MinFunc(fit, func(a, b *kb.Entity) int {
-		return cmp.Or(cmp.Compare(g.distance(a, c.o), g.distance(b, c.o)), cmp.Compare(g.hash(key, a.ID), g.hash(key, b.ID)), cmp.Compare(a.ID, b.ID))
-	}), "", ""
+	if best != nil {
+		return best, "", ""
+	}
+	reason := RejectClassMismatch
+	for _, r := range slices.Sorted(maps.Keys(failed)) {
+		if failed[r] > failed[reason] {
+			reason = r
+		}
+	}
+	return nil, reason, fmt.Sprintf("none of %d candidates", len(pool))
 }
 
 // unfit says why an entity cannot be the new object, or "". The prompt is
@@ -266,36 +299,27 @@ func (g *generation) unfit(c *change, n *kb.Entity, prompt string, classes []str
 			return RejectTargetInPrompt
 		}
 	}
-	if leaks(n.Label, c.s.Names()) {
+	if kb.Leaks(n.Label, c.s.Names()) {
 		return RejectSubstringLeak
 	}
 	return ""
 }
 
-// alike tells whether two entities share a current object of every property, or
-// both lack it.
-func (g *generation) alike(a, b *kb.Entity, properties []string) bool {
-	for _, p := range properties {
-		x, y := g.base.Current(a, p), g.base.Current(b, p)
+// matches counts the relation's matched properties, from the first on, of which
+// the entity and the true object share a current object or which both lack.
+func (g *generation) matches(c *change, n *kb.Entity) int {
+	for i, p := range c.rel.Match {
+		x, y := g.base.Current(c.o, p), g.base.Current(n, p)
 		if (len(x) == 0) != (len(y) == 0) {
-			return false
+			return i
 		}
 		if len(x) > 0 && x[0].Value.Kind == catalogue.Item && !slices.ContainsFunc(x, func(s kb.Statement) bool {
 			return slices.ContainsFunc(y, func(t kb.Statement) bool { return s.Value == t.Value })
 		}) {
-			return false
+			return i
 		}
 	}
-	return true
-}
-
-// distance compares popularity in powers of two of sitelinks.
-func (g *generation) distance(a, b *kb.Entity) int {
-	d := bits.Len(uint(a.Sitelinks)) - bits.Len(uint(b.Sitelinks))
-	if d < 0 {
-		return -d
-	}
-	return d
+	return len(c.rel.Match)
 }
 
 func firstWord(label string) string {
@@ -305,7 +329,10 @@ func firstWord(label string) string {
 
 // group puts edits of one subject into a conflict group where one of them
 // changes what the other states: they contradict each other when made together.
-func (g *generation) group(changes []*change) {
+// It returns all edits, each with its follow-ups, which are of its group, behind
+// it.
+func (g *generation) group(changes []*change) []*change {
+	var out []*change
 	for _, c := range changes {
 		for _, other := range g.edited[c.s.ID] {
 			if other == c {
@@ -315,5 +342,14 @@ func (g *generation) group(changes []*change) {
 				c.ConflictGroup = c.s.ID
 			}
 		}
+		if len(c.followed) > 0 {
+			c.ConflictGroup = cmp.Or(c.ConflictGroup, string(c.ID))
+		}
+		out = append(out, c)
+		for _, f := range c.followed {
+			f.ConflictGroup = c.ConflictGroup
+			out = append(out, f)
+		}
 	}
+	return out
 }

@@ -401,6 +401,23 @@ func TestUpdates(t *testing.T) {
 			t.Errorf("%s: %q was %q, is %q; ended %t, begun %t", e.Mode, e.Prompt, e.GroundTruth, e.Target, ended, begun)
 		}
 	}
+	// What must stay was true at the earlier day and is at the later one.
+	stays := 0
+	for _, q := range p.probes {
+		if q.Family != dataset.Locality {
+			continue
+		}
+		stays++
+		fact := q.Hops[0]
+		for _, day := range []kb.Date{base.AsOf, {Year: 2024, Month: 1, Day: 1}} {
+			if list := base.Entity(fact.SubjectID).Current(fact.PropertyID, day); len(list) != 1 || fact.ObjectID != list[0].Value.ID {
+				t.Errorf("%s probe %q: at %s the facts are %v", q.Axis, q.Prompt, day, list)
+			}
+		}
+	}
+	if stays == 0 {
+		t.Error("no probe of what stays")
+	}
 }
 
 // TestConflictGroups edits birthplaces and citizenships of the same people: one

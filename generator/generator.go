@@ -32,14 +32,15 @@ var ErrNoEdits = errors.New("generator: no fact can be edited: the knowledge bas
 
 // Options say what is generated.
 type Options struct {
-	N         int            // edits wanted; > 0
+	N         int            // edits wanted, not counting follow-ups; > 0
 	Seed      int64          // every choice depends on it
-	Sets      []dataset.Axis // axes to build; nil for all
+	Sets      []dataset.Axis // axes to build; nil for the headline's, dataset.Axes
 	Mode      dataset.Mode   // Counterfactual by default
 	Later     kb.Date        // Update only: the day at which the new value holds; the knowledge base's as-of date is the earlier day
 	SetName   string         // dataset.Edit.Set
 	Licence   string         // licence of the knowledge base
 	Separator string         // between the edit statement and the neighbour's prompt; ". " by default
+	Phraser   Phraser        // words questions anew, beside the templates'; nil for none
 }
 
 // Sink takes the rows in their order: an edit, its probes, and rejects as they
@@ -62,10 +63,6 @@ const (
 	mostDistracted = 2
 )
 
-// scan bounds how many members of a class or property are looked at for one
-// choice, so that a choice in a full dump takes milliseconds.
-const scan = 4000
-
 // Generate builds up to o.N edits with their probes. Fewer come out where the
 // knowledge base has fewer usable facts; Counts.Edits says how many. ErrNoEdits
 // is returned for none.
@@ -87,46 +84,25 @@ func Generate(ctx context.Context, base *kb.Base, o Options, sink Sink) (Counts,
 	}
 	for _, a := range o.Sets {
 		if a.Family() == "" {
-			return Counts{}, fmt.Errorf("generator: unknown set %q; the sets are %v", a, dataset.Axes())
+			return Counts{}, fmt.Errorf("generator: unknown set %q; the sets are %v", a, slices.Concat(dataset.Axes(), dataset.FurtherAxes()))
 		}
 	}
-	g := &generation{base: base, o: o, sink: sink, changed: map[slot]string{}, edited: map[string][]*change{},
+	g := &generation{base: base, o: o, sink: sink, seeded: mix(offset, strconv.FormatInt(o.Seed, 10)),
+		changed: map[slot]string{}, edited: map[string][]*change{},
 		counts: Counts{Probes: map[dataset.Axis]int{}, Variants: map[string]int{}, Rejects: map[string]int{}}}
+	if o.Mode == dataset.Update {
+		g.readLater()
+	}
 	changes := g.choose(ctx)
 	if g.err == nil && ctx.Err() == nil && len(changes) == 0 {
 		return g.counts, ErrNoEdits
 	}
-	g.group(changes)
-	builders := []struct {
-		axis  dataset.Axis
-		build func(*change)
-	}{
-		{dataset.AxisReliability, g.reliability},
-		{dataset.AxisGeneralization, g.generalization},
-		{dataset.AxisSubjectReplace, g.subjectReplace},
-		{dataset.AxisReversedRelation, g.reversedRelation},
-		{dataset.AxisOneHop, g.oneHop},
-		{dataset.AxisOtherRelations, g.otherRelations},
-		{dataset.AxisNeighbourhood, g.neighbourhood},
-		{dataset.AxisDistractNeighbourhood, g.distract},
-		{dataset.AxisOtherTasks, g.otherTasks},
-	}
-	for _, c := range changes {
-		if err := ctx.Err(); err != nil {
-			return g.counts, err
+	for batch := range slices.Chunk(g.group(changes), together) {
+		if g.err != nil || ctx.Err() != nil {
+			break
 		}
-		if g.err == nil {
-			g.err = sink.Edit(c.Edit)
-		}
-		g.counts.Edits++
-		g.prompts = map[string]bool{}
-		for _, b := range builders {
-			if slices.Contains(o.Sets, b.axis) {
-				b.build(c)
-			}
-		}
-		if g.err != nil {
-			return g.counts, g.err
+		for i, p := range g.parts(batch) {
+			g.take(ctx, batch[i], p)
 		}
 	}
 	return g.counts, cmp.Or(g.err, ctx.Err())
@@ -149,21 +125,29 @@ type change struct {
 	near     []neighbour
 	far      []neighbour
 	found    bool // near and far are filled in
+
+	follows  dataset.Axis // of an edit on top of another: the axis it is asked on
+	followed []*change    // edits on top of this one, in their order
 }
 
-// generation is the state of one Generate. The first error of the sink stays in
-// err and silences the rest.
+// generation is the state of one Generate. It changes only while edits are
+// chosen and where rows are handed out; in between, the parts of several edits
+// are built side by side. The first error of the sink stays in err and silences
+// the rest.
 type generation struct {
 	base    *kb.Base
 	o       Options
 	sink    Sink
+	seeded  uint64 // hash state behind the seed
 	counts  Counts
 	err     error
 	changed map[slot]string      // fact slot -> edit that changes it
 	edited  map[string][]*change // subject -> its edits
-	prompts map[string]bool      // prompts of the edit at hand
+
+	laterSubjects map[slot][]string // object and property -> subjects at the later day of an update
 }
 
+// reject hands out the reject of a candidate.
 func (g *generation) reject(candidate, axis, reason, detail string) {
 	g.counts.Rejects[axis+"/"+reason]++
 	if g.err == nil {
@@ -171,81 +155,7 @@ func (g *generation) reject(candidate, axis, reason, detail string) {
 	}
 }
 
-// hash mixes the seed with the parts of a choice.
-func (g *generation) hash(parts ...string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(strconv.FormatInt(g.o.Seed, 10)))
-	for _, p := range parts {
-		h.Write([]byte{0})
-		h.Write([]byte(p))
-	}
-	z := h.Sum64() // FNV's high bits are weak on short input: finish as splitmix64 does
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	return z ^ z>>31
-}
-
-// shuffled returns the ids in an order that depends on the seed and the key.
-func (g *generation) shuffled(ids []string, key string) []string {
-	type keyed struct {
-		hash uint64
-		id   string
-	}
-	list := make([]keyed, len(ids))
-	for i, id := range ids {
-		list[i] = keyed{g.hash(key, id), id}
-	}
-	slices.SortFunc(list, func(a, b keyed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.id, b.id)) })
-	out := make([]string, len(list))
-	for i, k := range list {
-		out[i] = k.id
-	}
-	return out
-}
-
-// sample returns at most scan ids, a window whose place depends on the seed.
-func (g *generation) sample(ids []string, key string) []string {
-	if len(ids) <= scan {
-		return ids
-	}
-	at := int(g.hash("window", key) % uint64(len(ids)))
-	out := make([]string, scan)
-	for i := range out {
-		out[i] = ids[(at+i)%len(ids)]
-	}
-	return out
-}
-
-// pickTemplate returns one of the templates, or false where there is none.
-func (g *generation) pickTemplate(list []catalogue.Template, key ...string) (catalogue.Template, bool) {
-	if len(list) == 0 {
-		return catalogue.Template{}, false
-	}
-	return list[g.hash(append(key, "template")...)%uint64(len(list))], true
-}
-
 func templateID(property string, t catalogue.Template) string { return property + "/" + t.ID }
-
-// emit completes the probe and hands it to the sink, once per prompt and edit.
-func (g *generation) emit(c *change, p dataset.Probe) {
-	if g.prompts[p.Prompt] {
-		g.reject(string(c.ID), string(p.Axis), RejectDuplicatePrompt, p.Prompt)
-		return
-	}
-	g.prompts[p.Prompt] = true
-	p.ID = dataset.ProbeID(fmt.Sprintf("%s/%s/%016x", c.ID, p.Axis, g.hash(p.Variant, p.Prompt)))
-	p.EditID, p.Family, p.Phrasing = c.ID, p.Axis.Family(), "template"
-	if p.Format != dataset.Choice {
-		p.ChoiceLabel = -1
-	}
-	g.counts.Probes[p.Axis]++
-	if p.Variant != "" {
-		g.counts.Variants[string(p.Axis)+"/"+p.Variant]++
-	}
-	if g.err == nil {
-		g.err = g.sink.Probe(p)
-	}
-}
 
 // single returns the one statement that holds on the day, or a reject reason.
 func single(e *kb.Entity, property string, day kb.Date) (kb.Statement, string) {
@@ -269,6 +179,18 @@ func single(e *kb.Entity, property string, day kb.Date) (kb.Statement, string) {
 		}
 	}
 	return kb.Statement{}, reason
+}
+
+// single returns the one statement of a fact that a probe builds on, or a reject
+// reason. Of an update the fact must hold at the later day, too.
+func (g *generation) single(e *kb.Entity, property string) (kb.Statement, string) {
+	st, reason := single(e, property, g.base.AsOf)
+	if reason == "" && g.o.Mode == dataset.Update {
+		if later, gone := single(e, property, g.o.Later); gone != "" || later.Value != st.Value {
+			return kb.Statement{}, RejectNotCurrent
+		}
+	}
+	return st, reason
 }
 
 // disturbed returns the edit other than c that changes the fact, or "".

@@ -1,7 +1,6 @@
 package generator
 
 import (
-	"cmp"
 	"slices"
 
 	"editpipe/dataset"
@@ -17,7 +16,7 @@ type neighbour struct {
 
 // neighbours fills in c.near (other subjects with the true object) and c.far
 // (subjects with another object), closest in popularity first.
-func (g *generation) neighbours(c *change) {
+func (g *part) neighbours(c *change) {
 	if c.found {
 		return
 	}
@@ -26,24 +25,14 @@ func (g *generation) neighbours(c *change) {
 	c.far = g.neighboursIn(c, g.base.Having(c.rel.ID), "far", mostFar)
 }
 
-func (g *generation) neighboursIn(c *change, ids []string, kind string, most int) []neighbour {
+func (g *part) neighboursIn(c *change, ids []string, kind string, most int) []neighbour {
 	key := kind + "|" + string(c.ID)
-	var list []neighbour
-	for _, id := range g.sample(ids, key) {
-		if n, ok := g.neighbour(c, g.base.Entity(id), kind); ok {
-			list = append(list, n)
-		}
-	}
-	slices.SortFunc(list, func(a, b neighbour) int {
-		return cmp.Or(cmp.Compare(g.distance(a.entity, c.s), g.distance(b.entity, c.s)),
-			cmp.Compare(g.hash(key, a.entity.ID), g.hash(key, b.entity.ID)), cmp.Compare(a.entity.ID, b.entity.ID))
-	})
 	var out []neighbour
-	for _, n := range list {
+	for e := range g.nearest(g.sample(ids, key), c.s, key) {
 		if len(out) == most {
 			break
 		}
-		if g.usable(c, n) {
+		if n, ok := g.neighbour(c, e, kind); ok && g.usable(c, n) {
 			out = append(out, n)
 		}
 	}
@@ -61,7 +50,7 @@ func (g *generation) neighbour(c *change, e *kb.Entity, kind string) (neighbour,
 	if !slices.ContainsFunc(base.Classes(e), func(id string) bool { return slices.Contains(base.Classes(c.s), id) }) {
 		return neighbour{}, false
 	}
-	st, reason := single(e, c.rel.ID, base.AsOf)
+	st, reason := g.single(e, c.rel.ID)
 	if reason != "" || (st.Value.ID == c.o.ID) != (kind == "near") || st.Value.ID == c.n.ID || st.Value.ID == c.s.ID {
 		return neighbour{}, false
 	}
@@ -72,7 +61,7 @@ func (g *generation) neighbour(c *change, e *kb.Entity, kind string) (neighbour,
 }
 
 // usable applies the filters whose rejects are worth reporting.
-func (g *generation) usable(c *change, n neighbour) bool {
+func (g *part) usable(c *change, n neighbour) bool {
 	reject := func(reason, detail string) bool {
 		g.reject(string(c.ID), string(dataset.AxisNeighbourhood), reason, detail)
 		return false
@@ -85,11 +74,11 @@ func (g *generation) usable(c *change, n neighbour) bool {
 	switch {
 	case kb.Linked(n.entity, c.s):
 		return reject(RejectObjectRelated, n.entity.Label)
-	case mentionsAny(text, answers):
+	case kb.MentionsAny(text, answers):
 		return reject(RejectAnswerInPrompt, text)
-	case mentionsAny(text, c.n.Names()):
+	case kb.MentionsAny(text, c.n.Names()):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], n.entity.Names()):
+	case kb.Leaks(answers[0], n.entity.Names()):
 		return reject(RejectSubstringLeak, text)
 	}
 	return true
@@ -109,7 +98,7 @@ func (g *generation) neighbourProbe(c *change, n neighbour, axis dataset.Axis, f
 
 // neighbourhood asks other subjects, whose objects must stay: near ones share
 // the true object with the edit, far ones have another.
-func (g *generation) neighbourhood(c *change) {
+func (g *part) neighbourhood(c *change) {
 	g.neighbours(c)
 	for _, n := range c.near {
 		p := g.neighbourProbe(c, n, dataset.AxisNeighbourhood, "")
@@ -126,7 +115,7 @@ func (g *generation) neighbourhood(c *change) {
 // distract asks the neighbours after a statement of the edit. Context alone
 // moves a model's output, so two controls, kept apart, put another sentence in
 // front: the true fact, and a fact that has nothing to do with the edit.
-func (g *generation) distract(c *change) {
+func (g *part) distract(c *change) {
 	g.neighbours(c)
 	list := slices.Concat(c.near, c.far)
 	list = list[:min(mostDistracted, len(list))]
@@ -161,7 +150,7 @@ func (g *generation) unrelated(c *change, n neighbour) (string, bool) {
 		}
 		text, _, _ := render(t, "{s}", f.entity.Label, false)
 		text += " " + object
-		if !mentionsAny(text, answers) && !mentions(text, n.entity.Label) && !mentionsAny(text, c.n.Names()) {
+		if !kb.MentionsAny(text, answers) && !kb.Mentions(text, n.entity.Label) && !kb.MentionsAny(text, c.n.Names()) {
 			return text, true
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // question, with the noun phrase "the r of s" in its subject's place. The
 // answer must differ from the one before the edit and must not stand in the
 // prompt.
-func (g *generation) oneHop(c *change) {
+func (g *part) oneHop(c *change) {
 	made := 0
 	for _, property := range c.rel.Follow {
 		if made == mostHops {
@@ -24,7 +24,7 @@ func (g *generation) oneHop(c *change) {
 	}
 }
 
-func (g *generation) hopOver(c *change, property string) bool {
+func (g *part) hopOver(c *change, property string) bool {
 	base := g.base
 	reject := func(reason, detail string) bool {
 		g.reject(string(c.ID), string(dataset.AxisOneHop), reason, property+" "+detail)
@@ -37,7 +37,7 @@ func (g *generation) hopOver(c *change, property string) bool {
 	if property == c.rel.ID || property == c.inverse {
 		return reject(RejectBlockedRelation, "")
 	}
-	st, reason := single(c.n, property, base.AsOf)
+	st, reason := g.single(c.n, property)
 	if reason != "" {
 		return reject(reason, c.n.Label)
 	}
@@ -56,7 +56,7 @@ func (g *generation) hopOver(c *change, property string) bool {
 	for _, old := range base.Current(c.o, property) {
 		names := base.ValueNames(old.Value)
 		// Two answers may share a spelling without being one.
-		if old.Value == st.Value || slices.ContainsFunc(names, func(n string) bool { return sameAsAny(n, answers) }) {
+		if old.Value == st.Value || slices.ContainsFunc(names, func(n string) bool { return kb.SameAsAny(n, answers) }) {
 			return reject(RejectAnswerUnchanged, answers[0])
 		}
 		before = append(before, names...)
@@ -73,11 +73,11 @@ func (g *generation) hopOver(c *change, property string) bool {
 	text, at, _ := render(t, "{s}", phrase, true)
 	start := at + inner
 	switch {
-	case mentionsAny(text, answers) || mentionsAny(text, before):
+	case kb.MentionsAny(text, answers) || kb.MentionsAny(text, before):
 		return reject(RejectAnswerInPrompt, text)
-	case mentionsAny(text, c.n.Names()) || mentionsAny(text, c.o.Names()):
+	case kb.MentionsAny(text, c.n.Names()) || kb.MentionsAny(text, c.o.Names()):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], slices.Concat(c.s.Names(), c.n.Names())):
+	case kb.Leaks(answers[0], slices.Concat(c.s.Names(), c.n.Names())):
 		return reject(RejectSubstringLeak, answers[0]+" | "+c.s.Label+" | "+c.n.Label)
 	}
 	p := dataset.Probe{Axis: dataset.AxisOneHop, Variant: property, Prompt: text, Format: dataset.Question, AnswerMode: dataset.Single,

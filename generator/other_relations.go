@@ -10,7 +10,7 @@ import (
 
 // otherRelations asks facts of the subject that the edit leaves alone: first the
 // properties the catalogue names, then any other relation with a wording.
-func (g *generation) otherRelations(c *change) {
+func (g *part) otherRelations(c *change) {
 	properties := slices.Clone(c.rel.Other)
 	for _, r := range g.base.Catalogue.Relations {
 		if !slices.Contains(properties, r.ID) && len(c.s.Claims[r.ID]) > 0 && g.base.IsA(c.s, r.Domain) {
@@ -28,7 +28,7 @@ func (g *generation) otherRelations(c *change) {
 	}
 }
 
-func (g *generation) otherRelation(c *change, property string) bool {
+func (g *part) otherRelation(c *change, property string) bool {
 	base := g.base
 	reject := func(reason, detail string) bool {
 		g.reject(string(c.ID), string(dataset.AxisOtherRelations), reason, property+" "+detail)
@@ -41,7 +41,7 @@ func (g *generation) otherRelation(c *change, property string) bool {
 	if base.Catalogue.Blocked(c.rel.ID)[property] || property == c.inverse {
 		return reject(RejectBlockedRelation, c.s.Label)
 	}
-	st, reason := single(c.s, property, base.AsOf)
+	st, reason := g.single(c.s, property)
 	if reason != "" {
 		return reject(reason, c.s.Label)
 	}
@@ -53,7 +53,7 @@ func (g *generation) otherRelation(c *change, property string) bool {
 		return reject(RejectNoLabel, st.Value.ID)
 	}
 	objects := slices.Concat(c.o.Names(), c.n.Names())
-	if st.Value.ID == c.o.ID || st.Value.ID == c.n.ID || mentionsAny(answers[0], objects) {
+	if st.Value.ID == c.o.ID || st.Value.ID == c.n.ID || kb.MentionsAny(answers[0], objects) {
 		return reject(RejectTargetInPrompt, answers[0])
 	}
 	form, list := catalogue.Cloze, r.Cloze
@@ -66,11 +66,11 @@ func (g *generation) otherRelation(c *change, property string) bool {
 	}
 	text, start, end := render(t, "{s}", c.Subject, false)
 	switch {
-	case mentionsAny(text, answers):
+	case kb.MentionsAny(text, answers):
 		return reject(RejectAnswerInPrompt, text)
-	case mentionsAny(text, objects):
+	case kb.MentionsAny(text, objects):
 		return reject(RejectTargetInPrompt, text)
-	case leaks(answers[0], c.s.Names()):
+	case kb.Leaks(answers[0], c.s.Names()):
 		return reject(RejectSubstringLeak, answers[0])
 	}
 	g.emit(c, dataset.Probe{Axis: dataset.AxisOtherRelations, Variant: property, Prompt: text, Format: format(form), AnswerMode: dataset.Single,

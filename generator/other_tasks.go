@@ -36,7 +36,7 @@ func (g *generation) strangers(c *change, key string) iter.Seq[stranger] {
 				continue
 			}
 			e := g.base.Entity(ids[g.hash(append(k, "subject")...)%uint64(len(ids))])
-			st, reason := single(e, r.ID, g.base.AsOf)
+			st, reason := g.single(e, r.ID)
 			if reason != "" || e.Label == "" || tooLong(e.Label) || !g.base.IsA(e, r.Domain) || !g.stranger(c, e) {
 				continue
 			}
@@ -58,7 +58,7 @@ func (g *generation) stranger(c *change, e *kb.Entity) bool {
 // otherTasks asks for a choice among two and among four, as a check that edits
 // leave an unlike task alone. The questions come from facts unrelated to the
 // edit; the prompt has the form used for two-choice tasks such as PIQA.
-func (g *generation) otherTasks(c *change) {
+func (g *part) otherTasks(c *change) {
 	for _, kind := range []struct {
 		variant string
 		options int
@@ -71,22 +71,22 @@ func (g *generation) otherTasks(c *change) {
 	}
 }
 
-func (g *generation) choice(c *change, f stranger, variant string, options int) bool {
+func (g *part) choice(c *change, f stranger, variant string, options int) bool {
 	t, ok := g.pickTemplate(catalogue.Unreserved(f.rel.Question), string(c.ID), variant)
 	if !ok {
 		return false
 	}
 	question, start, end := render(t, "{s}", f.entity.Label, false)
 	right := g.base.Entity(f.fact.Value.ID)
-	if mentionsAny(question, right.Names()) {
+	if kb.MentionsAny(question, right.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectAnswerInPrompt, question)
 		return false
 	}
-	if mentionsAny(question, c.n.Names()) {
+	if kb.MentionsAny(question, c.n.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectTargetInPrompt, question)
 		return false
 	}
-	if leaks(right.Label, f.entity.Names()) {
+	if kb.Leaks(right.Label, f.entity.Names()) {
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectSubstringLeak, question)
 		return false
 	}
@@ -95,7 +95,7 @@ func (g *generation) choice(c *change, f stranger, variant string, options int) 
 		g.reject(string(c.ID), string(dataset.AxisOtherTasks), RejectClassMismatch, fmt.Sprintf("%s: fewer than %d wrong answers", question, options-1))
 		return false
 	}
-	choices = g.shuffled(choices, "choices|"+string(c.ID)+variant)
+	choices = slices.Collect(g.shuffled(choices, "choices|"+string(c.ID)+variant))
 	const before, after = "Question: ", "\nAnswer:"
 	g.emit(c, dataset.Probe{Axis: dataset.AxisOtherTasks, Variant: variant, Prompt: before + question + after, Format: dataset.Choice,
 		AnswerMode: dataset.OneChoice, Answers: []string{right.Label}, Choices: choices, ChoiceLabel: int32(slices.Index(choices, right.Label)),
@@ -114,12 +114,12 @@ func (g *generation) wrong(c *change, f stranger, right *kb.Entity, question str
 	}
 	key := "wrong|" + string(c.ID) + f.entity.ID
 	var out []string
-	for _, id := range g.shuffled(g.sample(g.base.Objects(f.rel.ID), key), key) {
+	for id := range g.shuffled(g.sample(g.base.Objects(f.rel.ID), key), key) {
 		e := g.base.Entity(id)
 		if len(out) == n {
 			break
 		}
-		if e == nil || e.Label == "" || stated[id] || tooLong(e.Label) || slices.Contains(out, e.Label) || mentions(question, e.Label) ||
+		if e == nil || e.Label == "" || stated[id] || tooLong(e.Label) || slices.Contains(out, e.Label) || kb.Mentions(question, e.Label) ||
 			!slices.Equal(g.base.Classes(e), g.base.Classes(right)) || e == c.n || e == c.o || kb.Normalise(e.Label) == kb.Normalise(right.Label) {
 			continue
 		}

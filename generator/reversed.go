@@ -13,7 +13,7 @@ import (
 // it is flagged inverse_conflict and kept apart. Relations that are not
 // one-to-one are asked as a list, apart too. The old object's own reverse
 // question, whose answer the edit makes stale, is a probe of its own.
-func (g *generation) reversedRelation(c *change) {
+func (g *part) reversedRelation(c *change) {
 	axis := string(dataset.AxisReversedRelation)
 	if c.rel.Reverse == catalogue.ReverseNever {
 		return
@@ -53,7 +53,7 @@ func (g *generation) reversedRelation(c *change) {
 	if c.rel.Reverse != catalogue.ReverseAsk {
 		return
 	}
-	if len(g.base.Subjects(c.o.ID, c.rel.ID)) != 1 {
+	if len(g.base.Subjects(c.o.ID, c.rel.ID)) != 1 || len(g.laterPartners(c, c.o)) > 0 {
 		g.reject(string(c.ID), axis, RejectManySubjects, c.o.Label)
 		return
 	}
@@ -64,7 +64,7 @@ func (g *generation) reversedRelation(c *change) {
 }
 
 // askBack completes a reverse probe about the entity with one of the templates.
-func (g *generation) askBack(c *change, p dataset.Probe, about *kb.Entity, list []catalogue.Template, form catalogue.Form) {
+func (g *part) askBack(c *change, p dataset.Probe, about *kb.Entity, list []catalogue.Template, form catalogue.Form) {
 	t, ok := g.pickTemplate(catalogue.Unreserved(list), string(c.ID), p.Variant, string(form))
 	if !ok {
 		return
@@ -73,11 +73,11 @@ func (g *generation) askBack(c *change, p dataset.Probe, about *kb.Entity, list 
 	p.Prompt, p.Format = text, format(form)
 	p.SubjectText, p.SubjectStart, p.SubjectEnd = about.Label, int32(start), int32(end)
 	p.TemplateIDs = []string{templateID(c.rel.ID, t)}
-	if mentionsAny(text, p.Answers) {
+	if kb.MentionsAny(text, p.Answers) {
 		g.reject(string(c.ID), string(p.Axis), RejectAnswerInPrompt, text)
 		return
 	}
-	if leaks(p.Answers[0], []string{about.Label}) {
+	if kb.Leaks(p.Answers[0], []string{about.Label}) {
 		g.reject(string(c.ID), string(p.Axis), RejectSubstringLeak, text)
 		return
 	}

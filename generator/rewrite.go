@@ -5,6 +5,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/generator/catalogue"
+	"editpipe/generator/kb"
 )
 
 // towardsNew fills in what a probe has in common whose right answer changes
@@ -28,7 +29,7 @@ func format(f catalogue.Form) dataset.Format {
 }
 
 // reliability asks the edit prompt itself.
-func (g *generation) reliability(c *change) {
+func (g *part) reliability(c *change) {
 	p := dataset.Probe{Axis: dataset.AxisReliability, Prompt: c.Prompt, Format: dataset.Cloze,
 		SubjectText: c.Subject, SubjectStart: c.SubjectStart, SubjectEnd: c.SubjectEnd, TemplateIDs: []string{c.TemplateID}}
 	g.towardsNew(c, &p)
@@ -37,7 +38,7 @@ func (g *generation) reliability(c *change) {
 
 // generalization asks the same fact in other wordings: statements, one of them
 // of a reserved wording where there is one, and a question.
-func (g *generation) generalization(c *change) {
+func (g *part) generalization(c *change) {
 	clozes := slices.DeleteFunc(slices.Clone(c.rel.Cloze), func(t catalogue.Template) bool { return t.ID == c.template.ID })
 	for _, pick := range []struct {
 		form catalogue.Form
@@ -53,9 +54,9 @@ func (g *generation) generalization(c *change) {
 			}
 			g.towardsNew(c, &p)
 			switch {
-			case mentionsAny(text, p.Answers):
+			case kb.MentionsAny(text, p.Answers):
 				g.reject(string(c.ID), string(p.Axis), RejectTargetInPrompt, text)
-			case mentionsAny(text, p.AnswersBefore):
+			case kb.MentionsAny(text, p.AnswersBefore):
 				g.reject(string(c.ID), string(p.Axis), RejectAnswerInPrompt, text)
 			default:
 				g.emit(c, p)
@@ -76,13 +77,13 @@ func (g *generation) paraphrases(c *change, list []catalogue.Template, most int)
 			others = append(others, t.Text)
 		}
 	}
-	reserved = g.shuffled(reserved, "paraphrase|"+string(c.ID))
-	others = g.shuffled(others, "paraphrase|"+string(c.ID))
+	reserved = slices.Collect(g.shuffled(reserved, "paraphrase|"+string(c.ID)))
+	others = slices.Collect(g.shuffled(others, "paraphrase|"+string(c.ID)))
 	var order []string
 	if most > 1 && len(reserved) > 0 {
 		order, reserved = append(order, reserved[0]), reserved[1:]
 	}
-	order = slices.Concat(order, g.shuffled(slices.Concat(others, reserved), "rest|"+string(c.ID)))
+	order = slices.AppendSeq(order, g.shuffled(slices.Concat(others, reserved), "rest|"+string(c.ID)))
 	var out []catalogue.Template
 	for _, text := range order[:min(most, len(order))] {
 		out = append(out, byText[text])

@@ -1,6 +1,9 @@
 package generator
 
-import "editpipe/dataset"
+import (
+	"editpipe/dataset"
+	"editpipe/generator/kb"
+)
 
 // Reject is one row of rejects.parquet: a candidate that did not become an edit
 // or a probe, and why.
@@ -33,11 +36,12 @@ const (
 	RejectAliasAmbiguous    = "alias_ambiguous"     // the alias names something else, too
 	RejectAliasSame         = "alias_same"          // equal to the label or to another alias
 	RejectAliasOverlap      = "alias_overlap"       // contains the label or is contained in it
-	RejectAliasCode         = "alias_code"          // a code, sign or emoji, or too short
-	RejectAliasScript       = "alias_script"        // not in Latin script
+	RejectAliasCode         = kb.AliasCode          // a code, sign or emoji, or too short
+	RejectAliasScript       = kb.AliasScript        // not in Latin script
 	RejectBlockedRelation   = "blocked_relation"    // the edit itself changes this fact
 	RejectDuplicatePrompt   = "duplicate_prompt"    // the edit has this prompt already
 	RejectTooLongLabel      = "too_long_label"      // a name is too long for a prompt
+	RejectPhrasing          = "phrasing_refused"    // the phraser's wording will not do
 	RejectConflict          = "conflict_with_edit"  // another edit of the set changes a fact this one needs
 )
 
@@ -54,8 +58,9 @@ const (
 
 // Counts are the numbers of one generation.
 type Counts struct {
-	Edits    int                  `json:"edits"`
-	Probes   map[dataset.Axis]int `json:"probes"`
-	Variants map[string]int       `json:"variants"` // axis/variant
-	Rejects  map[string]int       `json:"rejects"`  // axis/reason
+	Edits     int                  `json:"edits"`                // without follow-ups
+	FollowUps int                  `json:"follow_ups,omitempty"` // edits on top of another edit: round_edit and conflict
+	Probes    map[dataset.Axis]int `json:"probes"`
+	Variants  map[string]int       `json:"variants"` // axis/variant
+	Rejects   map[string]int       `json:"rejects"`  // axis/reason
 }

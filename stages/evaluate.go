@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func (s *session) single(ctx context.Context) error {
 	for i := range s.edits {
 		s.apply(i, &patches[i])
 		for _, q := range s.asks[i] {
-			list = append(list, asked{question: q, patch: &patches[i], err: errs[i], index: i, after: 1, force: 1})
+			list = append(list, asked{question: q, patch: &patches[i], err: cmp.Or(errs[i], s.onTop(i)), index: i, after: 1, force: 1})
 		}
 	}
 	return s.ask(ctx, list)
@@ -248,6 +249,7 @@ func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from,
 		if err == nil && later[i] != "" {
 			err = fmt.Errorf("%w: %s", errSuperseded, later[i])
 		}
+		err = cmp.Or(err, s.onTop(i))
 		for _, q := range s.asks[i] {
 			list = append(list, asked{question: q, patch: patch, err: err, index: i, after: made, force: s.inside})
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/audit"
 	"editpipe/dataset"
 	"editpipe/generator"
 	"editpipe/generator/kb"
@@ -42,6 +43,8 @@ func TestFormatsDocument(t *testing.T) {
 		"rejects.parquet":  reflect.TypeFor[generator.Reject](),
 		"entities.parquet": reflect.TypeFor[kb.EntityRow](),
 		"facts.parquet":    reflect.TypeFor[kb.FactRow](),
+		"findings.parquet": reflect.TypeFor[audit.Finding](),
+		"checks.parquet":   reflect.TypeFor[audit.Tally](),
 		"results/":         reflect.TypeFor[store.Result](),
 		"base/":            reflect.TypeFor[store.Base](),
 		"applied/":         reflect.TypeFor[store.Applied](),

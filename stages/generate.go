@@ -1,10 +1,8 @@
 package stages
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
-	"compress/bzip2"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,17 +13,17 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"editpipe/dataset"
 	"editpipe/demo/world"
 	"editpipe/generator"
 	"editpipe/generator/catalogue"
+	"editpipe/generator/dump"
 	"editpipe/generator/kb"
+	"editpipe/generator/shards"
 	"editpipe/store"
 )
 
@@ -46,17 +44,18 @@ const (
 // Generate builds a data set from a knowledge base. The zero value of a field
 // is its default.
 type Generate struct {
-	KB        string       // World (the default), a dump (.json, plain or compressed with gzip, bzip2 or zstd), or a folder of such files
+	KB        string       // World (the default), a folder that kb build wrote, a dump (.json, plain or compressed with gzip, bzip2 or zstd), or a folder of dumps
 	Out       string       // folder to write; made if absent
 	N         int          // edits wanted; 200 by default
 	Seed      int64        // every choice depends on it
 	Relations string       // catalogue file; by default the world's own, or the general one for a dump
-	Sets      []string     // axes to build; all by default
+	Sets      []string     // axes to build, or families of axes; by default those of the survey's criteria
 	AsOf      string       // day at which facts are current, YYYY-MM-DD; by default that of the newest change in the knowledge base
 	Mode      dataset.Mode // counterfactual by default
 	Later     string       // update only: the day of the new values
 	Name      string       // name of the set; by default that of the knowledge base
 	Licence   string       // licence of the knowledge base; by default CC0-1.0, as for Wikidata
+	Phraser   string       // command that words questions anew, beside the templates' wordings; none by default
 	Version   string       // version of the program, for the manifest
 }
 
@@ -92,6 +91,7 @@ type GenerateArgs struct {
 	AsOf      string         `json:"as_of"`
 	Mode      dataset.Mode   `json:"mode"`
 	Later     string         `json:"later,omitempty"`
+	Phraser   string         `json:"phraser,omitempty"`
 	Licence   string         `json:"licence"`
 }
 
@@ -147,7 +147,7 @@ func (g Generate) bundled() bool { return g.KB == "" || g.KB == World }
 
 // resolve fills in the defaults.
 func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
-	a := GenerateArgs{KB: filepath.Base(g.KB), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Sets: dataset.Axes()}
+	a := GenerateArgs{KB: filepath.Base(g.KB), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Phraser: g.Phraser, Sets: dataset.Axes()}
 	var options generator.Options
 	if g.Out == "" {
 		return nil, options, errors.New("stages: no folder to write the data set to; name one with --out")
@@ -170,11 +170,11 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	if len(g.Sets) > 0 {
 		a.Sets = nil
 		for _, s := range g.Sets {
-			axis := dataset.Axis(strings.TrimSpace(s))
-			if axis.Family() == "" {
-				return nil, options, fmt.Errorf("stages: unknown set %q; the sets are %v", s, dataset.Axes())
+			axes := dataset.AxesOf(strings.TrimSpace(s))
+			if axes == nil {
+				return nil, options, fmt.Errorf("stages: unknown set %q; the sets are %v", s, slices.Concat(dataset.Axes(), dataset.FurtherAxes()))
 			}
-			a.Sets = append(a.Sets, axis)
+			a.Sets = append(a.Sets, slices.DeleteFunc(axes, func(x dataset.Axis) bool { return slices.Contains(a.Sets, x) })...)
 		}
 	}
 	options = generator.Options{N: a.N, Seed: a.Seed, Sets: a.Sets, Mode: a.Mode, Licence: a.Licence}
@@ -195,21 +195,28 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 
 // catalogue reads the relation catalogue and its hash.
 func (g Generate) catalogue() (*catalogue.Catalogue, string, error) {
-	var c *catalogue.Catalogue
-	var err error
-	var data []byte
-	switch {
-	case g.Relations != "":
-		if data, err = os.ReadFile(g.Relations); err != nil {
+	if g.bundled() {
+		return ReadCatalogue(g.Relations, world.Catalogue())
+	}
+	return ReadCatalogue(g.Relations, catalogue.General())
+}
+
+// ReadCatalogue reads a relation catalogue from a file, or the built-in one
+// where no file is named, and returns it with the SHA-256 of its text.
+func ReadCatalogue(path string, builtIn []byte) (*catalogue.Catalogue, string, error) {
+	data := builtIn
+	if path != "" {
+		var err error
+		if data, err = os.ReadFile(path); err != nil {
 			return nil, "", fmt.Errorf("stages: reading the relation catalogue: %w", err)
 		}
-	case g.bundled():
-		data = world.Catalogue()
-	default:
-		data = catalogue.General()
 	}
-	if c, err = catalogue.Load(bytes.NewReader(data)); err != nil {
-		return nil, "", fmt.Errorf("stages: reading %s: %w", cmp.Or(g.Relations, "the built-in catalogue"), err)
+	c, err := catalogue.Load(bytes.NewReader(data))
+	if err != nil {
+		return nil, "", fmt.Errorf("stages: reading %s: %w", cmp.Or(path, "the built-in catalogue"), err)
+	}
+	if c.Extends != "" {
+		data = slices.Concat(data, catalogue.General())
 	}
 	sum := sha256.Sum256(data)
 	return c, hex.EncodeToString(sum[:]), nil
@@ -220,6 +227,9 @@ const shownLines = 20
 
 // read builds the knowledge base from the bundled world or the files.
 func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
+	if !g.bundled() && shards.Is(g.KB) {
+		return g.readShards(ctx, set, c, day)
+	}
 	files, err := g.files()
 	if err != nil {
 		return nil, err
@@ -249,6 +259,40 @@ func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Cata
 			return nil, fmt.Errorf("stages: reading the knowledge base %s: %w", f.name, err)
 		}
 		set.Dump = append(set.Dump, KBFile{f.name, sum})
+	}
+	base, err := b.Build()
+	if err != nil {
+		return nil, fmt.Errorf("stages: knowledge base %s: %w", set.Arguments.KB, err)
+	}
+	return base, nil
+}
+
+// readShards fills the knowledge base from a folder that kb build wrote. Current
+// facts are those of the day it was built for, unless another is asked for.
+func (g Generate) readShards(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
+	folder, err := shards.Open(g.KB)
+	if err != nil {
+		return nil, fmt.Errorf("stages: knowledge base: %w", err)
+	}
+	if lacking := folder.Lacks(c); len(lacking) > 0 {
+		return nil, fmt.Errorf("stages: knowledge base %s was built without %s (%d in all), which the relation catalogue needs: build it again with this catalogue",
+			g.KB, strings.Join(lacking[:min(len(lacking), 5)], ", "), len(lacking))
+	}
+	if day == (kb.Date{}) {
+		if day, err = kb.ParseDate(folder.AsOf); err != nil {
+			return nil, fmt.Errorf("stages: knowledge base %s: %w", g.KB, err)
+		}
+	}
+	set.DumpID = folder.Arguments.Dump
+	set.Dump = []KBFile{{folder.Arguments.Dump, folder.SHA256}}
+	set.BrokenLines = folder.BrokenLines()
+	b := kb.NewBuilder(c, day, set.DumpID)
+	err = folder.Entities(ctx, func(e *kb.Entity) error {
+		b.Add(e)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stages: reading the knowledge base %s: %w", g.KB, err)
 	}
 	base, err := b.Build()
 	if err != nil {
@@ -308,11 +352,11 @@ func (s kbSource) each(use func(*kb.Entity, error) error) (string, error) {
 	defer f.Close()
 	h := sha256.New()
 	raw := io.TeeReader(f, h)
-	plain, done, err := decompress(raw)
+	plain, err := dump.Open(raw, runtime.GOMAXPROCS(0))
 	if err != nil {
 		return "", err
 	}
-	defer done()
+	defer plain.Close()
 	for e, err := range kb.Entities(plain) {
 		if err := use(e, err); err != nil {
 			return "", err
@@ -322,30 +366,6 @@ func (s kbSource) each(use func(*kb.Entity, error) error) (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// decompress looks at the first bytes, not at the name.
-func decompress(r io.Reader) (plain io.Reader, done func(), err error) {
-	in := bufio.NewReaderSize(r, 1<<18)
-	head, err := in.Peek(4)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	done = func() {}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		return z, done, err
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return bzip2.NewReader(in), done, nil
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return in, done, nil
 }
 
 // write generates and writes every file, the manifest last.
@@ -367,11 +387,16 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		return err
 	}
 	defer rejects.Abort()
-	set.Counts, err = generator.Generate(ctx, base, o, generator.Sink{
+	sink := generator.Sink{
 		Edit:   func(e dataset.Edit) error { return edits.Append(e) },
 		Probe:  func(p dataset.Probe) error { return probes.Append(p) },
 		Reject: func(r generator.Reject) error { return rejects.Append(r) },
-	})
+	}
+	if g.Phraser == "" {
+		set.Counts, err = generator.Generate(ctx, base, o, sink)
+	} else {
+		set.Counts, err = g.phrased(ctx, base, o, sink)
+	}
 	if errors.Is(err, generator.ErrNoEdits) {
 		return fmt.Errorf("stages: generating from %s: %w; candidates rejected, by reason: %v", set.Arguments.KB, err, set.Counts.Rejects)
 	}
@@ -423,9 +448,24 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 	return set.seal(g.Out)
 }
 
+// phrased generates with the questions worded anew by the command.
+func (g Generate) phrased(ctx context.Context, base *kb.Base, o generator.Options, sink generator.Sink) (generator.Counts, error) {
+	p, err := newPhraser(g.Phraser, g.Out)
+	if err != nil {
+		return generator.Counts{}, err
+	}
+	o.Phraser = p
+	counts, err := generator.Generate(ctx, base, o, sink)
+	return counts, errors.Join(err, p.close(err == nil))
+}
+
 // seal hashes the files and writes the manifest.
 func (set *GeneratedSet) seal(dir string) error {
-	for _, name := range []string{EditsFile, ProbesFile, RejectsFile, EntitiesFile, FactsFile, CardFile} {
+	names := []string{EditsFile, ProbesFile, RejectsFile, EntitiesFile, FactsFile, CardFile}
+	if set.Arguments.Phraser != "" {
+		names = append(names, PhrasingsFile)
+	}
+	for _, name := range names {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return fmt.Errorf("stages: hashing the data set: %w", err)
@@ -451,12 +491,17 @@ func (g Generate) card(set *GeneratedSet) string {
 	a := set.Arguments
 	fmt.Fprintf(&b, "# %s: edits of facts, with probes\n\n", set.Name)
 	fmt.Fprintf(&b, "%d edits (%s) generated from the knowledge base `%s`, facts current at %s, seed %d.\n", set.Counts.Edits, a.Mode, set.DumpID, a.AsOf, a.Seed)
-	fmt.Fprintf(&b, "Licence of the knowledge base: %s. All wording comes from the templates of the relation catalogue\n(sha256 `%s`); no language model was used.\n\n", a.Licence, set.Catalogue)
+	fmt.Fprintf(&b, "Licence of the knowledge base: %s. All wording comes from the templates of the relation catalogue\n(sha256 `%s`)", a.Licence, set.Catalogue)
+	if a.Phraser == "" {
+		b.WriteString("; no language model was used.\n\n")
+	} else {
+		fmt.Fprintf(&b, ", except for probes with phrasing `llm`:\nthe command `%s` worded them, and `%s` holds what it was asked and what it answered.\n\n", a.Phraser, PhrasingsFile)
+	}
 	if g.bundled() {
 		b.WriteString("The world is invented: its people, places and things do not exist.\n\n")
 	}
 	b.WriteString("| set | probes |\n|---|---:|\n")
-	for _, axis := range dataset.Axes() {
+	for _, axis := range slices.Concat(dataset.Axes(), dataset.FurtherAxes()) {
 		if slices.Contains(a.Sets, axis) {
 			fmt.Fprintf(&b, "| %s | %d |\n", axis, set.Counts.Probes[axis])
 		}
@@ -466,7 +511,10 @@ func (g Generate) card(set *GeneratedSet) string {
 		fmt.Fprintf(&b, "| %s | %d |\n", v, set.Counts.Variants[v])
 	}
 	b.WriteString("\nProbes flagged `apart` (overlapping aliases, reverse lists, inverse conflicts, stale inverses, controls of the\n" +
-		"distractors) answer side questions and belong in no headline number.\n")
+		"distractors, wordings by a command) answer side questions and belong in no headline number.\n")
+	if set.Counts.FollowUps > 0 {
+		fmt.Fprintf(&b, "\n%d further edits come on top of another one (conflict, round_edit): evaluate them in sequence.\n", set.Counts.FollowUps)
+	}
 	b.WriteString("\n## Rejected candidates\n\n| set/reason | n |\n|---|---:|\n")
 	for _, v := range slices.Sorted(maps.Keys(set.Counts.Rejects)) {
 		fmt.Fprintf(&b, "| %s | %d |\n", v, set.Counts.Rejects[v])

@@ -49,7 +49,8 @@ func (q question) generated() bool {
 // compared is true when the divergence from the unedited model is asked for. It
 // is taken at the first target's positions, so choices have none.
 func (q question) compared() bool {
-	return q.probe.Axis.Family() == dataset.Locality && q.scored() && !q.choice()
+	stays := q.probe.Axis.Family() == dataset.Locality || q.probe.Axis == dataset.AxisRoundEdit
+	return stays && q.scored() && !q.choice()
 }
 
 // texts are the target and what it is compared with, as rows show them.
@@ -79,7 +80,7 @@ func statusOf(err error) (store.Status, string) {
 		return store.OK, ""
 	case errors.As(err, &before):
 		return before.Status, before.Detail
-	case errors.Is(err, errNothing), errors.Is(err, errSuperseded):
+	case errors.Is(err, errNothing), errors.Is(err, errSuperseded), errors.Is(err, errNotOnTop):
 		return store.Skipped, err.Error()
 	case errors.Is(err, edit.ErrUnsupported):
 		return store.Unsupported, err.Error()

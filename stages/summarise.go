@@ -78,7 +78,11 @@ func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
 	for _, g := range slices.SortedFunc(maps.Keys(groups), compareGroups) {
 		parts := byPart(groups[g])
 		for _, part := range slices.Sorted(maps.Keys(parts)) {
-			cells, err := metric.Summarise(metricRows(parts[part]))
+			rows := metricRows(parts[part])
+			cells, err := metric.Summarise(rows)
+			if err == nil && g.setting == string(edit.Single) { // rows of a batch or a chain depend on each other
+				err = metric.AddIntervals(cells, rows, metric.Replicates, metric.IntervalSeed)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.setting, err)
 			}
@@ -86,10 +90,14 @@ func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
 				if part != "" && c.Axis == metric.Overall {
 					continue // a score over all axes has no side question
 				}
-				out = append(out, store.Summary{
+				row := store.Summary{
 					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
 					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocol, N: c.N, Mean: c.Mean,
-				})
+				}
+				if c.Interval != nil {
+					row.Lo, row.Hi = &c.Interval.Lo, &c.Interval.Hi
+				}
+				out = append(out, row)
 			}
 		}
 	}

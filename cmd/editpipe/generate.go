@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -22,17 +23,18 @@ func generateCommand() *cli.Command {
 			"  editpipe generate --n 200 --out out/sets\n" +
 			"  editpipe generate --kb latest-all.json.gz --as-of 2026-11-01 --relations relations.yaml --n 2000 --out sets",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a Wikidata JSON dump (plain, gz, bz2, zst), a folder of them, or \"world\"", Value: stages.World, EnvVars: env("kb")},
+			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a folder that kb build wrote, a Wikidata JSON dump (plain, gz, bz2, zst), a folder of dumps, or \"world\"", Value: stages.World, EnvVars: env("kb")},
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.IntFlag{Name: "n", Usage: "edits wanted", Value: 200, EnvVars: env("n")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the world's own, or the built-in one for Wikidata)", EnvVars: env("relations")},
-			&cli.StringFlag{Name: "sets", Usage: "axes to build, separated by commas (default: all)", EnvVars: env("sets")},
+			&cli.StringFlag{Name: "sets", Usage: "axes, or families of axes, to build, separated by commas (default: the nine axes of the survey)", EnvVars: env("sets")},
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: of the newest change in the knowledge base)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "mode", Usage: "counterfactual or update", Value: string(dataset.Counterfactual), EnvVars: env("mode")},
 			&cli.StringFlag{Name: "later", Usage: "`DAY` of the new values, for --mode update", EnvVars: env("later")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set", EnvVars: env("name")},
 			&cli.StringFlag{Name: "licence", Usage: "licence of the knowledge base (default: CC0-1.0)", EnvVars: env("licence")},
+			&cli.StringFlag{Name: "phraser", Usage: "`CMD` that words questions anew, one JSON line in and one out (docs/generator.md)", EnvVars: env("phraser")},
 			jsonFlag(),
 		},
 		Action: runGenerate,
@@ -46,7 +48,7 @@ func runGenerate(c *cli.Context) error {
 	g := stages.Generate{
 		KB: c.String("kb"), Out: c.String("out"), N: c.Int("n"), Seed: c.Int64("seed"), Relations: c.String("relations"),
 		AsOf: c.String("as-of"), Mode: dataset.Mode(c.String("mode")), Later: c.String("later"),
-		Name: c.String("name"), Licence: c.String("licence"), Version: version(),
+		Name: c.String("name"), Licence: c.String("licence"), Phraser: c.String("phraser"), Version: version(),
 	}
 	if g.N < 1 {
 		return usagef("--n must be at least 1")
@@ -60,7 +62,7 @@ func runGenerate(c *cli.Context) error {
 			return err
 		}
 		for _, name := range g.Sets {
-			if dataset.Axis(name).Family() == "" {
+			if dataset.AxesOf(name) == nil {
 				return usagef("--sets: unknown axis %q (known: %s)", name, axisNames())
 			}
 		}
@@ -88,7 +90,7 @@ func runGenerate(c *cli.Context) error {
 
 func axisNames() string {
 	var names []string
-	for _, a := range dataset.Axes() {
+	for _, a := range slices.Concat(dataset.Axes(), dataset.FurtherAxes()) {
 		names = append(names, string(a))
 	}
 	return strings.Join(names, ", ")
@@ -98,6 +100,9 @@ func writeGenerated(w io.Writer, set *stages.GeneratedSet, out string) {
 	fmt.Fprintf(w, "%s: %d edits from %s (%d entities), seed %d\n", out, set.Counts.Edits, set.DumpID, set.Entities, set.Arguments.Seed)
 	for _, axis := range set.Arguments.Sets {
 		fmt.Fprintf(w, "  %-24s %6d probes\n", axis, set.Counts.Probes[axis])
+	}
+	if n := set.Counts.FollowUps; n > 0 {
+		fmt.Fprintf(w, "  %-24s %6d (evaluate with --setting sequential:N --eval-at immediate)\n", "edits on top of another", n)
 	}
 	total := 0
 	for _, n := range set.Counts.Rejects {

@@ -98,6 +98,7 @@ type Relation struct {
 // Catalogue is the list of relations a set is built from.
 type Catalogue struct {
 	Version   int               `yaml:"version"`
+	Extends   string            `yaml:"extends"` // Wikidata to add to the built-in catalogue, or replace relations of it; empty otherwise
 	Language  string            `yaml:"language"`
 	Classes   map[string]string `yaml:"classes"` // name used in domain and range -> item id
 	Relations []*Relation       `yaml:"relations"`
@@ -108,15 +109,23 @@ type Catalogue struct {
 //go:embed relations.yaml
 var general []byte
 
+// Wikidata names the built-in catalogue in Catalogue.Extends.
+const Wikidata = "wikidata"
+
 // General returns the catalogue for Wikidata itself, for Load.
 func General() []byte { return bytes.Clone(general) }
 
 // Load reads a catalogue. Unknown keys and syntax errors are reported with line
-// and column; the result has passed Validate.
+// and column; the result has passed Validate. A catalogue that extends the
+// built-in one has that one's relations and classes, in its order, except where
+// it gives its own under the same id or name.
 func Load(r io.Reader) (*Catalogue, error) {
 	var c Catalogue
 	if err := yaml.NewDecoder(r, yaml.Strict()).Decode(&c); err != nil {
 		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
+	}
+	if err := c.extend(); err != nil {
+		return nil, err
 	}
 	c.byID = map[string]*Relation{}
 	for _, rel := range c.Relations {
@@ -139,6 +148,34 @@ func Load(r io.Reader) (*Catalogue, error) {
 	return &c, nil
 }
 
+// extend puts the catalogue on top of the one it extends.
+func (c *Catalogue) extend() error {
+	if c.Extends == "" {
+		return nil
+	}
+	if c.Extends != Wikidata {
+		return fmt.Errorf("catalogue: reading relation catalogue: extends %q: only %q, the built-in catalogue, can be extended", c.Extends, Wikidata)
+	}
+	below, err := Load(bytes.NewReader(general))
+	if err != nil {
+		return err
+	}
+	classes := below.Classes
+	maps.Copy(classes, c.Classes)
+	own := c.Relations
+	relations := below.Relations
+	for _, r := range own {
+		i := slices.IndexFunc(below.Relations, func(old *Relation) bool { return old.ID == r.ID })
+		if i < 0 || slices.Contains(own, relations[i]) { // new, or listed twice, which Validate says
+			relations = append(relations, r)
+		} else {
+			relations[i] = r
+		}
+	}
+	c.Classes, c.Relations = classes, relations
+	return nil
+}
+
 // Relation returns the relation of a property id, or nil.
 func (c *Catalogue) Relation(id string) *Relation { return c.byID[id] }
 
@@ -154,8 +191,7 @@ func (c *Catalogue) Editable() []*Relation {
 }
 
 // Blocked returns the properties that an edit of the relation changes for the
-// subject, followed through blocked lists and inverses. The relation itself is
-// among them.
+// subject, followed through blocked lists. The relation itself is among them.
 func (c *Catalogue) Blocked(id string) map[string]bool {
 	out := map[string]bool{id: true}
 	queue := []string{id}

@@ -14,7 +14,7 @@ func TestBuiltInCatalogues(t *testing.T) {
 		data                          []byte
 		relations, templates, reserve int // least numbers: relations to edit; wordings and reserved wordings of each
 	}{
-		"general": {catalogue.General(), 30, 5, 0},
+		"general": {catalogue.General(), 50, 9, 1},
 		"world":   {world.Catalogue(), 24, 12, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,6 +37,10 @@ func TestBuiltInCatalogues(t *testing.T) {
 						t.Errorf("%s has the wording %q twice", r.ID, w.Text)
 					}
 					texts[w.Text] = r.ID
+				}
+				// Beside the statement an edit is made with there are four more.
+				if !r.ProbeOnly && len(r.Cloze) < 5 {
+					t.Errorf("%s has %d statements, want 5", r.ID, len(r.Cloze))
 				}
 				if !r.ProbeOnly && (len(all) < c.templates || reserved < c.reserve) {
 					t.Errorf("%s has %d wordings, %d of them reserved; want %d and %d", r.ID, len(all), reserved, c.templates, c.reserve)
@@ -92,5 +96,50 @@ relations:
 				}
 			}
 		})
+	}
+}
+
+// TestExtends adds a relation to the built-in catalogue and replaces another.
+func TestExtends(t *testing.T) {
+	general, err := catalogue.Load(bytes.NewReader(catalogue.General()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const own = `version: 1
+language: en
+extends: wikidata
+classes: {bridge: Q12280}
+relations:
+  - id: P177
+    label: crosses
+    domain: [bridge]
+    range: [river]
+    follow: [P403]
+    cloze: [{id: c1, text: "The bridge {s} crosses"}]
+    question: [{id: q1, text: "What does {s} cross?"}]
+    np: [{id: n1, text: "the water under {s}"}]
+  - id: P36
+    label: capital
+    cloze: [{id: mine, text: "{s} is ruled from"}]
+    question: [{id: q1, text: "From where is {s} ruled?"}]
+    np: [{id: n1, text: "the capital of {s}"}]
+`
+	c, err := catalogue.Load(strings.NewReader(own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Relations) != len(general.Relations)+1 || c.Relations[0].ID != "P36" || c.Relation("P36").Cloze[0].ID != "mine" {
+		t.Errorf("%d relations on top of %d; P36 is %+v", len(c.Relations), len(general.Relations), c.Relation("P36"))
+	}
+	if c.Relation("P177") == nil || c.Relation("P26").Label != "spouse" || c.Classes["bridge"] == "" || c.Classes["river"] == "" {
+		t.Error("the new relation, or one of the built-in ones, is missing")
+	}
+	for _, bad := range []string{
+		strings.Replace(own, "extends: wikidata", "extends: everything", 1),
+		strings.Replace(own, "id: P36", "id: P177", 1),
+	} {
+		if _, err := catalogue.Load(strings.NewReader(bad)); err == nil || !strings.Contains(err.Error(), "everything") && !strings.Contains(err.Error(), "P177 is listed twice") {
+			t.Errorf("error %v", err)
+		}
 	}
 }
