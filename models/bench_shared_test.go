@@ -58,7 +58,7 @@ func BenchmarkInstrumentation(b *testing.B) {
 			{"rank 4 per row, all layers", jobs(func() *Patch { return patch(4, 5) }), nil, func(*variant) {}},
 			{"rank 4 shared, one layer", jobs(func() *Patch { return same }), same, func(*variant) {}},
 			{"dense, one layer", jobs(func() *Patch { return dense }), dense, func(*variant) {}},
-			{"taps", jobs(none), nil, func(v *variant) { v.taps = true }},
+			{"taps", jobs(none), nil, func(v *variant) { v.taps, v.top = true, lm.info.Layers }},
 		} {
 			b.Run(fmt.Sprintf("rows=%d/%s", B, c.name), func(b *testing.B) {
 				for range b.N {

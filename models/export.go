@@ -93,10 +93,20 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 	if err != nil {
 		return err
 	}
-	ids := slices.DeleteFunc(p.weights(), func(at WeightID) bool { return at.Side != f.Side })
-	m, err := arch.Rewrite(f, ids, func(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
-		if err := lm.same(w, stored); err != nil {
+	var places []arch.Place
+	for _, at := range p.weights() {
+		places = append(places, arch.Place{ID: at})
+	}
+	for _, at := range p.biases() {
+		places = append(places, arch.Place{ID: at, Bias: true})
+	}
+	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
+	m, err := arch.Rewrite(f, places, func(at arch.Place, w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+		if err := lm.same(at, w, stored); err != nil {
 			return nil, err
+		}
+		if at.Bias {
+			return p.applyBias(w, stored)
 		}
 		return p.apply(w, stored)
 	})
@@ -115,21 +125,30 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 	return m.Save(path, o)
 }
 
-// same checks that a graph's weight is the model's, whatever the orientation.
-func (lm *LM) same(w Weight, stored *tensor.Tensor) error {
-	want, err := lm.Weight(w.ID)
+// same checks that a graph's weight or bias is the model's, whatever the
+// orientation.
+func (lm *LM) same(at arch.Place, w Weight, stored *tensor.Tensor) error {
+	read := lm.Weight
+	if at.Bias {
+		read = lm.Bias
+	}
+	want, err := read(w.ID)
 	if err != nil {
 		return err
 	}
 	have, err := stored.Convert(tensor.F32)
-	if err == nil && w.Transposed {
+	switch {
+	case err != nil:
+	case at.Bias:
+		have = tensor.FromFloat32s(have.Float32s(), have.Len())
+	case w.Transposed:
 		have, err = have.Transpose2D()
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", w.ID, err)
+		return fmt.Errorf("reading %s: %w", at, err)
 	}
 	if !slices.Equal(have.Shape, want.Shape) || !slices.Equal(have.Float32s(), want.Float32s()) {
-		return fmt.Errorf("%s is not the one the model was opened with: the folder mixes graphs of different checkpoints or number formats; remove one of them", w.ID)
+		return fmt.Errorf("%s is not the one the model was opened with: the folder mixes graphs of different checkpoints or number formats; remove one of them", at)
 	}
 	return nil
 }

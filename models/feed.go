@@ -3,6 +3,7 @@ package models
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"editpipe/models/arch"
@@ -27,6 +28,7 @@ func (lm *LM) newVariant(r role, jobs []*job, only *Patch) variant {
 		if j.patch == nil || i > 0 && j.patch == jobs[i-1].patch {
 			continue
 		}
+		v.biases = v.biases || j.patch.changesBias(r)
 		for _, at := range j.patch.weights() {
 			if at.Side == r.side() && at.Part != FFNDown {
 				v.slots = allSlots
@@ -40,7 +42,7 @@ func (lm *LM) newVariant(r role, jobs []*job, only *Patch) variant {
 // inputs; those that cannot be have slots. Nothing is replaced where all the
 // dense changes would go through slots anyway.
 func (lm *LM) replacing(r role, p *Patch) variant {
-	v := variant{role: r}
+	v := variant{role: r, biases: p.changesBias(r)}
 	var ids []string
 	dense := false
 	for _, at := range p.weights() {
@@ -59,6 +61,12 @@ func (lm *LM) replacing(r role, p *Patch) variant {
 		v.replaced = strings.Join(ids, " ")
 	}
 	return v
+}
+
+// changesBias says whether the patch changes a bias of the side that a role
+// computes.
+func (p *Patch) changesBias(r role) bool {
+	return slices.ContainsFunc(p.biases(), func(at WeightID) bool { return at.Side == r.side() })
 }
 
 // affords says whether there is a session of a variant, or room for one.
@@ -88,8 +96,11 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 	for _, w := range lm.slotted(v) {
 		feeds[slotU(w.ID)], feeds[slotV(w.ID)] = factors(patches, w)
 	}
+	for _, f := range lm.biasSlots(v) {
+		feeds[slotBias(f.Down.ID)] = biasShifts(patches, f.Down)
+	}
 	for _, w := range lm.replaced(v) {
-		value, err := lm.stored(v.role, w.ID)
+		value, err := lm.stored(v.role, w.ID, w.Initializer)
 		if err == nil {
 			value, err = only.apply(w, value)
 		}
@@ -127,6 +138,47 @@ func (p *Patch) apply(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		return sum, nil
 	}
 	return sum.Convert(stored.DType)
+}
+
+// applyBias returns a stored bias with all the patch's changes of it, in the
+// stored shape and element type.
+func (p *Patch) applyBias(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+	d, err := p.biasDelta(w.ID)
+	if err != nil {
+		return nil, err
+	}
+	wide, err := stored.Convert(tensor.F32)
+	if err != nil {
+		return nil, fmt.Errorf("models: changing the %s: %w", biasOf(w.ID), err)
+	}
+	sum := tensor.New(tensor.F32, stored.Shape...)
+	for i, x := range wide.Float32s() {
+		sum.Float32s()[i] = x + d.Float32s()[i]
+	}
+	return sum.Convert(stored.DType)
+}
+
+// biasShifts stacks what patches add to the bias of a weight, [B, 1, out]; if
+// none does, B is 1 and all is zero.
+func biasShifts(patches []*Patch, w Weight) *tensor.Tensor {
+	if !slices.ContainsFunc(patches, func(p *Patch) bool { return slices.Contains(p.biases(), w.ID) }) {
+		return tensor.New(tensor.F32, 1, 1, w.Out)
+	}
+	t := tensor.New(tensor.F32, len(patches), 1, w.Out)
+	for b, p := range patches {
+		if p == nil {
+			continue
+		}
+		row := t.Float32s()[b*w.Out : (b+1)*w.Out]
+		for _, c := range p.Changes {
+			if c, ok := c.(Bias); ok && c.At == w.ID {
+				for i, x := range c.Delta.Float32s() {
+					row[i] += x
+				}
+			}
+		}
+	}
+	return t
 }
 
 // pair is a change of a weight as a product: u [in, r], v [r, out].

@@ -21,6 +21,8 @@ func slotU(id WeightID) string { return "editpipe.u." + id.String() }
 func slotV(id WeightID) string { return "editpipe.v." + id.String() }
 func tapOf(s Site) string      { return "editpipe.tap." + s.String() }
 
+func slotBias(id WeightID) string { return "editpipe.bias." + id.String() }
+
 // role says which of a model's graphs is meant.
 type role uint8
 
@@ -46,8 +48,21 @@ type variant struct {
 	// replaced are the ids of the weights that are inputs, joined by spaces.
 	// They have no slots.
 	replaced string
-	taps     bool           // every site has an output
+	biases   bool           // biases have slots
+	taps     bool           // in place of the logits, every site has an output
+	top      int            // with taps: the highest layer that has them
 	loss     differentiated // in place of the logits; see Losses
+	every    layerShifts    // likewise; see LayerShifts
+	half     half           // of a graph with a loss; see split
+	beside   int            // sessions that share the threads; 0 if none does
+}
+
+// threads is how many a session of the variant has, as in Options.
+func (lm *LM) threads(v variant) int {
+	if v.beside == 0 {
+		return lm.opts.Threads
+	}
+	return max(lm.Side()/v.beside, 1)
 }
 
 // replaces says whether a weight is an input.
@@ -96,6 +111,18 @@ func (lm *LM) slotted(v variant) []Weight {
 	return ws
 }
 
+// biasSlots lists the blocks whose down-projection's bias has a slot in a
+// variant, in order of layers.
+func (lm *LM) biasSlots(v variant) []FFN {
+	var list []FFN
+	for _, f := range lm.graph(v.role).FFNs {
+		if v.biases && lm.editable(f.Down.ID) == nil && lm.biased(f.Down.ID) == nil {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
 // replaced lists the weights that are inputs of a variant.
 func (lm *LM) replaced(v variant) []Weight {
 	var ws []Weight
@@ -116,7 +143,7 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	// Only the caches stay outputs; what else is wanted is added below.
 	keep := map[string]bool{}
 	for _, p := range lm.caches(v.role) {
-		keep[p.out] = !v.loss.on
+		keep[p.out] = !v.loss.on() && !v.every.on && !v.taps
 	}
 	m.Graph.Outputs = slices.DeleteFunc(m.Graph.Outputs, func(o *onnx.ValueInfo) bool { return !keep[o.Name] })
 	// Exporters give unequal dimensions one name, such as the lengths of the
@@ -132,16 +159,26 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 		m.Graph.Outputs[i] = onnx.NewValueInfo(o.Name, o.DType, dims)
 	}
 	if v.taps {
-		addTaps(m, g) // before the slots, which redirect every reader of what they change
+		addTaps(m, g, v.top) // before the slots, which redirect every reader of what they change
 	}
-	if v.loss.on {
-		if err := addShift(m, g, v.loss.at); err != nil { // before the slots, likewise
+	if v.loss.on() {
+		if err := addShifts(m, g, v.loss.sites()); err != nil { // before the slots, likewise
+			return nil, err
+		}
+	}
+	if v.every.on {
+		if err := v.every.addShifts(m, g); err != nil { // likewise
 			return nil, err
 		}
 	}
 	for _, w := range lm.slotted(v) {
 		if err := addSlot(m, g.Ports, w); err != nil {
 			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
+		}
+	}
+	for _, f := range lm.biasSlots(v) {
+		if err := addBiasSlot(m, g.Ports, f); err != nil {
+			return nil, fmt.Errorf("adding a slot at the %s: %w", biasOf(f.Down.ID), err)
 		}
 	}
 	for _, w := range lm.replaced(v) {
@@ -151,12 +188,18 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	}
 	if v.role == encode {
 		m.Builder().Output(g.Ports.States, statesOutput, g.Ports.StatesType, symbolic("batch", "positions", "width"))
-	} else if v.loss.on {
-		if err := lm.addLoss(m, g); err != nil {
+	} else if v.loss.on() {
+		if err := lm.addLoss(m, g, v.loss.n); err != nil {
 			return nil, err
 		}
-	} else if err := lm.addRows(m, g); err != nil {
-		return nil, err
+	} else if v.every.on {
+		if err := v.every.addGradients(m, g); err != nil {
+			return nil, err
+		}
+	} else if !v.taps {
+		if err := lm.addRows(m, g); err != nil {
+			return nil, err
+		}
 	}
 	m.Prune()
 	if err := m.Check(); err != nil {
@@ -228,6 +271,32 @@ func addSlot(m *onnx.Model, ports arch.Ports, w Weight) error {
 	})
 }
 
+// addBiasSlot makes the value behind a down-projection and its bias read a
+// further bias, of each row.
+func addBiasSlot(m *onnx.Model, ports arch.Ports, f FFN) error {
+	w := f.Down
+	value, _ := f.Value(FFNOut)
+	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {
+		bias := b.Input(slotBias(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: 1}, {Value: int64(w.Out)}})
+		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.Out))}, onnx.AttrInt("axis", 0))
+		x := b.Op("Reshape", []string{y, shape})
+		to := onnx.Float
+		if w.Compute != "float32" {
+			var err error
+			if to, err = typeNamed(w.Compute); err != nil {
+				return "", err
+			}
+			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float)))
+		}
+		x = b.Op("Add", []string{x, bias})
+		if to != onnx.Float {
+			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(to)))
+		}
+		return b.Op("Reshape", []string{x, b.Op("Shape", []string{y})}), nil
+	})
+}
+
 func typeNamed(name string) (onnx.DataType, error) {
 	for _, t := range []onnx.DataType{onnx.Float, onnx.Float16, onnx.BFloat16, onnx.Double} {
 		if t.String() == name {
@@ -269,14 +338,15 @@ func (lm *LM) addRows(m *onnx.Model, g *arch.Graph) error {
 	return nil
 }
 
-// addTaps gives every readable site an output with chosen rows, as float32.
-func addTaps(m *onnx.Model, g *arch.Graph) {
+// addTaps gives every readable site up to a layer an output with chosen rows, as
+// float32.
+func addTaps(m *onnx.Model, g *arch.Graph, top int) {
 	b := m.Builder()
 	rows := b.Input(tapsInput, onnx.Int64, symbolic("tapped"))
 	for _, f := range g.FFNs {
 		for _, p := range arch.Points() {
 			value, _ := f.Value(p)
-			if value == "" {
+			if value == "" || f.Layer > top {
 				continue
 			}
 			width := int64(siteWidth(&f, p))
@@ -290,7 +360,7 @@ func addTaps(m *onnx.Model, g *arch.Graph) {
 
 // siteWidth is the last dimension of the value behind a point.
 func siteWidth(f *FFN, p Point) int {
-	if p == FFNAct {
+	if p == FFNAct || p == FFNPre {
 		return f.Down.In
 	}
 	return f.Down.Out

@@ -17,6 +17,9 @@
 // with edited ones; shorter ranks are padded with zeros. When all rows of a run
 // carry the same patch its factors are fed once, as [1, in, r].
 //
+// A change of a bias travels with the rows likewise, in sessions that have a
+// further addition behind every down-projection.
+//
 // Rows with different dense patches never share a run. The weights that a dense
 // patch changes are overridable initializers of a graph of their own, and
 // W + Delta is fed in the stored orientation; W itself stays with the session.
@@ -46,10 +49,10 @@
 // question that low-rank patches of down-projections can ask, and the unedited
 // model too. Other sessions are built when first needed: with slots at the up-
 // and gate-projections, with replaced weights, with outputs for [LM.Trace], with
-// losses and their gradients for [LM.Losses], and for the graph with past keys
-// and values if it is another file. Weights in
-// external data files stay mapped and are shared by all of them; weights inside
-// the .onnx file are held by each.
+// losses and their gradients for [LM.Losses] and [LM.LayerShifts], with the two
+// halves of those for [LM.Hold], and for the graph with past keys and values if it
+// is another file. Weights in external data files stay mapped and are shared by
+// all of them; weights inside the .onnx file are held by each.
 //
 // [Options.MemoryBudget] bounds what one run holds beside the weights; see
 // cost.bytes for the formula.
@@ -98,6 +101,7 @@ const (
 	Hidden = arch.Hidden
 
 	AttnOut = arch.AttnOut
+	FFNPre  = arch.FFNPre
 )
 
 // ParseWeightID reads the form that WeightID.String writes: "decoder.3.ffn_down".

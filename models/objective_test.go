@@ -22,10 +22,13 @@ const (
 
 // lossRows are rows of every kind of term, plain and patched, of different
 // lengths; the reference comes from the model itself.
-func lossRows(t *testing.T, lm *LM, r *rand.Rand, at Site) []LossRow {
+func lossRows(t *testing.T, lm *LM, r *rand.Rand, at ...Site) []LossRow {
 	t.Helper()
 	patch := randomPatch(lm, r, 0.3)
-	width := siteWidth(lm.info.FFN(at.Side, at.Layer), at.Point)
+	width := 0
+	for _, s := range at {
+		width += siteWidth(lm.info.FFN(s.Side, s.Layer), s.Point)
+	}
 	var rows []LossRow
 	for i := range 5 {
 		n := 4 + 3*i
@@ -35,7 +38,7 @@ func lossRows(t *testing.T, lm *LM, r *rand.Rand, at Site) []LossRow {
 			row.Patch = patch
 		}
 		base := LossRow{IDs: ids, Terms: []LossTerm{{Position: n - 1}}, Distributions: true}
-		got, err := lm.Losses(t.Context(), at, []LossRow{base})
+		got, err := lm.LossesAt(t.Context(), at, []LossRow{base})
 		must(t, err)
 		must(t, got[0].Err)
 		row.Terms = []LossTerm{
@@ -51,7 +54,8 @@ func lossRows(t *testing.T, lm *LM, r *rand.Rand, at Site) []LossRow {
 }
 
 // TestLossGradients compares gradients with central differences along random
-// directions, for every architecture, in the company of other rows.
+// directions, for every architecture, in the company of other rows, at one site
+// and at two.
 func TestLossGradients(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
@@ -59,11 +63,12 @@ func TestLossGradients(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %s %v", c.Family, c.Cache, c.NoScopes), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
-			for _, point := range []Point{FFNOut, Hidden} {
-				at := Site{Layer: 0, Point: point}
+			for _, at := range [][]Site{
+				{{Layer: 0, Point: FFNOut}}, {{Layer: 0, Point: Hidden}}, {{Layer: 0, Point: FFNOut}, {Layer: 0, Point: AttnOut}},
+			} {
 				r := rand.New(rand.NewPCG(4, 4))
-				rows := lossRows(t, lm, r, at)
-				got, err := lm.Losses(t.Context(), at, rows)
+				rows := lossRows(t, lm, r, at...)
+				got, err := lm.LossesAt(t.Context(), at, rows)
 				must(t, err)
 				for i, row := range rows {
 					must(t, got[i].Err)
@@ -83,16 +88,79 @@ func TestLossGradients(t *testing.T) {
 						for k, x := range direction {
 							moved.Shift[k] += float32(sign * differenceStep * float64(x))
 						}
-						l, err := lm.Losses(t.Context(), at, []LossRow{moved})
+						l, err := lm.LossesAt(t.Context(), at, []LossRow{moved})
 						must(t, err)
 						want += sign * l[0].Loss / (2 * differenceStep)
 					}
 					if math.Abs(slope-want) > differenceTolerance || slope == 0 {
-						t.Errorf("%s row %d: slope %g, by differences %g", at, i, slope, want)
+						t.Errorf("%v row %d: slope %g, by differences %g", at, i, slope, want)
 					}
 				}
 			}
 		})
+	}
+}
+
+// TestTwoSites: where one of two sites is not shifted, the other gives the loss
+// and the gradient that it gives alone.
+func TestTwoSites(t *testing.T) {
+	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(9, 9))
+	out, attention := Site{Layer: 0, Point: FFNOut}, Site{Layer: 0, Point: AttnOut}
+	rows, width := lossRows(t, lm, r, out), lm.info.Width
+	for k, one := range []Site{out, attention} {
+		alone, err := lm.Losses(t.Context(), one, rows)
+		must(t, err)
+		wide := slices.Clone(rows)
+		for i := range wide {
+			both := [2][]float32{make([]float32, width), make([]float32, width)}
+			both[k] = rows[i].Shift
+			wide[i].Shift = slices.Concat(both[0], both[1])
+			wide[i].Everywhere = i == 0
+		}
+		together, err := lm.LossesAt(t.Context(), []Site{out, attention}, wide)
+		must(t, err)
+		for i, l := range together {
+			must(t, l.Err)
+			if i == 0 { // a row of both for every position
+				if len(l.Gradient) != 2*width*len(rows[0].IDs) {
+					t.Errorf("%d elements of gradient for %d positions", len(l.Gradient), len(rows[0].IDs))
+				}
+				continue
+			}
+			if d := maxDiff(l.Gradient[k*width:(k+1)*width], alone[i].Gradient); d > logProbTolerance || math.Abs(l.Loss-alone[i].Loss) > logProbTolerance {
+				t.Errorf("%s row %d: loss %g, alone %g; gradients differ by %g", one, i, l.Loss, alone[i].Loss, d)
+			}
+		}
+	}
+	for _, at := range [][]Site{nil, {out, out}, {out, attention, out}} {
+		if _, err := lm.LossesAt(t.Context(), at, rows); !errors.Is(err, ErrSite) {
+			t.Errorf("%v: %v", at, err)
+		}
+	}
+}
+
+// TestBest: the most probable token's log-probability is the largest of the
+// distribution.
+func TestBest(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.LLaMA}} {
+		lm := tiny(t, env, c, Options{Threads: 1})
+		at := Site{Layer: 0, Point: FFNOut}
+		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at)
+		for i := range rows {
+			rows[i].Distributions = true
+		}
+		got, err := lm.Losses(t.Context(), at, rows)
+		must(t, err)
+		for i, l := range got {
+			must(t, l.Err)
+			for k, best := range l.Best {
+				if want := slices.Max(l.Distributions.Float32s()[k*lm.info.Vocab : (k+1)*lm.info.Vocab]); best != float64(want) {
+					t.Errorf("%s row %d, term %d: %g, want %g", c.Family, i, k, best, want)
+				}
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -226,16 +227,30 @@ func (lm *LM) build(ctx context.Context, v variant) (*ort.Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("models: instrumenting %s: %w", g.Path, err)
 	}
-	return lm.start(ctx, m, g.Path)
+	if v.half != whole {
+		first, second, err := split(m, v.loss.changing())
+		if err != nil {
+			return nil, fmt.Errorf("models: splitting %s: %w", g.Path, err)
+		}
+		if m = first; v.half == moving {
+			m = second
+		}
+	}
+	return lm.startWith(ctx, m, g.Path, lm.threads(v))
 }
 
 // start opens a session of a graph that was made from the file at path.
 func (lm *LM) start(ctx context.Context, m *onnx.Model, path string) (*ort.Session, error) {
+	return lm.startWith(ctx, m, path, lm.opts.Threads)
+}
+
+// startWith is start with a number of threads.
+func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads int) (*ort.Session, error) {
 	data, err := m.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
 	}
-	o := ort.Options{Provider: lm.opts.Provider, Threads: lm.opts.Threads}
+	o := ort.Options{Provider: lm.opts.Provider, Threads: threads}
 	if len(m.ExternalFiles()) > 0 {
 		// Mapped weights are shared by all sessions as long as none repacks them.
 		o.ExternalDir, o.DisablePrepacking = filepath.Dir(path), true
@@ -308,6 +323,25 @@ func (lm *LM) editable(id WeightID) error {
 	return nil
 }
 
+// biased returns ErrNotEditable with a reason if the bias of a weight cannot be
+// changed, where the weight itself can.
+func (lm *LM) biased(id WeightID) error {
+	w, why := lm.info.Weight(id), ""
+	if value, missing := lm.info.FFN(id.Side, id.Layer).Value(FFNOut); value == "" {
+		why = missing
+	}
+	switch {
+	case id.Part != FFNDown:
+		why = "only biases of down-projections can be changed"
+	case w.Bias == "":
+		why = "the model has none"
+	}
+	if why != "" {
+		return fmt.Errorf("%w: %s: %s", ErrNotEditable, biasOf(id), why)
+	}
+	return nil
+}
+
 // weightIn is a weight's description within the graph of a role; names of
 // initializers differ between the files of one model.
 func (lm *LM) weightIn(r role, id WeightID) *Weight {
@@ -329,7 +363,7 @@ func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
 	if id.Side == Encoder {
 		r = encode
 	}
-	w, err := lm.stored(r, id)
+	w, err := lm.stored(r, id, lm.weightIn(r, id).Initializer)
 	if err != nil {
 		return nil, err
 	}
@@ -345,9 +379,33 @@ func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
 	return w.Clone(), nil
 }
 
-// stored returns a weight as the file of a role holds it.
-func (lm *LM) stored(r role, id WeightID) (*tensor.Tensor, error) {
-	g, name := lm.graph(r), lm.weightIn(r, id).Initializer
+// Bias returns a copy of the bias of a down-projection as float32 [out]. It
+// returns ErrNotEditable where a Bias change would.
+func (lm *LM) Bias(id WeightID) (*tensor.Tensor, error) {
+	err := lm.editable(id)
+	if err == nil {
+		err = lm.biased(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("models: %w", err)
+	}
+	r := forward
+	if id.Side == Encoder {
+		r = encode
+	}
+	b, err := lm.stored(r, id, lm.weightIn(r, id).Bias)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = b.Convert(tensor.F32); err != nil {
+		return nil, fmt.Errorf("models: reading the %s: %w", biasOf(id), err)
+	}
+	return tensor.FromFloat32s(slices.Clone(b.Float32s()), b.Len()), nil
+}
+
+// stored returns an initializer of a weight as the file of a role holds it.
+func (lm *LM) stored(r role, id WeightID, name string) (*tensor.Tensor, error) {
+	g := lm.graph(r)
 	for _, t := range g.Model.Graph.Initializers {
 		if t.Name == name {
 			v, err := t.Value()
@@ -388,6 +446,14 @@ func (lm *LM) accepts(p *Patch) error {
 		w := lm.info.Weight(c.change())
 		in, out := 0, 0
 		switch c := c.(type) {
+		case Bias:
+			if err := lm.biased(c.At); err != nil {
+				return fmt.Errorf("models: %w", err)
+			}
+			if c.Delta.Shape[0] != w.Out {
+				return &MisfitError{What: biasOf(c.At), Want: fmt.Sprint(c.Delta.Shape), Have: fmt.Sprintf("[%d]", w.Out)}
+			}
+			continue
 		case LowRank:
 			in, out = c.U.Shape[0], c.V.Shape[1]
 		case Dense:

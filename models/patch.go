@@ -9,7 +9,7 @@ import (
 	"editpipe/tensor"
 )
 
-// Change is one change of a weight: LowRank or Dense.
+// Change is one change of a weight: LowRank, Dense or Bias.
 type Change interface {
 	change() WeightID
 }
@@ -29,8 +29,16 @@ type Dense struct {
 	Delta *tensor.Tensor // [in, out]
 }
 
+// Bias adds Delta to the bias of a down-projection, y = x W + b + Delta. The
+// model must have one there, so that the change can be written into it.
+type Bias struct {
+	At    WeightID       // of the down-projection
+	Delta *tensor.Tensor // [out]
+}
+
 func (c LowRank) change() WeightID { return c.At }
 func (c Dense) change() WeightID   { return c.At }
+func (c Bias) change() WeightID    { return c.At }
 
 // Patch is an edit as a value. The zero Patch, like a nil one, leaves the model
 // as it is. A patch is not changed once it is in use.
@@ -49,7 +57,7 @@ type Binding uint8
 // The bindings of a patch, see the package comment.
 const (
 	BindNone   Binding = iota // nothing to apply to the graph
-	BindPerRow                // low-rank factors travel with the row
+	BindPerRow                // low-rank factors and biases travel with the row
 	BindDense                 // the run belongs to this patch
 )
 
@@ -105,7 +113,7 @@ func (p *Patch) Then(q *Patch) *Patch {
 }
 
 // Merge returns the patch with all changes of a weight added up to one Dense
-// change, in order of the weights. Merging pays once the ranks at a weight sum
+// change, in order of the weights, and those of a bias to one Bias. Merging pays once the ranks at a weight sum
 // to more than in*out/(in+out).
 func (p *Patch) Merge() (*Patch, error) {
 	r := *p
@@ -117,18 +125,31 @@ func (p *Patch) Merge() (*Patch, error) {
 		}
 		r.Changes = append(r.Changes, Dense{At: at, Delta: d})
 	}
+	for _, at := range p.biases() {
+		d, err := p.biasDelta(at)
+		if err != nil {
+			return nil, err
+		}
+		r.Changes = append(r.Changes, Bias{At: at, Delta: d})
+	}
 	return &r, nil
 }
 
 // weights lists the weights that the patch changes, each once, in order of
-// side, layer and part.
-func (p *Patch) weights() []WeightID {
+// side, layer and part; those whose bias alone it changes are not among them.
+func (p *Patch) weights() []WeightID { return p.places(false) }
+
+// biases lists the weights whose bias the patch changes, likewise.
+func (p *Patch) biases() []WeightID { return p.places(true) }
+
+func (p *Patch) places(bias bool) []WeightID {
 	if p == nil {
 		return nil
 	}
 	var ids []WeightID
 	for _, c := range p.Changes {
-		if id := c.change(); !slices.Contains(ids, id) {
+		_, is := c.(Bias)
+		if id := c.change(); is == bias && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -156,6 +177,8 @@ func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
 		}
 		var d *tensor.Tensor
 		switch c := c.(type) {
+		case Bias:
+			continue
 		case Dense:
 			d = c.Delta
 		case LowRank:
@@ -179,6 +202,32 @@ func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
 	return tensor.FromFloat32s(sum, shape...), nil
 }
 
+// biasDelta sums the changes of one bias, [out] float32.
+func (p *Patch) biasDelta(at WeightID) (*tensor.Tensor, error) {
+	var sum []float32
+	for _, c := range p.Changes {
+		b, ok := c.(Bias)
+		if !ok || b.At != at {
+			continue
+		}
+		d := b.Delta.Float32s()
+		if sum == nil {
+			sum = slices.Clone(d)
+			continue
+		}
+		if len(sum) != len(d) {
+			return nil, fmt.Errorf("models: patch: %w", &MisfitError{What: biasOf(at), Want: fmt.Sprint([]int{len(d)}), Have: fmt.Sprint([]int{len(sum)})})
+		}
+		for i, x := range d {
+			sum[i] += x
+		}
+	}
+	return tensor.FromFloat32s(sum, len(sum)), nil
+}
+
+// biasOf names the bias of a weight in messages.
+func biasOf(at WeightID) string { return "bias of " + at.String() }
+
 // Bytes is the size of everything the patch holds but its wraps.
 func (p *Patch) Bytes() int64 {
 	if p == nil {
@@ -191,6 +240,8 @@ func (p *Patch) Bytes() int64 {
 			n += int64(c.U.Bytes()) + int64(c.V.Bytes())
 		case Dense:
 			n += int64(c.Delta.Bytes())
+		case Bias:
+			n += int64(c.Delta.Bytes())
 		}
 	}
 	for _, t := range p.State {
@@ -199,7 +250,8 @@ func (p *Patch) Bytes() int64 {
 	return n
 }
 
-// DeltaNorm is the Frobenius norm of all the weights' changes together. For
+// DeltaNorm is the Frobenius norm of all the weights' and biases' changes
+// together. For
 // low-rank changes it comes from the factors' Gram matrices,
 // |UV|^2 = <U'U, VV'>, without forming the product; that costs R^2 (in + out)
 // multiplications for a total rank of R at a weight.
@@ -207,6 +259,14 @@ func (p *Patch) DeltaNorm() float64 {
 	var sum float64
 	for _, at := range p.weights() {
 		sum += p.normSquared(at)
+	}
+	for _, at := range p.biases() {
+		d, err := p.biasDelta(at)
+		if err != nil {
+			return math.NaN() // as below
+		}
+		n := d.Norm()
+		sum += n * n
 	}
 	return math.Sqrt(sum)
 }
@@ -218,9 +278,10 @@ func (p *Patch) normSquared(at WeightID) float64 {
 		if c.change() != at {
 			continue
 		}
-		if l, ok := c.(LowRank); ok {
-			lows = append(lows, l)
-		} else {
+		switch c := c.(type) {
+		case LowRank:
+			lows = append(lows, c)
+		case Dense:
 			dense = true
 		}
 	}

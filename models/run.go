@@ -37,7 +37,8 @@ func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
 func (in *input) want(row, t int) { in.wanted = append(in.wanted, int64(row*in.T+t)) }
 
 // run feeds the decoder (after the encoder, if there is one) and returns the
-// logits of the wanted positions, [P, V] float32, in the order of want.
+// logits of the wanted positions, [P, V] float32, in the order of want; nil from
+// a graph with taps, which ends below them.
 func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
 	lm := in.lm
 	if in.patches == nil {
@@ -57,11 +58,13 @@ func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
 		}
 		in.encoded.feed(feeds, lm.graph(in.v.role).Ports)
 	}
-	feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
+	out := map[string]*tensor.Tensor{}
 	if in.v.taps {
 		feeds[tapsInput] = tensor.FromInt64s(in.tapped, len(in.tapped))
+	} else {
+		feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
+		out[logitsOutput] = nil
 	}
-	out := map[string]*tensor.Tensor{logitsOutput: nil}
 	for name := range in.outputs {
 		out[name] = nil
 	}

@@ -23,7 +23,8 @@ import (
 //
 //	PATH             safetensors: change.N.u [in, r] and change.N.v [r, out] of
 //	                 a low-rank change, change.N.delta [in, out] of a dense one,
-//	                 N counting from 0000 in order; state.NAME for the state
+//	                 [out] of a bias, N counting from 0000 in order;
+//	                 state.NAME for the state
 //	PATH.json        patchFile: format, method, edits, model, list of changes
 //	PATH.wraps/N-KIND/   what wrap N saved
 //
@@ -58,9 +59,9 @@ type patchFile struct {
 }
 
 type savedChange struct {
-	Kind   string `json:"kind"` // low_rank, dense
+	Kind   string `json:"kind"` // low_rank, dense, bias
 	Weight string `json:"weight"`
-	In     int    `json:"in"`
+	In     int    `json:"in"` // 0 for a bias
 	Out    int    `json:"out"`
 	Rank   int    `json:"rank,omitempty"`
 }
@@ -94,6 +95,9 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 			tensors[changeKey(i, "u")], tensors[changeKey(i, "v")] = c.U, c.V
 		case Dense:
 			s.Kind, s.In, s.Out = "dense", c.Delta.Shape[0], c.Delta.Shape[1]
+			tensors[changeKey(i, "delta")] = c.Delta
+		case Bias:
+			s.Kind, s.Out = "bias", c.Delta.Shape[0]
 			tensors[changeKey(i, "delta")] = c.Delta
 		}
 		f.Changes = append(f.Changes, s)
@@ -232,6 +236,12 @@ func (s savedChange) read(i int, tensors map[string]*tensor.Tensor) (Change, err
 			return nil, err
 		}
 		return Dense{At: at, Delta: d}, nil
+	case "bias":
+		d, err := take("delta", s.Out)
+		if err != nil {
+			return nil, err
+		}
+		return Bias{At: at, Delta: d}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", s.Kind)
 }
@@ -252,6 +262,10 @@ func wellFormed(c Change) error {
 	case Dense:
 		if c.Delta == nil || len(c.Delta.Shape) != 2 || !c.Delta.IsFloat() {
 			return misfit("a matrix [in, out] of floats", "something else")
+		}
+	case Bias:
+		if c.Delta == nil || len(c.Delta.Shape) != 1 || !c.Delta.IsFloat() {
+			return &MisfitError{What: biasOf(c.At), Want: "a vector [out] of floats", Have: "something else"}
 		}
 	}
 	return nil

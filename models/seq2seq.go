@@ -29,7 +29,9 @@ func (e *encoding) feed(feeds map[string]*tensor.Tensor, p arch.Ports) {
 func (lm *LM) encode(ctx context.Context, in *input) (*encoding, error) {
 	enc := lm.anatomy.Encoder.Ports
 	v := lm.newVariant(encode, in.jobs, in.only)
-	v.taps = in.tapsEncoder
+	if v.taps = in.tapsEncoder; v.taps {
+		v.top = lm.info.Layers
+	}
 	feeds, err := lm.patchFeeds(v, in.jobs, in.only)
 	if err != nil {
 		return nil, err

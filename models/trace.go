@@ -144,7 +144,9 @@ func (lm *LM) traceBatch(ctx context.Context, b batch, side Side, at []Site, row
 		_, err = lm.encode(ctx, in)
 	} else {
 		in.v.taps = true
-		in.want(0, 0) // the head computes one row that nobody reads
+		for _, s := range at {
+			in.v.top = max(in.v.top, s.Layer)
+		}
 		_, err = in.run(ctx)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ package edittest
 import (
 	"context"
 	"iter"
+	"path/filepath"
 	"testing"
 
 	"editpipe/ask"
@@ -46,6 +47,25 @@ func Open(t testing.TB, c tinylm.Config) *models.LM {
 	}
 	t.Cleanup(func() { closing(t, lm.Close) })
 	return lm
+}
+
+// Prepared prepares a method for a tiny model over Texts and returns the folder
+// of its artifacts. The model is closed by then, since a process has one
+// environment at a time.
+func Prepared(t *testing.T, m edit.Method, c tinylm.Config, set map[string]string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), m.Name)
+	t.Run("prepare", func(t *testing.T) {
+		lm := Open(t, c)
+		config, err := m.Configure(lm.Info(), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Prepare(context.Background(), edit.Base{LM: lm}, config, edit.PrepareInput{Texts: Texts, Seed: 7}, out); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return out
 }
 
 func closing(t testing.TB, close func() error) {

@@ -280,6 +280,9 @@ func samePatch(a, b models.Patch) bool {
 		case models.Dense:
 			y, ok := y.(models.Dense)
 			return ok && x.At == y.At && x.Delta.Hash() == y.Delta.Hash()
+		case models.Bias:
+			y, ok := y.(models.Bias)
+			return ok && x.At == y.At && x.Delta.Hash() == y.Delta.Hash()
 		}
 		return false
 	})

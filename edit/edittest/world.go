@@ -3,18 +3,25 @@ package edittest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"editpipe/ask"
+	"editpipe/dataset"
 	"editpipe/models"
+	"editpipe/ort"
 	"editpipe/ort/orttest"
+	"editpipe/tensor"
+	"editpipe/tensor/npz"
 )
 
 // World is the model on which the original authors' code was run, with the
 // folder of what that code made of it.
 type World struct {
 	Dir string
+	Env *ort.Env
 	LM  *models.LM
 }
 
@@ -24,6 +31,12 @@ type World struct {
 // are skipped.
 func OpenWorld(t testing.TB) World {
 	t.Helper()
+	return OpenWorldWith(t, models.Options{Threads: 1})
+}
+
+// OpenWorldWith is OpenWorld with options.
+func OpenWorldWith(t testing.TB, o models.Options) World {
+	t.Helper()
 	shared := os.Getenv("EDITPIPE_SHARED")
 	if shared == "" {
 		shared = filepath.Join("..", "..", "..", "shared")
@@ -32,12 +45,13 @@ func OpenWorld(t testing.TB) World {
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("no fixtures at %s", dir)
 	}
-	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
+	env := orttest.Open(t)
+	lm, err := models.Open(context.Background(), env, dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closing(t, lm.Close) })
-	return World{dir, lm}
+	return World{dir, env, lm}
 }
 
 // JSON reads a JSON file of the folder.
@@ -50,4 +64,83 @@ func (w World) JSON(t testing.TB, into any, path ...string) {
 	if err := json.Unmarshal(data, into); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Moments writes the second moments of layers, which the folder holds as means,
+// to files in the reference implementation's layout.
+func (w World) Moments(t testing.TB, layers []int) []string {
+	t.Helper()
+	var info []struct {
+		Count int64 `json:"count"`
+	}
+	w.JSON(t, &info, "reference", "cov", "info.json")
+	dir, paths := t.TempDir(), make([]string, len(layers))
+	for i, l := range layers {
+		mean, err := npz.ReadNPY(filepath.Join(w.Dir, "reference", "cov", fmt.Sprintf("mom2_layer%d.npy", l)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := tensor.New(tensor.F32, mean.Shape...)
+		for k, x := range mean.Float64s() {
+			sum.Float32s()[k] = float32(x * float64(info[l].Count))
+		}
+		paths[i] = filepath.Join(dir, fmt.Sprintf("mom2_layer%d.npz", l))
+		if err := npz.Write(paths[i], map[string]*tensor.Tensor{"mom2.mom2": sum, "mom2.count": tensor.FromInt64s([]int64{info[l].Count})}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return paths
+}
+
+// EasyCase is a case in EasyEdit's form.
+type EasyCase struct {
+	ID      int    `json:"case_id"`
+	Prompt  string `json:"prompt"`
+	Phrase  string `json:"rephrase_prompt"`
+	Subject string `json:"subject"`
+	New     string `json:"target_new"`
+}
+
+// EasyCases are the cases on which EasyEdit's code was run, by number.
+func (w World) EasyCases(t testing.TB) map[int]EasyCase {
+	t.Helper()
+	var list []EasyCase
+	w.JSON(t, &list, "data", "easyedit_like.json")
+	cases := map[int]EasyCase{}
+	for _, c := range list {
+		cases[c.ID] = c
+	}
+	return cases
+}
+
+// Edit is the case as an edit.
+func (c EasyCase) Edit() dataset.Edit {
+	return dataset.Edit{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, SubjectStart: -1, SubjectEnd: -1, Target: c.New}
+}
+
+// Accuracy is the share of target tokens that are the most probable ones, from
+// gold tokens: of the prompt (reliability) and of its paraphrase
+// (generalisation).
+func (w World) Accuracy(t testing.TB, p *models.Patch, c EasyCase) (share [2]float64) {
+	t.Helper()
+	var rows []models.Row
+	for _, prompt := range []string{c.Prompt, c.Phrase} {
+		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}})
+	}
+	answers, err := w.LM.Score(context.Background(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, a := range answers {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		target := a.Targets[0]
+		for i, token := range target.IDs {
+			if target.Argmax[i] == token {
+				share[k] += 1 / float64(len(target.IDs))
+			}
+		}
+	}
+	return share
 }

@@ -35,15 +35,6 @@ const (
 // distribution an edit shall not move (Meng et al. 2022, equation 4).
 const essence = " is a"
 
-// longest is the number of tokens of the longest sequence that a search feeds.
-func (f *Fact) longest() int {
-	n := len(f.Essence.IDs)
-	for _, s := range f.Prompts {
-		n = max(n, len(s.IDs)+len(f.Target)-1)
-	}
-	return n
-}
-
 // Sequence is a text as the model sees it, with a position in it.
 type Sequence struct {
 	IDs []int64
@@ -60,6 +51,12 @@ type Fact struct {
 // NewFact builds the sequences of an edit. at is SubjectLast or Last. It returns
 // ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
 func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact, error) {
+	return newFact(lm, e, contexts, at, false)
+}
+
+// newFact is NewFact; bare takes the tokens of the target as it stands, without
+// the space that would part it from the prompt.
+func newFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
 	start, end, err := subject(e)
 	if err != nil {
 		return nil, err
@@ -67,6 +64,13 @@ func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact
 	f := &Fact{}
 	if _, f.Target, err = lm.Continuation(e.Prompt, e.Target); err != nil {
 		return nil, err
+	}
+	if bare {
+		alone, err := lm.Tokenizer().Encode(e.Target)
+		if err != nil {
+			return nil, fmt.Errorf("locate: tokenising %q: %w", e.Target, err)
+		}
+		f.Target = alone.IDs
 	}
 	for _, c := range contexts {
 		before, behind, ok := strings.Cut(c, slot)

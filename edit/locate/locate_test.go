@@ -29,11 +29,16 @@ const solveTolerance = 1e-9
 
 func open(t *testing.T, c tinylm.Config) *models.LM {
 	t.Helper()
+	return openWith(t, c, models.Options{Threads: 1})
+}
+
+func openWith(t *testing.T, c tinylm.Config, o models.Options) *models.LM {
+	t.Helper()
 	dir := t.TempDir()
 	if err := tinylm.Write(dir, c); err != nil {
 		t.Fatal(err)
 	}
-	lm, err := models.Open(context.Background(), orttest.Open(t), dir, models.Options{Threads: 1})
+	lm, err := models.Open(context.Background(), orttest.Open(t), dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,8 +19,6 @@ import (
 )
 
 const (
-	// Two ways of solving one system in float64.
-	solveTolerance = 1e-8
 	// A hidden state reached through changes in float32, over the norm of what it
 	// was to move by. The weight of the second moments adds about as much.
 	reachTolerance = 1e-3
@@ -53,23 +50,16 @@ func tiny() tinylm.Config { return tinylm.Config{Layers: 3} }
 
 func prepared(t *testing.T, c tinylm.Config) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "memit")
-	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
-		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, map[string]string{"layers": both}), edit.PrepareInput{Texts: edittest.Texts, Seed: 7}, out)
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	return out
+	return edittest.Prepared(t, Method(), c, map[string]string{"layers": both})
 }
 
-func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *editor {
+func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *locate.Spreader {
 	t.Helper()
 	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*editor)
+	return ed.(*locate.Spreader)
 }
 
 func records() []dataset.Edit {
@@ -93,147 +83,6 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// random is a layer with second moments of random keys, and keys to edit.
-func random(t *testing.T, width, n int) (layer, [][]float64) {
-	t.Helper()
-	r := rand.New(rand.NewPCG(uint64(width), uint64(n)))
-	vector := func() []float64 {
-		v := make([]float64, width)
-		for i := range v {
-			v[i] = r.NormFloat64()
-		}
-		return v
-	}
-	m := &locate.Moments{Width: width, Count: int64(4 * width), C: make([]float64, width*width)}
-	for range m.Count {
-		for i, x := range vector() {
-			m.C[i*width+i] += x * x / float64(m.Count)
-		}
-	}
-	// One direction that all keys share, as in models.
-	common := vector()
-	for i, x := range common {
-		for j, y := range common {
-			m.C[i*width+j] += x * y
-		}
-	}
-	f, err := m.Factor()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := make([][]float64, n)
-	for i := range keys {
-		keys[i] = vector()
-	}
-	return layer{moments: m, factor: f}, keys
-}
-
-// off is the norm of a - b over that of b.
-func off(a, b [][]float64) float64 {
-	var d, size float64
-	for i := range b {
-		for j := range b[i] {
-			d += (a[i][j] - b[i][j]) * (a[i][j] - b[i][j])
-			size += b[i][j] * b[i][j]
-		}
-	}
-	return math.Sqrt(d / size)
-}
-
-// TestReducedIsDirect: both forms solve (weight C + K K') X = K, which is also
-// multiplied out.
-func TestReducedIsDirect(t *testing.T) {
-	for _, weight := range []float64{1e-3, 1, 100, 20000} {
-		for _, n := range []int{1, 2, 7, 23, 24, 40} {
-			l, keys := random(t, 24, n)
-			direct, err := l.direct(weight, keys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			reduced, err := l.reduced(weight, keys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			chosen, err := l.adjust(weight, keys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := off(reduced, direct); d > solveTolerance {
-				t.Errorf("weight %g, %d keys: the forms differ by %g", weight, n, d)
-			}
-			if d := off(chosen, direct); d > solveTolerance {
-				t.Errorf("weight %g, %d keys: the chosen form differs by %g", weight, n, d)
-			}
-			back := make([][]float64, n)
-			for i, x := range direct {
-				back[i] = make([]float64, len(x))
-				for a := range x {
-					back[i][a] = weight * locate.Dot(l.moments.C[a*len(x):(a+1)*len(x)], x)
-					for _, k := range keys {
-						back[i][a] += k[a] * locate.Dot(k, x)
-					}
-				}
-			}
-			if d := off(back, keys); d > solveTolerance {
-				t.Errorf("weight %g, %d keys: multiplied out it is off by %g", weight, n, d)
-			}
-		}
-	}
-}
-
-// TestSameKeyTwice: n equal keys share what one key does with 1/n of the weight.
-func TestSameKeyTwice(t *testing.T) {
-	l, keys := random(t, 24, 1)
-	const n = 4
-	many, err := l.adjust(100, slices.Repeat(keys, n))
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, err := l.adjust(100.0/n, keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := make([]float64, 24)
-	for _, column := range many {
-		for i, x := range column {
-			sum[i] += x
-		}
-	}
-	if d := off([][]float64{sum}, one); d > solveTolerance {
-		t.Errorf("they differ by %g", d)
-	}
-}
-
-// TestKey: the bare prompt has half the weight.
-func TestKey(t *testing.T) {
-	lm := edittest.Open(t, tiny())
-	ctx := context.Background()
-	contexts := []string{"{}", "Once. {}", "Then so. {}", "I see. {}"}
-	f, err := locate.NewFact(lm, records()[0], contexts, locate.SubjectLast)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, _, err := locate.Recall(ctx, lm, nil, 1, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{1, 4} {
-		traces, err := read(ctx, lm, nil, f.Prompts[:n], models.Site{Layer: 1, Point: models.FFNAct})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, x := range key(traces) {
-			want := float64(keys[0][i])
-			if n > 1 {
-				want = want/2 + (float64(keys[1][i])+float64(keys[2][i])+float64(keys[3][i]))/6
-			}
-			if math.Abs(x-want) > 1e-5 { // float32 activations of two runs
-				t.Fatalf("%d contexts: element %d is %g, want %g", n, i, x, want)
-			}
-		}
-	}
-}
-
 // TestReachesValue: where second moments weigh next to nothing and the prompt
 // stands alone, the hidden states become those wanted, for one edit and for
 // several together, in one layer and in two, and on top of an earlier edit.
@@ -244,11 +93,11 @@ func TestReachesValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	lm := edittest.Open(t, tiny())
-	for _, layers := range []string{"0", "1", both} {
+	for layers, last := range map[string]int{"0": 0, "1": 1, both: 1} {
 		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
 		on := models.Patch{}
 		for _, edits := range [][]dataset.Edit{records()[:1], records()[1:]} {
-			facts, _, err := ed.search(ctx, edit.Base{LM: lm, Patch: on}, edits)
+			facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -258,28 +107,29 @@ func TestReachesValue(t *testing.T) {
 			}
 			for i, f := range facts {
 				hidden := func(p *models.Patch) []float32 {
-					traces, err := read(ctx, lm, p, f.fact.Prompts[:1], models.Site{Layer: ed.last(), Point: models.Hidden})
-					if err != nil {
-						t.Fatal(err)
+					at := f.Fact.Prompts[0]
+					traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, models.Site{Layer: last, Point: models.Hidden})
+					if err != nil || traces[0].Err != nil {
+						t.Fatal(err, traces[0].Err)
 					}
 					return traces[0].Values[0].Float32s()
 				}
 				var missed, way float64
 				before, now := hidden(&on), hidden(&after)
-				for k, z := range f.value {
+				for k, z := range f.Value {
 					missed += (float64(now[k]) - z) * (float64(now[k]) - z)
 					way += (float64(before[k]) - z) * (float64(before[k]) - z)
 				}
 				if way == 0 || math.Sqrt(missed/way) > reachTolerance {
 					t.Errorf("layers %s, edit %s: missed by %g on a way of %g", layers, edits[i].ID, math.Sqrt(missed), math.Sqrt(way))
 				}
-				if effort, ok := edit.EffortOf(&after, f.id); !ok || effort.Steps != f.effort.Steps || effort.Steps < 1 {
-					t.Errorf("edit %s: effort %+v, want %+v", f.id, effort, f.effort)
+				if effort, ok := edit.EffortOf(&after, f.ID); !ok || effort.Steps != f.Effort.Steps || effort.Steps < 1 {
+					t.Errorf("edit %s: effort %+v, want %+v", f.ID, effort, f.Effort)
 				}
 			}
 			on = after
 		}
-		if n := 2 * len(ed.layers); len(on.Changes) != n || len(on.Edits) != 3 {
+		if n := 2 * len(strings.Split(layers, ",")); len(on.Changes) != n || len(on.Edits) != 3 {
 			t.Errorf("layers %s: %d changes and %d edits, want %d and 3", layers, len(on.Changes), len(on.Edits), n)
 		}
 	}

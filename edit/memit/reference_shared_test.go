@@ -68,32 +68,19 @@ func weightName(layer int) string { return fmt.Sprintf("transformer.h.%d.mlp.c_p
 
 // editor has the reference's settings, contexts and covariance; the latter goes
 // through files in the reference's layout.
-func (w world) editor(t *testing.T, ref reference) *editor {
+func (w world) editor(t *testing.T, ref reference) *locate.Spreader {
 	t.Helper()
-	var info []struct {
-		Count int64 `json:"count"`
-	}
-	w.JSON(t, &info, "reference", "cov", "info.json")
-	h, dir := ref.Summary.Settings, t.TempDir()
-	var paths, layers []string
+	h := ref.Summary.Settings
+	var layers []string
 	for _, l := range h.Layers {
-		mean, err := npz.ReadNPY(filepath.Join(w.Dir, "reference", "cov", fmt.Sprintf("mom2_layer%d.npy", l)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := locate.Moments{Width: mean.Shape[0], Count: info[l].Count, C: mean.Float64s()}
-		path := filepath.Join(dir, locate.MomentsFile(l))
-		if err := m.Write(path); err != nil {
-			t.Fatal(err)
-		}
-		paths, layers = append(paths, path), append(layers, fmt.Sprint(l))
+		layers = append(layers, fmt.Sprint(l))
 	}
-	list := filepath.Join(dir, locate.ContextsFile)
+	list := filepath.Join(t.TempDir(), locate.ContextsFile)
 	if err := locate.WriteContexts(list, slices.Concat(ref.Contexts...)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Method().Configure(w.LM.Info(), map[string]string{
-		"covariance": strings.Join(paths, ","), "contexts": list, "layers": strings.Join(layers, ","), "v_num_grad_steps": fmt.Sprint(h.Steps),
+		"covariance": strings.Join(w.Moments(t, h.Layers), ","), "contexts": list, "layers": strings.Join(layers, ","), "v_num_grad_steps": fmt.Sprint(h.Steps),
 		"v_lr": fmt.Sprint(h.Rate), "v_weight_decay": fmt.Sprint(h.Decay), "clamp_norm_factor": fmt.Sprint(h.Clamp),
 		"kl_factor": fmt.Sprint(h.KL), "mom2_update_weight": fmt.Sprint(h.Weight),
 	})
@@ -104,7 +91,7 @@ func (w world) editor(t *testing.T, ref reference) *editor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*editor)
+	return ed.(*locate.Spreader)
 }
 
 // probed is one case of the data with its questions.
@@ -244,14 +231,14 @@ func single(t *testing.T, run string) {
 			}
 		}
 	}
-	facts, _, err := ed.search(ctx, edit.Base{LM: w.LM}, edits)
+	facts, _, err := ed.Search(ctx, edit.Base{LM: w.LM}, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, f := range facts {
 		if a := arrays[fmt.Sprintf("z_%d", i)]; a != nil {
-			z := make([]float32, len(f.value))
-			for j, x := range f.value {
+			z := make([]float32, len(f.Value))
+			for j, x := range f.Value {
 				z[j] = float32(x)
 			}
 			values = append(values, relative(z, a.Float32s()))

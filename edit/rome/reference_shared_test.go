@@ -36,7 +36,7 @@ const (
 // world is the reference's model with what the authors' code made of it.
 type world struct{ edittest.World }
 
-func (w world) npy(t *testing.T, name string) *tensor.Tensor {
+func (w world) npy(t testing.TB, name string) *tensor.Tensor {
 	t.Helper()
 	v, err := npz.ReadNPY(filepath.Join(w.Dir, "reference", name+".npy"))
 	if err != nil {
@@ -87,7 +87,7 @@ type hyper struct {
 
 // editor has the reference's settings, contexts and covariance; the latter goes
 // through a file in the reference's layout.
-func (w world) editor(t *testing.T, h hyper, contexts []string) *editor {
+func (w world) editor(t testing.TB, h hyper, contexts []string) *editor {
 	t.Helper()
 	layer := h.Layers[0]
 	var info []struct {

@@ -125,12 +125,13 @@ const (
 	FFNOut               // output of the down-projection with its bias: [B, T, width]
 	Hidden               // output of the block, the residual stream: [B, T, width]
 	AttnOut              // output of the attention's projection with its bias: [B, T, width]
+	FFNPre               // input of the activation function, bias included: [B, T, ffn width]
 )
 
 // Points lists all points.
-func Points() []Point { return []Point{FFNIn, FFNAct, FFNOut, Hidden, AttnOut} }
+func Points() []Point { return []Point{FFNIn, FFNAct, FFNOut, Hidden, AttnOut, FFNPre} }
 
-var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden", AttnOut: "attn_out"}
+var pointNames = [...]string{FFNIn: "ffn_in", FFNAct: "ffn_act", FFNOut: "ffn_out", Hidden: "hidden", AttnOut: "attn_out", FFNPre: "ffn_pre"}
 
 func (p Point) String() string {
 	if int(p) < len(pointNames) {
@@ -189,6 +190,7 @@ type FFN struct {
 	// Values behind the sites; "" where the graph does not hold the value,
 	// with the reason in Missing.
 	In        string `json:"-"`
+	Pre       string `json:"-"`
 	Act       string `json:"-"`
 	Result    string `json:"-"`
 	Hidden    string `json:"-"`
@@ -223,6 +225,8 @@ func (f *FFN) Value(p Point) (value, why string) {
 		value = f.Hidden
 	case AttnOut:
 		value = f.Attention
+	case FFNPre:
+		value = f.Pre
 	}
 	if value == "" {
 		why = f.Missing[p]

@@ -147,12 +147,22 @@ func (g *graph) ffns(side Side) []FFN {
 			f.Up.refuse("gate and up-projection are one matrix")
 		}
 		if down.integer {
-			for _, p := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+			for _, p := range []Point{FFNIn, FFNPre, FFNAct, FFNOut, Hidden} {
 				f.Missing[p] = "activations are quantised (" + down.node.OpType + ")"
 			}
 		} else {
-			f.In, f.Act = up.l.x, down.x
+			f.In, f.Act = up.l.x, g.unflattened(down.x)
 			g.outputs(&f, down)
+			switch {
+			case joined:
+				f.Missing[FFNPre] = "gate and up-projection are one matrix"
+			case gate == nil:
+				g.activationInput(&f, up.l)
+			case gate.activated == up.activated:
+				f.Missing[FFNPre] = "cannot tell the gate from the up-projection"
+			default:
+				g.activationInput(&f, gate.l)
+			}
 		}
 		downs, out = append(downs, down), append(out, f)
 	}
@@ -212,6 +222,26 @@ func (g *graph) biasAfter(value string, width int) (result, bias string) {
 		break
 	}
 	return v, ""
+}
+
+// unflattened is a value before rows and positions were put into one axis, as
+// they are for operations that take matrices only.
+func (g *graph) unflattened(value string) string {
+	if n := g.ix.Producer(value); n != nil && n.OpType == "Reshape" && g.ix.Producer(n.Inputs[0]) != nil {
+		return n.Inputs[0]
+	}
+	return value
+}
+
+// activationInput finds the value behind FFNPre: the output, bias included, of
+// the projection that the activation function reads.
+func (g *graph) activationInput(f *FFN, l *linear) {
+	v, bias := g.biasAfter(l.y, l.out)
+	if n := g.ix.Producer(v); bias != "" && n.OpType != "Add" {
+		f.Missing[FFNPre] = "the bias is added inside the activation function"
+		return
+	}
+	f.Pre = v
 }
 
 // outputs finds the values behind FFNOut and Hidden.

@@ -40,22 +40,36 @@ func (l Layout) GraphFiles() []GraphFile {
 	return files
 }
 
-// Rewrite opens a graph file and replaces the weights with the given ids. change
-// gets each with its value as stored, [In, Out] or transposed, and returns the
+// Place is a weight of a graph, or its bias.
+type Place struct {
+	ID   WeightID
+	Bias bool
+}
+
+// String is the weight's, "bias of " before it for a bias.
+func (p Place) String() string {
+	if p.Bias {
+		return "bias of " + p.ID.String()
+	}
+	return p.ID.String()
+}
+
+// Rewrite opens a graph file and replaces weights and biases. change gets each
+// with its value as stored, weights [In, Out] or transposed, and returns the
 // value to store instead. A merged decoder has its weights changed in both
 // branches, for which change is called twice. The caller closes the model.
-func Rewrite(f GraphFile, ids []WeightID, change func(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
+func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
 	m, err := onnx.Open(f.Path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", f.Path, err)
 	}
-	if err := rewrite(m, f, ids, change); err != nil {
+	if err := rewrite(m, f, places, change); err != nil {
 		return nil, errors.Join(fmt.Errorf("changing %s: %w", f.Path, err), m.Close())
 	}
 	return m, nil
 }
 
-func rewrite(m *onnx.Model, f GraphFile, ids []WeightID, change func(Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
+func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
 	forms := []*onnx.Model{m}
 	if m.Graph.Index().Input(branchInput) != nil {
 		forms = nil
@@ -75,7 +89,8 @@ func rewrite(m *onnx.Model, f GraphFile, ids []WeightID, change func(Weight, *te
 			return err
 		}
 		ix := form.Graph.Index()
-		for _, id := range ids {
+		for _, at := range places {
+			id := at.ID
 			i := slices.IndexFunc(g.FFNs, func(b FFN) bool { return b.Side == id.Side && b.Layer == id.Layer })
 			if i < 0 {
 				return fmt.Errorf("it has no %s", id)
@@ -87,19 +102,27 @@ func rewrite(m *onnx.Model, f GraphFile, ids []WeightID, change func(Weight, *te
 			case !w.Editable:
 				return fmt.Errorf("%s: %s", id, w.Why)
 			}
-			stored, err := ix.Initializer(w.Initializer).Value()
-			if err != nil {
-				return fmt.Errorf("reading %s: %w", id, err)
+			name := w.Initializer
+			if at.Bias {
+				if name = w.Bias; ix.Initializer(name) == nil || len(ix.Consumers(name)) != 1 {
+					return fmt.Errorf("%s: it is shared with other places, or there is none", at)
+				}
 			}
-			value, err := change(*w, stored)
+			stored, err := ix.Initializer(name).Value()
+			if err != nil {
+				return fmt.Errorf("reading %s: %w", at, err)
+			}
+			value, err := change(at, *w, stored)
 			if err != nil {
 				return err
 			}
-			place := stand(m.Graph, w.Initializer, stored)
-			if place == nil {
-				return fmt.Errorf("%s: initializer %q of a branch was not found in the merged graph", id, w.Initializer)
+			copies := stand(m.Graph, name, stored)
+			if len(copies) == 0 {
+				return fmt.Errorf("%s: initializer %q of a branch was not found in the merged graph", at, name)
 			}
-			fresh[place] = onnx.NewTensor(place.Name, value)
+			for _, t := range copies {
+				fresh[t] = onnx.NewTensor(t.Name, value)
+			}
 		}
 	}
 	visit(m.Graph, func(g *onnx.Graph) {
@@ -113,15 +136,16 @@ func rewrite(m *onnx.Model, f GraphFile, ids []WeightID, change func(Weight, *te
 }
 
 // stand finds the initializer that became one of a chosen branch. Choosing may
-// give it a new name, so the value must be the same as well.
-func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found *onnx.Tensor) {
+// give it a new name, so the value must be the same as well. Small ones are not
+// always shared by the branches: each then has its own, of one name and value.
+func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found []*onnx.Tensor) {
 	visit(g, func(g *onnx.Graph) {
 		for _, t := range g.Initializers {
-			if found != nil || t.Name != name {
+			if t.Name != name {
 				continue
 			}
 			if v, err := t.Value(); err == nil && v.DType == value.DType && slices.Equal(v.Shape, value.Shape) && bytes.Equal(v.Data, value.Data) {
-				found = t
+				found = append(found, t)
 			}
 		}
 	})

@@ -10,6 +10,17 @@ func (s *step) putBack(dy, index, rows, before, v string) string {
 	return s.like(s.scatter(wide, index, rows, s.dtype(v)), v)
 }
 
+// addRows adds the rows dy, of any shape that ends in width, to zeros of the
+// shape of the matrix v, at the row numbers in index. A table of embeddings is
+// read at as many places as a batch has tokens; a one-hot matrix of all tokens
+// and words would be the largest tensor of the graph. ScatterElements, unlike
+// ScatterND, adds in the order of its elements on the CPU.
+func (s *step) addRows(dy, index string, width int64, v string) string {
+	flat := s.op("Reshape", dy, s.ints(-1, width))
+	places := s.op("Expand", s.op("Unsqueeze", index, s.ints(1)), s.op("Shape", flat))
+	return s.b.Op("ScatterElements", []string{s.filled(0, v), places, flat}, onnx.AttrInt("axis", 0), onnx.AttrString("reduction", "add"))
+}
+
 // wrap makes negative indices count from the end of an axis.
 func (s *step) wrap(index, length string) string {
 	return s.op("Where", s.op("Less", index, s.integer(0)), s.add(index, length), index)
@@ -24,6 +35,10 @@ func gather(s *step) {
 	}
 	index := s.cast(s.op("Reshape", s.in(1), s.ints(-1)), onnx.Int64)
 	rows := s.dimOf(x, axis)
+	if width := s.shape(x).at(-1); axis == 0 && len(s.shape(x)) == 2 && width.known() && s.opset >= 16 {
+		s.give(0, s.addRows(s.dy(), s.wrap(index, rows), width.n, x))
+		return
+	}
 	before := s.ints(1)
 	for i := range axis {
 		before = s.mul(before, s.dimOf(x, i))

@@ -1,14 +1,10 @@
-package memit
-
-import (
-	"editpipe/edit/locate"
-)
+package locate
 
 // layer is a layer to be changed, with what is known of its keys.
 type layer struct {
 	index   int
-	moments *locate.Moments
-	factor  *locate.Factor // of moments
+	moments *Moments
+	factor  *Factor // of moments
 }
 
 // adjust returns the columns of (weight C + K K')^-1 K for the columns of K,
@@ -35,7 +31,7 @@ func (l layer) direct(weight float64, keys [][]float64) ([][]float64, error) {
 			}
 		}
 	}
-	f, err := (&locate.Moments{Width: w, Count: l.moments.Count, C: a}).Factor()
+	f, err := (&Moments{Width: w, Count: l.moments.Count, C: a}).Factor()
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +58,11 @@ func (l layer) reduced(weight float64, keys [][]float64) ([][]float64, error) {
 	small := make([]float64, n*n)
 	for i := range n {
 		for j := range n {
-			small[i*n+j] = locate.Dot(keys[i], y[j])
+			small[i*n+j] = Dot(keys[i], y[j])
 		}
 		small[i*n+i]++
 	}
-	f, err := (&locate.Moments{Width: n, Count: l.moments.Count, C: small}).Factor()
+	f, err := (&Moments{Width: n, Count: l.moments.Count, C: small}).Factor()
 	if err != nil {
 		return nil, err
 	}

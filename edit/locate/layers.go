@@ -1,0 +1,147 @@
+package locate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"editpipe/edit"
+	"editpipe/models"
+)
+
+// Spreading is the configuration of the methods that spread a change over several
+// layers, for a method's own to embed. The keys are named as in the reference
+// implementations.
+type Spreading struct {
+	Layers    []int   `set:"layers" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
+	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
+	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
+	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
+	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, in norms of the value"`
+	KL        float64 `set:"kl_factor" doc:"weight of the divergence at the subject in the loss"`
+	Weight    float64 `set:"mom2_update_weight" doc:"weight of the second moments, which keep what is known, against the new keys"`
+	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token at which the fact enters: last of the subject, or last of the prompt"`
+
+	Covariance []string `set:"covariance" doc:"files of second moments, one for each layer in order, .npz with mom2.mom2 and mom2.count; empty: those prepared"`
+	Contexts   string   `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
+	Start      string   `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token"`
+	Tokens     int64    `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key"`
+}
+
+// DefaultLayers gives the layers that the reference implementations change: 13
+// to 17 of GPT-2 with 48 layers, 3 to 8 of GPT-J, 4 to 8 of LLaMA and other deep
+// models, and in proportion to GPT-2 with 48 layers elsewhere.
+func DefaultLayers(info *models.Info) []int {
+	first, last := 13*info.Layers/48, 17*info.Layers/48
+	switch {
+	case GPTJ(info):
+		first, last = 3, 8
+	case Deep(info):
+		first, last = 4, 8
+	}
+	var layers []int
+	for l := first; l <= last; l++ {
+		layers = append(layers, l)
+	}
+	return layers
+}
+
+// GPTJ says whether a model is GPT-J with 6 billion parameters, for which the
+// reference implementations have settings of its own.
+func GPTJ(info *models.Info) bool { return info.Family == "gptj" && info.Layers == 28 }
+
+// Deep says whether the reference implementations' settings for LLaMA apply.
+func Deep(info *models.Info) bool {
+	return !GPTJ(info) && info.Family != "gpt2" && info.Layers >= 28
+}
+
+// Validate reports faults that tags cannot express.
+func (c Spreading) Validate(method string) error {
+	var errs []error
+	if len(c.Layers) == 0 {
+		errs = append(errs, fmt.Errorf("%s.layers: want at least one layer", method))
+	}
+	for i, l := range c.Layers {
+		if l < 0 || i > 0 && l <= c.Layers[i-1] {
+			errs = append(errs, fmt.Errorf("%s.layers: %v: want layers of 0 or more in ascending order", method, c.Layers))
+			break
+		}
+	}
+	if len(c.Covariance) > 0 && len(c.Covariance) != len(c.Layers) {
+		errs = append(errs, fmt.Errorf("%s.covariance: %d files for %d layers: want one for each", method, len(c.Covariance), len(c.Layers)))
+	}
+	for _, f := range []struct {
+		key string
+		ok  bool
+	}{{"v_weight_decay", c.Decay >= 0}, {"kl_factor", c.KL >= 0}, {"mom2_tokens", c.Tokens >= 0}} {
+		if !f.ok {
+			errs = append(errs, fmt.Errorf("%s.%s: want 0 or more", method, f.key))
+		}
+	}
+	if c.Steps < 1 || c.Rate <= 0 || c.Clamp <= 0 || c.Weight <= 0 {
+		errs = append(errs, fmt.Errorf("%s.v_num_grad_steps, v_lr, clamp_norm_factor and mom2_update_weight: want more than 0", method))
+	}
+	return errors.Join(errs...)
+}
+
+// Files lists the files that the configuration names.
+func (c Spreading) Files() []string {
+	list := append([]string(nil), c.Covariance...)
+	if c.Contexts != "" {
+		list = append(list, c.Contexts)
+	}
+	return list
+}
+
+// Sampled contexts: one for each of the five words, ten tokens long.
+const (
+	contextCount  = 5
+	contextLength = 10
+)
+
+// Prepare takes second moments over running text and samples contexts.
+func (c Spreading) Prepare(ctx context.Context, on edit.Base, in edit.PrepareInput, out string) error {
+	contexts, err := ContextsOf(ctx, on.LM, c.Start, in.Seed, contextCount, contextLength)
+	if err != nil {
+		return Refused(err)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("preparing: %w", err)
+	}
+	if err := WriteContexts(filepath.Join(out, ContextsFile), contexts); err != nil {
+		return err
+	}
+	return PrepareMoments(ctx, on.LM, c.Layers, c.Tokens, in, out)
+}
+
+// Open reads what an editor needs. Its rule is the method's.
+func (c Spreading) Open(in edit.Inputs, rule Spread) (*Spreader, error) {
+	s := &Spreader{c: c, rule: rule, seed: in.Seed, sampled: map[*models.LM][]string{}}
+	if path := filepath.Join(in.Artifacts, ContextsFile); c.Contexts == "" && in.Artifacts != "" {
+		if _, err := os.Stat(path); err == nil {
+			c.Contexts = path
+		}
+	}
+	var err error
+	if c.Contexts != "" {
+		if s.contexts, err = ReadContexts(c.Contexts); err != nil {
+			return nil, err
+		}
+	}
+	for i, l := range c.Layers {
+		path := filepath.Join(in.Artifacts, MomentsFile(l))
+		if len(c.Covariance) > 0 {
+			path = c.Covariance[i]
+		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
+			return nil, fmt.Errorf("no second moments of layer %d: prepare the method, or pass one file for each layer with --set %s.covariance=FILE,FILE", l, rule.Method)
+		}
+		m, f, err := ReadFactored(path)
+		if err != nil {
+			return nil, err
+		}
+		s.layers = append(s.layers, layer{index: l, moments: m, factor: f})
+	}
+	return s, nil
+}

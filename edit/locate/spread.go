@@ -1,0 +1,277 @@
+package locate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/tensor"
+)
+
+// Spread is what tells apart the methods that spread a change over layers.
+type Spread struct {
+	Method string
+	// Points of the last layer at which values are searched together; that of the
+	// first is what the layers are changed for.
+	Points []models.Point
+	// Over is what that which is missing is divided by for a layer, with so many
+	// layers left, itself included.
+	Over func(left int) float64
+	// Bare says that targets are not parted from the prompt by a space.
+	Bare  bool
+	Weigh func(Standing) (likelihood float64, enough bool) // see Search
+}
+
+// Spreader is an editor that searches, for every fact, a value at the last of
+// its layers under which the model says the new object, and then changes layer
+// after layer, each with the changes of those before it in force, by
+//
+//	W' = W + (weight C + K K')^-1 K R',   R = (Z - H) / over
+//
+// with W [in, out] the layer's down-projection, C the second moments of its
+// keys, K [in, n] the keys of the subjects, and H [width, n] the values that are to
+// become Z (Meng et al. 2023, "Mass-Editing Memory in a Transformer", equations
+// 14 and 20, algorithm 1). A key is half that of the bare prompt and half the mean
+// over the prompt behind contexts.
+type Spreader struct {
+	c        Spreading
+	rule     Spread
+	seed     int64
+	contexts []string // nil: sampled from the model
+	layers   []layer  // ascending
+
+	mu      sync.Mutex
+	sampled map[*models.LM][]string
+}
+
+// Wanted is a fact with the value that states it.
+type Wanted struct {
+	ID     dataset.EditID
+	Fact   *Fact
+	Value  []float64
+	Effort edit.Effort
+}
+
+// Edit makes edits together.
+func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	if len(edits) == 0 {
+		return models.Patch{}, edit.ErrNoEdits
+	}
+	facts, errs, err := s.Search(ctx, on, edits)
+	if err != nil {
+		return models.Patch{}, edit.Wrap(s.rule.Method, "", Refused(err))
+	}
+	for i, err := range errs {
+		if err != nil {
+			return models.Patch{}, edit.Wrap(s.rule.Method, edits[i].ID, err)
+		}
+	}
+	p, err := s.spread(ctx, on, facts)
+	if err != nil {
+		return models.Patch{}, edit.Wrap(s.rule.Method, "", Refused(err))
+	}
+	return *p, nil
+}
+
+// EditEach makes every edit alone; their values are searched side by side.
+func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+	patches := make([]models.Patch, len(edits))
+	facts, errs, err := s.Search(ctx, on, edits)
+	for i := range edits {
+		if errs[i] != nil {
+			continue
+		}
+		if err != nil {
+			errs[i] = Refused(err)
+			continue
+		}
+		p, err := s.spread(ctx, on, facts[i:i+1])
+		if err != nil {
+			errs[i] = Refused(err)
+			continue
+		}
+		patches[i] = *p
+	}
+	return patches, errs
+}
+
+// Search finds the values that state the facts. It returns one error per edit
+// and one that concerns all.
+func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
+	facts, errs := make([]Wanted, len(edits)), make([]error, len(edits))
+	if len(edits) == 0 {
+		return facts, errs, nil
+	}
+	if err := s.fits(on.LM); err != nil {
+		return facts, errs, err
+	}
+	contexts, err := s.texts(ctx, on.LM)
+	if err != nil {
+		return facts, errs, err
+	}
+	sites := s.sites()
+	tokens, starts := make([]*Fact, len(edits)), make([][]float32, len(edits))
+	for i, e := range edits {
+		if tokens[i], errs[i] = newFact(on.LM, e, contexts, s.c.FactToken, s.rule.Bare); errs[i] != nil {
+			continue
+		}
+		traces, err := read(ctx, on.LM, &on.Patch, tokens[i].Prompts[:1], sites...)
+		if err != nil {
+			return facts, errs, err
+		}
+		for _, v := range traces[0].Values {
+			starts[i] = append(starts[i], v.Float32s()...)
+		}
+	}
+	found, err := OptimiseAt(ctx, on.LM, &on.Patch, sites, tokens, starts, Search{
+		Steps: s.c.Steps, Rate: s.c.Rate, Decay: s.c.Decay, Clamp: s.c.Clamp, KL: s.c.KL, Weigh: s.rule.Weigh,
+	})
+	if err != nil {
+		return facts, errs, err
+	}
+	for i, e := range edits {
+		if errs[i] == nil {
+			errs[i] = found[i].Err
+		}
+		if errs[i] != nil {
+			continue
+		}
+		n, width := len(found[i].Losses), len(starts[i])/len(sites)
+		facts[i] = Wanted{e.ID, tokens[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}}
+		for j, x := range starts[i][:width] {
+			facts[i].Value[j] = float64(x) + float64(found[i].Shift[j])
+		}
+	}
+	return facts, errs, nil
+}
+
+// sites are where values are searched.
+func (s *Spreader) sites() []models.Site {
+	var sites []models.Site
+	for _, p := range s.rule.Points {
+		sites = append(sites, models.Site{Layer: s.layers[len(s.layers)-1].index, Point: p})
+	}
+	return sites
+}
+
+// texts are the contexts for a model.
+func (s *Spreader) texts(ctx context.Context, lm *models.LM) ([]string, error) {
+	if s.contexts != nil {
+		return s.contexts, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sampled[lm] == nil {
+		list, err := ContextsOf(ctx, lm, s.c.Start, s.seed, contextCount, contextLength)
+		if err != nil {
+			return nil, err
+		}
+		s.sampled[lm] = list
+	}
+	return s.sampled[lm], nil
+}
+
+// down names the down-projection of a layer.
+func down(layer int) models.WeightID { return models.WeightID{Layer: layer, Part: models.FFNDown} }
+
+// fits says what keeps the layers from being changed in a model.
+func (s *Spreader) fits(lm *models.LM) error {
+	for _, l := range s.layers {
+		at := down(l.index)
+		if w := lm.Info().Weight(at); w == nil || !w.Editable {
+			why := "the model has no such weight"
+			if w != nil {
+				why = w.Why
+			}
+			return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
+		}
+		if err := l.moments.Fits(lm, l.index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spread changes layer after layer to make the values those wanted.
+func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
+	var rows []Sequence
+	mine := &models.Patch{Method: s.rule.Method}
+	efforts := make([]edit.Effort, len(facts))
+	for i, f := range facts {
+		rows = append(rows, f.Fact.Prompts...)
+		mine.Edits = append(mine.Edits, string(f.ID))
+		efforts[i] = f.Effort
+	}
+	each := len(facts[0].Fact.Prompts)
+	for j, l := range s.layers {
+		traces, err := read(ctx, on.LM, on.Patch.Then(mine), rows, models.Site{Layer: l.index, Point: models.FFNAct}, s.sites()[0])
+		if err != nil {
+			return nil, err
+		}
+		keys := make([][]float64, len(facts))
+		width, over := len(facts[0].Value), s.rule.Over(len(s.layers)-j)
+		right := make([]float32, 0, len(facts)*width)
+		for i, f := range facts {
+			of := traces[i*each : (i+1)*each]
+			keys[i] = key(of)
+			for k, h := range of[0].Values[1].Float32s() {
+				right = append(right, float32((f.Value[k]-float64(h))/over))
+			}
+		}
+		columns, err := l.adjust(s.c.Weight, keys)
+		if err != nil {
+			return nil, err
+		}
+		left := make([]float32, l.moments.Width*len(facts))
+		for i, column := range columns {
+			for k, x := range column {
+				left[k*len(facts)+i] = float32(x)
+			}
+		}
+		mine.Changes = append(mine.Changes, models.LowRank{
+			At: down(l.index),
+			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
+			V:  tensor.FromFloat32s(right, len(facts), width),
+		})
+	}
+	p := on.Patch.Then(mine)
+	edit.SetEffort(p, efforts)
+	return p, nil
+}
+
+// key is half the key of the bare prompt and half the mean of the others.
+func key(traces []models.Trace) []float64 {
+	var keys [][]float32
+	for _, t := range traces {
+		keys = append(keys, t.Values[0].Float32s())
+	}
+	k := Mean(keys[:1])
+	if len(keys) > 1 {
+		for i, x := range Mean(keys[1:]) {
+			k[i] = (k[i] + x) / 2
+		}
+	}
+	return k
+}
+
+// read traces sites where the facts enter, through a patch.
+func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...models.Site) ([]models.Trace, error) {
+	var rows []models.TraceRow
+	for _, s := range at {
+		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+	}
+	traces, err := lm.Trace(ctx, rows, sites...)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range traces {
+		if t.Err != nil {
+			return nil, t.Err
+		}
+	}
+	return traces, nil
+}

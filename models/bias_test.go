@@ -1,0 +1,185 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+)
+
+// biasPatch changes the bias of every down-projection.
+func biasPatch(lm *LM, r *rand.Rand) *Patch {
+	p := &Patch{}
+	for _, f := range lm.info.FFNs {
+		p.Changes = append(p.Changes, Bias{At: f.Down.ID, Delta: randn(r, 0.5, f.Down.Out)})
+	}
+	return p
+}
+
+// TestBias: a changed bias does what the same numbers written into the file do,
+// alone, beside rows with other patches, and together with changes of the
+// weights, fed or replaced; generation goes on with it.
+func TestBias(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.GPT2, Float16: true, ExternalData: true},
+	} {
+		t.Run(fmt.Sprintf("%s %s half=%v", c.Family, c.Cache, c.Float16), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			r := rand.New(rand.NewPCG(7, 7))
+			tolerance := logProbTolerance
+			if c.Float16 {
+				tolerance = halfTolerance
+			}
+			bias, w := biasPatch(lm, r), lm.info.FFNs[1].Down
+			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
+			patches := []*Patch{bias, bias.Then(randomPatch(lm, r, 0.3)), bias.Then(dense), bias.Then(bias)}
+			var queries []ask.Query
+			for range 4 {
+				queries = append(queries, randomQuery(lm, r, 3+r.IntN(9), 3))
+			}
+			ask1 := func(s Scorer, p *Patch) []ask.Answer {
+				var rows []Row
+				for _, q := range queries {
+					rows = append(rows, Row{Query: q, Patch: p})
+				}
+				return score(t, s, rows...)
+			}
+			plain := ask1(lm, nil)
+			for i, p := range patches {
+				alone := ask1(lm, p)
+				if d := worstLogProb(t, alone, plain); d < 0.05 {
+					t.Fatalf("patch %d moves nothing: %g", i, d)
+				}
+				to := filepath.Join(t.TempDir(), "to")
+				must(t, lm.Export(t.Context(), p, to))
+				exported := openModel(t, env, to, Options{Threads: 1})
+				if d := worstLogProb(t, alone, ask1(exported, nil)); d > tolerance {
+					t.Errorf("patch %d: patched and exported model differ by %g", i, d)
+				}
+				var mixed []Row
+				for _, q := range queries {
+					mixed = append(mixed, Row{Query: q}, Row{Query: q, Patch: p}, Row{Query: q, Patch: randomPatch(lm, r, 0.3)})
+				}
+				for k, a := range score(t, lm, mixed...) {
+					want := [][]ask.Answer{plain, alone}
+					if k%3 < 2 {
+						if d := worstLogProb(t, []ask.Answer{a}, want[k%3][k/3:k/3+1]); d > tolerance {
+							t.Errorf("patch %d, row %d differs in company by %g", i, k, d)
+						}
+					}
+				}
+				if c.Float16 {
+					continue // a rounded weight may turn an argmax
+				}
+				got, err := lm.Generate(t.Context(), []Row{{Query: queries[0], Patch: p}}, ask.Sampling{MaxNew: 5})
+				must(t, err)
+				want, err := exported.Generate(t.Context(), []Row{{Query: queries[0]}}, ask.Sampling{MaxNew: 5})
+				must(t, err)
+				if !slices.Equal(got[0].TextIDs, want[0].TextIDs) {
+					t.Errorf("patch %d: generated %v, exported %v", i, got[0].TextIDs, want[0].TextIDs)
+				}
+			}
+		})
+	}
+}
+
+// TestBiasIsShift: in a loss a changed bias is a shift at every position behind
+// the projection, and leaves the room for a further one.
+func TestBiasIsShift(t *testing.T) {
+	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(3, 9))
+	at := Site{Layer: 0, Point: FFNOut}
+	rows := lossRows(t, lm, r, at)
+	shift := randn(r, 0.5, lm.info.Width)
+	moved, patched := slices.Clone(rows), slices.Clone(rows)
+	for i := range rows {
+		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
+		patched[i].Everywhere, patched[i].Shift = true, nil
+		patched[i].Patch = rows[i].Patch.Then(&Patch{Changes: []Change{Bias{At: down(0), Delta: shift}}})
+	}
+	want, err := lm.Losses(t.Context(), at, moved)
+	must(t, err)
+	got, err := lm.Losses(t.Context(), at, patched)
+	must(t, err)
+	for i := range got {
+		must(t, got[i].Err)
+		if d := maxDiff(got[i].Gradient, want[i].Gradient); d > logProbTolerance || math.Abs(got[i].Loss-want[i].Loss) > logProbTolerance {
+			t.Errorf("row %d: loss %g, want %g; gradients differ by %g", i, got[i].Loss, want[i].Loss, d)
+		}
+	}
+}
+
+// TestBiasOfPatch: bytes, norm, merging, saving and loading count biases.
+func TestBiasOfPatch(t *testing.T) {
+	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(1, 5))
+	w := lm.info.FFNs[0].Down
+	a, b, d := randn(r, 1, w.Out), randn(r, 1, w.Out), randn(r, 1, w.In, w.Out)
+	p := &Patch{Method: "m", Edits: []string{"e"}, Changes: []Change{Bias{At: w.ID, Delta: a}, Dense{At: w.ID, Delta: d}, Bias{At: w.ID, Delta: b}}}
+	sum := tensor.New(tensor.F32, w.Out)
+	for i := range sum.Float32s() {
+		sum.Float32s()[i] = a.Float32s()[i] + b.Float32s()[i]
+	}
+	if want := math.Hypot(sum.Norm(), d.Norm()); math.Abs(p.DeltaNorm()-want) > hostTolerance*want {
+		t.Errorf("norm %g, want %g", p.DeltaNorm(), want)
+	}
+	if got, want := p.Bytes(), int64(4*(2*w.Out+w.In*w.Out)); got != want {
+		t.Errorf("%d bytes, want %d", got, want)
+	}
+	if only := (&Patch{Changes: p.Changes[:1]}); only.Binding() != BindPerRow || len(only.weights()) != 0 || math.Abs(only.DeltaNorm()-a.Norm()) > hostTolerance*a.Norm() {
+		t.Errorf("a bias alone: %s, weights %v, norm %g", only.Binding(), only.weights(), only.DeltaNorm())
+	}
+	merged, err := p.Merge()
+	must(t, err)
+	if len(merged.Changes) != 2 || maxDiff(merged.Changes[1].(Bias).Delta.Float32s(), sum.Float32s()) != 0 || maxDiff(merged.Changes[0].(Dense).Delta.Float32s(), d.Float32s()) != 0 {
+		t.Errorf("merged: %+v", merged.Changes)
+	}
+	path := filepath.Join(t.TempDir(), "p")
+	meta := PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
+	must(t, p.Save(path, meta))
+	q, had, err := LoadPatch(path, nil)
+	must(t, err)
+	must(t, lm.Fits(q, had))
+	if got := q.Changes[2].(Bias); got.At != w.ID || got.Delta.Hash() != b.Hash() {
+		t.Errorf("came back as %+v", got)
+	}
+	stored, err := lm.Bias(w.ID)
+	must(t, err)
+	if stored.Len() != w.Out || stored.Norm() == 0 {
+		t.Errorf("stored bias of %d elements, norm %g", stored.Len(), stored.Norm())
+	}
+
+	var misfit *MisfitError
+	for name, c := range map[string]Change{"short": Bias{At: w.ID, Delta: randn(r, 1, w.Out-1)}, "matrix": Bias{At: w.ID, Delta: d}, "none": Bias{At: w.ID}} {
+		if err := lm.Fits(&Patch{Changes: []Change{c}}, meta); !errors.As(err, &misfit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	up := lm.info.FFNs[0].Up
+	if err := lm.Fits(&Patch{Changes: []Change{Bias{At: up.ID, Delta: randn(r, 1, up.Out)}}}, meta); !errors.Is(err, ErrNotEditable) {
+		t.Errorf("bias of %s: %v", up.ID, err)
+	}
+}
+
+// TestNoBias: a bias that is not there cannot be changed.
+func TestNoBias(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 6))
+	llama := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.LLaMA}, Options{Threads: 1})
+	if _, err := llama.Bias(down(0)); !errors.Is(err, ErrNotEditable) {
+		t.Errorf("a bias that is not there: %v", err)
+	}
+	answers, err := llama.Score(t.Context(), []Row{{Query: randomQuery(llama, r, 4, 2), Patch: biasPatch(llama, r)}})
+	must(t, err)
+	if !errors.Is(answers[0].Err, ErrNotEditable) {
+		t.Errorf("a bias that is not there: %v", answers[0].Err)
+	}
+}

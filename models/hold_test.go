@@ -1,0 +1,253 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
+)
+
+// Gradients and log-probabilities of order 1 by float32 sums in another order.
+const heldTolerance = 1e-5
+
+// compareHeld asks held rows, all and some of them, and compares with Losses.
+func compareHeld(t *testing.T, lm *LM, h *Held, at []Site, rows []LossRow) {
+	t.Helper()
+	want, err := lm.LossesAt(t.Context(), at, rows)
+	must(t, err)
+	for _, which := range [][]int{{0, 1, 2, 3, 4}, {3, 1}, nil} {
+		var some []LossRow
+		for _, i := range which {
+			some = append(some, rows[i])
+		}
+		got, err := h.Losses(t.Context(), which, some)
+		must(t, err)
+		if len(got) != len(which) {
+			t.Fatalf("%d losses of %d rows", len(got), len(which))
+		}
+		for k, i := range which {
+			must(t, got[k].Err)
+			for what, d := range map[string]float64{
+				"gradients": maxDiff(got[k].Gradient, want[i].Gradient), "log-probabilities": maxDiff64(got[k].LogProbs, want[i].LogProbs),
+				"losses": maxDiff64([]float64{got[k].Loss}, []float64{want[i].Loss}), "best ones": maxDiff64(got[k].Best, want[i].Best),
+			} {
+				if !(d < heldTolerance) {
+					t.Errorf("%v row %d: %s differ by %g", at, i, what, d)
+				}
+			}
+			if (got[k].Distributions == nil) == rows[i].Distributions {
+				t.Errorf("row %d: distributions %v", i, got[k].Distributions)
+			}
+		}
+	}
+}
+
+// TestHeldLosses: no saving changes a loss or a gradient, with shifts and terms
+// that differ from those held, plain rows and patched ones.
+func TestHeldLosses(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.Merged}, {Family: tinylm.GPTJ, Cache: tinylm.WithPast},
+		{Family: tinylm.LLaMA, Cache: tinylm.WithPast}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true},
+	} {
+		t.Run(fmt.Sprint(c.Family, c.Cache, c.KVHeads), func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			for _, at := range [][]Site{{{Layer: 0, Point: FFNOut}}, {{Layer: 1, Point: FFNOut}, {Layer: 1, Point: AttnOut}}} {
+				r := rand.New(rand.NewPCG(4, 4))
+				rows := lossRows(t, lm, r, at[0])
+				held := make([]LossRow, len(rows))
+				for i := range rows {
+					rows[i].Shift = randn(r, 0.5, len(at)*lm.info.Width).Float32s()
+					rows[i].Distributions = i%2 == 0
+					if at[0].Layer == 1 {
+						rows[i].Patch = nil
+					}
+					held[i] = rows[i]
+					held[i].Shift, held[i].Distributions = nil, false
+					for k := range held[i].Terms {
+						held[i].Terms = append([]LossTerm(nil), held[i].Terms...)
+						held[i].Terms[k].NLL *= 2
+					}
+				}
+				for _, s := range []saving{savesNothing, savesLayers, savesBoth} {
+					if s == savesBoth && c.Cache == tinylm.NoCache {
+						continue
+					}
+					h, err := lm.hold(t.Context(), at, held, 1, s)
+					must(t, err)
+					compareHeld(t, lm, h, at, rows)
+					must(t, h.Close())
+				}
+			}
+		})
+	}
+}
+
+// TestHeldRuns: what does not fit into one run goes into several, down to one
+// row in each, with the same results.
+func TestHeldRuns(t *testing.T) {
+	env := orttest.Open(t)
+	at := []Site{{Layer: 0, Point: FFNOut}}
+	for _, budget := range []int64{1, 1 << 22} {
+		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 2, MemoryBudget: budget})
+		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+		for _, beside := range []int{1, 2} {
+			n, least := lm.HoldRows(at, rows, beside), 1
+			if budget > 1 {
+				least = 2
+			}
+			if n < least || n > len(rows) || budget == 1 && n != 1 {
+				t.Errorf("budget of %d shared by %d: %d rows in a run", budget, beside, n)
+			}
+			h, err := lm.Hold(t.Context(), at, rows, beside)
+			must(t, err)
+			if budget == 1 && len(h.runs) != len(rows) {
+				t.Errorf("%d runs of %d rows", len(h.runs), len(rows))
+			}
+			compareHeld(t, lm, h, at, rows)
+			must(t, h.Close())
+			must(t, h.Close())
+		}
+	}
+}
+
+// TestHeldDense: rows of one dense patch share runs, of a graph in which its
+// weights are inputs.
+func TestHeldDense(t *testing.T) {
+	env := orttest.Open(t)
+	at := []Site{{Layer: 0, Point: FFNOut}}
+	r := rand.New(rand.NewPCG(4, 4))
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
+	rows := lossRows(t, lm, r, at[0])
+	dense := &Patch{}
+	for layer := range lm.info.Layers {
+		w := lm.info.FFN(Decoder, layer).Down
+		dense.Changes = append(dense.Changes, Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
+	}
+	for i := range rows {
+		rows[i].Patch = nil
+		if i < 3 {
+			rows[i].Patch = dense
+		}
+	}
+	if n := lm.HoldRows(at, rows, 1); n != 3 {
+		t.Errorf("%d rows in a run, 3 have the patch", n)
+	}
+	h, err := lm.Hold(t.Context(), at, rows, 1)
+	must(t, err)
+	if len(h.runs) != 2 || h.runs[0].v.replaced == "" || h.runs[1].v.replaced != "" {
+		t.Errorf("%d runs", len(h.runs))
+	}
+	compareHeld(t, lm, h, at, rows)
+	must(t, h.Close())
+}
+
+// TestHeldWithout: a model that does not allow a saving is asked without it, and
+// what is wrong with a row is an error.
+func TestHeldWithout(t *testing.T) {
+	env := orttest.Open(t)
+	at := []Site{{Layer: 1, Point: FFNOut}}
+	for _, c := range []struct {
+		model  tinylm.Config
+		change func(rows []LossRow)
+		role   role
+	}{
+		{tinylm.Config{Family: tinylm.GPT2}, func([]LossRow) {}, forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true}, func([]LossRow) {}, forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func([]LossRow) {}, step},
+		// Nothing before the shifts, one of which is at every position.
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func(rows []LossRow) {
+			for i := range rows {
+				rows[i].At = 0
+			}
+			rows[0].Everywhere = true
+		}, forward},
+		// With padding longer than the context: one row is long before the shift,
+		// another behind it.
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Context: 16}, func(rows []LossRow) {
+			rows[4].At, rows[3].At = len(rows[4].IDs)-2, 0
+		}, forward},
+	} {
+		lm := tiny(t, env, c.model, Options{Threads: 1})
+		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+		c.change(rows)
+		h, err := lm.Hold(t.Context(), at, rows, 1)
+		must(t, err)
+		if len(h.runs) != 1 || h.runs[0].v.role != c.role {
+			t.Errorf("%+v: %d runs, role %d, want %d", c.model, len(h.runs), h.runs[0].v.role, c.role)
+		}
+		compareHeld(t, lm, h, at, rows)
+		outside := rows[1]
+		outside.Terms = []LossTerm{{Position: 0, NLL: 1}}
+		if first, _ := rows[1].reach(); first > 0 {
+			if _, err := h.Losses(t.Context(), []int{1}, []LossRow{outside}); err == nil || !strings.Contains(err.Error(), "row 1") {
+				t.Errorf("a term before those held: %v", err)
+			}
+		}
+		must(t, h.Close())
+
+		bad := append([]LossRow(nil), rows...)
+		bad[2].At = 99
+		if _, err := lm.Hold(t.Context(), at, bad, 1); !errors.Is(err, ErrSite) || !strings.Contains(err.Error(), "row 2") {
+			t.Errorf("a position outside: %v", err)
+		}
+		if _, err := lm.Hold(t.Context(), []Site{{Layer: 9, Point: FFNOut}}, rows, 1); !errors.Is(err, ErrSite) {
+			t.Errorf("no such layer: %v", err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := lm.Hold(ended, at, rows, 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	}
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{Threads: 1})
+	if _, err := lm.Hold(t.Context(), at, nil, 1); !errors.Is(err, ErrNoGradient) {
+		t.Errorf("encoder-decoder: %v", err)
+	}
+}
+
+// TestSplit: no weight below the site is left in the half that moves, none above
+// in the other.
+func TestSplit(t *testing.T) {
+	env := orttest.Open(t)
+	for _, r := range []role{forward, step} {
+		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Layers: 3}, Options{Threads: 1})
+		v := variant{role: r, loss: differentiated{n: 1, at: [mostSites]Site{{Layer: 1, Point: FFNOut}}}}
+		m, err := lm.instrument(v)
+		must(t, err)
+		first, second, err := split(m, v.loss.changing())
+		must(t, err)
+		for half, in := range map[string]struct {
+			has func(name string) bool
+			not string
+		}{
+			"standing": {func(name string) bool { return !strings.Contains(name, ".h.2.") && !strings.Contains(name, "ln_f") }, ".h.2."},
+			"moving":   {func(name string) bool { return !strings.Contains(name, ".h.0.") && !strings.Contains(name, ".h.1.") }, ".h.0. or .h.1."},
+		} {
+			g := first.Graph
+			if half == "moving" {
+				g = second.Graph
+			}
+			named := 0
+			for _, p := range g.Initializers {
+				if strings.HasPrefix(p.Name, "transformer.") {
+					named++
+				}
+				if !in.has(p.Name) {
+					t.Errorf("role %d: the %s half has %s, of %s", r, half, p.Name, in.not)
+				}
+			}
+			if named == 0 {
+				t.Errorf("role %d: the %s half has no weights", r, half)
+			}
+		}
+		if _, _, err := split(m, append(v.loss.changing(), lm.graph(r).Ports.IDs, lm.graph(r).Ports.Mask, lm.graph(r).Ports.Positions)); r == forward && !errors.Is(err, errUndivided) {
+			t.Errorf("where everything changes: %v", err)
+		}
+	}
+}

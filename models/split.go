@@ -1,0 +1,93 @@
+package models
+
+import (
+	"fmt"
+	"slices"
+
+	"editpipe/onnx"
+)
+
+// half is a part of a graph with a loss, see split.
+type half uint8
+
+const (
+	whole    half = iota
+	standing      // what the shifts and the losses do not reach
+	moving        // the rest
+)
+
+// split cuts a graph in two: the first computes what does not depend on the
+// inputs in changing, the second everything else. The outputs of the first are
+// inputs of the second, which reads those inputs of the whole that it needs
+// itself under their own names. What depends on no input at all, and values of
+// unknown type, which cannot be handed over, are computed where they are read.
+func split(m *onnx.Model, changing []string) (first, second *onnx.Model, err error) {
+	x := m.Graph.Index()
+	var fixed []string
+	var inputs, fixedInputs []*onnx.ValueInfo
+	for _, in := range m.Graph.Inputs {
+		if slices.Contains(changing, in.Name) {
+			inputs = append(inputs, in)
+			continue
+		}
+		fixed = append(fixed, in.Name)
+		if x.Initializer(in.Name) == nil {
+			fixedInputs = append(fixedInputs, in)
+		}
+	}
+	moved := map[*onnx.Node]bool{} // nodes of the second
+	after, before := influenced(m.Graph, changing), influenced(m.Graph, fixed)
+	reads := func(v string) bool {
+		return slices.ContainsFunc(x.Consumers(v), func(n *onnx.Node) bool { return moved[n] })
+	}
+	var handed []*onnx.ValueInfo
+	for _, n := range slices.Backward(m.Graph.Nodes) {
+		moved[n] = slices.ContainsFunc(n.Outputs, func(v string) bool {
+			info := x.Info(v)
+			return after[v] || before[v] && reads(v) && (info == nil || info.DType == onnx.Undefined)
+		})
+		for _, v := range n.Outputs {
+			if !moved[n] && before[v] && reads(v) {
+				handed = append(handed, x.Info(v))
+			}
+		}
+	}
+	if len(handed) == 0 {
+		return nil, nil, fmt.Errorf("%w: all of it depends on the shifts", errUndivided)
+	}
+	for _, in := range fixedInputs {
+		if reads(in.Name) {
+			inputs = append(inputs, in)
+		}
+	}
+	if first, err = m.Cut(fixedInputs, handed); err != nil {
+		return nil, nil, err
+	}
+	if second, err = m.Cut(slices.Concat(inputs, handed), m.Graph.Outputs); err != nil {
+		return nil, nil, err
+	}
+	return first, second, nil
+}
+
+// influenced is the set of values that some values reach, these included.
+func influenced(g *onnx.Graph, from []string) map[string]bool {
+	set := map[string]bool{}
+	x := g.Index()
+	queue := slices.Clone(from)
+	for len(queue) > 0 {
+		v := queue[0]
+		queue = queue[1:]
+		if set[v] {
+			continue
+		}
+		set[v] = true
+		for _, n := range x.Consumers(v) {
+			for _, o := range n.Outputs {
+				if o != "" {
+					queue = append(queue, o)
+				}
+			}
+		}
+	}
+	return set
+}
