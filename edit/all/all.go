@@ -7,9 +7,11 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/ftl"
 	"editpipe/edit/ike"
+	"editpipe/edit/kn"
 	"editpipe/edit/memit"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
+	"editpipe/edit/pmet"
 	"editpipe/edit/rome"
 )
 
@@ -18,9 +20,11 @@ func Methods() []edit.Method {
 	var all []edit.Method
 	all = append(all, ftl.Methods()...)
 	all = append(all, ike.Methods()...)
+	all = append(all, kn.Method())
 	all = append(all, memit.Method())
 	all = append(all, none.Method())
 	all = append(all, patch.Method())
+	all = append(all, pmet.Method())
 	all = append(all, rome.Method())
 	return all
 }

@@ -1,0 +1,223 @@
+// Package kn edits facts through knowledge neurons: elements of the feed-forward
+// activations that the probability of an object is put down to.
+//
+// Dai et al. 2022, "Knowledge Neurons in Pretrained Transformers". With a[l] the
+// activation of layer l at the last position of a prompt (section 3.1; there: at
+// the mask), the attribution of neuron i is
+//
+//	a[l][i] / m  sum over k of  d P(object | a[l] := alpha_k a[l]) / d a[l][i]
+//
+// Neurons above a share of the largest attribution are kept, those that several
+// prompts of the fact agree in, if there are several (section 3.2), and the rows
+// v of the down-projection [in, out] that they select move from the embedding of
+// the old object to that of the new one (section 5.1):
+//
+//	v' = v - lambda1 |v| e_old / |e_old| + lambda2 |v| e_new / |e_new|
+//
+// This was made for BERT, whose objects are one token. Two later programs make
+// it for left-to-right models with choices of their own: the code of Meng et al.
+// 2022, "Locating and Editing Factual Associations in GPT", and EasyEdit. Config
+// has all three as variants. All change one layer's rows by multiples of one
+// vector, so that an edit is a change of rank one in every layer it touches.
+package kn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/models"
+)
+
+const name = "kn"
+
+// Variants of the method, each chosen as a whole.
+const (
+	Paper    = "paper"    // Dai et al. 2022, carried over to left-to-right models
+	Port     = "port"     // code of Meng et al. 2022
+	EasyEdit = "easyedit" // code of Zhang et al. 2024
+)
+
+// What becomes of the neurons' rows.
+const (
+	Change = "edit"  // they move from the old object to the new one
+	Erase  = "erase" // they become zero, so that the old object is forgotten
+)
+
+// How attributions are found.
+const (
+	Integrated = "integrated" // integrated gradients
+	Zeroing    = "zeroing"    // the loss of probability without the neuron
+)
+
+// asVariant leaves a setting to the variant.
+const asVariant = "variant"
+
+// Config is the configuration of KN.
+type Config struct {
+	Variant     string  `set:"variant" oneof:"paper|port|easyedit" doc:"whose choices: the paper's, those of the code of ROME (port), or EasyEdit's"`
+	Mode        string  `set:"mode" oneof:"edit|erase" doc:"edit: rows move to the new object; erase: rows become zero"`
+	Attribution string  `set:"attribution" oneof:"integrated|zeroing" doc:"integrated gradients, or the loss of probability when a neuron is zero, which takes a row of a run for every neuron"`
+	Steps       int     `set:"steps" doc:"points of the integral"`
+	Threshold   float64 `set:"adaptive_threshold" doc:"share of the largest attribution that a neuron needs"`
+	Refine      string  `set:"refine" oneof:"variant|yes|no" doc:"keep neurons that several prompts agree in; variant: the paper's does"`
+	Agreement   float64 `set:"p" doc:"share of the prompts that have to agree; 0: the variant's (paper 0.7, others 0.4)"`
+	Most        int     `set:"max_neurons" doc:"most neurons of an edit, those of the largest attribution; 0: no limit"`
+	Tokens      string  `set:"multi_token" oneof:"variant|append|bare" doc:"later tokens of the old object are attributed behind the tokens before them, or on the bare prompt, as both programs do"`
+	Space       string  `set:"space" oneof:"variant|add|never" doc:"objects are tokenised behind a space, or bare, as both programs do"`
+	Old         float64 `set:"lambda_old" doc:"lambda1 of the paper's rule"`
+	New         float64 `set:"lambda_new" doc:"lambda2 of the paper's rule"`
+	Facts       int     `set:"relation_facts" doc:"most facts of a relation that are looked at when preparing"`
+}
+
+// defaults gives the published settings: a threshold of 0.2, in EasyEdit's file
+// for GPT-J 0.1.
+func defaults(info *models.Info) Config {
+	c := Config{
+		Variant: Paper, Mode: Change, Attribution: Integrated, Steps: 20, Threshold: 0.2,
+		Refine: asVariant, Tokens: asVariant, Space: asVariant, Old: 1, New: 8, Facts: 20,
+	}
+	if info.Family == "gptj" {
+		c.Threshold = 0.1
+	}
+	return c
+}
+
+func validate(c Config) error {
+	var errs []error
+	if c.Steps < 1 || c.Facts < 1 {
+		errs = append(errs, errors.New("steps and relation_facts: want more than 0"))
+	}
+	if c.Threshold < 0 || c.Threshold >= 1 || c.Agreement < 0 || c.Agreement > 1 {
+		errs = append(errs, errors.New("adaptive_threshold and p: want a share, the former below 1"))
+	}
+	if c.Most < 0 || c.Old < 0 || c.New < 0 {
+		errs = append(errs, errors.New("max_neurons, lambda_old and lambda_new: want 0 or more"))
+	}
+	return errors.Join(errs...)
+}
+
+// Method is the method "kn".
+func Method() edit.Method {
+	return edit.Define(edit.Spec[Config]{
+		Name: name, Title: "KN", Version: 1,
+		Paper:    "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
+		Settings: []edit.Kind{edit.Single, edit.Sequential},
+		Defaults: defaults, Validate: validate,
+		New: open, Prepare: prepare,
+	})
+}
+
+// open reads what preparing wrote, if the configuration has a use for it.
+func open(c Config, in edit.Inputs) (edit.Editor, error) {
+	ed := &editor{c: c}
+	var err error
+	if c.refines() {
+		ed.relations, err = readRelations(in.Artifacts)
+	}
+	return ed, err
+}
+
+// paper says whether the choices are the paper's.
+func (c Config) paper() bool { return c.Variant == Paper }
+
+// point is where neurons are: behind the activation function, or before it as
+// both programs have it.
+func (c Config) point() models.Point {
+	if c.paper() {
+		return models.FFNAct
+	}
+	return models.FFNPre
+}
+
+// alpha is the scale of the activation at point k of the integral: that of a
+// left Riemann sum, or of points that include both ends.
+func (c Config) alpha(k int) float64 {
+	switch {
+	case c.paper():
+		return float64(k) / float64(c.Steps)
+	case c.Steps == 1:
+		return 0
+	}
+	return float64(k) / float64(c.Steps-1)
+}
+
+func (c Config) refines() bool   { return c.Refine == "yes" || c.Refine == asVariant && c.paper() }
+func (c Config) appends() bool   { return c.Tokens == "append" || c.Tokens == asVariant && c.paper() }
+func (c Config) addsSpace() bool { return c.Space == "add" || c.Space == asVariant && c.paper() }
+
+// editor makes edits.
+type editor struct {
+	c         Config
+	relations map[string]*relation // nil where nothing was prepared
+}
+
+// Edit makes one edit.
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	switch len(edits) {
+	case 0:
+		return models.Patch{}, edit.ErrNoEdits
+	case 1:
+	default:
+		return models.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: several edits at once; make them one after another", edit.ErrUnsupported))
+	}
+	patches, errs := ed.EditEach(ctx, on, edits)
+	return patches[0], edit.Wrap(name, edits[0].ID, errs[0])
+}
+
+// EditEach makes edits side by side: their attributions share runs.
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+	if err := ed.each(ctx, on, edits, patches, errs); err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = locate.Refused(err)
+			}
+		}
+	}
+	return patches, errs
+}
+
+// each fills in what concerns single edits and returns what concerns all.
+func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
+	if len(edits) == 0 {
+		return nil
+	}
+	for l := range on.LM.Info().Layers {
+		at := models.WeightID{Layer: l, Part: models.FFNDown}
+		if w := on.LM.Info().Weight(at); w == nil || !w.Editable {
+			why := "the model has no such weight"
+			if w != nil {
+				why = w.Why
+			}
+			return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
+		}
+	}
+	facts := make([]*fact, len(edits))
+	for i, e := range edits {
+		facts[i], errs[i] = ed.newFact(on.LM, e)
+	}
+	if err := ed.predict(ctx, on, facts, errs); err != nil {
+		return err
+	}
+	scores, err := ed.attribute(ctx, on, facts, errs)
+	if err != nil {
+		return err
+	}
+	w := &rows{on: on, weights: map[int][]float32{}}
+	for i, e := range edits {
+		if errs[i] != nil {
+			continue
+		}
+		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(e)))
+		if err != nil {
+			errs[i] = locate.Refused(err)
+			continue
+		}
+		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Changes: changes})
+	}
+	return nil
+}
