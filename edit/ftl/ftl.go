@@ -14,7 +14,9 @@
 // it, and prompts do not count.
 //
 // With x the inputs and d the derivatives by the outputs of the projection at
-// every position, dL/dD = x' d.
+// every position, dL/dD = x' d. Where the projection has a bias, that is trained
+// with the weight, as the reference implementations do by their choice of
+// parameters; its derivative is the sum of d over positions.
 package ftl
 
 import (
@@ -47,13 +49,14 @@ type Config struct {
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
 	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
+	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
 }
 
 // defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
 // with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
 // without one.
 func defaults(info *models.Info) Config {
-	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4}
+	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4, Bias: true}
 	switch {
 	case info.Family == "gptj":
 		c.Layer, c.Bound = 0, 5e-5
@@ -88,7 +91,7 @@ func Methods() []edit.Method {
 
 func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
-		Name: name, Title: title, Paper: paper, Version: 1,
+		Name: name, Title: title, Paper: paper, Version: 2,
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
 		Defaults: defaults, Validate: validate,
 		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return &editor{name: name, c: c}, nil },
@@ -129,18 +132,11 @@ func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	if err != nil {
 		return models.Patch{}, err
 	}
-	change := train.Variable{Start: tensor.New(tensor.F32, w.In, w.Out)}
-	if ed.c.Bound > 0 {
-		change.Project = train.Box(change.Start.Float32s(), ed.c.Bound)
+	problem, err := ed.problem(o, w)
+	if err != nil {
+		return models.Patch{}, err
 	}
-	if ed.c.Decay > 0 {
-		weight, err := o.weight()
-		if err != nil {
-			return models.Patch{}, err
-		}
-		change.Penalty = decay(weight, ed.c.Decay)
-	}
-	reports, err := train.Minimise(ctx, o, []train.Problem{{variable: change}}, train.Config{
+	reports, err := train.Minimise(ctx, o, []train.Problem{problem}, train.Config{
 		Optimiser: train.NewAdam(ed.c.Rate), Steps: ed.c.Steps, UpdateLast: true, Stop: train.Below(enough),
 	})
 	if err != nil {
@@ -150,7 +146,7 @@ func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	if r.Err != nil {
 		return models.Patch{}, r.Err
 	}
-	p := o.with(r.Values[variable])
+	p := o.with(r.Values)
 	p.Method = ed.name
 	efforts := make([]edit.Effort, len(edits))
 	for i, e := range edits {
@@ -163,6 +159,35 @@ func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	}
 	edit.SetEffort(p, efforts)
 	return *p, nil
+}
+
+// problem is the training of a weight and of its bias.
+func (ed *editor) problem(o *objective, w *models.Weight) (train.Problem, error) {
+	type part struct {
+		name  string
+		shape []int
+		value func() ([]float32, error)
+	}
+	parts := []part{{variable, []int{w.In, w.Out}, o.weight}}
+	if ed.c.Bias && w.Bias != "" {
+		parts = append(parts, part{biasVariable, []int{w.Out}, o.bias})
+	}
+	p := train.Problem{}
+	for _, part := range parts {
+		v := train.Variable{Start: tensor.New(tensor.F32, part.shape...)}
+		if ed.c.Bound > 0 {
+			v.Project = train.Box(v.Start.Float32s(), ed.c.Bound)
+		}
+		if ed.c.Decay > 0 {
+			value, err := part.value()
+			if err != nil {
+				return nil, err
+			}
+			v.Penalty = decay(value, ed.c.Decay)
+		}
+		p[part.name] = v
+	}
+	return p, nil
 }
 
 // decay adds weight decay to the gradient, as Adam does that trains the weight

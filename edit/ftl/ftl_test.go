@@ -3,6 +3,7 @@ package ftl
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -68,13 +69,15 @@ func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Changes) != 1 {
-		t.Fatalf("%d changes, want 1", len(p.Changes))
+	if len(p.Changes) != 2 {
+		t.Fatalf("%d changes, want one of the weight and one of its bias", len(p.Changes))
 	}
 	return p
 }
 
 func delta(p models.Patch) []float32 { return p.Changes[0].(models.Dense).Delta.Float32s() }
+
+func biasDelta(p models.Patch) []float32 { return p.Changes[1].(models.Bias).Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -87,7 +90,8 @@ func TestConformance(t *testing.T) {
 }
 
 // TestGradient compares slopes with central differences, for several edits at
-// once, on top of an earlier change, whichever way the file stores the weight.
+// once, on top of an earlier change, whichever way the file stores the weight,
+// of weight and bias, where there is one.
 func TestGradient(t *testing.T) {
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA, NamedWeights: true}} {
 		t.Run(string(c.Family), func(t *testing.T) {
@@ -95,44 +99,51 @@ func TestGradient(t *testing.T) {
 			at := models.WeightID{Layer: 0, Part: models.FFNDown}
 			w := lm.Info().Weight(at)
 			r := rand.New(rand.NewPCG(1, 2))
-			random := func(scale float64) *tensor.Tensor {
-				x := tensor.New(tensor.F32, w.In, w.Out)
-				for i := range x.Float32s() {
-					x.Float32s()[i] = float32(scale * r.NormFloat64())
+			random := func(scale float64) train.Values {
+				x := train.Values{variable: tensor.New(tensor.F32, w.In, w.Out)}
+				if w.Bias != "" {
+					x[biasVariable] = tensor.New(tensor.F32, w.Out)
+				}
+				for _, name := range slices.Sorted(maps.Keys(x)) {
+					for i := range x[name].Float32s() {
+						x[name].Float32s()[i] = float32(scale * r.NormFloat64())
+					}
 				}
 				return x
 			}
-			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)}}}
+			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
 				o, err := newObjective(ctx, id, edit.Base{LM: lm, Patch: base}, at, records())
 				if err != nil {
 					t.Fatal(err)
 				}
-				evaluate := func(x *tensor.Tensor) (float64, []float32) {
-					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: x}})
+				evaluate := func(x train.Values) (float64, train.Values) {
+					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{x})
 					if err != nil {
 						t.Fatal(err)
 					}
-					return l[0], g[0][variable].Float32s()
+					return l[0], g[0]
 				}
 				here := random(0.02)
 				_, g := evaluate(here)
-				direction := random(1)
-				norm, slope := direction.Norm(), 0.0
-				for i, x := range direction.Float32s() {
-					slope += float64(g[i]) * float64(x) / norm
-				}
-				moved := func(by float64) float64 {
-					x := here.Clone()
-					for i, d := range direction.Float32s() {
-						x.Float32s()[i] += float32(by * float64(d) / norm)
+				for name, direction := range random(1) {
+					norm, slope := direction.Norm(), 0.0
+					for i, x := range direction.Float32s() {
+						slope += float64(g[name].Float32s()[i]) * float64(x) / norm
 					}
-					l, _ := evaluate(x)
-					return l
-				}
-				want := (moved(differenceStep) - moved(-differenceStep)) / (2 * differenceStep)
-				if math.Abs(slope-want) > differenceTolerance || slope == 0 {
-					t.Errorf("%s: slope %g, by differences %g", id, slope, want)
+					moved := func(by float64) float64 {
+						x := maps.Clone(here)
+						x[name] = here[name].Clone()
+						for i, d := range direction.Float32s() {
+							x[name].Float32s()[i] += float32(by * float64(d) / norm)
+						}
+						l, _ := evaluate(x)
+						return l
+					}
+					want := (moved(differenceStep) - moved(-differenceStep)) / (2 * differenceStep)
+					if math.Abs(slope-want) > differenceTolerance || slope == 0 {
+						t.Errorf("%s, %s: slope %g, by differences %g", id, name, slope, want)
+					}
 				}
 			}
 		})
@@ -157,6 +168,9 @@ func TestBox(t *testing.T) {
 			}
 		}
 		return walls
+	}
+	if walls := within(biasDelta(first)); walls == 0 {
+		t.Error("no element of the bias ends on the wall")
 	}
 	if walls := within(delta(first)); walls == 0 {
 		t.Error("no element ends on the wall; ten steps of 5e-4 must bring some there")
@@ -202,13 +216,25 @@ func TestFirstStep(t *testing.T) {
 	if full < len(plain)/2 {
 		t.Errorf("%d of %d elements moved by the rate", full, len(plain))
 	}
-	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}}} // the weight is doubled
+	b, err := lm.Bias(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
-	for i, x := range delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, records()[0])) {
-		v := float64(w.Float32s()[i])
-		if step := float64(x) - v; math.Abs(v) > 1e-3 && math.Abs(step+math.Copysign(1e-4, v)) > 1e-6 {
-			t.Fatalf("element %d of weight %g moved by %g", i, v, step)
+	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, records()[0])
+	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
+		for i, x := range c[1] {
+			v := float64(c[0][i])
+			if step := float64(x) - v; math.Abs(v) > 1e-3 && math.Abs(step+math.Copysign(1e-4, v)) > 1e-6 {
+				t.Fatalf("%s: element %d of %g moved by %g", name, i, v, step)
+			}
 		}
+	}
+	one["train_bias"] = "false"
+	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, records()[:1])
+	if err != nil || len(alone.Changes) != 1 {
+		t.Errorf("without the bias %d changes, %v", len(alone.Changes), err)
 	}
 }
 
@@ -361,7 +387,7 @@ func TestDefaults(t *testing.T) {
 		{"gpt2", 48, Config{Layer: 0, Bound: 5e-4}}, {"gpt2", 36, Config{Layer: 0, Bound: 1e-3}}, {"gpt2", 24, Config{Layer: 0, Bound: 2e-3}},
 		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
 	} {
-		c.want.Steps, c.want.Rate = 25, 5e-4
+		c.want.Steps, c.want.Rate, c.want.Bias = 25, 5e-4, true
 		if got := defaults(&models.Info{Family: c.family, Layers: c.layers}); got != c.want {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}

@@ -12,8 +12,11 @@ import (
 	"editpipe/train"
 )
 
-// variable is the name of the change, [in, out].
-const variable = "change"
+// Names of the changes of the weight, [in, out], and of its bias, [out].
+const (
+	variable     = "change"
+	biasVariable = "bias"
+)
 
 // objective is the mean loss of edits as a function of a change.
 type objective struct {
@@ -82,9 +85,13 @@ func everywhere(n int) []int {
 	return at
 }
 
-// with is the patch that stands with a change, without the edits' names.
-func (o *objective) with(change *tensor.Tensor) *models.Patch {
-	return o.base.Then(&models.Patch{Changes: []models.Change{models.Dense{At: o.at, Delta: change}}})
+// with is the patch that stands with changes, without the edits' names.
+func (o *objective) with(values train.Values) *models.Patch {
+	changes := []models.Change{models.Dense{At: o.at, Delta: values[variable]}}
+	if b := values[biasVariable]; b != nil {
+		changes = append(changes, models.Bias{At: o.at, Delta: b})
+	}
+	return o.base.Then(&models.Patch{Changes: changes})
 }
 
 // weight is the weight before the change, [in, out].
@@ -93,14 +100,38 @@ func (o *objective) weight() ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	merged, err := o.with(tensor.New(tensor.F32, w.Shape...)).Merge()
+	return o.changed(w, func(c models.Change) *tensor.Tensor {
+		if d, ok := c.(models.Dense); ok && d.At == o.at {
+			return d.Delta
+		}
+		return nil
+	})
+}
+
+// bias is the bias before the change, [out].
+func (o *objective) bias() ([]float32, error) {
+	b, err := o.lm.Bias(o.at)
 	if err != nil {
 		return nil, err
 	}
-	sum := slices.Clone(w.Float32s())
+	return o.changed(b, func(c models.Change) *tensor.Tensor {
+		if b, ok := c.(models.Bias); ok && b.At == o.at {
+			return b.Delta
+		}
+		return nil
+	})
+}
+
+// changed adds to a parameter what the patch before the edit does to it.
+func (o *objective) changed(t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
+	merged, err := o.base.Merge()
+	if err != nil {
+		return nil, err
+	}
+	sum := slices.Clone(t.Float32s())
 	for _, c := range merged.Changes {
-		if d := c.(models.Dense); d.At == o.at {
-			for i, x := range d.Delta.Float32s() {
+		if d := delta(c); d != nil {
+			for i, x := range d.Float32s() {
 				sum[i] += x
 			}
 		}
@@ -110,7 +141,7 @@ func (o *objective) weight() ([]float32, error) {
 
 // Evaluate implements train.Objective for the one problem there is.
 func (o *objective) Evaluate(ctx context.Context, _ []int, at []train.Values) ([]float64, []train.Values, error) {
-	patch := o.with(at[0][variable])
+	patch := o.with(at[0])
 	rows := slices.Clone(o.rows)
 	for i := range rows {
 		rows[i].Patch = patch
@@ -133,5 +164,16 @@ func (o *objective) Evaluate(ctx context.Context, _ []int, at []train.Values) ([
 	if err != nil {
 		return nil, nil, err
 	}
-	return []float64{sum}, []train.Values{{variable: g}}, nil
+	gradients := train.Values{variable: g}
+	if b := at[0][biasVariable]; b != nil {
+		slope := make([]float64, b.Len())
+		for i, x := range outputs {
+			slope[i%len(slope)] += float64(x)
+		}
+		gradients[biasVariable] = tensor.New(tensor.F32, len(slope))
+		for i, x := range slope {
+			gradients[biasVariable].Float32s()[i] = float32(x)
+		}
+	}
+	return []float64{sum}, []train.Values{gradients}, nil
 }

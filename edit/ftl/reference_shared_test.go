@@ -15,20 +15,20 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/models"
-	"editpipe/tensor"
 	"editpipe/train"
 )
 
 const (
 	// Losses of another framework in float32 over 25 updates that divide
 	// gradients by their own size.
-	traceTolerance = 1e-3
-	traced         = 12 // edits that are followed with the bias
-	// Agreement of outcomes with the reference, per edit and on average; a mean
-	// may differ by one of the edits.
-	leastAgreement = 0.95
-	mostPoints     = 0.02
-	mostNorm       = 0.02 // relative difference of the changes' norms; in the median without the bias
+	traceTolerance = 1e-4
+	traced         = 12 // edits that are followed loss by loss
+	// Rewrites agree one and all; a mean may differ by one of some hundred
+	// questions whose answers are all but equally probable.
+	mostPoints = 5e-3
+	// Relative difference of norms: elements whose gradient is about as small as
+	// Adam's epsilon move by rounding.
+	mostNorm = 5e-4
 )
 
 // world is the reference's model with what the authors' code made of it.
@@ -91,56 +91,24 @@ func (w world) reference(t *testing.T, run string) (reference, []dataset.Edit, *
 	return ref, edits, ed
 }
 
-// biased trains the bias as well, which is a shift at every position behind the
-// projection.
-type biased struct{ *objective }
-
-func (o biased) Evaluate(ctx context.Context, _ []int, at []train.Values) ([]float64, []train.Values, error) {
-	for i := range o.rows {
-		o.rows[i].Shift = at[0]["bias"].Float32s()
-	}
-	sums, gradients, err := o.objective.Evaluate(ctx, nil, at)
-	if err != nil {
-		return nil, nil, err
-	}
-	rows := slices.Clone(o.rows)
-	for i := range rows {
-		rows[i].Patch = o.with(at[0][variable])
-	}
-	losses, err := o.lm.Losses(ctx, models.Site{Layer: o.at.Layer, Point: models.FFNOut}, rows)
-	if err != nil {
-		return nil, nil, err
-	}
-	g := tensor.New(tensor.F32, at[0]["bias"].Shape...)
-	for _, l := range losses {
-		for i, x := range l.Gradient {
-			g.Float32s()[i%g.Len()] += x
-		}
-	}
-	gradients[0]["bias"] = g
-	return sums, gradients, nil
-}
-
-// TestTraces trains the bias too, as the reference does, and so follows it loss
-// by loss: what is left of the difference in TestOutcomes is the bias.
+// TestTraces follows the reference loss by loss.
 func TestTraces(t *testing.T) {
 	w := world{edittest.OpenWorld(t)}
 	for _, run := range []string{"ft_l0", "ft_l0_loose"} {
 		ref, edits, ed := w.reference(t, run)
 		at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
 		weight := w.LM.Info().Weight(at)
-		worst, norm := 0.0, 0.0
+		worst := 0.0
 		for i, e := range ref.Edits[:traced] {
 			o, err := newObjective(context.Background(), promptLast, edit.Base{LM: w.LM}, at, edits[i:i+1])
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := train.Problem{}
-			for name, shape := range map[string][]int{variable: {weight.In, weight.Out}, "bias": {weight.Out}} {
-				start := tensor.New(tensor.F32, shape...)
-				p[name] = train.Variable{Start: start, Project: train.Box(start.Float32s(), ed.c.Bound)}
+			p, err := ed.problem(o, weight)
+			if err != nil {
+				t.Fatal(err)
 			}
-			r, err := train.Minimise(context.Background(), biased{o}, []train.Problem{p}, train.Config{
+			r, err := train.Minimise(context.Background(), o, []train.Problem{p}, train.Config{
 				Optimiser: train.NewAdam(ed.c.Rate), Steps: ed.c.Steps, UpdateLast: true, Stop: train.Below(enough),
 			})
 			if err != nil || r[0].Err != nil {
@@ -153,23 +121,15 @@ func TestTraces(t *testing.T) {
 			for k, l := range e.Losses {
 				worst = max(worst, math.Abs(r[0].Losses[k]-l))
 			}
-			for name, want := range e.Norm {
-				v := r[0].Values[variable]
-				if strings.HasSuffix(name, "bias") {
-					v = r[0].Values["bias"]
-				}
-				norm = max(norm, math.Abs(v.Norm()/want-1))
-			}
 		}
-		t.Logf("%s: with the bias losses of %d edits within %.2g, norms within %.2g", run, traced, worst, norm)
-		if worst > traceTolerance || norm > mostNorm {
-			t.Errorf("%s: losses differ by %g, norms by %g", run, worst, norm)
+		t.Logf("%s: losses of %d edits within %.2g", run, traced, worst)
+		if worst > traceTolerance {
+			t.Errorf("%s: losses differ by %g", run, worst)
 		}
 	}
 }
 
-// TestOutcomes makes the reference's edits, of the weight alone, and asks its
-// questions.
+// TestOutcomes makes the reference's edits and asks its questions.
 func TestOutcomes(t *testing.T) {
 	for _, run := range []string{"ft_l0", "ft_l0_loose"} {
 		t.Run(run, func(t *testing.T) { outcomes(t, run) })
@@ -213,10 +173,13 @@ func outcomes(t *testing.T, run string) {
 				agree++
 			}
 		}
-		for name, norm := range e.Norm {
-			if strings.HasSuffix(name, "weight") {
-				norms = append(norms, math.Abs(patches[i].DeltaNorm()/norm-1))
+		for _, c := range patches[i].Changes {
+			part := "weight"
+			if _, ok := c.(models.Bias); ok {
+				part = "bias"
 			}
+			norm := (&models.Patch{Changes: []models.Change{c}}).DeltaNorm()
+			norms = append(norms, math.Abs(norm/e.Norm[fmt.Sprintf("transformer.h.%d.mlp.c_proj.%s", ed.c.Layer, part)]-1))
 		}
 		effort, _ := edit.EffortOf(&patches[i], edits[i].ID)
 		steps += int(effort.Steps)
@@ -228,17 +191,17 @@ func outcomes(t *testing.T, run string) {
 	slices.Sort(norms)
 	share := float64(agree) / float64(n)
 	t.Logf("%d edits: rewrite, paraphrase, neighbourhood %.4f, reference %.4f; agreement on rewrite %.3f; norms differ by %.2g in the median, %.2g at most; %d updates, reference %d",
-		n, mean, want, share, norms[n/2], norms[n-1], steps, theirs)
-	if share < leastAgreement {
-		t.Errorf("outcomes of %d of %d edits agree", agree, n)
+		n, mean, want, share, norms[n], norms[2*n-1], steps, theirs)
+	if agree < n || steps != theirs {
+		t.Errorf("outcomes of %d of %d edits agree, with %d updates for %d", agree, n, steps, theirs)
 	}
 	for axis := range mean {
-		if math.Abs(mean[axis]-want[axis]) > max(mostPoints, 1/float64(n))+1e-9 {
+		if math.Abs(mean[axis]-want[axis]) > mostPoints {
 			t.Errorf("axis %d: mean success %g, reference %g", axis, mean[axis], want[axis])
 		}
 	}
-	if norms[n/2] > mostNorm {
-		t.Errorf("the median norm differs by %g", norms[n/2])
+	if norms[2*n-1] > mostNorm {
+		t.Errorf("norms differ by up to %g", norms[2*n-1])
 	}
 }
 
@@ -264,54 +227,28 @@ func easyEdit(t *testing.T, id, run string) {
 		} `json:"edits"`
 	}
 	w.JSON(t, &ref, "reference", run+".json")
-	var cases []struct {
-		ID      int    `json:"case_id"`
-		Prompt  string `json:"prompt"`
-		Phrase  string `json:"rephrase_prompt"`
-		Subject string `json:"subject"`
-		New     string `json:"target_new"`
-	}
-	w.JSON(t, &cases, "data", "easyedit_like.json")
-	wanted := map[int]bool{}
-	for _, e := range ref.Edits {
-		wanted[e.ID] = true
-	}
 	ed := open1(t, w.LM, id, ref.Summary.Settings.overrides())
 	var mean [2]float64
 	norm, n := 0.0, float64(len(ref.Edits))
-	for _, c := range cases {
-		if !wanted[c.ID] {
-			continue
-		}
-		p, err := ed.Edit(context.Background(), edit.Base{LM: w.LM}, []dataset.Edit{{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, Target: c.New}})
+	cases := w.EasyCases(t)
+	for _, e := range ref.Edits {
+		c := cases[e.ID]
+		p, err := ed.Edit(context.Background(), edit.Base{LM: w.LM}, []dataset.Edit{c.Edit()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		norm += p.DeltaNorm() / n
-		var rows []models.Row
-		for _, prompt := range []string{c.Prompt, c.Phrase} {
-			rows = append(rows, models.Row{Patch: &p, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}})
-		}
-		answers, err := w.LM.Score(context.Background(), rows)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k, a := range answers {
-			if a.Err != nil {
-				t.Fatal(a.Err)
-			}
-			target := a.Targets[0]
-			for i, token := range target.IDs {
-				if target.Argmax[i] == token {
-					mean[k] += 1 / (n * float64(len(target.IDs)))
-				}
-			}
+		for k, share := range w.Accuracy(t, &p, c) {
+			mean[k] += share / n
 		}
 	}
 	want := [2]float64{ref.Summary.Reliable, ref.Summary.General}
 	t.Logf("%v edits: reliability, generalisation %.4f, reference %.4f; mean norm %.4f, reference %.4f", n, mean, want, norm, ref.Summary.Norm)
+	if math.Abs(norm/ref.Summary.Norm-1) > mostNorm {
+		t.Errorf("mean norm %g, reference %g", norm, ref.Summary.Norm)
+	}
 	for k := range mean {
-		if math.Abs(mean[k]-want[k]) > max(mostPoints, 1/n)+1e-9 {
+		if math.Abs(mean[k]-want[k]) > mostPoints {
 			t.Errorf("axis %d: mean %g, reference %g", k, mean[k], want[k])
 		}
 	}
