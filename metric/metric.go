@@ -53,18 +53,24 @@ type Def struct {
 
 // All lists the metrics in report order.
 func All() []Def {
-	all := dataset.Axes()
-	var locality []dataset.Axis
+	all := slices.Concat(dataset.Axes(), dataset.FurtherAxes())
+	var locality, choices []dataset.Axis
 	for _, a := range all {
-		if a.Family() == dataset.Locality {
+		switch a.Family() {
+		case dataset.Locality:
 			locality = append(locality, a)
+		case dataset.Belief:
+			choices = append(choices, a)
 		}
 	}
+	choices = append(choices, dataset.AxisOtherTasks)
+	// An edit that was taken back should leave the unedited model.
+	locality = append(locality, dataset.AxisRoundEdit)
 	compared := []dataset.Axis{
 		dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisSubjectReplace,
 		dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood,
+		dataset.AxisTimeSlice, dataset.AxisRoundEdit, dataset.AxisConflict,
 	}
-	choices := []dataset.Axis{dataset.AxisOtherTasks}
 	defs := []Def{
 		{
 			ID: "tf_token_acc", Title: "Token accuracy, teacher-forced", Axes: all, Better: Higher, Micro: true, Zero: true,
@@ -213,8 +219,10 @@ func flips() []flip {
 // for an unknown axis.
 func Headline(axis dataset.Axis) string {
 	switch axis.Family() {
-	case dataset.Reliability, dataset.Generalization, dataset.Portability:
+	case dataset.Reliability, dataset.Generalization, dataset.Portability, dataset.Time, dataset.Repeat:
 		return "tf_token_acc"
+	case dataset.Belief:
+		return "acc"
 	case dataset.Locality:
 		return "agree_tok"
 	}

@@ -37,9 +37,10 @@ type Cell struct {
 	Axis     dataset.Axis
 	Metric   string // id, with the suffix of a variant
 	Protocol string
-	N        int64    // records the mean is over
-	Failed   int64    // records of the axis with a failed row
-	Mean     *float64 // nil if N is 0
+	N        int64     // records the mean is over
+	Failed   int64     // records of the axis with a failed row
+	Mean     *float64  // nil if N is 0
+	Interval *Interval // 95 %, nil unless AddIntervals found one
 }
 
 // ErrRepeated is returned when a probe of a record has two rows: rows of
@@ -85,7 +86,7 @@ func Summarise(rows []Row) ([]Cell, error) {
 		return nil, err
 	}
 	var cells []Cell
-	for _, axis := range dataset.Axes() {
+	for _, axis := range slices.Concat(dataset.Axes(), dataset.FurtherAxes()) {
 		on := ofAxis(rows, axis)
 		if len(on) == 0 {
 			continue
@@ -281,17 +282,17 @@ func (d Def) value(r Row, axis dataset.Axis, asked bool, variant string) *float6
 	return nil
 }
 
+// scoreAxes are the axes that CounterFact's S combines.
+func scoreAxes() []dataset.Axis {
+	return []dataset.Axis{dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisNeighbourhood}
+}
+
 // score is CounterFact's S, if its three parts are there.
 func score(cells []Cell) (Cell, bool) {
 	s := Cell{Axis: Overall, Metric: "cf_score"}
 	var parts []float64
 	for _, c := range cells {
-		switch c.Axis {
-		case dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisNeighbourhood:
-		default:
-			continue
-		}
-		if c.Metric != "success_prob" || c.Mean == nil {
+		if !slices.Contains(scoreAxes(), c.Axis) || c.Metric != "success_prob" || c.Mean == nil {
 			continue
 		}
 		if parts = append(parts, *c.Mean); len(parts) == 1 || c.N < s.N {
@@ -299,7 +300,7 @@ func score(cells []Cell) (Cell, bool) {
 		}
 		s.Failed, s.Protocol = max(s.Failed, c.Failed), c.Protocol
 	}
-	if len(parts) != 3 {
+	if len(parts) != len(scoreAxes()) {
 		return Cell{}, false
 	}
 	s.Mean = ptr(HarmonicMean(parts...))

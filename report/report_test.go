@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/metric"
 	"editpipe/store"
 )
 
@@ -125,6 +126,25 @@ func TestGolden(t *testing.T) {
 		}
 		if b.String() != string(want) {
 			t.Errorf("%s differs from %s (rewrite with -update and read the difference):\n%s", f, file, b.String())
+		}
+	}
+}
+
+// TestFurtherAxes shows the axes off the survey's criteria in a table of their
+// own, and only where they have numbers.
+func TestFurtherAxes(t *testing.T) {
+	for _, c := range []struct {
+		axis dataset.Axis
+		want bool
+	}{{dataset.AxisReliability, false}, {dataset.AxisNegation, true}, {dataset.AxisRoundEdit, true}} {
+		r := &Report{Rows: []store.Summary{{Run: "r", Method: "rome", Setting: "single", Axis: string(c.axis), Metric: metric.Headline(c.axis), N: 4, Mean: new(0.125)}}}
+		var b bytes.Buffer
+		if err := r.Write(&b, Text); err != nil {
+			t.Fatal(err)
+		}
+		_, table, found := strings.Cut(b.String(), "Further probes")
+		if found != c.want || found && (!strings.Contains(table, "0.125") || !strings.Contains(table, "negation")) {
+			t.Errorf("%s:\n%s", c.axis, b.String())
 		}
 	}
 }

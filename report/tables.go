@@ -46,6 +46,16 @@ var counterfact = []column{
 	{"S", metric.Overall, "cf_score"},
 }
 
+// further is the table of what the survey's criteria leave open.
+var further = []column{
+	headline("yes-no", dataset.AxisBeliefYesNo),
+	headline("negation", dataset.AxisNegation),
+	headline("choice", dataset.AxisMultipleChoice),
+	headline("time", dataset.AxisTimeSlice),
+	headline("round", dataset.AxisRoundEdit),
+	headline("conflict", dataset.AxisConflict),
+}
+
 // rowKey names a line of a table.
 type rowKey struct{ run, method, setting string }
 
@@ -71,8 +81,13 @@ func index(rows []store.Summary) cells {
 func (r *Report) tables() []grid {
 	c := index(r.Rows)
 	out := []grid{r.surveyTable(c)}
-	if g := r.counterfactTable(c); len(g.rows) > 0 {
-		out = append(out, g)
+	for _, g := range []grid{
+		r.optionalTable(c, "CounterFact scores (ES, PS, NS: share where the wanted answer is the more probable; M: by how much; S: harmonic mean of the three)", counterfact),
+		r.optionalTable(c, "Further probes, off the survey's criteria (yes-no, negation, choice: share of right choices, acc; time, round, conflict: tf_token_acc)", further),
+	} {
+		if len(g.rows) > 0 {
+			out = append(out, g)
+		}
 	}
 	if len(r.Efficiency) > 0 {
 		out = append(out, r.efficiencyTable())
@@ -125,13 +140,13 @@ func (r *Report) name(run, method, setting string) []string {
 	return []string{method, setting}
 }
 
-func (r *Report) counterfactTable(c cells) grid {
-	g := grid{title: "CounterFact scores (ES, PS, NS: share where the wanted answer is the more probable; M: by how much; S: harmonic mean of the three)",
-		header: r.header(), left: r.named()}
-	for _, col := range counterfact {
+// optionalTable shows the columns of the lines that have a number in one of them.
+func (r *Report) optionalTable(c cells, title string, columns []column) grid {
+	g := grid{title: title, header: r.header(), left: r.named()}
+	for _, col := range columns {
 		g.header = append(g.header, col.head)
 	}
-	for _, row := range r.lines(c, counterfact) {
+	for _, row := range r.lines(c, columns) {
 		if slices.ContainsFunc(row[g.left:], func(cell string) bool { return cell != "-" }) {
 			g.rows = append(g.rows, row)
 		}

@@ -145,7 +145,8 @@ type Cost struct {
 }
 
 // Summary is one row of summary.parquet and of the JSON report's rows: a mean
-// over records. Interval ends are null until they are computed.
+// over records. Interval ends are null where rows are not independent (batches and
+// sequences) and where there are fewer than two clusters.
 type Summary struct {
 	Run        string   `parquet:"run,dict" json:"run"`
 	Model      string   `parquet:"model,dict" json:"model"`
