@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,8 +14,11 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/audit"
 	"editpipe/dataset"
 	"editpipe/demo"
+	"editpipe/demo/world"
+	"editpipe/generator/catalogue"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/store"
@@ -206,6 +211,7 @@ func commandLineFaults() []fault {
 					t.Fatal(err)
 				}
 			}},
+		{line: "`prepare` of `kn` without `--data`", args: []string{"prepare", "--method", "kn", "--out", "DIR/artifacts"}, runs: true, names: []string{"kn", "--data"}},
 		{line: "a method that was not prepared", args: []string{"edit", "--method", "rome", "--artifacts", "DIR/none"}, runs: true, names: []string{"rome"}},
 		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
 		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},
@@ -355,6 +361,13 @@ func dataFaults() []fault {
 	take := func(flags ...string) []string {
 		return append([]string{"import", "--in", "DIR/in.json", "--out", "DIR/data"}, flags...)
 	}
+	const triple = "prompt=p,subject=s,target_new=t"
+	csv := func(text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "in.csv"), text) }
+	}
+	table := func() []string {
+		return []string{"import", "--format", "custom", "--map", triple, "--in", "DIR/in.csv", "--out", "DIR/data"}
+	}
 	whole := func(t *testing.T) string { return string(readFile(t, "testdata/counterfact.json")) }
 	return []fault{
 		{line: "`--data` names a JSON file", args: []string{"eval", "--data", "testdata/counterfact.json", "--out", "DIR/run"}, names: []string{"testdata/counterfact.json"}},
@@ -399,8 +412,32 @@ func dataFaults() []fault {
 		{line: "`import` of a file nobody knows", args: take(), setup: in(`[{"colour": "red"}]`), names: []string{"DIR/in.json", "colour"}},
 		{line: "`import` of a file of choices alone", args: take("--format", "choices"), names: []string{"DIR/in.json"},
 			setup: in(choice)},
+		{line: "`import` with a broken question in `--choices`", args: []string{"import", "--in", "testdata/counterfact.json", "--choices", "DIR/in.json", "--choices-per-edit", "1", "--out", "DIR/data"},
+			names: []string{"DIR/in.json", "sol2", "1 of 2 records"}, setup: in(choice + strings.Replace(choice, "use a hat", "", 1))},
 		{line: "`import` with fewer choices than asked for", args: []string{"import", "--in", "testdata/counterfact.json", "--choices", "DIR/in.json", "--out", "DIR/data"}, names: []string{"DIR/in.json", "--choices-per-edit 4"},
 			setup: in(choice)},
+		{line: "`import --format custom` without `--map`", args: take("--format", "custom"), setup: in(`{"p": 1}`), names: []string{"DIR/in.json"}},
+		{line: "`--map` for another format", args: take("--format", "zsre", "--map", triple), setup: in(`{"p": 1}`), names: []string{"zsre"}},
+		{line: "`--map` with an unknown field", args: take("--format", "custom", "--map", triple+",colour=c"), names: []string{`"colour"`, "one_hop_prompt"}},
+		{line: "`--map` without a needed field", args: take("--format", "custom", "--map", "prompt=p", "--map", "subject=s"), names: []string{"target_new is missing"}},
+		{line: "`--map` with a column the file lacks", args: table(), setup: csv("p,s,T\na,b,c\n"), names: []string{"DIR/in.csv", `"t"`, "target_new", "p, s, T"}},
+		{line: "`import` of a table row with an empty cell", args: table(), setup: csv("p,s,t\nOrn is,Orn,red\nVik is,Vik,\n"), names: []string{"DIR/in.csv", "field t", "1 of 2 records"}},
+		{line: "`import` of a table row with too many cells", args: table(), setup: csv("p,s,t\nOrn is,Orn,red,hot\nVik is,Vik,red\n"), names: []string{"DIR/in.csv", "1 of 2 records"}},
+		{line: "`import` of a table with an open quote", args: table(), setup: csv("p,s,t\nOrn is,Orn,red\n\"Vik is,Vik,red\n"), names: []string{"DIR/in.csv"}},
+		{line: "`convert` to an unknown format", args: []string{"convert", "--to", "mquake", "--out", "DIR/out.json"}, names: []string{`"mquake"`, "easyedit"}},
+		{line: "`convert` of edits the format has no place for", args: []string{"convert", "--data", "DIR/data", "--to", "counterfact", "--out", "DIR/out.json"}, names: []string{"1 of 2 edits", "without an old object (1)"},
+			setup: func(t *testing.T, dir string) {
+				csv("p,s,t,g\nOrn is,Orn,red,blue\nVik is,Vik,red,\n")(t, dir)
+				callOK(t, "import", "--format", "custom", "--map", triple+",ground_truth=g", "--in", filepath.Join(dir, "in.csv"), "--out", filepath.Join(dir, "data"))
+			},
+			after: func(t *testing.T, dir string, _ outcome) {
+				callOK(t, "import", "--format", "counterfact", "--in", filepath.Join(dir, "out.json"), "--out", filepath.Join(dir, "again"))
+			}},
+		{line: "`convert` of no edit the format can hold", args: []string{"convert", "--data", "DIR/data", "--to", "counterfact", "--out", "DIR/out.json"}, names: []string{"without an old object"},
+			setup: func(t *testing.T, dir string) {
+				csv("p,s,t\nVik is,Vik,red\n")(t, dir)
+				callOK(t, "import", "--format", "custom", "--map", triple, "--in", filepath.Join(dir, "in.csv"), "--out", filepath.Join(dir, "data"))
+			}},
 		{line: "unknown `--split`", args: take("--split", "dev"), names: []string{`"dev"`}},
 		{line: "`import` or `generate` into a run folder", args: []string{"generate", "--n", "3", "--out", "DIR/run"}, names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) {
@@ -412,11 +449,109 @@ func dataFaults() []fault {
 					t.Errorf("import: code %d\n%s", o.code, o.err)
 				}
 			}},
+		{line: "`audit` without a data set", args: []string{"audit", "--json"}},
+		{line: "`audit` of something that is not there", args: []string{"audit", "DIR/none"}, names: []string{"DIR/none"}},
+		{line: "`audit` of a folder without a data set", args: []string{"audit", "DIR"}, names: []string{"DIR"}},
+		{line: "`audit` of a folder with `--format`", args: []string{"audit", "DIR", "--format", "zsre"}, names: []string{"DIR"}},
+		{line: "`audit` of a file of choices alone", args: []string{"audit", "DIR/in.json"}, setup: in(choice), names: []string{"DIR/in.json"}},
+		{line: "`audit` of a file of your own columns", args: []string{"audit", "DIR/in.json", "--format", "custom"}, names: []string{"DIR/in.json"},
+			setup: in(`[{"question": "Where is Arvon?", "entity": "Arvon", "answer": "Ostra"}]`)},
+		{line: "bad `--max`", args: []string{"audit", "DIR", "--max", "alias_overlap=20"}, names: []string{`"alias_overlap=20"`}},
+		{line: "unknown check in `--max`", args: []string{"audit", "DIR", "--max", "beauty=0"}, names: []string{`"beauty"`, "alias_overlap"}},
+		{line: "`audit` found more than it may", args: []string{"audit", "DIR/in.json", "--out", "DIR/audit"}, names: []string{"DIR/in.json", "target_is_truth"},
+			setup: in(`[{"prompt": "The capital of Arvon is", "subject": "Arvon", "target_new": "Corlin", "ground_truth": "Corlin"}]`),
+			after: func(t *testing.T, dir string, _ outcome) {
+				rows, err := store.Read[audit.Finding](filepath.Join(dir, "audit", "findings.parquet"))
+				if err != nil || len(rows) == 0 || rows[0].Code != "target_is_truth" || rows[0].Severity != audit.Fault {
+					t.Errorf("findings %+v, %v", rows, err)
+				}
+			}},
 		{line: "`generate` from a missing knowledge base", args: []string{"generate", "--kb", "DIR/none.json", "--as-of", "2026-01-01", "--out", "DIR/sets"}, names: []string{"DIR/none.json"}},
+		{line: "`kb` without a known action", args: []string{"kb", "burn", "--dump", "DIR/in.json", "--out", "DIR/kb"}},
+		{line: "`kb build` of a missing dump", args: buildKB(), names: []string{"DIR/in.json"}},
+		{line: "`kb build` of a folder", args: []string{"kb", "build", "--dump", "DIR", "--out", "DIR/kb"}, names: []string{"DIR is"}},
+		{line: "`kb build` of a dump that is cut short", args: buildKB(), names: []string{"after line"}, grows: true,
+			setup: func(t *testing.T, dir string) {
+				var packed bytes.Buffer
+				z := gzip.NewWriter(&packed)
+				_, err := z.Write([]byte(strings.Repeat(smallDump, 20)))
+				if err := errors.Join(err, z.Close()); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(dir, "in.json"), packed.String()[:packed.Len()-9])
+			}},
+		{line: "`kb build` of a file that is no dump", args: buildKB(), setup: in("[]\n"), names: []string{"(1 lines)"}, grows: true},
+		{line: "`kb build` with broken lines", args: buildKB(), setup: in(smallDump + "{\"id\":\"P36\"\n"), names: []string{"line 5 (syntax)"},
+			after: func(t *testing.T, dir string, _ outcome) {
+				callOK(t, "generate", "--kb", filepath.Join(dir, "kb"), "--n", "1", "--out", filepath.Join(dir, "sets"))
+			}},
+		{line: "`kb build` with too many broken lines", args: buildKB("--max-errors", "0"), setup: in(smallDump + "garbage\n"), names: []string{"line 5"}, grows: true},
+		{line: "`kb build` into the folder of another build", args: buildKB("--relations", "DIR/relations.yaml"), names: []string{"DIR/kb"},
+			setup: func(t *testing.T, dir string) {
+				in(smallDump)(t, dir)
+				callOK(t, "kb", "build", "--dump", filepath.Join(dir, "in.json"), "--out", filepath.Join(dir, "kb"))
+				writeFile(t, filepath.Join(dir, "relations.yaml"), "# changed\n"+string(catalogue.General()))
+			}},
+		{line: "`kb build` into a folder that holds something else", args: buildKB(), names: []string{"DIR/kb", "letter.txt"},
+			setup: func(t *testing.T, dir string) {
+				in(smallDump)(t, dir)
+				writeFile(t, filepath.Join(dir, "kb", "letter.txt"), "Dear Sir")
+			}},
+		{line: "`kb build` over a damaged work folder", args: buildKB(), names: []string{"records"}, grows: true,
+			setup: func(t *testing.T, dir string) {
+				unfinishedKB(t, dir)
+				if err := os.Truncate(filepath.Join(dir, "kb", "work", "records-00000"), 10); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{line: "`generate` from a knowledge base that is not finished", args: []string{"generate", "--kb", "DIR/kb", "--out", "DIR/sets"}, names: []string{"DIR/kb"}, setup: unfinishedKB},
+		{line: "`generate` with a catalogue that a knowledge base was not built for", args: []string{"generate", "--kb", "DIR/kb", "--out", "DIR/sets"}, names: []string{"DIR/kb", "P101"},
+			setup: func(t *testing.T, dir string) {
+				in(smallDump)(t, dir)
+				relations := writeFile(t, filepath.Join(dir, "relations.yaml"), string(world.Catalogue()))
+				callOK(t, "kb", "build", "--relations", relations, "--dump", filepath.Join(dir, "in.json"), "--out", filepath.Join(dir, "kb"))
+			}},
 		{line: "`generate` from a file without items", args: []string{"generate", "--kb", "DIR/in.json", "--out", "DIR/sets"}, setup: in("[]"), names: []string{"in.json"}},
 		{line: "`generate` with a day that is none", args: []string{"generate", "--as-of", "tomorrow", "--out", "DIR/sets"}, names: []string{`"tomorrow"`}},
+		{line: "`generate` with a phraser that fails", args: []string{"generate", "--n", "2", "--phraser", "DIR/nobody", "--out", "DIR/sets"}, names: []string{"DIR/nobody"}, grows: true},
+		{line: "`generate` into the record of another phraser", args: []string{"generate", "--n", "2", "--phraser", "new", "--out", "DIR/sets"}, names: []string{"DIR/sets", `"old"`, `"new"`},
+			setup: func(t *testing.T, dir string) {
+				if err := os.Mkdir(filepath.Join(dir, "sets"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(dir, "sets", "phrasings.jsonl"), `{"command":"old"}`+"\n")
+			}},
 		{line: "`generate` with a malformed catalogue", args: []string{"generate", "--relations", "DIR/relations.yaml", "--out", "DIR/sets"}, names: []string{"DIR/relations.yaml", "[1:"},
 			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "relations.yaml"), "- P26\n") }},
+	}
+}
+
+// smallDump is a dump of four lines, of which one fact can be edited.
+const smallDump = `[
+{"type":"item","id":"Q1","labels":{"en":{"value":"Torland"}},"sitelinks":{},"claims":{"P31":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q6256"}}}}],"P36":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q2"}}}}]}},
+{"type":"item","id":"Q2","labels":{"en":{"value":"Velburg"}},"sitelinks":{},"claims":{"P31":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q515"}}}}],"P1376":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q1"}}}}]}},
+{"type":"item","id":"Q3","labels":{"en":{"value":"Norport"}},"sitelinks":{},"claims":{"P31":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q515"}}}}],"P17":[{"mainsnak":{"snaktype":"value","datavalue":{"type":"wikibase-entityid","value":{"id":"Q1"}}}}]}}
+`
+
+func buildKB(flags ...string) []string {
+	return append([]string{"kb", "build", "--dump", "DIR/in.json", "--out", "DIR/kb"}, flags...)
+}
+
+// unfinishedKB makes what a build leaves that was stopped behind its first shard.
+func unfinishedKB(t *testing.T, dir string) {
+	t.Helper()
+	dump := writeFile(t, filepath.Join(dir, "in.json"), smallDump)
+	kb := filepath.Join(dir, "kb")
+	// A folder where a file shall be stops the build behind its first step.
+	blocked := filepath.Join(kb, "work", "name-questions-00000")
+	if err := os.MkdirAll(blocked, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if o := call(t, "kb", "build", "--dump", dump, "--out", kb); o.code != exitFailure {
+		t.Fatalf("code %d: %s", o.code, o.err)
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -428,6 +563,22 @@ func runFaults(finished func(*testing.T) string) []fault {
 		return append([]string{"eval", "--limit", "1", "--out", "DIR/run"}, flags...)
 	}
 	return []fault{
+		{line: "`compare` of one run", args: []string{"compare", "DIR"}, names: []string{"two"}},
+		{line: "`compare` of runs that differ", args: []string{"compare", "DIR/run", "DIR/other"}, runs: true, names: []string{"DIR/run", "DIR/other"},
+			setup: func(t *testing.T, dir string) {
+				shorter := filepath.Join(dir, "other")
+				if err := os.Rename(copied(t, dir), shorter); err != nil {
+					t.Fatal(err)
+				}
+				copied(t, dir)
+				shards, err := filepath.Glob(filepath.Join(shorter, "results", "*.parquet"))
+				if err != nil || len(shards) == 0 {
+					t.Fatal(shards, err)
+				}
+				if err := os.Remove(shards[0]); err != nil {
+					t.Fatal(err)
+				}
+			}},
 		{line: "`report` on a folder that is no run", args: []string{"report", "DIR"}, names: []string{"DIR"}},
 		{line: "`report` on a run that is not finished", args: []string{"report", "DIR/run"}, runs: true, names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) {
@@ -486,6 +637,11 @@ func runFaults(finished func(*testing.T) string) []fault {
 			after: func(t *testing.T, dir string, _ outcome) {
 				shows(t, dir, store.SkippedLength, "context of")
 			}},
+		{line: "an edit on top of another that was not made before it", args: []string{"eval", "--method", "none", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			setup: func(t *testing.T, dir string) {
+				callOK(t, "generate", "--n", "1", "--sets", "reliability,round_edit", "--out", filepath.Join(dir, "data"))
+			},
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Skipped, "sequential:2") }},
 		{line: "a setting the method does not define", args: []string{"eval", "--method", "ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "batch") }},
 		{line: "an edit that failed, here a missing patch file", args: []string{"eval", "--method", "patch", "--set", "patch.path=DIR/edits", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,

@@ -40,6 +40,9 @@ func usagef(format string, args ...any) error {
 // errFailedRows is returned when a command finished, but some rows failed.
 var errFailedRows = errors.New("finished, but some rows failed")
 
+// errOverLimit is returned when an audit finished and found more than it may.
+var errOverLimit = errors.New("finished, but a threshold was passed")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -61,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		code = exitUsage
-	case errors.Is(err, errFailedRows):
+	case errors.Is(err, errFailedRows), errors.Is(err, errOverLimit):
 		code = exitFailedRows
 	}
 	fmt.Fprintf(stderr, "editpipe: %v\n", err)
@@ -104,8 +107,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides the exit code
 		Commands: []*cli.Command{
-			generateCommand(), importCommand(),
-			inspectCommand(), prepareCommand(), editCommand(), evalCommand(), reportCommand(), exportCommand(),
+			kbCommand(), generateCommand(), importCommand(), convertCommand(), auditCommand(),
+			inspectCommand(), prepareCommand(), editCommand(), evalCommand(), reportCommand(), compareCommand(), exportCommand(),
 			explainCommand(), listCommand(), doctorCommand(), cacheCommand(),
 		},
 	}
