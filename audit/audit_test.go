@@ -353,6 +353,15 @@ var faults = []struct {
 		s.records[0].Edit.ConflictGroup = "g"
 		s.another(func(e *dataset.Edit) { e.ObjectNewID, e.Target, e.ConflictGroup = "Q16", "Jadwin", "g" })
 	}, "repeated_subject e3 edit"},
+	{"truth that an edit below put there", func(s *set) {
+		s.records[0].Edit.ConflictGroup = "g"
+		s.another(func(e *dataset.Edit) {
+			e.ObjectTrueID, e.GroundTruth, e.ObjectNewID, e.Target, e.ConflictGroup = "Q12", "Corlin", "Q16", "Jadwin", "g"
+		})
+	}, "repeated_subject e3 edit"},
+	{"choice of a further axis without a label", func(s *set) {
+		s.again(task, func(p *dataset.Probe) { p.Axis, p.Family, p.ChoiceLabel = dataset.AxisBeliefYesNo, dataset.Belief, 7 })
+	}, "choice_broken e1 belief_yes_no"},
 	{"two objects for one fact", func(s *set) { s.another(func(e *dataset.Edit) { e.ObjectNewID, e.Target = "Q16", "Jadwin" }) }, "conflicting_edit e3 edit, repeated_subject e3 edit"},
 	{"neighbour edited", func(s *set) {
 		s.another(func(e *dataset.Edit) {

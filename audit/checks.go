@@ -18,6 +18,7 @@ func Checks() []Check {
 		tasks          = dataset.AxisOtherTasks
 	)
 	every := dataset.Axes()
+	whole := append(dataset.Axes(), dataset.FurtherAxes()...)
 	asked := every[1:] // all but the edit prompt itself, which is judged as the edit
 	stays := []dataset.Axis{oneHop, other, near, distract, tasks}
 	return []Check{
@@ -104,7 +105,7 @@ func Checks() []Check {
 			Why: "edits of one subject disturb each other in sequence; 413 of CounterFact's 10,000", edit: repeatedSubject},
 		{Code: "duplicate_probe", Severity: Doubt, Title: "the record asks the same twice on one axis",
 			Why:  "it counts twice",
-			Axes: every, probe: duplicateProbe},
+			Axes: whole, probe: duplicateProbe},
 		{Code: "near_duplicate_probe", Severity: Doubt, Title: "the record asks nearly the same twice on one axis",
 			Why:  "at most one word in five differs: the two are hardly independent",
 			Axes: every, probe: nearDuplicateProbe},
@@ -118,19 +119,19 @@ func Checks() []Check {
 		// Texts.
 		{Code: "blank", Severity: Fault, Title: "a prompt, an answer or a name is missing",
 			Why:  "MQuAKE-T lacks gold answers, RippleEdits has blank targets",
-			Axes: every, edit: blankEdit, probe: blankProbe},
+			Axes: whole, edit: blankEdit, probe: blankProbe},
 		{Code: "raw_id", Severity: Fault, Title: "an entity's id stands for its name",
 			Why:  "no model can know it; RippleEdits falls back to ids",
-			Axes: every, edit: rawIDInEdit, probe: rawIDInProbe},
+			Axes: whole, edit: rawIDInEdit, probe: rawIDInProbe},
 		{Code: "subject_span", Severity: Fault, Title: "the subject's bytes do not hold the subject",
 			Why:  "methods that edit at the subject's last token edit elsewhere",
-			Axes: every, edit: spanOfEdit, probe: spanOfProbe},
+			Axes: whole, edit: spanOfEdit, probe: spanOfProbe},
 		{Code: "choice_broken", Severity: Fault, Title: "the choices do not hold the answer once, where the label says",
 			Why:  "the right choice counts as wrong",
-			Axes: every, probe: choiceBroken},
+			Axes: whole, probe: choiceBroken},
 		{Code: "axis_family", Severity: Fault, Title: "axis and family do not belong together",
 			Why:  "the row is counted under the wrong criterion",
-			Axes: every, probe: axisFamily},
+			Axes: whole, probe: axisFamily},
 		{Code: "subject_not_in_prompt", Severity: Doubt, Title: "the subject does not occur in the edit prompt",
 			Why: "locating methods cannot make the edit", edit: subjectNotInPrompt},
 		{Code: "stray_space", Severity: Doubt, Title: "a name has white space at its ends or doubled",

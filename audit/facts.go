@@ -62,7 +62,7 @@ func targetAlreadyTrue(s *state, r *dataset.Record) verdict {
 func truthNotCurrent(s *state, r *dataset.Record) verdict {
 	e := &r.Edit
 	f, ok := s.factOf(e)
-	if !ok || e.GroundTruth == "" {
+	if !ok || e.GroundTruth == "" || s.onTop(e) {
 		return verdict{}
 	}
 	var now []string

@@ -133,6 +133,13 @@ func (s *state) earlier(e *dataset.Edit) change {
 	return s.byPrompt[normalKey(e.Prompt)]
 }
 
+// onTop is true for an edit that the set declares to come on top of an earlier
+// one of its fact, whose object it replaces.
+func (s *state) onTop(e *dataset.Edit) bool {
+	c, group := s.earlier(e), groupKey(e)
+	return c.edit != s.number && group != 0 && c.group == group
+}
+
 func duplicateEdit(s *state, r *dataset.Record) verdict {
 	if c := s.earlier(&r.Edit); c.edit != s.number && c.target == normalKey(r.Edit.Target) {
 		return found(r.Edit.Prompt, "same fact and new object as %s", s.ids[c.edit])
@@ -143,8 +150,7 @@ func duplicateEdit(s *state, r *dataset.Record) verdict {
 // conflictingEdit leaves alone what the set itself declares: edits of one
 // conflict group are never made together, or on purpose one on top of the other.
 func conflictingEdit(s *state, r *dataset.Record) verdict {
-	c, group := s.earlier(&r.Edit), groupKey(&r.Edit)
-	if declared := group != 0 && group == c.group; c.edit != s.number && c.target != normalKey(r.Edit.Target) && !declared {
+	if c := s.earlier(&r.Edit); c.edit != s.number && c.target != normalKey(r.Edit.Target) && !s.onTop(&r.Edit) {
 		return found(r.Edit.Prompt, "%q, but %s gives the same fact another object", r.Edit.Target, s.ids[c.edit])
 	}
 	return clean()

@@ -125,7 +125,6 @@ func (g *generation) edit(r *catalogue.Relation, s *kb.Entity) *change {
 		g.changed[sl] = string(c.ID)
 	}
 	g.edited[s.ID] = append(g.edited[s.ID], c)
-	g.followUps(c)
 	return c
 }
 
@@ -286,7 +285,7 @@ func (g *generation) unfit(c *change, n *kb.Entity, prompt string, classes []str
 		return RejectClassMismatch
 	case tooLong(n.Label):
 		return RejectTooLongLabel
-	case g.changed[slot{n.ID, "new object of " + c.rel.ID}] != "" || (c.inverse != "" && g.changed[slot{n.ID, c.inverse}] != ""):
+	case g.claimed(c, slot{n.ID, "new object of " + c.rel.ID}) || (c.inverse != "" && g.claimed(c, slot{n.ID, c.inverse})):
 		return RejectConflict
 	case base.Contains(c.o, n):
 		return RejectObjectRelated

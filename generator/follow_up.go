@@ -1,7 +1,6 @@
 package generator
 
 import (
-	"cmp"
 	"slices"
 
 	"editpipe/dataset"
@@ -9,7 +8,7 @@ import (
 	"editpipe/generator/kb"
 )
 
-// followUps adds to a chosen edit the edits that come on top of it: one that
+// followUps adds to an edit, when all are chosen, those that come on top of it: one that
 // gives the fact a third object (conflict), then one that gives it the true
 // object back (round_edit). They make sense behind the edit only, so they share
 // its conflict group and are asked about where it was made before.
@@ -19,6 +18,10 @@ func (g *generation) followUps(c *change) {
 		// The object in force is now the first edit's; the true one is excluded as stated.
 		on := &change{rel: c.rel, s: c.s, o: c.n, inverse: c.inverse}
 		third, reason, detail := g.counterfactual(on, c.Prompt)
+		if reason != "" {
+			on.shares = true // it is taken back or superseded, so another edit's object will do
+			third, reason, detail = g.counterfactual(on, c.Prompt)
+		}
 		if reason != "" {
 			g.reject(string(c.ID), string(dataset.AxisConflict), reason, detail)
 		} else {
@@ -40,7 +43,7 @@ func (g *generation) onTop(c, last *change, object *kb.Entity, axis dataset.Axis
 	f.Mode, f.FactTrueID = mode, ""
 	f.clash = firstWord(f.GroundTruth) == firstWord(f.Target)
 	for _, sl := range g.slotsOf(f) {
-		g.changed[sl] = cmp.Or(g.changed[sl], string(f.ID))
+		g.onTopOf[sl] = true
 	}
 	c.followed = append(c.followed, f)
 	return f

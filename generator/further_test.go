@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/demo/world"
 	"editpipe/generator"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
@@ -246,5 +247,48 @@ func TestFollowUps(t *testing.T) {
 	p = atlas{cloze: "The capital of {s} is", cities: cities[:2], options: generator.Options{Sets: sets}}.generate(t)
 	if len(p.edits) != 2 || p.edits[1].Target != "Sable" || p.edits[1].GroundTruth != "Bree" || p.counts.Rejects["conflict/object_already_true"] != 1 {
 		t.Errorf("edits %+v, rejects %v", p.edits, p.counts.Rejects)
+	}
+}
+
+// TestFurtherSetsLeaveTheOthersAlone builds the survey's sets with the further
+// ones and without: edits and probes must be the same, rejects too.
+func TestFurtherSetsLeaveTheOthersAlone(t *testing.T) {
+	base := worldKB(t, world.Seed, world.AsOf, nil)
+	o := generator.Options{N: 600, Seed: 1, SetName: "world", Sets: dataset.Axes()}
+	want := generate(t, base, o)
+	o.Sets = slices.Concat(dataset.Axes(), dataset.FurtherAxes())
+	got := generate(t, base, o)
+	further := func(axis string) bool { return slices.Contains(dataset.FurtherAxes(), dataset.Axis(axis)) }
+	top := map[dataset.EditID]bool{}
+	for _, q := range got.probes {
+		top[q.EditID] = top[q.EditID] || q.Axis.FollowUp()
+	}
+	var edits []dataset.Edit
+	for _, e := range got.edits {
+		if !top[e.ID] {
+			// Edits with follow-ups are in a conflict group with them.
+			e.ConflictGroup = want.edits[len(edits)].ConflictGroup
+			edits = append(edits, e)
+		}
+	}
+	got.probes = slices.DeleteFunc(got.probes, func(q dataset.Probe) bool { return further(string(q.Axis)) })
+	got.rejects = slices.DeleteFunc(got.rejects, func(r generator.Reject) bool { return further(r.Axis) })
+	if got.counts.FollowUps == 0 || !reflect.DeepEqual(edits, want.edits) {
+		t.Errorf("%d follow-ups change the edits", got.counts.FollowUps)
+	}
+	if !reflect.DeepEqual(got.probes, want.probes) {
+		t.Error("the further sets change the survey's probes")
+	}
+	if !reflect.DeepEqual(got.rejects, want.rejects) {
+		t.Error("the further sets change the survey's rejects")
+	}
+}
+
+// TestThirdObjectsAreFound edits so much of the world that few objects are no
+// other edit's: chains of one length need a third object for every edit.
+func TestThirdObjectsAreFound(t *testing.T) {
+	p := generate(t, worldKB(t, world.Seed, world.AsOf, nil), generator.Options{N: 3000, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisConflict}})
+	if p.counts.Edits != 3000 || p.counts.FollowUps != p.counts.Edits {
+		t.Errorf("%d of %d edits have a follow-up; rejects %v", p.counts.FollowUps, p.counts.Edits, p.counts.Rejects)
 	}
 }

@@ -88,7 +88,7 @@ func Generate(ctx context.Context, base *kb.Base, o Options, sink Sink) (Counts,
 		}
 	}
 	g := &generation{base: base, o: o, sink: sink, seeded: mix(offset, strconv.FormatInt(o.Seed, 10)),
-		changed: map[slot]string{}, edited: map[string][]*change{},
+		changed: map[slot]string{}, onTopOf: map[slot]bool{}, edited: map[string][]*change{},
 		counts: Counts{Probes: map[dataset.Axis]int{}, Variants: map[string]int{}, Rejects: map[string]int{}}}
 	if o.Mode == dataset.Update {
 		g.readLater()
@@ -96,6 +96,10 @@ func Generate(ctx context.Context, base *kb.Base, o Options, sink Sink) (Counts,
 	changes := g.choose(ctx)
 	if g.err == nil && ctx.Err() == nil && len(changes) == 0 {
 		return g.counts, ErrNoEdits
+	}
+	// Follow-ups are chosen last, so that the edits are the same without them.
+	for _, c := range changes {
+		g.followUps(c)
 	}
 	for batch := range slices.Chunk(g.group(changes), together) {
 		if g.err != nil || ctx.Err() != nil {
@@ -127,6 +131,7 @@ type change struct {
 	found    bool // near and far are filled in
 
 	follows  dataset.Axis // of an edit on top of another: the axis it is asked on
+	shares   bool         // the new object may be that of another edit
 	followed []*change    // edits on top of this one, in their order
 }
 
@@ -141,7 +146,8 @@ type generation struct {
 	seeded  uint64 // hash state behind the seed
 	counts  Counts
 	err     error
-	changed map[slot]string      // fact slot -> edit that changes it
+	changed map[slot]string      // fact slot -> edit that changes it, follow-ups aside
+	onTopOf map[slot]bool        // fact slots that follow-ups change
 	edited  map[string][]*change // subject -> its edits
 
 	laterSubjects map[slot][]string // object and property -> subjects at the later day of an update
@@ -193,7 +199,13 @@ func (g *generation) single(e *kb.Entity, property string) (kb.Statement, string
 	return st, reason
 }
 
-// disturbed returns the edit other than c that changes the fact, or "".
+// claimed is true where an edit or a follow-up changes the fact, and c minds.
+func (g *generation) claimed(c *change, sl slot) bool {
+	return !c.shares && (g.changed[sl] != "" || g.onTopOf[sl])
+}
+
+// disturbed returns the edit other than c that changes the fact, or "". Follow-ups
+// do not count: probes must be the same with them and without.
 func (g *generation) disturbed(c *change, subject, property string) string {
 	if id := g.changed[slot{subject, property}]; id != "" && id != string(c.ID) {
 		return id

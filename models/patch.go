@@ -113,8 +113,8 @@ func (p *Patch) Then(q *Patch) *Patch {
 }
 
 // Merge returns the patch with all changes of a weight added up to one Dense
-// change, in order of the weights, and those of a bias to one Bias. Merging pays once the ranks at a weight sum
-// to more than in*out/(in+out).
+// change, in order of the weights, and those of a bias to one Bias. Merging pays
+// once the ranks at a weight sum to more than in*out/(in+out).
 func (p *Patch) Merge() (*Patch, error) {
 	r := *p
 	r.Changes = nil
@@ -251,8 +251,7 @@ func (p *Patch) Bytes() int64 {
 }
 
 // DeltaNorm is the Frobenius norm of all the weights' and biases' changes
-// together. For
-// low-rank changes it comes from the factors' Gram matrices,
+// together. For low-rank changes it comes from the factors' Gram matrices,
 // |UV|^2 = <U'U, VV'>, without forming the product; that costs R^2 (in + out)
 // multiplications for a total rank of R at a weight.
 func (p *Patch) DeltaNorm() float64 {

@@ -23,7 +23,8 @@ type Comparison struct {
 	OnlyB     int     `json:"only_b"`
 	Status    int     `json:"status_differs"` // rows in both with another status
 	// Argmax counts rows in which another token is the most probable one; Close
-	// are those of them whose best two logits lie within the tolerance.
+	// are those of them in which both runs have a position whose best two logits lie within the
+	// tolerance. Generated text is not compared.
 	Argmax  int               `json:"argmax_differs"`
 	Close   int               `json:"argmax_differs_close"`
 	Columns []ColumnDistance  `json:"columns"`
@@ -146,7 +147,7 @@ func (c *Comparison) add(r, s *store.Result) {
 	}
 	if !slices.Equal(r.ArgmaxIDs, s.ArgmaxIDs) {
 		c.Argmax++
-		if r.MinGap != nil && *r.MinGap <= c.Tolerance {
+		if near := func(gap *float64) bool { return gap != nil && *gap <= c.Tolerance }; near(r.MinGap) && near(s.MinGap) {
 			c.Close++
 		}
 	}

@@ -1,13 +1,11 @@
 package stages
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"editpipe/dataset"
@@ -134,27 +132,42 @@ func newSession(t *trial, k task, pre []store.Base) *session {
 func (s *session) refuse() {
 	for i := range s.edits {
 		s.errs[i] = s.combo.refused
-		s.apply(i, nil)
+		s.apply(i, nil, store.Applied{})
 		for j := range s.asks[i] {
 			s.row(asked{question: s.asks[i][j], err: s.errs[i], index: i}, s.pre[i][j])
 		}
 	}
 }
 
-// single makes every edit alone and asks all of them together.
+// single makes every edit alone and asks all of them together. An edit that
+// has to come on top of another one is not made.
 func (s *session) single(ctx context.Context) error {
+	var alone []int
+	var edits []dataset.Edit
+	for i, e := range s.edits {
+		if s.errs[i] = s.onTop(i); s.errs[i] == nil {
+			alone, edits = append(alone, i), append(edits, e)
+		}
+	}
 	start := time.Now()
-	patches, errs := edit.EachOf(ctx, s.combo.method.Name, s.combo.editor, edit.Base{LM: s.lm}, s.edits)
+	made, errs := edit.EachOf(ctx, s.combo.method.Name, s.combo.editor, edit.Base{LM: s.lm}, edits)
 	s.tEdit = time.Since(start).Seconds()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.errs = errs
+	patches := make([]models.Patch, len(s.edits))
+	for k, i := range alone {
+		patches[i], s.errs[i] = made[k], errs[k]
+	}
 	var list []asked
 	for i := range s.edits {
-		s.apply(i, &patches[i])
+		var m store.Applied
+		if s.errs[i] == nil {
+			m = measure(&patches[i])
+		}
+		s.apply(i, &patches[i], m)
 		for _, q := range s.asks[i] {
-			list = append(list, asked{question: q, patch: &patches[i], err: cmp.Or(errs[i], s.onTop(i)), index: i, after: 1, force: 1})
+			list = append(list, asked{question: q, patch: &patches[i], err: s.errs[i], index: i, after: 1, force: 1})
 		}
 	}
 	return s.ask(ctx, list)
@@ -180,8 +193,9 @@ func (s *session) chain(ctx context.Context) error {
 		if patch, err = s.together(ctx, patch, step); err != nil {
 			return err
 		}
+		m := measure(&patch)
 		for i := step.lo; i < step.hi; i++ {
-			s.apply(i, &patch)
+			s.apply(i, &patch, m)
 		}
 		from, to := when.due(step.lo, step.hi, n)
 		if err := s.askChain(ctx, &patch, step.hi, from, to); err != nil {
@@ -198,11 +212,14 @@ func (s *session) chain(ctx context.Context) error {
 
 // together makes the edits of a step at once on top of patch. Where the method
 // blames a single edit, that one is left out and the others are tried again;
-// where none can be made, patch stays.
+// where none can be made, patch stays. An edit that has to come on top of another
+// one that was not made is left out, too.
 func (s *session) together(ctx context.Context, patch models.Patch, step chunk) (models.Patch, error) {
 	var left []int
 	for i := step.lo; i < step.hi; i++ {
-		left = append(left, i)
+		if s.errs[i] = s.onTop(i); s.errs[i] == nil {
+			left = append(left, i)
+		}
 	}
 	start := time.Now()
 	defer func() { s.tEdit += time.Since(start).Seconds() }()
@@ -249,7 +266,6 @@ func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from,
 		if err == nil && later[i] != "" {
 			err = fmt.Errorf("%w: %s", errSuperseded, later[i])
 		}
-		err = cmp.Or(err, s.onTop(i))
 		for _, q := range s.asks[i] {
 			list = append(list, asked{question: q, patch: patch, err: err, index: i, after: made, force: s.inside})
 		}
@@ -288,27 +304,30 @@ const mostNormed = 256
 // prefixed is a wrap that stands before prompts as text.
 type prefixed interface{ Prefix() string }
 
-// apply adds the row of an edit that was made, or not, with the patch then in force.
-func (s *session) apply(i int, p *models.Patch) {
-	status, detail := statusOf(s.errs[i])
-	a := store.Applied{
-		RunID: s.folder.Manifest.RunID, Method: s.combo.method.Name, Setting: s.combo.setting.String(), UnitID: s.id,
-		EditIndex: int32(i), EditID: string(s.edits[i].ID), Status: status, Detail: detail,
+// measure fills in what all edits of a patch have in common. It is taken once
+// for a step: the norm of a batch costs the square of its edits.
+func measure(p *models.Patch) store.Applied {
+	a := store.Applied{StateBytes: p.Bytes()}
+	if len(p.Changes) <= mostNormed {
+		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
+			a.DeltaNorm = &norm
+		}
 	}
+	for _, w := range p.Wraps {
+		if t, ok := w.(prefixed); ok {
+			a.Context += t.Prefix()
+		}
+	}
+	return a
+}
+
+// apply adds the row of an edit that was made, or not, with the patch then in
+// force and what measure says of it.
+func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
+	var a store.Applied
+	status, detail := statusOf(s.errs[i])
 	if status == store.OK {
-		a.StateBytes = p.Bytes()
-		if len(p.Changes) <= mostNormed {
-			if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
-				a.DeltaNorm = &norm
-			}
-		}
-		var texts []string
-		for _, w := range p.Wraps {
-			if t, ok := w.(prefixed); ok {
-				texts = append(texts, t.Prefix())
-			}
-		}
-		a.Context = strings.Join(texts, "")
+		a = measured
 		if effort, ok := edit.EffortOf(p, s.edits[i].ID); ok {
 			a.Steps = &effort.Steps
 			if loss := effort.FinalLoss; !math.IsNaN(loss) && !math.IsInf(loss, 0) {
@@ -316,5 +335,7 @@ func (s *session) apply(i int, p *models.Patch) {
 			}
 		}
 	}
+	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.setting.String(), s.id
+	a.EditIndex, a.EditID, a.Status, a.Detail = int32(i), string(s.edits[i].ID), status, detail
 	s.applied = append(s.applied, a)
 }

@@ -133,9 +133,6 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 	if err := os.MkdirAll(g.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("stages: making the folder of the data set: %w", err)
 	}
-	if err := os.Remove(filepath.Join(g.Out, ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("stages: replacing the data set in %s: %w", g.Out, err)
-	}
 	options.SetName = set.Name
 	if err := g.write(ctx, set, base, options); err != nil {
 		return nil, err
@@ -430,6 +427,10 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		if err := facts.Append(row); err != nil {
 			return err
 		}
+	}
+	// The set that was here before is whole up to now, and no longer from now on.
+	if err := os.Remove(at(ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("stages: replacing the data set in %s: %w", g.Out, err)
 	}
 	for _, w := range []interface{ Close() error }{edits, probes, rejects, entities, facts} {
 		if err := w.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -205,6 +206,25 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 				t.Error("a manifest was written")
 			}
 		})
+	}
+}
+
+// TestGenerateKeepsTheOldSet lets a generation fail in the folder of another.
+func TestGenerateKeepsTheOldSet(t *testing.T) {
+	dir := t.TempDir()
+	out, none := filepath.Join(dir, "out"), filepath.Join(dir, "none.json")
+	if err := os.WriteFile(none, []byte(`{"type":"item","id":"Q1","labels":{},"claims":{}}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Generate{Out: out, N: 2, Seed: 1}).Do(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	before := folder(t, out)
+	if _, err := (Generate{KB: none, AsOf: "2024-01-01", Out: out}).Do(context.Background()); !errors.Is(err, generator.ErrNoEdits) {
+		t.Fatalf("error %v", err)
+	}
+	if after := folder(t, out); before[ManifestFile] == "" || !maps.Equal(after, before) {
+		t.Errorf("a generation that failed left %v", slices.Sorted(maps.Keys(after)))
 	}
 }
 

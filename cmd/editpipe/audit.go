@@ -58,6 +58,11 @@ func runAudit(c *cli.Context) error {
 			return usagef("--as-of: %w", err)
 		}
 	}
+	for _, flag := range []string{"relations", "as-of"} {
+		if c.String(flag) != "" && c.String("kb") == "" {
+			return usagef("--%s is for --kb, which names no knowledge base", flag)
+		}
+	}
 	if out := c.String("out"); out != "" {
 		if err := writableData(out); err != nil {
 			return err

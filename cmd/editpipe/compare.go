@@ -17,7 +17,7 @@ func compareCommand() *cli.Command {
 		Name:      "compare",
 		Usage:     "how far two runs of the same questions agree: on two providers, machines or versions",
 		ArgsUsage: "RUN RUN",
-		Description: "Fails where a log-probability differs by more than the tolerance or a row is missing from one run.\n\n" +
+		Description: "Exit code 3 where a log-probability differs by more than the tolerance or a row is missing from one run.\n\n" +
 			"Example: editpipe compare runs/cpu runs/cuda",
 		Flags: []cli.Flag{
 			&cli.Float64Flag{Name: "tolerance", Usage: "largest distance in `NATS`", Value: compareTolerance, EnvVars: env("tolerance")},
@@ -42,7 +42,7 @@ func compareCommand() *cli.Command {
 				err = r.Write(c.App.Writer)
 			}
 			if err == nil && !r.Agree() {
-				err = fmt.Errorf("%s and %s do not agree within %g nats", r.A, r.B, r.Tolerance)
+				err = fmt.Errorf("%w: %s and %s do not agree within %g nats", errOverLimit, r.A, r.B, r.Tolerance)
 			}
 			return err
 		},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/urfave/cli/v2"
 
+	"editpipe/stages"
 	"editpipe/store"
 )
 
@@ -97,6 +99,24 @@ func writable(dir string) error {
 		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// writableSet is writableData for a data set, which would also take the place of
+// files of these names in a folder that holds something else: a knowledge base,
+// or a project.
+func writableSet(dir string, files ...string) error {
+	if err := writableData(dir); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, stages.EditsFile)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range files {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return fmt.Errorf("--out: %s holds no data set, but a %s of something else: use a new or empty folder", filepath.Clean(dir), name)
+		}
+	}
+	return nil
 }
 
 // writableData is writable for a data set, which would take the place of a

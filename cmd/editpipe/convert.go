@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -46,6 +47,9 @@ func runConvert(c *cli.Context) error {
 	}
 	if !slices.ContainsFunc(exporter.Formats(), func(f exporter.Format) bool { return f.Name == c.String("to") }) {
 		return usagef("unknown --to %q (known: %s)", c.String("to"), targetNames())
+	}
+	if info, err := os.Stat(c.String("out")); err == nil && info.IsDir() {
+		return usagef("--out %s is a folder: name the file to write", c.String("out"))
 	}
 	data, err := openData(c)
 	if err != nil {

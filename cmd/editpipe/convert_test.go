@@ -23,7 +23,7 @@ func TestConvert(t *testing.T) {
 			t.Fatal(err)
 		}
 		head, counts, _ := strings.Cut(said, "\n")
-		if want := " 420 records as " + f.Name + " -> " + file; !strings.HasSuffix(head, want) || len(records) != 420 {
+		if want := " 200 records as " + f.Name + " -> " + file; !strings.HasSuffix(head, want) || len(records) != 200 {
 			t.Errorf("%s: %q, %d records back", f.Name, head, len(records))
 		}
 		read := map[string]int{}
@@ -43,6 +43,19 @@ func TestConvert(t *testing.T) {
 		if len(read) > 0 {
 			t.Errorf("%s: questions the command does not count: %v", f.Name, read)
 		}
+	}
+}
+
+// The questions of --choices are counted with those of the file.
+func TestImportCountsChoices(t *testing.T) {
+	dir := t.TempDir()
+	pool := writeFile(t, filepath.Join(dir, "pool.jsonl"), strings.Repeat(choice, 5))
+	o := callOK(t, "import", "--in", "testdata/counterfact.json", "--choices", pool, "--choices-per-edit", "3", "--out", filepath.Join(dir, "data"))
+	if !strings.Contains(o.out, "other_tasks") || !strings.Contains(o.out, " 6 probes") {
+		t.Errorf("two edits with three questions each:\n%s", o.out)
+	}
+	if o := call(t, "import", "--in", "testdata/counterfact.json", "--choices", pool, "--choices-per-edit", "-1", "--out", filepath.Join(dir, "none")); o.code != exitUsage {
+		t.Errorf("a number below zero: code %d\n%s", o.code, o.err)
 	}
 }
 

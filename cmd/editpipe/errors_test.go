@@ -279,10 +279,12 @@ func badModel(spoil func(t *testing.T, model string)) func(*testing.T, string) {
 	}
 }
 
-func without(name string) func(*testing.T, string) {
+func without(names ...string) func(*testing.T, string) {
 	return badModel(func(t *testing.T, model string) {
-		if err := os.Remove(filepath.Join(model, name)); err != nil {
-			t.Fatal(err)
+		for _, name := range names {
+			if err := os.Remove(filepath.Join(model, name)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -321,16 +323,16 @@ func modelFaults() []fault {
 	ask := func(flags ...string) []string {
 		return append([]string{"edit", "--prompt", demo.FactPrompt, "--subject", demo.FactSubject, "--target", demo.FactOther}, flags...)
 	}
-	long := strings.Repeat(demo.FactSubject+" ", 60) + "is"
+	long := strings.Repeat(demo.FactSubject+" ", 200) + "is"
 	return []fault{
 		{line: "no such model", args: []string{"inspect", "--model", "DIR/none"}, names: []string{"DIR/none"}},
 		{line: "a model folder without config.json", args: []string{"inspect", "--model", "DIR/model"}, setup: without("config.json"), names: []string{"DIR/model"}},
-		{line: "a model folder without a graph", args: []string{"inspect", "--model", "DIR/model"}, setup: without("model.onnx"), names: []string{"DIR/model"}},
+		{line: "a model folder without a graph", args: []string{"inspect", "--model", "DIR/model"}, setup: without("model.onnx", "model_with_past.onnx"), names: []string{"DIR/model"}},
 		{line: "a truncated model", args: []string{"inspect", "--model", "DIR/model"}, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "model.onnx")) })},
 		{line: "a malformed tokenizer.json", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "tokenizer.json")) })},
-		{line: "a tokenizer with more tokens than the model", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model", "1201", "1200"},
+		{line: "a tokenizer with more tokens than the model", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model", "3073", "3072"},
 			setup: badModel(func(t *testing.T, model string) { moreTokens(t, filepath.Join(model, "tokenizer.json")) })},
 		{line: "a prompt too long for `edit`", args: []string{"edit", "--prompt", long, "--subject", demo.FactSubject, "--target", demo.FactOther}, runs: true},
 		{line: "a patch for another model", args: []string{"edit", "--method", "patch", "--set", "patch.path=DIR/p.safetensors"}, runs: true,
@@ -424,7 +426,10 @@ func dataFaults() []fault {
 		{line: "`import` of a table row with an empty cell", args: table(), setup: csv("p,s,t\nOrn is,Orn,red\nVik is,Vik,\n"), names: []string{"DIR/in.csv", "field t", "1 of 2 records"}},
 		{line: "`import` of a table row with too many cells", args: table(), setup: csv("p,s,t\nOrn is,Orn,red,hot\nVik is,Vik,red\n"), names: []string{"DIR/in.csv", "1 of 2 records"}},
 		{line: "`import` of a table with an open quote", args: table(), setup: csv("p,s,t\nOrn is,Orn,red\n\"Vik is,Vik,red\n"), names: []string{"DIR/in.csv"}},
+		{line: "`--labels` without `--choices`", args: take("--labels", "DIR/labels"), setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
+		{line: "`import` of a file whose first record cannot be read", args: take(), setup: in("[{\"src\": \"\xc3\"}]"), names: []string{"DIR/in.json"}},
 		{line: "`convert` to an unknown format", args: []string{"convert", "--to", "mquake", "--out", "DIR/out.json"}, names: []string{`"mquake"`, "easyedit"}},
+		{line: "`convert` into a folder", args: []string{"convert", "--to", "zsre", "--out", "DIR"}, names: []string{"DIR"}},
 		{line: "`convert` of edits the format has no place for", args: []string{"convert", "--data", "DIR/data", "--to", "counterfact", "--out", "DIR/out.json"}, names: []string{"1 of 2 edits", "without an old object (1)"},
 			setup: func(t *testing.T, dir string) {
 				csv("p,s,t,g\nOrn is,Orn,red,blue\nVik is,Vik,red,\n")(t, dir)
@@ -449,6 +454,19 @@ func dataFaults() []fault {
 					t.Errorf("import: code %d\n%s", o.code, o.err)
 				}
 			}},
+		{line: "`import` or `generate` into a folder of something else", args: []string{"generate", "--n", "3", "--out", "DIR/notes"}, names: []string{"DIR/notes", "README.md"},
+			setup: func(t *testing.T, dir string) {
+				writeFile(t, filepath.Join(dir, "notes", "README.md"), "my notes\n")
+				kb := filepath.Join(dir, "kb")
+				callOK(t, "kb", "build", "--dump", writeFile(t, filepath.Join(dir, "in.json"), smallDump), "--out", kb)
+				before := contents(t, kb)
+				if o := call(t, "import", "--in", "testdata/counterfact.json", "--out", kb); o.code != exitFailure || !strings.Contains(o.err, "manifest.json") {
+					t.Errorf("import: code %d\n%s", o.code, o.err)
+				}
+				if !maps.Equal(before, contents(t, kb)) {
+					t.Error("the knowledge base was changed")
+				}
+			}},
 		{line: "`audit` without a data set", args: []string{"audit", "--json"}},
 		{line: "`audit` of something that is not there", args: []string{"audit", "DIR/none"}, names: []string{"DIR/none"}},
 		{line: "`audit` of a folder without a data set", args: []string{"audit", "DIR"}, names: []string{"DIR"}},
@@ -456,6 +474,7 @@ func dataFaults() []fault {
 		{line: "`audit` of a file of choices alone", args: []string{"audit", "DIR/in.json"}, setup: in(choice), names: []string{"DIR/in.json"}},
 		{line: "`audit` of a file of your own columns", args: []string{"audit", "DIR/in.json", "--format", "custom"}, names: []string{"DIR/in.json"},
 			setup: in(`[{"question": "Where is Arvon?", "entity": "Arvon", "answer": "Ostra"}]`)},
+		{line: "`audit` with a flag for a knowledge base that is not there", args: []string{"audit", "DIR", "--relations", "DIR/relations.yaml"}},
 		{line: "bad `--max`", args: []string{"audit", "DIR", "--max", "alias_overlap=20"}, names: []string{`"alias_overlap=20"`}},
 		{line: "unknown check in `--max`", args: []string{"audit", "DIR", "--max", "beauty=0"}, names: []string{`"beauty"`, "alias_overlap"}},
 		{line: "`audit` found more than it may", args: []string{"audit", "DIR/in.json", "--out", "DIR/audit"}, names: []string{"DIR/in.json", "target_is_truth"},
@@ -513,6 +532,8 @@ func dataFaults() []fault {
 			}},
 		{line: "`generate` from a file without items", args: []string{"generate", "--kb", "DIR/in.json", "--out", "DIR/sets"}, setup: in("[]"), names: []string{"in.json"}},
 		{line: "`generate` with a day that is none", args: []string{"generate", "--as-of", "tomorrow", "--out", "DIR/sets"}, names: []string{`"tomorrow"`}},
+		{line: "`generate --mode update` without the later day", args: []string{"generate", "--mode", "update", "--out", "DIR/sets"}},
+		{line: "`--later` without `--mode update`", args: []string{"generate", "--later", "2026-01-01", "--out", "DIR/sets"}},
 		{line: "`generate` with a phraser that fails", args: []string{"generate", "--n", "2", "--phraser", "DIR/nobody", "--out", "DIR/sets"}, names: []string{"DIR/nobody"}, grows: true},
 		{line: "`generate` into the record of another phraser", args: []string{"generate", "--n", "2", "--phraser", "new", "--out", "DIR/sets"}, names: []string{"DIR/sets", `"old"`, `"new"`},
 			setup: func(t *testing.T, dir string) {

@@ -74,7 +74,13 @@ func runGenerate(c *cli.Context) error {
 			}
 		}
 	}
-	if err := writableData(g.Out); err != nil {
+	switch {
+	case g.Mode == dataset.Update && g.Later == "":
+		return usagef("--mode update needs --later, the day of the new values")
+	case g.Mode != dataset.Update && g.Later != "":
+		return usagef("--later is for --mode update, not for %s", g.Mode)
+	}
+	if err := writableSet(g.Out, stages.ManifestFile, stages.CardFile); err != nil {
 		return err
 	}
 	set, err := g.Do(c.Context)

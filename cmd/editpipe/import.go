@@ -12,6 +12,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
+	"editpipe/stages"
 	"editpipe/store"
 )
 
@@ -83,7 +84,13 @@ func runImport(c *cli.Context) error {
 			return usagef("--map: %w", err)
 		}
 	}
-	if err := writableData(c.String("out")); err != nil {
+	if c.String("choices") == "" && c.String("labels") != "" {
+		return usagef("--labels are those of --choices, which names no file")
+	}
+	if c.Int("choices-per-edit") < 0 {
+		return usagef("--choices-per-edit must not be negative")
+	}
+	if err := writableSet(c.String("out"), stages.ManifestFile); err != nil {
 		return err
 	}
 	file, err := importer.Open(format, c.String("in"), importer.Options{
@@ -131,6 +138,7 @@ func runImport(c *cli.Context) error {
 		if err != nil {
 			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", path, c.Int("choices-per-edit"), err)
 		}
+		report.Probes[dataset.AxisOtherTasks] += len(records) * c.Int("choices-per-edit")
 	}
 	if err := store.WriteDataset(c.String("out"), records, store.DatasetManifest{
 		Name: file.Name(), Source: report.Format, File: c.String("in"), Version: version(),

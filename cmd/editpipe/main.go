@@ -40,7 +40,8 @@ func usagef(format string, args ...any) error {
 // errFailedRows is returned when a command finished, but some rows failed.
 var errFailedRows = errors.New("finished, but some rows failed")
 
-// errOverLimit is returned when an audit finished and found more than it may.
+// errOverLimit is returned when an audit or a comparison finished and found more
+// than it may.
 var errOverLimit = errors.New("finished, but a threshold was passed")
 
 func main() {

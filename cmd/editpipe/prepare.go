@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"iter"
 	"path/filepath"
 	"strings"
 
@@ -12,7 +12,9 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/corpus"
+	"editpipe/demo"
 	"editpipe/edit"
+	"editpipe/ort"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -26,7 +28,7 @@ func prepareCommand() *cli.Command {
 			"Example: editpipe prepare --model gpt2-onnx --method rome --corpus wikipedia.txt --out artifacts",
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", EnvVars: env("method")},
-			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, .jsonl or .parquet", EnvVars: env("corpus")},
+			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, .jsonl or .parquet; with the embedded model, text of its world", EnvVars: env("corpus")},
 			&cli.StringFlag{Name: "corpus-field", Usage: "`NAME` of the JSONL field or Parquet column that holds the text", Value: corpus.Field, EnvVars: env("corpus-field")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` to learn from; its split valid, where it has one, is kept for validation", EnvVars: env("data")},
 			&cli.StringFlag{Name: "out", Usage: "artifacts `DIR`", EnvVars: env("out")},
@@ -53,21 +55,15 @@ func runPrepare(c *cli.Context) error {
 		return err
 	}
 	in := edit.PrepareInput{Seed: c.Int64("seed")}
-	if path := c.String("corpus"); path != "" {
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("--corpus: %w", err)
+	path := c.String("corpus")
+	if path == "" && c.String("model") == "" {
+		if path, err = demoCorpus(); err != nil {
+			return err
 		}
-		field := c.String("corpus-field")
-		if strings.EqualFold(filepath.Ext(path), ".parquet") {
-			in.Texts = store.Texts(path, field)
-		} else {
-			in.Texts = corpus.Texts(path, field)
-		}
-		for _, err := range in.Texts { // a corpus that cannot be read is refused before any work
-			if err != nil {
-				return fmt.Errorf("--corpus: %w", err)
-			}
-			break
+	}
+	if path != "" {
+		if in.Texts, err = running(path, c.String("corpus-field")); err != nil {
+			return err
 		}
 		in.Progress = func(done, want int64) {
 			fmt.Fprintf(c.App.ErrWriter, "read %d of %d tokens\n", done, max(done, want))
@@ -89,15 +85,38 @@ func runPrepare(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := os.MkdirAll(out, 0o755); err != nil {
-			return fmt.Errorf("--out: %w", err)
-		}
 		if err := method.Prepare(ctx, edit.Base{LM: m.LM}, config, in, out); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(c.App.Writer, "%s: prepared for %s on %s\n", out, method.Name, m.Name())
 		return err
 	})
+}
+
+// demoCorpus is the running text that comes with the embedded model.
+func demoCorpus() (string, error) {
+	cache, err := ort.CacheRoot()
+	if err != nil {
+		return "", err
+	}
+	dir, err := demo.Extract(cache)
+	return filepath.Join(dir, demo.CorpusFile), err
+}
+
+// running reads the running text in a file. One that cannot be read is refused
+// here, before any work.
+func running(path, field string) (iter.Seq2[string, error], error) {
+	texts := corpus.Texts(path, field)
+	if strings.EqualFold(filepath.Ext(path), ".parquet") {
+		texts = store.Texts(path, field)
+	}
+	for _, err := range texts {
+		if err != nil {
+			return nil, fmt.Errorf("--corpus: %w", err)
+		}
+		break
+	}
+	return texts, nil
 }
 
 // split gives the records to learn from and those to validate on.

@@ -19,6 +19,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
 	"editpipe/demo"
+	"editpipe/demo/world"
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/metric"
@@ -118,7 +119,7 @@ func checkImport(t *testing.T, out string) {
 
 func checkInspect(t *testing.T) {
 	text := callOK(t, "inspect").out
-	for _, want := range []string{demo.Name + " (gpt2)", "decoder.4.ffn_down", "512 x 128", "methods, with their defaults"} {
+	for _, want := range []string{demo.Name + " (gpt2)", "decoder.3.ffn_down", "1024 x 128", "methods, with their defaults"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -132,7 +133,7 @@ func checkInspect(t *testing.T) {
 	if err := json.Unmarshal([]byte(callOK(t, "inspect", "--json").out), &info); err != nil {
 		t.Fatal(err)
 	}
-	if info.Name != demo.Name || info.Layers != 5 || info.Vocab != 1200 || len(info.Methods) != len(all.Methods()) {
+	if info.Name != demo.Name || info.Layers != 4 || info.Vocab != 3072 || len(info.Methods) != len(all.Methods()) {
 		t.Errorf("%+v", info)
 	}
 }
@@ -252,7 +253,7 @@ func checkExport(t *testing.T, dir string) {
 	if err := os.Mkdir(deltas, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	u, v := make([]float32, 512), make([]float32, 128)
+	u, v := make([]float32, 1024), make([]float32, 128)
 	for i := range u {
 		u[i] = float32(i%7-3) / 40
 	}
@@ -260,7 +261,7 @@ func checkExport(t *testing.T, dir string) {
 		v[i] = float32(i%5-2) / 4
 	}
 	if err := safetensors.Write(filepath.Join(deltas, "edit.safetensors"), map[string]*tensor.Tensor{
-		"decoder.1.ffn_down.U": tensor.FromFloat32s(u, 512, 1), "decoder.1.ffn_down.V": tensor.FromFloat32s(v, 1, 128),
+		"decoder.1.ffn_down.U": tensor.FromFloat32s(u, 1024, 1), "decoder.1.ffn_down.V": tensor.FromFloat32s(v, 1, 128),
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -282,11 +283,15 @@ func checkPrepare(t *testing.T, dir string) {
 	var rows []struct {
 		Text string `parquet:"text"`
 	}
-	words, random := strings.Fields(demo.FactPrompt+" "+demo.FactAnswer+" "+demo.FactOther), rand.New(rand.NewPCG(1, 1))
-	for range 200 {
+	var words []string
+	for _, e := range world.Build(world.Seed).Entities {
+		words = append(words, strings.Fields(e.Label)...)
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 900 {
 		var text []string
 		for range 12 {
-			text = append(text, words[random.IntN(len(words))]+string(rune('a'+random.IntN(26))))
+			text = append(text, words[random.IntN(len(words))])
 		}
 		rows = append(rows, struct {
 			Text string `parquet:"text"`
@@ -297,7 +302,7 @@ func checkPrepare(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	artifacts := filepath.Join(dir, "artifacts")
-	callOK(t, "prepare", "--method", "rome", "--corpus", corpus, "--set", "rome.mom2_tokens=5000", "--out", artifacts)
+	callOK(t, "prepare", "--method", "rome", "--corpus", corpus, "--set", "rome.mom2_tokens=15000", "--out", artifacts)
 	var shown []comparison
 	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--json").out, &shown)
 	if before, after := *shown[0].LogPBefore, *shown[0].LogPAfter; after < before+1 {

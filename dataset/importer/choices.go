@@ -30,12 +30,12 @@ func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 	}
 	o = o.with(path, format)
 	report := Report{File: path, Format: format.Name, Probes: map[dataset.Axis]int{}}
-	looks, keys, err := sniff(path)
+	looks, keys, fault, err := sniff(path)
 	if err != nil {
 		return nil, report, err
 	}
 	if looks != format.Name {
-		return nil, report, &FormatError{File: path, Want: format.Name, Looks: describe(looks), Keys: keys}
+		return nil, report, &FormatError{File: path, Want: format.Name, Looks: describe(looks), Keys: keys, Fault: fault}
 	}
 	labels, from, err := readLabels(path, o.Labels)
 	if err != nil {

@@ -25,7 +25,8 @@ type FormatError struct {
 	File  string
 	Want  string   // the format asked for; empty when detecting
 	Looks string   // what the file looks like, in words; empty if nothing is recognised
-	Keys  []string // top-level keys of its first record, if it has one
+	Keys  []string // top-level keys of its first record, if one can be read
+	Fault error    // why none can be read; nil if one can
 }
 
 func (e *FormatError) Error() string {
@@ -41,8 +42,10 @@ func (e *FormatError) Error() string {
 		fmt.Fprintf(&b, "; it looks like %s", e.Looks)
 	case len(e.Keys) > 0:
 		fmt.Fprintf(&b, "; its first record has the fields %s", strings.Join(e.Keys, ", "))
+	case e.Fault != nil:
+		fmt.Fprintf(&b, "; its first record cannot be read: %v", e.Fault)
 	default:
-		b.WriteString("; its first record is not a JSON object")
+		b.WriteString("; its first record has no fields")
 	}
 	return b.String()
 }

@@ -213,25 +213,25 @@ func Open(format, path string, o Options) (*File, error) {
 		}
 		return &File{path: path, format: f, o: o.with(path, f)}, nil
 	}
-	looks, keys, err := sniff(path)
+	looks, keys, fault, err := sniff(path)
 	if err != nil {
 		return nil, err
 	}
 	// EasyEdit's reader takes flat records too: they are requests without groups.
 	if looks != format && !(format == "easyedit" && looks == "counterfact-flat") {
-		return nil, &FormatError{File: path, Want: format, Looks: describe(looks), Keys: keys}
+		return nil, &FormatError{File: path, Want: format, Looks: describe(looks), Keys: keys, Fault: fault}
 	}
 	return &File{path: path, format: f, o: o.with(path, f)}, nil
 }
 
 // Detect returns the name of the format a file is of.
 func Detect(path string) (string, error) {
-	looks, keys, err := sniff(path)
+	looks, keys, fault, err := sniff(path)
 	if err != nil {
 		return "", err
 	}
 	if _, err := formatNamed(looks); err != nil {
-		return "", &FormatError{File: path, Looks: describe(looks), Keys: keys}
+		return "", &FormatError{File: path, Looks: describe(looks), Keys: keys, Fault: fault}
 	}
 	return looks, nil
 }
@@ -349,26 +349,28 @@ const sniffed = 20
 const bare = "bare"
 
 // sniff names the format that most of the first records are of: a name of
-// Formats, or empty if none is recognised; keys are the first object's fields.
-func sniff(path string) (looks string, keys []string, err error) {
-	looks, keys, err = look(path, rows.JSON)
+// Formats, or empty if none is recognised; keys are the first object's fields,
+// fault is why there is no such object.
+func sniff(path string) (looks string, keys []string, fault, err error) {
+	looks, keys, fault, err = look(path, rows.JSON)
 	if err == nil && looks == "" {
 		// One object of records is no record itself: read as lines it has no format.
-		if named, _, err := look(path, rows.Named); err == nil && named == "uniedit" {
-			return named, keys, nil
+		if named, _, _, err := look(path, rows.Named); err == nil && named == "uniedit" {
+			return named, keys, fault, nil
 		}
 	}
 	if looks == "uniedit" { // its records, but without names
 		looks = ""
 	}
-	return looks, keys, err
+	return looks, keys, fault, err
 }
 
-// look tells the format of the first records that cut finds, and their fields.
-func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks string, keys []string, err error) {
+// look tells the format of the first records that cut finds, and their fields,
+// or why none of them has fields.
+func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks string, keys []string, fault, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return "", nil, fmt.Errorf("importer: %w", err)
+		return "", nil, nil, fmt.Errorf("importer: %w", err)
 	}
 	defer file.Close()
 	votes := map[string]int{}
@@ -378,23 +380,25 @@ func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks st
 			if found { // a file that breaks off later is reported when it is read
 				break
 			}
-			return "", nil, fmt.Errorf("importer: %s: %w", path, err)
+			return "", nil, nil, fmt.Errorf("importer: %s: %w", path, err)
 		}
 		found = true
-		if fs, err := newFields(p.Raw); err == nil {
-			if keys == nil {
-				keys = slices.Sorted(maps.Keys(fs.m))
-			}
-			if name := signature(fs); name != "" {
-				votes[name]++
-			}
+		fs, err := newFields(p.Raw)
+		switch {
+		case err == nil && keys == nil:
+			keys, fault = slices.Sorted(maps.Keys(fs.m)), nil
+		case err != nil && keys == nil && fault == nil:
+			fault = err
+		}
+		if name := signature(fs); err == nil && name != "" {
+			votes[name]++
 		}
 		if p.Index+1 == sniffed {
 			break
 		}
 	}
 	if !found {
-		return "", nil, fmt.Errorf("importer: %s: %w", path, ErrEmpty)
+		return "", nil, nil, fmt.Errorf("importer: %s: %w", path, ErrEmpty)
 	}
 	// Records of a grouped format may lack their groups and then look flat.
 	if votes["knowedit"]+votes["easyedit"] > 0 {
@@ -402,14 +406,14 @@ func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks st
 	}
 	bares := votes[bare]
 	if delete(votes, bare); bares > 0 && len(votes) == 0 {
-		return "easyedit", keys, nil
+		return "easyedit", keys, fault, nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(votes)) {
 		if looks == "" || votes[name] > votes[looks] {
 			looks = name
 		}
 	}
-	return looks, keys, nil
+	return looks, keys, fault, nil
 }
 
 // signature names the format one record is of, by fields only that format has.

@@ -441,10 +441,12 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		{"<!DOCTYPE html>", "HTML"},
 		{"\xff\xfe[\x00", "UTF-16"},
 		{"subject,prompt\n", `starts with "subject,prompt"`},
-		{`[1, 2]`, "not a JSON object"},
-		{`["a", "b"]`, "not a JSON object"},
+		{`[1, 2]`, "want a JSON object, have number"},
+		{`["a", "b"]`, "want a JSON object, have string"},
+		{`[{"src": "` + "\xc3" + `"}]`, "first record cannot be read: invalid UTF-8"},
+		{`[{}]`, "has no fields"},
 		{`[{"foo": 1, "bar": 2}]`, "fields bar, foo"},
-		{"{\n \"subject\": \"a\"\n}", "not a JSON object"},
+		{"{\n \"subject\": \"a\"\n}", "first record cannot be read: not valid JSON"},
 		{`[{"src": "a"`, "ends inside record 0"},
 	} {
 		path := filepath.Join(t.TempDir(), "f.json")

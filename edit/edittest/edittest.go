@@ -83,6 +83,15 @@ func Records() []dataset.Record {
 	}
 }
 
+// Edits are the edits of Records.
+func Edits() []dataset.Edit {
+	var edits []dataset.Edit
+	for _, r := range Records() {
+		edits = append(edits, r.Edit)
+	}
+	return edits
+}
+
 // Train is a source of records that are not under test.
 func Train() dataset.Source {
 	var l list

@@ -22,10 +22,7 @@ const closeTo = 1e-4
 // Run checks a method against everything the stages rely on.
 func Run(t *testing.T, m edit.Method, o Options) {
 	lm := Open(t, o.Model)
-	s := &suite{m: m, o: o, lm: lm, recs: Records(), ctx: context.Background()}
-	for _, r := range s.recs {
-		s.edits = append(s.edits, r.Edit)
-	}
+	s := &suite{m: m, o: o, lm: lm, recs: Records(), edits: Edits(), ctx: context.Background()}
 	t.Run("configuration", s.configuration)
 	t.Run("settings", s.settings)
 	t.Run("no edits", s.noEdits)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"editpipe/ask"
@@ -90,6 +91,94 @@ func (w World) Moments(t testing.TB, layers []int) []string {
 		}
 	}
 	return paths
+}
+
+// Case is a case in CounterFact's form, with its questions.
+type Case struct {
+	ID      int      `json:"case_id"`
+	Para    []string `json:"paraphrase_prompts"`
+	Near    []string `json:"neighborhood_prompts"`
+	Request struct {
+		Prompt   string `json:"prompt"`
+		Relation string `json:"relation_id"`
+		Subject  string `json:"subject"`
+		New      struct {
+			Text string `json:"str"`
+		} `json:"target_new"`
+		True struct {
+			Text string `json:"str"`
+		} `json:"target_true"`
+	} `json:"requested_rewrite"`
+}
+
+// Cases are the cases on which the authors' code was run, by number.
+func (w World) Cases(t testing.TB) map[int]Case {
+	t.Helper()
+	var list []Case
+	w.JSON(t, &list, "data", "counterfact_like.json")
+	cases := map[int]Case{}
+	for _, c := range list {
+		cases[c.ID] = c
+	}
+	return cases
+}
+
+// Edit is the case as an edit.
+func (c Case) Edit() dataset.Edit {
+	r := c.Request
+	return dataset.Edit{
+		ID: dataset.EditID(fmt.Sprint(c.ID)), RelationID: r.Relation, Prompt: strings.Replace(r.Prompt, "{}", r.Subject, 1),
+		Subject: r.Subject, SubjectStart: -1, SubjectEnd: -1, Target: r.New.Text, GroundTruth: r.True.Text,
+	}
+}
+
+// Questions are the prompts of a case by axis: rewrite, paraphrase and
+// neighbourhood, at which the new object should be the less probable one.
+func (c Case) Questions() [3][]string { return [3][]string{{c.Edit().Prompt}, c.Para, c.Near} }
+
+// Pair holds mean negative log-probabilities of the new and the true object.
+type Pair struct {
+	New  float64 `json:"target_new"`
+	True float64 `json:"target_true"`
+}
+
+// Pairs asks for both objects of a case at prompts.
+func (w World) Pairs(t testing.TB, p *models.Patch, prompts []string, c Case) []Pair {
+	t.Helper()
+	var rows []models.Row
+	for _, prompt := range prompts {
+		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.Request.New.Text, c.Request.True.Text}}})
+	}
+	answers, err := w.LM.Score(context.Background(), rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []Pair
+	for _, a := range answers {
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		mean := func(c ask.Continuation) (nll float64) {
+			for _, l := range c.LogProbs {
+				nll -= l / float64(len(c.LogProbs))
+			}
+			return nll
+		}
+		out = append(out, Pair{New: mean(a.Targets[0]), True: mean(a.Targets[1])})
+	}
+	return out
+}
+
+// Success is the share of pairs in which the new object is the more probable
+// one, or the less probable one if it should be.
+func Success(list []Pair, less bool) float64 {
+	good := 0.0
+	for _, p := range list {
+		if p.New < p.True != less {
+			good++
+		}
+	}
+	return good / float64(len(list))
 }
 
 // EasyCase is a case in EasyEdit's form.

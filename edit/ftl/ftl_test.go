@@ -55,14 +55,6 @@ func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *edito
 	return ed.(*editor)
 }
 
-func records() []dataset.Edit {
-	var edits []dataset.Edit
-	for _, r := range edittest.Records() {
-		edits = append(edits, r.Edit)
-	}
-	return edits
-}
-
 func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.Patch {
 	t.Helper()
 	p, err := ed.Edit(context.Background(), on, edits)
@@ -113,7 +105,7 @@ func TestGradient(t *testing.T) {
 			}
 			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
-				o, err := newObjective(ctx, id, edit.Base{LM: lm, Patch: base}, at, records())
+				o, err := newObjective(ctx, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -154,7 +146,7 @@ func TestGradient(t *testing.T) {
 // has a box around the first.
 func TestBox(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
-	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), records()
+	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), edittest.Edits()
 	const bound = float32(0.001)
 	first := made(t, ed, edit.Base{LM: lm}, edits[0])
 	within := func(d []float32) (walls int) {
@@ -203,7 +195,7 @@ func TestFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := map[string]string{"num_steps": "1", "lr": "0.0001"}
-	plain := delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm}, records()[0]))
+	plain := delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm}, edittest.Edits()[0]))
 	full := 0
 	for i, x := range plain {
 		if math.Abs(float64(x)) > 1e-4*(1+rateTolerance) {
@@ -222,7 +214,7 @@ func TestFirstStep(t *testing.T) {
 	}
 	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
-	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, records()[0])
+	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
 		for i, x := range c[1] {
 			v := float64(c[0][i])
@@ -232,7 +224,7 @@ func TestFirstStep(t *testing.T) {
 		}
 	}
 	one["train_bias"] = "false"
-	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, records()[:1])
+	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, edittest.Edits()[:1])
 	if err != nil || len(alone.Changes) != 1 {
 		t.Errorf("without the bias %d changes, %v", len(alone.Changes), err)
 	}
@@ -243,7 +235,7 @@ func TestFirstStep(t *testing.T) {
 // probability of all its tokens at one position.
 func TestObjectives(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
-	long := records()[0]
+	long := edittest.Edits()[0]
 	prompt, target, err := lm.Continuation(long.Prompt, long.Target)
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +292,7 @@ func TestObjectives(t *testing.T) {
 // the effort says what Score says.
 func TestLearns(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
-	edits := records()
+	edits := edittest.Edits()
 	nll := func(p *models.Patch) (sum float64) {
 		var rows []models.Row
 		for _, e := range edits {
@@ -341,8 +333,8 @@ func TestErrors(t *testing.T) {
 	ctx := context.Background()
 	t.Run("edits", func(t *testing.T) {
 		lm := edittest.Open(t, tinylm.Config{})
-		ed, good := open1(t, lm, masked, map[string]string{"num_steps": "1"}), records()
-		bad := records()[:2]
+		ed, good := open1(t, lm, masked, map[string]string{"num_steps": "1"}), edittest.Edits()
+		bad := edittest.Edits()[:2]
 		bad[0].Target = ""
 		bad[1].Prompt += strings.Repeat(" and on", 60)
 		for i, want := range []error{ask.ErrNoTarget, ask.ErrTooLong} {
@@ -370,7 +362,7 @@ func TestErrors(t *testing.T) {
 	for label, c := range map[string]tinylm.Config{"encoder-decoder": {Family: tinylm.T5}, "half precision": {Float16: true}} {
 		t.Run(label, func(t *testing.T) {
 			lm := edittest.Open(t, c)
-			if _, err := open1(t, lm, masked, nil).Edit(ctx, edit.Base{LM: lm}, records()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+			if _, err := open1(t, lm, masked, nil).Edit(ctx, edit.Base{LM: lm}, edittest.Edits()[:1]); !errors.Is(err, edit.ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		})

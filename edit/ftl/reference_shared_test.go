@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
@@ -33,12 +32,6 @@ const (
 
 // world is the reference's model with what the authors' code made of it.
 type world struct{ edittest.World }
-
-// pair holds mean negative log-probabilities.
-type pair struct {
-	New  float64 `json:"target_new"`
-	True float64 `json:"target_true"`
-}
 
 type hyper struct {
 	Layers []int   `json:"layers"`
@@ -69,9 +62,9 @@ type reference struct {
 		Norm    map[string]float64 `json:"delta_norm"` // of weight and bias
 		Losses  []float64          `json:"ft_losses"`
 		Post    struct {
-			Rewrite []pair `json:"rewrite_prompts_probs"`
-			Para    []pair `json:"paraphrase_prompts_probs"`
-			Near    []pair `json:"neighborhood_prompts_probs"`
+			Rewrite []edittest.Pair `json:"rewrite_prompts_probs"`
+			Para    []edittest.Pair `json:"paraphrase_prompts_probs"`
+			Near    []edittest.Pair `json:"neighborhood_prompts_probs"`
 		} `json:"post"`
 	} `json:"edits"`
 }
@@ -139,16 +132,7 @@ func TestOutcomes(t *testing.T) {
 func outcomes(t *testing.T, run string) {
 	w := world{edittest.OpenWorld(t)}
 	ref, edits, ed := w.reference(t, run)
-	var cases []struct {
-		ID   int      `json:"case_id"`
-		Para []string `json:"paraphrase_prompts"`
-		Near []string `json:"neighborhood_prompts"`
-	}
-	w.JSON(t, &cases, "data", "counterfact_like.json")
-	asked := map[int][2][]string{}
-	for _, c := range cases {
-		asked[c.ID] = [2][]string{c.Para, c.Near}
-	}
+	cases := w.Cases(t)
 	patches, errs := edit.EachOf(context.Background(), promptLast, ed, edit.Base{LM: w.LM}, edits)
 	var mean, want [3]float64
 	var norms []float64
@@ -158,15 +142,9 @@ func outcomes(t *testing.T, run string) {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
 		}
-		post := [3][]pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
-		for axis, prompts := range [][]string{{edits[i].Prompt}, asked[e.ID][0], asked[e.ID][1]} {
-			got := w.success(t, &patches[i], prompts, e.New, e.True, axis == 2)
-			good := 0.0
-			for _, p := range post[axis] {
-				if p.New < p.True != (axis == 2) {
-					good += 1 / float64(len(post[axis]))
-				}
-			}
+		post := [3][]edittest.Pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
+		for axis, prompts := range cases[e.ID].Questions() {
+			got, good := edittest.Success(w.Pairs(t, &patches[i], prompts, cases[e.ID]), axis == 2), edittest.Success(post[axis], axis == 2)
 			mean[axis] += got / float64(n)
 			want[axis] += good / float64(n)
 			if axis == 0 && got > 0 == (good > 0) {
@@ -252,34 +230,4 @@ func easyEdit(t *testing.T, id, run string) {
 			t.Errorf("axis %d: mean %g, reference %g", k, mean[k], want[k])
 		}
 	}
-}
-
-// success is the share of prompts at which the new object is more probable than
-// the true one, or less probable if it should be.
-func (w world) success(t *testing.T, p *models.Patch, prompts []string, target, truth string, less bool) float64 {
-	t.Helper()
-	var rows []models.Row
-	for _, prompt := range prompts {
-		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{target, truth}}})
-	}
-	answers, err := w.LM.Score(context.Background(), rows)
-	if err != nil {
-		t.Fatal(err)
-	}
-	good := 0.0
-	for _, a := range answers {
-		if a.Err != nil {
-			t.Fatal(a.Err)
-		}
-		var nll [2]float64
-		for k, c := range a.Targets {
-			for _, l := range c.LogProbs {
-				nll[k] -= l / float64(len(c.LogProbs))
-			}
-		}
-		if nll[0] < nll[1] != less {
-			good++
-		}
-	}
-	return good / float64(len(prompts))
 }

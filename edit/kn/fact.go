@@ -2,12 +2,12 @@ package kn
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/locate"
 	"editpipe/models"
 )
 
@@ -43,36 +43,17 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		f.prompts = append(f.prompts, ids)
 	}
 	var err error
-	if f.target, err = ed.object(lm, e.Prompt, e.Target); err != nil {
+	if f.target, err = locate.Object(lm, e.Prompt, e.Target, !ed.c.addsSpace()); err != nil {
 		return nil, err
 	}
 	if e.GroundTruth != "" {
-		f.gold, err = ed.object(lm, e.Prompt, e.GroundTruth)
+		f.gold, err = locate.Object(lm, e.Prompt, e.GroundTruth, !ed.c.addsSpace())
 	}
 	return f, err
 }
 
 // relation is what was prepared of an edit's relation, nil if nothing was.
 func (ed *editor) relation(e dataset.Edit) *relation { return ed.relations[e.RelationID] }
-
-// object tokenises an object behind a prompt.
-func (ed *editor) object(lm *models.LM, prompt, text string) ([]int64, error) {
-	if text == "" {
-		return nil, ask.ErrNoTarget
-	}
-	if ed.c.addsSpace() {
-		_, ids, err := lm.Continuation(prompt, text)
-		return ids, err
-	}
-	e, err := lm.Tokenizer().Encode(text)
-	if err != nil {
-		return nil, fmt.Errorf("tokenising %q: %w", text, err)
-	}
-	if len(e.IDs) == 0 {
-		return nil, ask.ErrNoTarget
-	}
-	return e.IDs, nil
-}
 
 // predict lets the model go on with the prompts, token by token, and takes its
 // answer for the old object where that is not known.

@@ -49,14 +49,6 @@ func open1(t *testing.T, lm *models.LM, set map[string]string) *editor {
 	return ed.(*editor)
 }
 
-func records() []dataset.Edit {
-	var edits []dataset.Edit
-	for _, r := range edittest.Records() {
-		edits = append(edits, r.Edit)
-	}
-	return edits
-}
-
 func made(t *testing.T, ed *editor, on edit.Base, e dataset.Edit) models.Patch {
 	t.Helper()
 	p, err := ed.Edit(context.Background(), on, []dataset.Edit{e})
@@ -113,7 +105,7 @@ func TestCompleteness(t *testing.T) {
 			t.Run(string(family)+" "+variant, func(t *testing.T) {
 				lm := edittest.Open(t, tinylm.Config{Family: family})
 				ed, on := open1(t, lm, map[string]string{"variant": variant, "steps": "60"}), edit.Base{LM: lm}
-				e := records()[0]
+				e := edittest.Edits()[0]
 				f, s := attributions(t, ed, on, e)
 				for l := range s {
 					ends := make([]float64, 2) // slopes of the probability along the activation
@@ -340,7 +332,7 @@ func TestRule(t *testing.T) {
 // TestTokens: where objects come from and what they are attributed behind.
 func TestTokens(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
-	e := records()[0]
+	e := edittest.Edits()[0]
 	for label, c := range map[string]struct {
 		set    map[string]string
 		spaced bool
@@ -407,7 +399,7 @@ func attributionsOf(t *testing.T, ed *editor, lm *models.LM, ids []int64, id int
 // TestChain: an edit on top of another is attributed through it.
 func TestChain(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
-	ed, e := open1(t, lm, nil), records()
+	ed, e := open1(t, lm, nil), edittest.Edits()
 	first := made(t, ed, edit.Base{LM: lm}, e[0])
 	_, plain := attributions(t, ed, edit.Base{LM: lm}, e[1])
 	_, through := attributions(t, ed, edit.Base{LM: lm, Patch: first}, e[1])
@@ -422,7 +414,7 @@ func TestGolden(t *testing.T) {
 	var got []string
 	for _, set := range []map[string]string{{}, {"variant": Port}, {"variant": EasyEdit, "steps": "1"}} {
 		ed := open1(t, lm, set)
-		for _, e := range records() {
+		for _, e := range edittest.Edits() {
 			_, s := attributions(t, ed, edit.Base{LM: lm}, e)
 			top := math.Inf(-1)
 			for _, layer := range s {
@@ -466,8 +458,8 @@ func TestRefused(t *testing.T) {
 	t.Run("edits", func(t *testing.T) {
 		lm := edittest.Open(t, tinylm.Config{})
 		ed, on := open1(t, lm, map[string]string{"steps": "2"}), edit.Base{LM: lm}
-		good := records()[0]
-		if _, err := ed.Edit(ctx, on, records()); !errors.Is(err, edit.ErrUnsupported) {
+		good := edittest.Edits()[0]
+		if _, err := ed.Edit(ctx, on, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("three edits at once: %v", err)
 		}
 		empty, long, blank := good, good, good
@@ -486,7 +478,7 @@ func TestRefused(t *testing.T) {
 		t.Run(label, func(t *testing.T) {
 			lm := edittest.Open(t, c)
 			ed := open1(t, lm, nil)
-			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, records()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edittest.Edits()[:1]); !errors.Is(err, edit.ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -80,7 +80,8 @@ func readRelations(folder string) (map[string]*relation, error) {
 	return all, nil
 }
 
-// prepare learns templates, agreement and common neurons of every relation.
+// prepare learns templates, agreement and common neurons of every relation that
+// has a fact to learn from.
 func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
 	if !c.refines() {
 		return fmt.Errorf("%w: variant %s without refinement needs no preparation", edit.ErrUnsupported, c.Variant)
@@ -105,20 +106,34 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 		}
 	}
 	all := map[string]*relation{}
+	var unusable []error
 	for _, id := range slices.Sorted(maps.Keys(edits)) {
 		facts := edits[id][:min(c.Facts, len(edits[id]))]
 		r, err := c.learn(ctx, on, facts, templates[id])
 		if err != nil {
-			return locate.Refused(fmt.Errorf("relation %s: %w", id, err))
+			err = fmt.Errorf("relation %s: %w", id, err)
 		}
-		all[id] = r
+		switch {
+		case errors.Is(err, errUnusable):
+			unusable = append(unusable, err)
+		case err != nil:
+			return locate.Refused(err)
+		default:
+			all[id] = r
+		}
 	}
 	if len(all) == 0 {
+		if len(unusable) > 0 {
+			return errors.Join(unusable...)
+		}
 		return fmt.Errorf("%s has no edit with a relation and an old object to learn from", in.Train.Name())
 	}
 	data, err := json.MarshalIndent(all, "", " ")
 	if err != nil {
 		return fmt.Errorf("writing relations: %w", err)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("preparing: %w", err)
 	}
 	return store.WriteFile(filepath.Join(out, relationsFile), append(data, '\n'))
 }
@@ -140,8 +155,11 @@ func templatesOf(r dataset.Record) []string {
 	return list
 }
 
+// errUnusable is returned when none of a relation's facts can be put to the model.
+var errUnusable = errors.New("no fact can be learned from")
+
 // learn attributes the facts of a relation. Facts that cannot be put to the
-// model are passed over.
+// model are passed over; where that is all of them, it returns errUnusable.
 func (c Config) learn(ctx context.Context, on edit.Base, edits []dataset.Edit, templates []string) (*relation, error) {
 	r := &relation{Templates: templates, Agreement: c.agreement(), Neurons: map[string]int{}}
 	ed := &editor{c: c, relations: map[string]*relation{edits[0].RelationID: r}}
@@ -164,7 +182,7 @@ func (c Config) learn(ctx context.Context, on edit.Base, edits []dataset.Edit, t
 			}
 		}
 		if len(chosen) == 0 {
-			return nil, errors.Join(errs...)
+			return nil, fmt.Errorf("%w: %w", errUnusable, errors.Join(errs...))
 		}
 		mean := float64(n) / float64(len(chosen))
 		if mean >= fewNeurons && mean <= manyNeurons || round == agreementRounds-1 {

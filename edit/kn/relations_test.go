@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
@@ -82,7 +83,7 @@ func TestPrepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	ed := made.(*editor)
-	e := records()[0] // of the same relation
+	e := edittest.Edits()[0] // of the same relation
 	f, err := ed.newFact(lm, e)
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +102,34 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("neuron %s of %d facts is chosen: %v", n, r.Neurons[n.String()], got)
 		}
 	}
-	if other, err := ed.newFact(lm, records()[2]); err != nil || len(other.prompts) != 1 {
+	if other, err := ed.newFact(lm, edittest.Edits()[2]); err != nil || len(other.prompts) != 1 {
 		t.Errorf("a fact of another relation: %v, %v", other, err)
+	}
+}
+
+// TestOneBadRelation: a relation whose facts cannot be put to the model is passed
+// over, unless it is the only one.
+func TestOneBadRelation(t *testing.T) {
+	lm, ctx, out := edittest.Open(t, tinylm.Config{}), context.Background(), t.TempDir()
+	c, err := Method().Configure(lm.Info(), map[string]string{"steps": "2", "relation_facts": "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := dataset.Record{Edit: dataset.Edit{
+		ID: "long", RelationID: "is far", Subject: "Ada", Prompt: "Ada" + strings.Repeat(" and on", 60), SubjectEnd: 3, Target: "cook", GroundTruth: "judge",
+	}}
+	good := edittest.Records()[0]
+	list := dataset.List("training", []dataset.Record{long, good})
+	if err := Method().Prepare(ctx, edit.Base{LM: lm}, c, edit.PrepareInput{Train: list}, out); err != nil {
+		t.Fatal(err)
+	}
+	all, err := readRelations(out)
+	if err != nil || len(all) != 1 || all[good.Edit.RelationID] == nil {
+		t.Errorf("learned %v, %v", all, err)
+	}
+	alone := dataset.List("training", []dataset.Record{long})
+	if err := Method().Prepare(ctx, edit.Base{LM: lm}, c, edit.PrepareInput{Train: alone}, t.TempDir()); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), "is far") {
+		t.Errorf("nothing else to learn from: %v", err)
 	}
 }
 

@@ -252,14 +252,22 @@ func (c *collection) resume(path string) error {
 	if err != nil {
 		return fmt.Errorf("reading an unfinished collection: %w; remove the file to begin anew", err)
 	}
-	whole := arrays[arrayTexts] != nil && arrays[arrayTokens] != nil && arrays[arrayDigest] != nil && arrays[arrayPlan] != nil
-	if !whole || string(arrays[arrayPlan].Data) != c.plan {
+	if p := arrays[arrayPlan]; p == nil || string(p.Data) != c.plan {
 		return nil
+	}
+	damaged := fmt.Errorf("reading an unfinished collection: %s: %w: it is damaged; remove the file to begin anew", path, ErrMoments)
+	for _, name := range []string{arrayTexts, arrayTokens} {
+		if n := arrays[name]; n == nil || n.DType != tensor.I64 || n.Len() != 1 {
+			return damaged
+		}
+	}
+	if arrays[arrayDigest] == nil {
+		return damaged
 	}
 	for i, l := range c.layers {
 		t := arrays[arrayLayer(l)]
 		if t == nil || t.DType != tensor.F64 || t.Len() != len(c.sums[i]) || !t.Finite() {
-			return fmt.Errorf("reading an unfinished collection: %s: %w: its sums are damaged; remove the file to begin anew", path, ErrMoments)
+			return damaged
 		}
 		copy(c.sums[i], t.Float64s())
 	}

@@ -93,6 +93,10 @@ func ReadFactored(path string) (*Moments, *Factor, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// Rounding to float32 can hide this from the factorisation.
+	if m.Count < int64(m.Width) {
+		return nil, nil, fmt.Errorf("%s: locate: %w: those of %d elements after %d tokens; collect from more text", path, ErrSingular, m.Width, m.Count)
+	}
 	f, err := keptFactor(path, m.Width)
 	if err == nil && f == nil {
 		f, err = m.Factor()

@@ -54,23 +54,15 @@ func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact
 	return newFact(lm, e, contexts, at, false)
 }
 
-// newFact is NewFact; bare takes the tokens of the target as it stands, without
-// the space that would part it from the prompt.
+// newFact is NewFact; for bare see Object.
 func newFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
 	start, end, err := subject(e)
 	if err != nil {
 		return nil, err
 	}
 	f := &Fact{}
-	if _, f.Target, err = lm.Continuation(e.Prompt, e.Target); err != nil {
+	if f.Target, err = Object(lm, e.Prompt, e.Target, bare); err != nil {
 		return nil, err
-	}
-	if bare {
-		alone, err := lm.Tokenizer().Encode(e.Target)
-		if err != nil {
-			return nil, fmt.Errorf("locate: tokenising %q: %w", e.Target, err)
-		}
-		f.Target = alone.IDs
 	}
 	for _, c := range contexts {
 		before, behind, ok := strings.Cut(c, slot)
@@ -94,6 +86,24 @@ func newFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare b
 		return nil, fmt.Errorf("locate: %q: %w: %d tokens, context of %d", name+essence, ask.ErrTooLong, n, lm.Context())
 	}
 	return f, nil
+}
+
+// Object is an object as token ids: those that are asked for behind a prompt or,
+// bare, those of the text as it stands, without the space that would part it from
+// the prompt. It returns ask.ErrNoTarget where there are none.
+func Object(lm *models.LM, prompt, text string, bare bool) ([]int64, error) {
+	_, ids, err := lm.Continuation(prompt, text)
+	if err != nil || !bare {
+		return ids, err
+	}
+	alone, err := lm.Tokenizer().Encode(text)
+	if err != nil {
+		return nil, fmt.Errorf("locate: tokenising %q: %w", text, err)
+	}
+	if len(alone.IDs) == 0 {
+		return nil, ask.ErrNoTarget
+	}
+	return alone.IDs, nil
 }
 
 // subject is the byte span of the subject in the prompt: the one that the edit

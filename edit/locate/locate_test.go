@@ -456,10 +456,38 @@ func TestCollectGoesOn(t *testing.T) {
 			t.Errorf("layer %d differs from a collection in one go", i)
 		}
 	}
+	saved[arrayTokens] = tensor.New(tensor.I64, 0)
+	damaged := filepath.Join(t.TempDir(), partialFile)
+	if err := npz.Write(damaged, saved); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := collect(source(-1, "First."), damaged); !errors.Is(err, ErrMoments) || !strings.Contains(err.Error(), damaged) {
+		t.Errorf("going on from a damaged file: %v", err)
+	}
 	c := &collection{lm: lm, layers: []int{1}, perSum: 200}
 	_, err = c.collect(ctx, 1<<30, source(-1, "Another."), partial)
 	if err != nil {
 		t.Errorf("another plan: %v", err)
+	}
+}
+
+// TestTooFewTokens: moments of fewer tokens than a key has elements are singular,
+// also where rounding to float32 makes them look otherwise.
+func TestTooFewTokens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mom2.npz")
+	rounded := &Moments{Width: 2, Count: 1, C: []float64{1, 0.1, 0.1, 0.01 + 1e-8}} // of the key (1, 0.1)
+	if err := rounded.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ReadFactored(path); !errors.Is(err, ErrSingular) || !strings.Contains(err.Error(), path) {
+		t.Errorf("two elements, one token: %v", err)
+	}
+	rounded.Count = 2
+	if err := rounded.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ReadFactored(path); err != nil {
+		t.Errorf("the same after two tokens: %v", err)
 	}
 }
 

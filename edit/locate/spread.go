@@ -61,18 +61,30 @@ func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	if len(edits) == 0 {
 		return models.Patch{}, edit.ErrNoEdits
 	}
-	facts, errs, err := s.Search(ctx, on, edits)
-	if err != nil {
-		return models.Patch{}, edit.Wrap(s.rule.Method, "", Refused(err))
-	}
-	for i, err := range errs {
+	fail := func(errs []error, err error) error {
 		if err != nil {
-			return models.Patch{}, edit.Wrap(s.rule.Method, edits[i].ID, err)
+			return edit.Wrap(s.rule.Method, "", Refused(err))
 		}
+		for i, err := range errs {
+			if err != nil {
+				return edit.Wrap(s.rule.Method, edits[i].ID, err)
+			}
+		}
+		return nil
 	}
-	p, err := s.spread(ctx, on, facts)
+	// An edit that cannot be made is blamed before the search, which is then made
+	// once, of those that remain.
+	facts, errs, err := s.facts(ctx, on.LM, edits)
+	if err := fail(errs, err); err != nil {
+		return models.Patch{}, err
+	}
+	wanted, err := s.values(ctx, on, edits, facts, errs)
+	if err := fail(errs, err); err != nil {
+		return models.Patch{}, err
+	}
+	p, err := s.spread(ctx, on, wanted)
 	if err != nil {
-		return models.Patch{}, edit.Wrap(s.rule.Method, "", Refused(err))
+		return models.Patch{}, fail(nil, err)
 	}
 	return *p, nil
 }
@@ -102,36 +114,55 @@ func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.E
 // Search finds the values that state the facts. It returns one error per edit
 // and one that concerns all.
 func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
-	facts, errs := make([]Wanted, len(edits)), make([]error, len(edits))
+	facts, errs, err := s.facts(ctx, on.LM, edits)
+	if err != nil {
+		return nil, errs, err
+	}
+	wanted, err := s.values(ctx, on, edits, facts, errs)
+	return wanted, errs, err
+}
+
+// facts builds the sequences of edits.
+func (s *Spreader) facts(ctx context.Context, lm *models.LM, edits []dataset.Edit) ([]*Fact, []error, error) {
+	facts, errs := make([]*Fact, len(edits)), make([]error, len(edits))
 	if len(edits) == 0 {
 		return facts, errs, nil
 	}
-	if err := s.fits(on.LM); err != nil {
+	if err := s.fits(lm); err != nil {
 		return facts, errs, err
 	}
-	contexts, err := s.texts(ctx, on.LM)
+	contexts, err := s.texts(ctx, lm)
 	if err != nil {
 		return facts, errs, err
 	}
-	sites := s.sites()
-	tokens, starts := make([]*Fact, len(edits)), make([][]float32, len(edits))
 	for i, e := range edits {
-		if tokens[i], errs[i] = newFact(on.LM, e, contexts, s.c.FactToken, s.rule.Bare); errs[i] != nil {
+		facts[i], errs[i] = newFact(lm, e, contexts, s.c.FactToken, s.rule.Bare)
+	}
+	return facts, errs, nil
+}
+
+// values finds the values that state the facts without an error, and adds to
+// the errors.
+func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edit, facts []*Fact, errs []error) ([]Wanted, error) {
+	sites := s.sites()
+	wanted, starts := make([]Wanted, len(edits)), make([][]float32, len(edits))
+	for i, f := range facts {
+		if errs[i] != nil {
 			continue
 		}
-		traces, err := read(ctx, on.LM, &on.Patch, tokens[i].Prompts[:1], sites...)
+		traces, err := read(ctx, on.LM, &on.Patch, f.Prompts[:1], sites...)
 		if err != nil {
-			return facts, errs, err
+			return nil, err
 		}
 		for _, v := range traces[0].Values {
 			starts[i] = append(starts[i], v.Float32s()...)
 		}
 	}
-	found, err := OptimiseAt(ctx, on.LM, &on.Patch, sites, tokens, starts, Search{
+	found, err := OptimiseAt(ctx, on.LM, &on.Patch, sites, facts, starts, Search{
 		Steps: s.c.Steps, Rate: s.c.Rate, Decay: s.c.Decay, Clamp: s.c.Clamp, KL: s.c.KL, Weigh: s.rule.Weigh,
 	})
 	if err != nil {
-		return facts, errs, err
+		return nil, err
 	}
 	for i, e := range edits {
 		if errs[i] == nil {
@@ -141,12 +172,12 @@ func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edi
 			continue
 		}
 		n, width := len(found[i].Losses), len(starts[i])/len(sites)
-		facts[i] = Wanted{e.ID, tokens[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}}
+		wanted[i] = Wanted{e.ID, facts[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}}
 		for j, x := range starts[i][:width] {
-			facts[i].Value[j] = float64(x) + float64(found[i].Shift[j])
+			wanted[i].Value[j] = float64(x) + float64(found[i].Shift[j])
 		}
 	}
-	return facts, errs, nil
+	return wanted, nil
 }
 
 // sites are where values are searched.

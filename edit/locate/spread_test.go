@@ -2,12 +2,14 @@ package locate
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/edit"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -208,5 +210,34 @@ func TestWeigh(t *testing.T) {
 	}
 	if seen[3].KL <= 0 {
 		t.Errorf("the divergence is %g after three updates", seen[3].KL)
+	}
+}
+
+// TestBadEditIsBlamedFirst: in a batch with an edit that cannot be made, that one
+// is blamed before anything is searched, since those that remain are tried again.
+func TestBadEditIsBlamedFirst(t *testing.T) {
+	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
+	searched := 0
+	l, _ := random(t, lm.Info().FFN(models.Decoder, 0).Down.In, 1)
+	s := &Spreader{
+		c:        Spreading{Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: SubjectLast},
+		contexts: []string{bare}, layers: []layer{l},
+		rule: Spread{
+			Method: "test", Points: []models.Point{models.Hidden}, Over: func(left int) float64 { return float64(left) },
+			Weigh: func(Standing) (float64, bool) { searched++; return 1, false },
+		},
+	}
+	good := dataset.Edit{ID: "good", Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}
+	bad := dataset.Edit{ID: "bad", Prompt: "Ada works as a", Subject: "Zoe", Target: "pilot"}
+	_, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good, bad})
+	var blamed *edit.Error
+	if !errors.As(err, &blamed) || blamed.Edit != bad.ID || !errors.Is(err, ErrSubject) {
+		t.Errorf("got %v", err)
+	}
+	if searched != 0 {
+		t.Errorf("%d evaluations were made before", searched)
+	}
+	if _, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good}); err != nil || searched != 2 {
+		t.Errorf("the good one alone: %d evaluations, %v", searched, err)
 	}
 }

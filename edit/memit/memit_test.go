@@ -62,14 +62,6 @@ func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string)
 	return ed.(*locate.Spreader)
 }
 
-func records() []dataset.Edit {
-	var edits []dataset.Edit
-	for _, r := range edittest.Records() {
-		edits = append(edits, r.Edit)
-	}
-	return edits
-}
-
 func TestConformance(t *testing.T) {
 	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.LLaMA} {
 		t.Run(string(family), func(t *testing.T) {
@@ -96,7 +88,7 @@ func TestReachesValue(t *testing.T) {
 	for layers, last := range map[string]int{"0": 0, "1": 1, both: 1} {
 		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
 		on := models.Patch{}
-		for _, edits := range [][]dataset.Edit{records()[:1], records()[1:]} {
+		for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 			facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
 			if err != nil {
 				t.Fatal(err)
@@ -141,7 +133,7 @@ func TestOneBadEdit(t *testing.T) {
 	artifacts, ctx := prepared(t, tiny()), context.Background()
 	lm := edittest.Open(t, tiny())
 	ed := open1(t, lm, artifacts, map[string]string{"layers": both, "v_num_grad_steps": "3"})
-	good := records()
+	good := edittest.Edits()
 	bad := []dataset.Edit{good[0], good[0], good[0]}
 	bad[0].Subject, bad[0].SubjectEnd = "Zoe", -1
 	bad[1].Target = ""
@@ -166,7 +158,7 @@ func TestOneBadEdit(t *testing.T) {
 }
 
 func TestInputsAreChecked(t *testing.T) {
-	ctx, edits := context.Background(), records()
+	ctx, edits := context.Background(), edittest.Edits()
 	artifacts := prepared(t, tiny())
 	own := filepath.Join(artifacts, locate.MomentsFile(0))
 	with(t, "own model", tiny(), func(t *testing.T, lm *models.LM) {

@@ -30,14 +30,6 @@ const (
 
 func tiny(family tinylm.Family) tinylm.Config { return tinylm.Config{Family: family, Layers: 3} }
 
-func records() []dataset.Edit {
-	var edits []dataset.Edit
-	for _, r := range edittest.Records() {
-		edits = append(edits, r.Edit)
-	}
-	return edits
-}
-
 func prepared(t *testing.T, c tinylm.Config) string {
 	t.Helper()
 	return edittest.Prepared(t, Method(), c, map[string]string{"layers": both})
@@ -106,7 +98,7 @@ func TestReachesValue(t *testing.T) {
 	lm, ed := opened(t, map[string]string{"layers": "1", "v_num_grad_steps": "5"})
 	out, attention := models.Site{Layer: 1, Point: models.FFNOut}, models.Site{Layer: 1, Point: models.AttnOut}
 	on := models.Patch{}
-	for _, edits := range [][]dataset.Edit{records()[:1], records()[1:]} {
+	for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 		facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
 		if err != nil {
 			t.Fatal(err)
@@ -133,11 +125,11 @@ func TestReachesValue(t *testing.T) {
 func TestSharesByRoot(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "5"})
-	facts, _, err := ed.Search(ctx, edit.Base{LM: lm}, records())
+	facts, _, err := ed.Search(ctx, edit.Base{LM: lm}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := ed.Edit(ctx, edit.Base{LM: lm}, records())
+	p, err := ed.Edit(ctx, edit.Base{LM: lm}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +159,7 @@ func TestAttentionTakesPart(t *testing.T) {
 	ctx := context.Background()
 	const clamp, steps = 0.75, 8
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "8", "kl_factor": "0"})
-	found, _, err := ed.Search(ctx, edit.Base{LM: lm}, records())
+	found, _, err := ed.Search(ctx, edit.Base{LM: lm}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}

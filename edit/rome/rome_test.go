@@ -39,17 +39,9 @@ func with(t *testing.T, label string, c tinylm.Config, test func(t *testing.T, l
 	t.Run(label, func(t *testing.T) { test(t, edittest.Open(t, c)) })
 }
 
-// prepared prepares the method for a model.
 func prepared(t *testing.T, c tinylm.Config) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "rome")
-	with(t, "prepare", c, func(t *testing.T, lm *models.LM) {
-		err := Method().Prepare(context.Background(), edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{Texts: edittest.Texts, Seed: 7}, out)
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	return out
+	return edittest.Prepared(t, Method(), c, nil)
 }
 
 func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) edit.Editor {
@@ -59,14 +51,6 @@ func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string)
 		t.Fatal(err)
 	}
 	return ed
-}
-
-func records() []dataset.Edit {
-	var edits []dataset.Edit
-	for _, r := range edittest.Records() {
-		edits = append(edits, r.Edit)
-	}
-	return edits
 }
 
 func TestConformance(t *testing.T) {
@@ -101,7 +85,7 @@ func TestKeyGivesValue(t *testing.T) {
 		set["v_num_grad_steps"] = strconv.Itoa(steps)
 		ed := open1(t, lm, artifacts, set)
 		var on models.Patch
-		for _, e := range records() {
+		for _, e := range edittest.Edits() {
 			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, []dataset.Edit{e})
 			if err != nil {
 				t.Fatal(err)
@@ -175,7 +159,7 @@ func recall(t *testing.T, lm *models.LM, p *models.Patch, f *locate.Fact) [][]fl
 func TestOneBadEdit(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"})
-	good := records()
+	good := edittest.Edits()
 	bad := []dataset.Edit{good[0], good[0], good[0], good[0]}
 	bad[0].Subject, bad[0].SubjectEnd = "Zoe", -1
 	bad[1].Target = ""
@@ -196,7 +180,7 @@ func TestOneBadEdit(t *testing.T) {
 
 func TestInputsAreChecked(t *testing.T) {
 	ctx := context.Background()
-	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), records()[:1]
+	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), edittest.Edits()[:1]
 	own := filepath.Join(artifacts, locate.MomentsFile(0))
 	m, err := locate.ReadMoments(own)
 	if err != nil {
@@ -250,7 +234,7 @@ func TestInputsAreChecked(t *testing.T) {
 		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, models.ErrNotEditable) {
 			t.Errorf("no such layer: %v", err)
 		}
-		if _, err := far.Edit(ctx, edit.Base{LM: lm}, records()); !errors.Is(err, edit.ErrUnsupported) {
+		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("three edits at once: %v", err)
 		}
 	})

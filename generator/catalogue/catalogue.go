@@ -121,7 +121,11 @@ func General() []byte { return bytes.Clone(general) }
 // it gives its own under the same id or name.
 func Load(r io.Reader) (*Catalogue, error) {
 	var c Catalogue
-	if err := yaml.NewDecoder(r, yaml.Strict()).Decode(&c); err != nil {
+	err := yaml.NewDecoder(r, yaml.Strict()).Decode(&c)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the file is empty")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
 	}
 	if err := c.extend(); err != nil {

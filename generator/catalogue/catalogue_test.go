@@ -67,7 +67,7 @@ func TestLoadNamesEveryFault(t *testing.T) {
 		"unknown key": {"version: 1\nlanguage: en\nrelations:" + soundRelation + "    colour: red\n", []string{"[9:5]", "colour"}},
 		"wrong type":  {"version: one\n", []string{"[1:10]"}},
 		"no yaml":     {"version: [1\n", []string{"[1:"}},
-		"empty":       {"", []string{"catalogue"}},
+		"empty":       {"", []string{"catalogue", "the file is empty"}},
 		"all at once": {`version: 2
 language: en
 classes: {city: city}

@@ -4,9 +4,16 @@
 # to be installed there but its driver. The demo model is inside editpipe.
 # usage: pack.sh FOLDER
 set -eu
+case $1 in
+/*) pack=$1 ;;
+*) pack=$PWD/$1 ;;
+esac
 cd "$(dirname "$0")/../.."
-pack=$1
 limit_mb=60
+if [ -e "$pack" ] && [ ! -f "$pack/run.sh" ]; then
+	echo "$pack is there and is no pack: name another folder" >&2
+	exit 1
+fi
 rm -rf "$pack"
 mkdir -p "$pack"
 library=$(go run ./internal/ortinstall)

@@ -14,7 +14,9 @@ if [ -z "${EDITPIPE_ORT_LIB:-}" ]; then # one's own build, with CUDA beside it, 
 fi
 export XDG_CACHE_HOME="$out/cache"
 "$here/editpipe" doctor | tee "$out/doctor.txt"
-command -v nvidia-smi > /dev/null 2>&1 && nvidia-smi -L
+if command -v nvidia-smi > /dev/null 2>&1; then
+	nvidia-smi -L || echo "nvidia-smi fails: the driver may not fit the kernel"
+fi
 gpus=$(awk '$1 == "ok" && $2 == "provider" && $3 != "cpu" { print $3 }' "$out/doctor.txt")
 evaluate() {
 	# shellcheck disable=SC2086 # flags are words

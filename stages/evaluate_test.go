@@ -1,0 +1,57 @@
+package stages
+
+import (
+	"context"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/store"
+)
+
+// counted is a wrap that does nothing but count how often a patch is measured.
+type counted struct{ times *atomic.Int32 }
+
+func (counted) Around(next models.Scorer) models.Scorer { return next }
+func (counted) Kind() string                            { return "counted" }
+func (counted) Save(string) error                       { return nil }
+func (c counted) Prefix() string {
+	c.times.Add(1)
+	return "counted"
+}
+
+func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+	p := models.Patch{Method: "counted", Wraps: []models.Wrap{c}}
+	for _, e := range edits {
+		p.Edits = append(p.Edits, string(e.ID))
+	}
+	return p, nil
+}
+
+// TestBatchIsMeasuredOnce: what the edits of a step have in common, such as the
+// norm of the patch, is not computed again for each of them.
+func TestBatchIsMeasuredOnce(t *testing.T) {
+	c := counted{new(atomic.Int32)}
+	method := edit.Define(edit.Spec[struct{}]{
+		Name: "counted", Title: "Counted", Version: 1, Settings: []edit.Kind{edit.Batch},
+		Defaults: func(*models.Info) struct{} { return struct{}{} },
+		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return c, nil },
+	})
+	out := filepath.Join(t.TempDir(), "run")
+	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Settings: settingList(t, "batch:3"), Out: out})
+	if n := c.times.Load(); n != 2 {
+		t.Errorf("two batches were measured %d times", n)
+	}
+	rows, err := store.ReadDir[store.Applied](filepath.Join(out, "applied"))
+	if err != nil || len(rows) != 6 {
+		t.Fatal(len(rows), err)
+	}
+	for _, r := range rows {
+		if r.Context != "counted" || r.DeltaNorm == nil || *r.DeltaNorm != 0 {
+			t.Errorf("edit %s: %+v", r.EditID, r)
+		}
+	}
+}
