@@ -65,9 +65,9 @@ func knowledge(t *testing.T) *kb.Base {
 		return kb.Statement{Property: property, Rank: rank, HasValue: true, Value: kb.Value{Kind: catalogue.Item, ID: id}}
 	}
 	add := func(id, label, class string, facts map[string][]string, aliases ...string) {
-		e := &kb.Entity{ID: id, Type: "item", Label: label, Aliases: aliases, Sitelinks: 10, Claims: map[string][]kb.Statement{}}
+		e := &kb.Entity{ID: id, Type: "item", Label: label, Aliases: aliases, Sitelinks: 10}
 		if class != "" {
-			e.Claims["P31"] = []kb.Statement{item("P31", class, kb.Normal)}
+			e.Claims.Add(item("P31", class, kb.Normal))
 		}
 		for p, objects := range facts {
 			for _, o := range objects {
@@ -75,7 +75,7 @@ func knowledge(t *testing.T) *kb.Base {
 				if o == "Q17" {
 					rank = kb.Deprecated
 				}
-				e.Claims[p] = append(e.Claims[p], item(p, o, rank))
+				e.Claims.Add(item(p, o, rank))
 			}
 		}
 		b.Add(e)

@@ -38,7 +38,7 @@ func (s *state) factOf(e *dataset.Edit) (f fact, ok bool) {
 	f.subject = s.entity(e.SubjectID, e.Subject)
 	f.object = s.entity(e.ObjectTrueID, e.GroundTruth)
 	f.target = s.entity(e.ObjectNewID, e.Target)
-	if f.subject == nil || len(f.subject.Claims[e.RelationID]) == 0 {
+	if f.subject == nil || len(f.subject.Claims.Of(e.RelationID)) == 0 {
 		return f, false
 	}
 	f.current = s.o.KB.Current(f.subject, e.RelationID)
@@ -51,7 +51,7 @@ func targetAlreadyTrue(s *state, r *dataset.Record) verdict {
 	if !ok || e.Mode != dataset.Counterfactual {
 		return verdict{}
 	}
-	for _, st := range f.subject.Claims[e.RelationID] {
+	for _, st := range f.subject.Claims.Of(e.RelationID) {
 		if st.HasValue && (f.target != nil && st.Value.ID == f.target.ID || kb.SameAsAny(e.Target, s.o.KB.ValueNames(st.Value))) {
 			return found(e.Prompt, "%q is stated for %s at rank %s", e.Target, f.subject.ID, st.Rank)
 		}
@@ -122,7 +122,7 @@ func factNotCurrent(s *state, _ *dataset.Record, p *dataset.Probe) verdict {
 	v := verdict{}
 	for _, hop := range p.Hops {
 		subject := s.o.KB.Entity(hop.SubjectID)
-		if hop.Edited || subject == nil || s.o.KB.Entity(hop.ObjectID) == nil || len(subject.Claims[hop.PropertyID]) == 0 {
+		if hop.Edited || subject == nil || s.o.KB.Entity(hop.ObjectID) == nil || len(subject.Claims.Of(hop.PropertyID)) == 0 {
 			continue
 		}
 		v = clean()

@@ -212,7 +212,7 @@ func (g *generation) later(c *change, prompt string) (*kb.Entity, string, string
 func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, string, string) {
 	base := g.base
 	stated := map[string]bool{c.s.ID: true, c.o.ID: true}
-	for _, st := range c.s.Claims[c.rel.ID] {
+	for _, st := range c.s.Claims.Of(c.rel.ID) {
 		if st.HasValue {
 			stated[st.Value.ID] = true
 		}
@@ -225,12 +225,12 @@ func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, strin
 	}
 	classes := base.Classes(c.o)
 	padded := " " + kb.Normalise(prompt) + " "
-	var pool []string
+	var pool [][]string
 	if c.rel.Pool == catalogue.SiblingValue {
-		pool = base.Objects(c.rel.ID)
+		pool = append(pool, base.Objects(c.rel.ID))
 	} else {
 		for _, class := range classes {
-			pool = append(pool, base.Members(class)...)
+			pool = append(pool, base.Members(class))
 		}
 	}
 	key := "object|" + c.s.ID + "|" + c.rel.ID
@@ -240,11 +240,11 @@ func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, strin
 	// the true object, and most if it is nobody's partner yet: a conflict of the
 	// inverse is flagged, not hidden.
 	most, highest := len(c.rel.Match)+1, 0
-	for n := range g.nearest(g.sample(pool, key), c.o, key) {
+	for n := range g.nearest(g.sample(key, pool...), c.o, key) {
 		worth := 0
 		if n != nil {
 			worth = 1 + g.matches(c, n)
-			if c.rel.Reverse == catalogue.ReverseAsk && len(g.base.Partners(n, c.rel.ID, c.inverse, c.s.ID)) == 0 {
+			if c.rel.Reverse == catalogue.ReverseAsk && !g.base.HasPartner(n, c.rel.ID, c.inverse, c.s.ID) {
 				worth += most
 			}
 		}
@@ -269,7 +269,7 @@ func (g *generation) counterfactual(c *change, prompt string) (*kb.Entity, strin
 			reason = r
 		}
 	}
-	return nil, reason, fmt.Sprintf("none of %d candidates", len(pool))
+	return nil, reason, fmt.Sprintf("none of %d candidates", total(pool))
 }
 
 // unfit says why an entity cannot be the new object, or "". The prompt is

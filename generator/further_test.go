@@ -30,7 +30,7 @@ type atlas struct {
 func city(i int) string { return "Q" + strconv.Itoa(20+i) }
 
 // span says that the city was capital between two years.
-func span(i, from, to int) kb.Statement {
+func span(i int, from, to int32) kb.Statement {
 	return kb.Statement{Property: "P36", Rank: kb.Normal, HasValue: true, Value: kb.Value{Kind: catalogue.Item, ID: city(i)},
 		Start: kb.Date{Year: from}, End: kb.Date{Year: to}, Ended: to != 0}
 }
@@ -65,16 +65,15 @@ relations:
 	if a.current != nil {
 		capital[0] = *a.current
 	}
-	b.Add(&kb.Entity{ID: "Q10", Type: "item", Label: "Torland", Claims: map[string][]kb.Statement{
-		"P31": {item("P31", "Q1")}, "P36": append(capital, a.past...)}})
+	b.Add(&kb.Entity{ID: "Q10", Type: "item", Label: "Torland", Claims: slices.Concat(kb.Claims{item("P31", "Q1")}, capital, a.past)})
 	// A country of many capitals cannot be edited, but makes every city an answer.
 	var many []kb.Statement
 	for i := range a.cities {
 		many = append(many, item("P36", city(i)))
 	}
-	b.Add(&kb.Entity{ID: "Q11", Type: "item", Label: "Manyland", Claims: map[string][]kb.Statement{"P31": {item("P31", "Q1")}, "P36": many}})
+	b.Add(&kb.Entity{ID: "Q11", Type: "item", Label: "Manyland", Claims: slices.Concat(kb.Claims{item("P31", "Q1")}, many)})
 	for i, name := range a.cities {
-		b.Add(&kb.Entity{ID: city(i), Type: "item", Label: name, Claims: map[string][]kb.Statement{"P31": {item("P31", "Q2")}}})
+		b.Add(&kb.Entity{ID: city(i), Type: "item", Label: name, Claims: kb.Claims{item("P31", "Q2")}})
 	}
 	base, err := b.Build()
 	if err != nil {

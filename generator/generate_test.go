@@ -155,7 +155,7 @@ func checkEdit(t *testing.T, base *kb.Base, e dataset.Edit) {
 			}
 		}
 	}
-	for _, st := range base.Entity(e.SubjectID).Claims[e.RelationID] {
+	for _, st := range base.Entity(e.SubjectID).Claims.Of(e.RelationID) {
 		if st.Value.ID == e.ObjectNewID {
 			t.Errorf("edit %q: %s was stated before", e.Prompt, e.Target)
 		}
@@ -163,7 +163,7 @@ func checkEdit(t *testing.T, base *kb.Base, e dataset.Edit) {
 	if current := base.Current(base.Entity(e.SubjectID), e.RelationID); len(current) != 1 || current[0].Value.ID != e.ObjectTrueID {
 		t.Errorf("edit %q: true object %s, current facts %v", e.Prompt, e.GroundTruth, current)
 	}
-	if a, b := base.Entity(e.ObjectTrueID).Claims["P31"], base.Entity(e.ObjectNewID).Claims["P31"]; a[0].Value != b[0].Value {
+	if a, b := base.Entity(e.ObjectTrueID).Claims.Of("P31"), base.Entity(e.ObjectNewID).Claims.Of("P31"); a[0].Value != b[0].Value {
 		t.Errorf("edit %q: %s and %s are of different classes", e.Prompt, e.GroundTruth, e.Target)
 	}
 }
@@ -393,7 +393,7 @@ func TestUpdates(t *testing.T) {
 	}
 	for _, e := range p.edits {
 		ended, begun := false, false
-		for _, st := range base.Entity(e.SubjectID).Claims[e.RelationID] {
+		for _, st := range base.Entity(e.SubjectID).Claims.Of(e.RelationID) {
 			ended = ended || st.Value.ID == e.ObjectTrueID && st.Ended && st.End.Year >= 2007
 			begun = begun || st.Value.ID == e.ObjectNewID && !st.Ended
 		}
@@ -425,10 +425,10 @@ func TestUpdates(t *testing.T) {
 func TestConflictGroups(t *testing.T) {
 	people := 0
 	base := worldKB(t, world.Seed, world.AsOf, func(e *kb.Entity) bool {
-		if len(e.Claims["P19"]) > 0 {
+		if len(e.Claims.Of("P19")) > 0 {
 			people++
 		}
-		return people < 60 || len(e.Claims["P19"]) == 0
+		return people < 60 || len(e.Claims.Of("P19")) == 0
 	})
 	base.Catalogue.Relations = slices.DeleteFunc(base.Catalogue.Relations, func(r *catalogue.Relation) bool { return r.ID != "P19" && r.ID != "P27" })
 	p := generate(t, base, generator.Options{N: 90, Seed: 1, SetName: "world", Sets: []dataset.Axis{dataset.AxisReliability}})
@@ -460,7 +460,7 @@ func TestConflictGroups(t *testing.T) {
 // has a country already.
 func TestInverseConflict(t *testing.T) {
 	base := worldKB(t, world.Seed, world.AsOf, func(e *kb.Entity) bool {
-		seat := slices.ContainsFunc(e.Claims["P1376"], func(s kb.Statement) bool { return !s.Ended })
+		seat := slices.ContainsFunc(e.Claims.Of("P1376"), func(s kb.Statement) bool { return !s.Ended })
 		return !strings.HasPrefix(e.Description, "city in") || seat
 	})
 	base.Catalogue.Relations = slices.DeleteFunc(base.Catalogue.Relations, func(r *catalogue.Relation) bool { return r.ID != "P36" && r.ID != "P30" })

@@ -173,7 +173,7 @@ func single(e *kb.Entity, property string, day kb.Date) (kb.Statement, string) {
 		return kb.Statement{}, RejectManyObjects
 	}
 	reason := RejectNoValue
-	for _, st := range e.Claims[property] {
+	for _, st := range e.Claims.Of(property) {
 		switch {
 		case !st.HasValue:
 		case st.Rank == kb.Deprecated:

@@ -28,7 +28,7 @@ func (g *part) neighbours(c *change) {
 func (g *part) neighboursIn(c *change, ids []string, kind string, most int) []neighbour {
 	key := kind + "|" + string(c.ID)
 	var out []neighbour
-	for e := range g.nearest(g.sample(ids, key), c.s, key) {
+	for e := range g.nearest(g.sample(key, ids), c.s, key) {
 		if len(out) == most {
 			break
 		}

@@ -48,18 +48,18 @@ func (g *generation) hash(parts ...string) uint64 {
 	return finish(h)
 }
 
-// keyed is an id with its place in an order: first the bucket, then the hash.
+// keyed is an id, by its place in a list, and its place in an order: first the
+// bucket, then the hash. It holds no pointer: millions are made.
 type keyed struct {
-	bucket uint8
 	hash   uint64
-	id     string
-	entity *kb.Entity
+	at     int32
+	bucket uint8
 }
 
-// inOrder yields the list bucket by bucket, each sorted by hash when it is
+// inOrder yields the ids bucket by bucket, each sorted by hash when it is
 // reached: a choice mostly ends in the first.
-func inOrder(list []keyed) iter.Seq[keyed] {
-	return func(yield func(keyed) bool) {
+func inOrder(ids []string, list []keyed) iter.Seq[string] {
+	return func(yield func(string) bool) {
 		var ends [256]int
 		for _, k := range list {
 			ends[k.bucket]++
@@ -75,9 +75,9 @@ func inOrder(list []keyed) iter.Seq[keyed] {
 		from := 0
 		for _, end := range ends {
 			bucket := placed[from:end]
-			slices.SortFunc(bucket, func(a, b keyed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.id, b.id)) })
+			slices.SortFunc(bucket, func(a, b keyed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(ids[a.at], ids[b.at])) })
 			for _, k := range bucket {
-				if !yield(k) {
+				if !yield(ids[k.at]) {
 					return
 				}
 			}
@@ -92,15 +92,9 @@ func (g *generation) shuffled(ids []string, key string) iter.Seq[string] {
 	state := next(g.seeded, key)
 	for i, id := range ids {
 		h := finish(next(state, id))
-		list[i] = keyed{bucket: uint8(h >> 56), hash: h, id: id}
+		list[i] = keyed{h, int32(i), uint8(h >> 56)}
 	}
-	return func(yield func(string) bool) {
-		for k := range inOrder(list) {
-			if !yield(k.id) {
-				return
-			}
-		}
-	}
+	return inOrder(ids, list)
 }
 
 // drawn yields the ids in the order of shuffled, for long lists of which few are
@@ -112,15 +106,15 @@ func (g *generation) drawn(ids []string, key string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for piece := range pieces {
 			var list []keyed
-			for _, id := range ids {
+			for i, id := range ids {
 				// The high word of the product says in which piece of the range a hash lies.
 				h := finish(next(state, id))
 				if at, _ := bits.Mul64(h, pieces); at == piece {
-					list = append(list, keyed{hash: h, id: id})
+					list = append(list, keyed{hash: h, at: int32(i)})
 				}
 			}
-			for k := range inOrder(list) {
-				if !yield(k.id) {
+			for id := range inOrder(ids, list) {
+				if !yield(id) {
 					return
 				}
 			}
@@ -139,11 +133,11 @@ func (g *generation) nearest(ids []string, to *kb.Entity, key string) iter.Seq[*
 		if e != nil {
 			bucket = distance(e, to)
 		}
-		list[i] = keyed{uint8(bucket), finish(next(state, id)), id, e}
+		list[i] = keyed{finish(next(state, id)), int32(i), uint8(bucket)}
 	}
 	return func(yield func(*kb.Entity) bool) {
-		for k := range inOrder(list) {
-			if !yield(k.entity) {
+		for id := range inOrder(ids, list) {
+			if !yield(g.base.Entity(id)) {
 				return
 			}
 		}
@@ -159,17 +153,32 @@ func distance(a, b *kb.Entity) int {
 	return d
 }
 
-// sample returns at most scan ids, a window whose place depends on the seed.
-func (g *generation) sample(ids []string, key string) []string {
-	if len(ids) <= scan {
-		return ids
+// sample returns at most scan ids of the lists put one behind the other: a window
+// whose place depends on the seed. The lists are long and not copied.
+func (g *generation) sample(key string, lists ...[]string) []string {
+	n := total(lists)
+	if n <= scan {
+		return slices.Concat(lists...)
 	}
-	at := int(g.hash("window", key) % uint64(len(ids)))
-	out := make([]string, scan)
-	for i := range out {
-		out[i] = ids[(at+i)%len(ids)]
+	at := int(g.hash("window", key) % uint64(n))
+	out := make([]string, 0, scan)
+	for len(out) < scan { // twice round at most
+		for _, ids := range lists {
+			skipped := min(at, len(ids))
+			at -= skipped
+			ids = ids[skipped:]
+			out = append(out, ids[:min(len(ids), scan-len(out))]...)
+		}
 	}
 	return out
+}
+
+func total(lists [][]string) int {
+	n := 0
+	for _, l := range lists {
+		n += len(l)
+	}
+	return n
 }
 
 // pickTemplate returns one of the templates, or false where there is none.

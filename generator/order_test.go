@@ -52,8 +52,26 @@ func TestOrders(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Error("nearest is not the order of popularity, then of the hashes")
 	}
-	if list := g.sample(ids, "key"); len(list) != scan || len(slices.Compact(slices.Sorted(slices.Values(list)))) != scan {
-		t.Errorf("a sample of %d ids", len(list))
+	wrapped := 0
+	for i := range 40 {
+		key := fmt.Sprint("key", i)
+		list := g.sample(key, ids)
+		at := slices.Index(ids, list[0])
+		if want := slices.Concat(ids, ids)[at : at+scan]; !slices.Equal(list, want) {
+			t.Errorf("the sample of %s is no window", key)
+		}
+		if at+scan > len(ids) {
+			wrapped++
+		}
+		if split := g.sample(key, ids[:9], nil, ids[9:4*scan], ids[4*scan:]); !slices.Equal(split, list) {
+			t.Errorf("the sample of %s depends on how the lists are cut", key)
+		}
+	}
+	if wrapped == 0 || wrapped == 40 {
+		t.Errorf("%d of 40 windows go on at the beginning", wrapped)
+	}
+	if few := g.sample("key", ids[:3], ids[7:9]); !slices.Equal(few, slices.Concat(ids[:3], ids[7:9])) {
+		t.Errorf("a sample of few ids: %v", few)
 	}
 	absent := 0
 	for e := range g.nearest([]string{"Q1", "Q999999"}, to, "key") {

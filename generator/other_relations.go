@@ -13,7 +13,7 @@ import (
 func (g *part) otherRelations(c *change) {
 	properties := slices.Clone(c.rel.Other)
 	for _, r := range g.base.Catalogue.Relations {
-		if !slices.Contains(properties, r.ID) && len(c.s.Claims[r.ID]) > 0 && g.base.IsA(c.s, r.Domain) {
+		if !slices.Contains(properties, r.ID) && len(c.s.Claims.Of(r.ID)) > 0 && g.base.IsA(c.s, r.Domain) {
 			properties = append(properties, r.ID)
 		}
 	}

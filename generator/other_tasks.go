@@ -109,12 +109,12 @@ func (g *part) choice(c *change, f stranger, variant string, options int) bool {
 // the subject.
 func (g *generation) wrong(c *change, f stranger, right *kb.Entity, question string, n int) []string {
 	stated := map[string]bool{}
-	for _, st := range f.entity.Claims[f.rel.ID] {
+	for _, st := range f.entity.Claims.Of(f.rel.ID) {
 		stated[st.Value.ID] = true
 	}
 	key := "wrong|" + string(c.ID) + f.entity.ID
 	var out []string
-	for id := range g.shuffled(g.sample(g.base.Objects(f.rel.ID), key), key) {
+	for id := range g.shuffled(g.sample(key, g.base.Objects(f.rel.ID)), key) {
 		e := g.base.Entity(id)
 		if len(out) == n {
 			break

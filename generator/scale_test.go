@@ -84,7 +84,7 @@ func synthetic(tb testing.TB, n int, seed uint64) *kb.Base {
 	for _, k := range kinds {
 		b.Add(&kb.Entity{ID: k.class, Type: "item", Label: "class " + k.class})
 		for i := range count[k.class] {
-			e := &kb.Entity{ID: "Q" + strconv.Itoa(first0[k.class]+i), Type: "item", Label: word() + " " + word(), LabelLang: "en", Sitelinks: rng.IntN(200) / (1 + rng.IntN(20)), Claims: map[string][]kb.Statement{}}
+			e := &kb.Entity{ID: "Q" + strconv.Itoa(first0[k.class]+i), Type: "item", Label: word() + " " + word(), LabelLang: "en", Sitelinks: rng.IntN(200) / (1 + rng.IntN(20))}
 			if rng.IntN(50) == 0 {
 				e.Label = ""
 			}
@@ -94,29 +94,29 @@ func synthetic(tb testing.TB, n int, seed uint64) *kb.Base {
 			item := func(p, class string) kb.Statement {
 				return kb.Statement{Property: p, Rank: kb.Normal, HasValue: true, Value: kb.Value{Kind: catalogue.Item, ID: class}}
 			}
-			e.Claims["P31"] = []kb.Statement{item("P31", k.class)}
+			e.Claims.Add(item("P31", k.class))
 			for _, p := range slices.Sorted(maps.Keys(k.facts)) {
 				class := k.facts[p]
 				if rng.IntN(4) == 0 {
 					continue // facts are missing
 				}
 				if class == "" {
-					e.Claims[p] = []kb.Statement{{Property: p, Rank: kb.Normal, HasValue: true, Value: kb.Value{Kind: catalogue.Year, Text: strconv.Itoa(1500 + rng.IntN(520))}}}
+					e.Claims.Add(kb.Statement{Property: p, Rank: kb.Normal, HasValue: true, Value: kb.Value{Kind: catalogue.Year, Text: strconv.Itoa(1500 + rng.IntN(520))}})
 					continue
 				}
 				st := item(p, some(class))
-				e.Claims[p] = append(e.Claims[p], st)
+				e.Claims.Add(st)
 				switch rng.IntN(10) {
 				case 0:
-					e.Claims[p] = append(e.Claims[p], item(p, some(class)))
+					e.Claims.Add(item(p, some(class)))
 				case 1, 2:
 					past := item(p, some(class))
-					past.Start, past.End, past.Ended = kb.Date{Year: 1990}, kb.Date{Year: 1990 + rng.IntN(30)}, true
-					e.Claims[p] = append(e.Claims[p], past)
+					past.Start, past.End, past.Ended = kb.Date{Year: 1990}, kb.Date{Year: 1990 + rng.Int32N(30)}, true
+					e.Claims.Add(past)
 				case 3:
 					wrong := item(p, some(class))
 					wrong.Rank = kb.Deprecated
-					e.Claims[p] = append(e.Claims[p], wrong)
+					e.Claims.Add(wrong)
 				}
 			}
 			b.Add(e)

@@ -33,7 +33,7 @@ func (g *part) timeSlice(c *change) {
 	g.towardsNew(c, &p)
 	g.emit(c, p)
 	made := 0
-	for _, st := range slices.Backward(c.s.Claims[c.rel.ID]) {
+	for _, st := range slices.Backward(c.s.Claims.Of(c.rel.ID)) {
 		// A year in the middle of a stated span, in which nothing else held.
 		year := (st.Start.Year + st.End.Year) / 2
 		if made == mostPast || !st.HasValue || st.Start.Year <= 0 || year <= st.Start.Year || year >= st.End.Year || year >= g.base.AsOf.Year {

@@ -55,11 +55,7 @@ func TestGenerateFromShards(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for p, list := range e.Claims {
-				if e.Claims[p] = slices.DeleteFunc(list, func(st kb.Statement) bool { return !st.HasValue }); len(e.Claims[p]) == 0 {
-					delete(e.Claims, p)
-				}
-			}
+			e.Claims = slices.DeleteFunc(e.Claims, func(st kb.Statement) bool { return !st.HasValue })
 			b.Add(e)
 		}
 	}

@@ -8,8 +8,11 @@ import (
 )
 
 // Date is a day, month or year; Month and Day are 0 where unknown. The zero
-// Date is no date.
-type Date struct{ Year, Month, Day int }
+// Date is no date. It is small because every statement holds two.
+type Date struct {
+	Year       int32
+	Month, Day int8
+}
 
 // ParseDate reads YYYY-MM-DD.
 func ParseDate(s string) (Date, error) {
@@ -17,7 +20,7 @@ func ParseDate(s string) (Date, error) {
 	if err != nil {
 		return Date{}, fmt.Errorf("kb: date %q is not of the form YYYY-MM-DD", s)
 	}
-	return Date{t.Year(), int(t.Month()), t.Day()}, nil
+	return Date{int32(t.Year()), int8(t.Month()), int8(t.Day())}, nil
 }
 
 // EndOfTime is the as-of date of a knowledge base that gives no dates of its
@@ -50,19 +53,19 @@ func parseText(s string) (d Date, err error) {
 	if s == "" {
 		return d, nil
 	}
-	digits, sign := s, 1
+	digits, sign := s, int32(1)
 	if s[0] == '-' {
 		digits, sign = s[1:], -1
 	}
+	var n [3]int32
 	for i, part := range strings.Split(digits, "-") {
-		n, err := strconv.Atoi(part)
-		if err != nil || i > 2 || n < 0 {
+		v, err := strconv.ParseInt(part, 10, partBits(i))
+		if err != nil || i > 2 || v < 0 {
 			return Date{}, fmt.Errorf("kb: %q is no date", s)
 		}
-		*[]*int{&d.Year, &d.Month, &d.Day}[i] = n
+		n[i] = int32(v)
 	}
-	d.Year *= sign
-	return d, nil
+	return Date{Year: sign * n[0], Month: int8(n[1]), Day: int8(n[2])}, nil
 }
 
 // Precisions of Wikidata's time values.
@@ -87,22 +90,30 @@ func parseTime(s string, precision int) (Date, bool) {
 	if len(part) != 3 {
 		return Date{}, false
 	}
-	var n [3]int
+	var n [3]int32
 	for i, p := range part {
-		v, err := strconv.Atoi(p)
+		v, err := strconv.ParseInt(p, 10, partBits(i))
 		if err != nil {
 			return Date{}, false
 		}
-		n[i] = v
+		n[i] = int32(v)
 	}
-	d := Date{Year: sign * n[0]}
+	d := Date{Year: int32(sign) * n[0]}
 	if precision >= monthPrecision {
-		d.Month = n[1]
+		d.Month = int8(n[1])
 	}
 	if precision >= dayPrecision {
-		d.Day = n[2]
+		d.Day = int8(n[2])
 	}
 	return d, d.Year != 0
+}
+
+// partBits is the size of a date's year, month or day.
+func partBits(part int) int {
+	if part == 0 {
+		return 32
+	}
+	return 8
 }
 
 // After tells whether the first day that d may mean comes after that of other.
@@ -110,7 +121,7 @@ func (d Date) After(other Date) bool { return d.earliest() > other.earliest() }
 
 // earliest and latest are comparable numbers for the first and last day a date
 // may mean.
-func (d Date) earliest() int { return d.Year*10000 + max(d.Month, 1)*100 + max(d.Day, 1) }
+func (d Date) earliest() int { return d.ordinal(max(d.Month, 1), max(d.Day, 1)) }
 
 func (d Date) latest() int {
 	month, day := d.Month, d.Day
@@ -120,5 +131,7 @@ func (d Date) latest() int {
 	if day == 0 {
 		day = 31
 	}
-	return d.Year*10000 + month*100 + day
+	return d.ordinal(month, day)
 }
+
+func (d Date) ordinal(month, day int8) int { return int(d.Year)*10000 + int(month)*100 + int(day) }

@@ -185,7 +185,7 @@ type texts struct {
 }
 
 func (r *reader) entity() (*Entity, error) {
-	e := &Entity{Claims: map[string][]Statement{}}
+	e := &Entity{}
 	var en, mul texts // names are read in English, then in "mul", to which labels are moving
 	in := func(language []byte) *texts {
 		switch string(language) {
@@ -279,6 +279,7 @@ func (r *reader) entity() (*Entity, error) {
 	}
 	e.Description = cmp.Or(en.description, mul.description)
 	e.Aliases = append(en.aliases, mul.aliases...)
+	e.Claims.sort()
 	return e, nil
 }
 
@@ -312,7 +313,7 @@ func (r *reader) claims(e *Entity, key []byte) error {
 			return fmt.Errorf("a claim of %s is no object", property)
 		}
 		st, err := r.statement(property)
-		e.Claims[property] = append(e.Claims[property], st)
+		e.Claims = append(e.Claims, st)
 		return err
 	})
 }
@@ -327,11 +328,8 @@ func (r *reader) statement(property string) (Statement, error) {
 			return err
 		case "rank":
 			rank, _, err := r.raw()
-			switch string(rank) {
-			case string(Preferred):
-				st.Rank = Preferred
-			case string(Deprecated):
-				st.Rank = Deprecated
+			if r, none := parseRank(string(rank)); none == nil {
+				st.Rank = r // any other word counts as normal
 			}
 			return err
 		case "qualifiers":
@@ -454,7 +452,7 @@ func (s *snak) value() (Value, bool) {
 		return Value{Kind: catalogue.Item, ID: id}, err == nil && id != ""
 	case "time":
 		d, ok := s.date()
-		return Value{Kind: catalogue.Year, Text: strconv.Itoa(d.Year)}, ok && d.Year > 0
+		return Value{Kind: catalogue.Year, Text: strconv.Itoa(int(d.Year))}, ok && d.Year > 0
 	case "quantity":
 		amount := in.field("amount")
 		return Value{Kind: catalogue.Quantity, Text: strings.TrimPrefix(amount, "+")}, amount != ""

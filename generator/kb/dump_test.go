@@ -49,24 +49,24 @@ func TestEntitiesReadsTheMiniDump(t *testing.T) {
 	if len(e) != 26 {
 		t.Errorf("%d entities, want 26: the lexeme and two broken rows are left out", len(e))
 	}
-	if v := e["Q1"].Claims["P36"][0].Value; v.ID != "Q102" {
+	if v := e["Q1"].Claims.Of("P36")[0].Value; v.ID != "Q102" {
 		t.Errorf("value with numeric-id alone read as %+v", v)
 	}
 	if e["Q5"].Label != "Sudland" || e["Q5"].LabelLang != "mul" {
 		t.Errorf("label of language mul read as %q (%s)", e["Q5"].Label, e["Q5"].LabelLang)
 	}
-	if e["Q10"].Label != "" || e["Q10"].Aliases != nil || len(e["Q10"].Claims["P36"]) != 1 {
+	if e["Q10"].Label != "" || e["Q10"].Aliases != nil || len(e["Q10"].Claims.Of("P36")) != 1 {
 		t.Errorf("[] in place of {} read as %+v", e["Q10"])
 	}
 	for id, p := range map[string]string{"Q6": "somevalue", "Q7": "novalue"} {
-		if e[id].Claims["P36"][0].HasValue {
+		if e[id].Claims.Of("P36")[0].HasValue {
 			t.Errorf("%s has a value", p)
 		}
 	}
-	if st := e["Q9"].Claims["P36"][0]; !st.Ended || st.End != (kb.Date{}) {
+	if st := e["Q9"].Claims.Of("P36")[0]; !st.Ended || st.End != (kb.Date{}) {
 		t.Errorf("unknown end read as %+v", st)
 	}
-	if st := e["Q200"].Claims["P26"][0]; st.Start != (kb.Date{Year: 1999, Month: 5, Day: 1}) {
+	if st := e["Q200"].Claims.Of("P26")[0]; st.Start != (kb.Date{Year: 1999, Month: 5, Day: 1}) {
 		t.Errorf("start read as %v", st.Start)
 	}
 	if e["Q13"].Modified != (kb.Date{Year: 2023, Month: 4, Day: 5}) || e["Q12"].Modified != (kb.Date{}) {

@@ -3,6 +3,8 @@ package kb
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -17,27 +19,101 @@ type Value struct {
 	Text string // string, year ("1987"), quantity without sign ("12")
 }
 
-// Rank is a statement's rank.
-type Rank string
+// Rank is a statement's rank; the zero Rank is none.
+type Rank uint8
 
 // The ranks.
 const (
-	Preferred  Rank = "preferred"
-	Normal     Rank = "normal"
-	Deprecated Rank = "deprecated"
+	Normal Rank = iota + 1
+	Preferred
+	Deprecated
 )
+
+// String is the word of the dumps; "" for none.
+func (r Rank) String() string {
+	switch r {
+	case Normal:
+		return "normal"
+	case Preferred:
+		return "preferred"
+	case Deprecated:
+		return "deprecated"
+	}
+	return ""
+}
+
+// parseRank reads what String writes.
+func parseRank(word string) (Rank, error) {
+	for _, r := range [...]Rank{Normal, Preferred, Deprecated} {
+		if word == r.String() {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("kb: %q is no rank", word)
+}
 
 // Statement is one claim of an entity. HasValue is false for "unknown value"
 // and "no value".
 type Statement struct {
 	Property string
-	Rank     Rank
-	HasValue bool
 	Value    Value
+	Items    []string // item objects of the qualifier P2306, which names the property of a constraint
 	Start    Date     // P580; zero where not stated
 	End      Date     // P582; zero where not stated
-	Ended    bool     // P582 is stated, if only as unknown
-	Items    []string // item objects of the qualifier P2306, which names the property of a constraint
+	Rank     Rank
+	HasValue bool
+	Ended    bool // P582 is stated, if only as unknown
+}
+
+// Claims are the statements of an entity, ordered by property; those of one
+// property as they were stated. A list takes far less memory than a map of lists,
+// and a large knowledge base has one for each of its many entities.
+type Claims []Statement
+
+// Of returns the statements of a property, a part of the list.
+func (c Claims) Of(property string) []Statement {
+	from := 0
+	for from < len(c) && c[from].Property < property {
+		from++
+	}
+	to := from
+	for to < len(c) && c[to].Property == property {
+		to++
+	}
+	return c[from:to:to]
+}
+
+// ByProperty yields every property with its statements.
+func (c Claims) ByProperty() iter.Seq2[string, []Statement] {
+	return func(yield func(string, []Statement) bool) {
+		for len(c) > 0 {
+			n := 1
+			for n < len(c) && c[n].Property == c[0].Property {
+				n++
+			}
+			if !yield(c[0].Property, c[:n:n]) {
+				return
+			}
+			c = c[n:]
+		}
+	}
+}
+
+// Add puts a statement behind those of its property.
+func (c *Claims) Add(st Statement) {
+	at := len(*c)
+	for at > 0 && (*c)[at-1].Property > st.Property {
+		at--
+	}
+	*c = slices.Insert(*c, at, st)
+}
+
+// sort orders statements that were appended in any order.
+func (c Claims) sort() {
+	by := func(a, b Statement) int { return strings.Compare(a.Property, b.Property) }
+	if !slices.IsSortedFunc(c, by) {
+		slices.SortStableFunc(c, by)
+	}
 }
 
 // Entity is one item or property of a knowledge base.
@@ -51,7 +127,7 @@ type Entity struct {
 	Sitelinks   int
 	Revision    int64
 	Modified    Date // day of the last change; zero where not stated
-	Claims      map[string][]Statement
+	Claims      Claims
 
 	// Set by Builder.Build.
 	direct  []string // classes
@@ -78,7 +154,7 @@ func (e *Entity) Current(property string, day Date) []Statement {
 	said := func(v Value) bool {
 		return slices.ContainsFunc(out, func(o Statement) bool { return o.Value == v })
 	}
-	for _, st := range e.Claims[property] {
+	for _, st := range e.Claims.Of(property) {
 		if st.Rank == Deprecated || !st.HasValue || !st.holds(day) {
 			continue
 		}
@@ -95,7 +171,7 @@ func (e *Entity) Current(property string, day Date) []Statement {
 // classes reads the direct classes of the entity, current or not.
 func (e *Entity) classes() []string {
 	var out []string
-	for _, st := range e.Claims[instanceOf] {
+	for _, st := range e.Claims.Of(instanceOf) {
 		if st.HasValue && st.Rank != Deprecated && !slices.Contains(out, st.Value.ID) {
 			out = append(out, st.Value.ID)
 		}
@@ -106,14 +182,7 @@ func (e *Entity) classes() []string {
 // Linked tells whether a statement of one names the other, at any rank or date.
 func Linked(a, b *Entity) bool {
 	names := func(x, y *Entity) bool {
-		for _, list := range x.Claims {
-			for _, st := range list {
-				if st.HasValue && st.Value.ID == y.ID {
-					return true
-				}
-			}
-		}
-		return false
+		return slices.ContainsFunc(x.Claims, func(st Statement) bool { return st.HasValue && st.Value.ID == y.ID })
 	}
 	return names(a, b) || names(b, a)
 }
@@ -139,7 +208,7 @@ func aliasKinds() map[string]string {
 func (e *Entity) AliasKind(alias string) string {
 	kinds := aliasKinds()
 	for _, p := range slices.Sorted(maps.Keys(kinds)) {
-		for _, st := range e.Claims[p] {
+		for _, st := range e.Claims.Of(p) {
 			if st.HasValue && st.Value.Text == alias {
 				return kinds[p]
 			}

@@ -96,10 +96,10 @@ func (f *Filter) Use(e *Entity) Use {
 		return f.of(e.ID)
 	}
 	use := Never
-	if len(e.Claims[instanceOf]) > 0 {
+	if len(e.Claims.Of(instanceOf)) > 0 {
 		use = IfNamed
 	}
-	for p := range e.Claims {
+	for p := range e.Claims.ByProperty() {
 		use = max(use, f.of(p))
 	}
 	return use

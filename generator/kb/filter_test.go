@@ -51,7 +51,7 @@ func TestUseIsNeverMoreThanLook(t *testing.T) {
 		use := f.Use(e)
 		uses[use]++
 		claims := `{"type":"` + e.Type + `","id":"` + id + `","claims":{`
-		for p := range e.Claims {
+		for p := range e.Claims.ByProperty() {
 			claims += `"` + p + `":[{"mainsnak":{"snaktype":"somevalue"}}],`
 		}
 		row := []byte(claims + `"P9999":[{}]}}`)
@@ -68,7 +68,7 @@ func TestUseIsNeverMoreThanLook(t *testing.T) {
 		if (len(kept) == 1) != (use != kb.Never) {
 			t.Errorf("%s: %d entities kept at use %d", id, len(kept), use)
 		}
-		if len(kept) == 1 && kept[0].Claims["P9999"] != nil {
+		if len(kept) == 1 && len(kept[0].Claims.Of("P9999")) > 0 {
 			t.Errorf("%s keeps statements of a property that nobody needs", id)
 		}
 	}
@@ -123,28 +123,32 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// back is what the columns of a row that StatementText names hold.
+func back(r kb.FactRow) kb.StatementText {
+	return kb.StatementText{SubjectID: r.SubjectID, PropertyID: r.PropertyID, ObjectID: r.ObjectID, ObjectKind: r.ObjectKind, ObjectText: r.ObjectText,
+		Rank: r.Rank, StartDate: r.StartDate, EndDate: r.EndDate, Ended: r.Ended, AboutIDs: r.AboutIDs}
+}
+
 // TestRowsGiveBackTheStatement writes statements as rows and reads them back.
 func TestRowsGiveBackTheStatement(t *testing.T) {
 	n := 0
 	for _, e := range miniDump(t) {
 		rows := kb.AppendFactRows(nil, e, kb.EndOfTime(), "mini")
-		for _, list := range e.Claims {
-			for _, want := range list {
-				if !want.HasValue {
-					continue
+		for _, want := range e.Claims {
+			if !want.HasValue {
+				continue
+			}
+			found := false
+			for _, r := range rows {
+				got, err := back(r).Statement()
+				if err != nil {
+					t.Fatal(err)
 				}
-				found := false
-				for _, r := range rows {
-					got, err := r.Statement()
-					if err != nil {
-						t.Fatal(err)
-					}
-					found = found || got.Property == want.Property && got.Value == want.Value && got.Rank == want.Rank &&
-						got.Start == want.Start && got.End == want.End && got.Ended == want.Ended && slices.Equal(got.Items, want.Items)
-				}
-				if n++; !found {
-					t.Errorf("%s: no row gives back %+v", e.ID, want)
-				}
+				found = found || got.Property == want.Property && got.Value == want.Value && got.Rank == want.Rank &&
+					got.Start == want.Start && got.End == want.End && got.Ended == want.Ended && slices.Equal(got.Items, want.Items)
+			}
+			if n++; !found {
+				t.Errorf("%s: no row gives back %+v", e.ID, want)
 			}
 		}
 	}
@@ -152,15 +156,21 @@ func TestRowsGiveBackTheStatement(t *testing.T) {
 		t.Errorf("only %d statements", n)
 	}
 	for _, d := range []kb.Date{{}, {Year: 1999}, {Year: -44, Month: 3}, {Year: 7, Month: 12, Day: 31}, {Year: 12000, Month: 1, Day: 2}} {
-		st := kb.Statement{Property: "P36", HasValue: true, Value: kb.Value{Kind: catalogue.Item, ID: "Q1"}, Start: d}
-		rows := kb.AppendFactRows(nil, &kb.Entity{ID: "Q2", Claims: map[string][]kb.Statement{"P36": {st}}}, kb.EndOfTime(), "")
-		if got, err := rows[0].Statement(); err != nil || got.Start != d {
+		st := kb.Statement{Property: "P36", Rank: kb.Normal, HasValue: true, Value: kb.Value{Kind: catalogue.Item, ID: "Q1"}, Start: d}
+		rows := kb.AppendFactRows(nil, &kb.Entity{ID: "Q2", Claims: kb.Claims{st}}, kb.EndOfTime(), "")
+		if got, err := back(rows[0]).Statement(); err != nil || got.Start != d {
 			t.Errorf("%v comes back as %v, %v", d, got.Start, err)
 		}
 	}
-	for _, bad := range []string{"x", "1999-", "1999-01-02-03", "-"} {
-		if _, err := (kb.FactRow{StartDate: bad}).Statement(); err == nil {
+	for _, bad := range []string{"x", "1999-", "1999-01-02-03", "-", "99999999999", "1999-400"} {
+		if _, err := (kb.StatementText{Rank: "normal", StartDate: bad}).Statement(); err == nil {
 			t.Errorf("%q is read as a date", bad)
 		}
+	}
+	if st, err := (kb.StatementText{Rank: "normal", StartDate: "1999"}).Statement(); err != nil || st.Rank != kb.Normal {
+		t.Errorf("a row of a rank and a date: %+v, %v", st, err)
+	}
+	if _, err := (kb.StatementText{Rank: "best"}).Statement(); err == nil {
+		t.Error("\"best\" is read as a rank")
 	}
 }

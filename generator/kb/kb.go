@@ -33,9 +33,6 @@ const (
 	numberInstanceOf = 31
 )
 
-// key is an object and the property that leads to it.
-type key struct{ object, property string }
-
 // Base is a knowledge base in memory: entities, their statements, and the
 // indexes by object, by class and by name. It is read-only once built.
 type Base struct {
@@ -45,12 +42,17 @@ type Base struct {
 
 	entities map[string]*Entity
 	ids      []string                   // items with a label or claims, by number
-	subjects map[key][]string           // current subjects
-	having   map[string][]string        // property -> items with a statement of it
-	objects  map[string][]string        // property -> its current objects
+	links    map[string]*links          // by property
 	members  map[string][]string        // class -> its direct instances
-	names    map[string][]string        // normalised name -> items
+	names    index                      // normalised name -> items
 	above    map[string]map[string]bool // class -> itself and its superclasses
+}
+
+// links are the items that statements of one property link.
+type links struct {
+	having   []string // items with a statement of it
+	objects  []string // its current objects
+	subjects index    // object -> current subjects
 }
 
 // Builder collects entities. Only statements of properties that the catalogue
@@ -59,6 +61,10 @@ type Builder struct {
 	kb     *Base
 	filter *Filter
 	newest Date // last change of any entity
+
+	texts      map[string]string // ids and descriptions, which repeat: each is held once
+	statements arena[Statement]
+	strings    arena[string]
 }
 
 // NewBuilder starts a knowledge base. Current facts are those of the as-of
@@ -66,25 +72,48 @@ type Builder struct {
 // changed, or EndOfTime where no entity says so. The dump id names the source in
 // every fact row.
 func NewBuilder(c *catalogue.Catalogue, asOf Date, dumpID string) *Builder {
-	return &Builder{kb: &Base{Catalogue: c, AsOf: asOf, DumpID: dumpID, entities: map[string]*Entity{}}, filter: NewFilter(c)}
+	return &Builder{kb: &Base{Catalogue: c, AsOf: asOf, DumpID: dumpID, entities: map[string]*Entity{}}, filter: NewFilter(c), texts: map[string]string{}}
 }
 
-// Add takes one entity. Of two entities with one id the later one counts.
+// Add takes one entity and copies what it keeps of it, except for the texts. Of
+// two entities with one id the later one counts.
 func (b *Builder) Add(e *Entity) {
-	kept := e.Claims
-	for p := range e.Claims {
-		if b.filter.keep[p] == "" {
-			kept = maps.Clone(e.Claims)
-			maps.DeleteFunc(kept, func(p string, _ []Statement) bool { return b.filter.keep[p] == "" })
-			break
-		}
-	}
 	if e.Modified.After(b.newest) {
 		b.newest = e.Modified
 	}
+	n := 0
+	for p, list := range e.Claims.ByProperty() {
+		if b.filter.keep[p] != "" {
+			n += len(list)
+		}
+	}
 	copied := *e
-	copied.Claims = kept
-	b.kb.entities[e.ID] = &copied
+	copied.Claims = b.statements.take(n)
+	for p, list := range e.Claims.ByProperty() {
+		shared := b.filter.keep[p]
+		if shared == "" {
+			continue
+		}
+		for _, st := range list {
+			st.Property, st.Value.ID = shared, b.once(st.Value.ID)
+			copied.Claims = append(copied.Claims, st)
+		}
+	}
+	copied.ID, copied.Description = b.once(e.ID), b.once(e.Description)
+	copied.Aliases = append(b.strings.take(len(e.Aliases)), e.Aliases...)
+	b.kb.entities[copied.ID] = &copied
+}
+
+// once returns the text as it was first met.
+func (b *Builder) once(s string) string {
+	if s == "" {
+		return ""
+	}
+	if first, ok := b.texts[s]; ok {
+		return first
+	}
+	b.texts[s] = s
+	return s
 }
 
 // Build makes the indexes and returns the knowledge base. ErrEmpty is returned
@@ -97,11 +126,10 @@ func (b *Builder) Build() (*Base, error) {
 	if kb.AsOf == (Date{}) {
 		kb.AsOf = EndOfTime()
 	}
-	kb.subjects, kb.having, kb.objects = map[key][]string{}, map[string][]string{}, map[string][]string{}
-	kb.members, kb.names = map[string][]string{}, map[string][]string{}
-	kb.above = map[string]map[string]bool{}
-	for _, id := range slices.Sorted(maps.Keys(kb.entities)) {
-		if e := kb.entities[id]; e.Type == "item" {
+	b.texts = nil
+	kb.ids = make([]string, 0, len(kb.entities))
+	for id, e := range kb.entities {
+		if e.Type == "item" {
 			kb.ids = append(kb.ids, id)
 		}
 	}
@@ -111,38 +139,34 @@ func (b *Builder) Build() (*Base, error) {
 	slices.SortFunc(kb.ids, func(a, b string) int {
 		return cmp.Or(cmp.Compare(number(a), number(b)), cmp.Compare(a, b))
 	})
+	kb.links, kb.members, kb.above = map[string]*links{}, map[string][]string{}, map[string]map[string]bool{}
+	kb.names = newIndex(kb.ids)
 	for i, id := range kb.ids {
 		e := kb.entities[id]
-		// Most lists of the indexes hold one item: it lies in kb.ids already.
-		only := kb.ids[i : i+1 : i+1]
-		add := func(list []string) []string {
-			if list == nil {
-				return only
-			}
-			return append(list, id)
-		}
-		for _, name := range e.Names() {
+		names := e.Names()
+		e.spelled = b.strings.take(len(names))
+		for _, name := range names {
 			n := Normalise(name)
 			e.spelled = append(e.spelled, n)
-			if list := kb.names[n]; n != "" && (len(list) == 0 || list[len(list)-1] != id) {
-				kb.names[n] = add(list)
+			if n != "" {
+				kb.names.add(n, i)
 			}
 		}
-		for _, p := range slices.Sorted(maps.Keys(e.Claims)) {
-			kb.having[p] = append(kb.having[p], id)
+		for p := range e.Claims.ByProperty() {
+			l := kb.links[p]
+			if l == nil {
+				l = &links{subjects: newIndex(kb.ids)}
+				kb.links[p] = l
+			}
+			l.having = append(l.having, id)
 			for _, st := range kb.Current(e, p) {
-				if st.Value.Kind != catalogue.Item {
-					continue
+				if st.Value.Kind == catalogue.Item && l.subjects.add(st.Value.ID, i) {
+					l.objects = append(l.objects, st.Value.ID)
 				}
-				k := key{st.Value.ID, p}
-				list := kb.subjects[k]
-				if list == nil {
-					kb.objects[p] = append(kb.objects[p], k.object)
-				}
-				kb.subjects[k] = add(list)
 			}
 		}
-		e.direct = e.classes()
+		classes := e.classes()
+		e.direct = append(b.strings.take(len(classes)), classes...)
 		for _, c := range e.direct {
 			kb.members[c] = append(kb.members[c], id)
 			if kb.above[c] == nil {
@@ -170,16 +194,29 @@ func (kb *Base) Len() int { return len(kb.ids) }
 // Having are the items with a statement of the property. This list and those of
 // the other indexes are the knowledge base's own, ordered by id number of the
 // items they were found at, and must not be changed.
-func (kb *Base) Having(property string) []string { return kb.having[property] }
+func (kb *Base) Having(property string) []string {
+	if l := kb.links[property]; l != nil {
+		return l.having
+	}
+	return nil
+}
 
 // Subjects are the items whose current statements of the property name the
 // object.
 func (kb *Base) Subjects(object, property string) []string {
-	return kb.subjects[key{object, property}]
+	if l := kb.links[property]; l != nil {
+		return l.subjects.of(object)
+	}
+	return nil
 }
 
 // Objects are the items that current statements of the property name.
-func (kb *Base) Objects(property string) []string { return kb.objects[property] }
+func (kb *Base) Objects(property string) []string {
+	if l := kb.links[property]; l != nil {
+		return l.objects
+	}
+	return nil
+}
 
 // Members are the direct instances of a class.
 func (kb *Base) Members(class string) []string { return kb.members[class] }
@@ -188,7 +225,7 @@ func (kb *Base) Members(class string) []string { return kb.members[class] }
 func (kb *Base) Classes(e *Entity) []string { return e.direct }
 
 // Bearers are the items with a name that Normalise brings to this form.
-func (kb *Base) Bearers(normalised string) []string { return kb.names[normalised] }
+func (kb *Base) Bearers(normalised string) []string { return kb.names.of(normalised) }
 
 // Spellings are the names of an item in the form of Normalise.
 func (kb *Base) Spellings(id string) []string {
@@ -234,7 +271,7 @@ func (kb *Base) closure(ids []string, properties ...string) map[string]bool {
 			continue
 		}
 		for _, p := range properties {
-			for _, st := range e.Claims[p] {
+			for _, st := range e.Claims.Of(p) {
 				if st.HasValue && st.Rank != Deprecated && st.Value.Kind == catalogue.Item {
 					queue = append(queue, st.Value.ID)
 				}
@@ -255,17 +292,17 @@ func (kb *Base) Contains(a, b *Entity) bool {
 // constraint, the symmetric constraint, else what the catalogue says.
 func (kb *Base) Inverse(r *catalogue.Relation) string {
 	if p := kb.entities[r.ID]; p != nil {
-		for _, st := range p.Claims[inverseOf] {
+		for _, st := range p.Claims.Of(inverseOf) {
 			if st.HasValue && st.Rank != Deprecated {
 				return st.Value.ID
 			}
 		}
-		for _, st := range p.Claims[constraint] {
+		for _, st := range p.Claims.Of(constraint) {
 			if st.HasValue && st.Value.ID == inverseType && len(st.Items) > 0 {
 				return st.Items[0]
 			}
 		}
-		for _, st := range p.Claims[constraint] {
+		for _, st := range p.Claims.Of(constraint) {
 			if st.HasValue && st.Value.ID == symmetricType {
 				return r.ID
 			}
@@ -288,6 +325,13 @@ func (kb *Base) Partners(object *Entity, property, inverse, except string) []str
 		}
 	}
 	return slices.DeleteFunc(out, func(id string) bool { return id == except })
+}
+
+// HasPartner tells whether Partners would find any.
+func (kb *Base) HasPartner(object *Entity, property, inverse, except string) bool {
+	other := func(id string) bool { return id != except }
+	return slices.ContainsFunc(kb.Subjects(object.ID, property), other) ||
+		inverse != "" && slices.ContainsFunc(kb.Current(object, inverse), func(st Statement) bool { return other(st.Value.ID) })
 }
 
 // ValueNames are the spellings of a statement's object, the label first; none
@@ -321,7 +365,7 @@ func (kb *Base) CheckCatalogue() []string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(kb.Catalogue.Classes)) {
 		id := kb.Catalogue.Classes[name]
-		if e := kb.entities[id]; e != nil && e.Label != "" && len(kb.members[id]) == 0 && len(e.Claims[instanceOf]) == 0 && len(e.Claims[subclassOf]) == 0 {
+		if e := kb.entities[id]; e != nil && e.Label != "" && len(kb.members[id]) == 0 && len(e.Claims.Of(instanceOf)) == 0 && len(e.Claims.Of(subclassOf)) == 0 {
 			out = append(out, fmt.Sprintf("class %s (%s, %q) has no instance and no superclass", name, id, e.Label))
 		}
 	}

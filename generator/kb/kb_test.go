@@ -75,7 +75,7 @@ func TestFactRows(t *testing.T) {
 	if r := rows["Q4P36Q105"]; r.IsCurrent || r.EndYear == nil || *r.EndYear != 1990 || r.StartYear != nil {
 		t.Errorf("ended capital: %+v", r)
 	}
-	if r := rows["Q5P36Q107"]; r.IsCurrent || r.Rank != kb.Normal {
+	if r := rows["Q5P36Q107"]; r.IsCurrent || r.Rank != kb.Normal.String() {
 		t.Errorf("capital of lower rank: %+v", r)
 	}
 }
@@ -85,7 +85,7 @@ func TestCheckCatalogue(t *testing.T) {
 	for _, e := range miniDump(t) {
 		if e.ID == "P36" {
 			e.Label = "main town"
-			e.Claims["P1696"][0].Value.ID = "P9"
+			e.Claims.Of("P1696")[0].Value.ID = "P9"
 		}
 		b.Add(e)
 	}
@@ -131,5 +131,25 @@ func TestAsOfIsReadFromTheEntities(t *testing.T) {
 		if base.AsOf != want {
 			t.Errorf("newest change %v gives the as-of date %v, want %v", day, base.AsOf, want)
 		}
+	}
+}
+
+// TestHasPartner compares the question for any partner with the list of them.
+func TestHasPartner(t *testing.T) {
+	base := miniKB(t)
+	count := map[bool]int{}
+	for id := range miniDump(t) {
+		e := base.Entity(id)
+		for _, r := range base.Catalogue.Relations {
+			for _, except := range []string{"", "Q1", "Q3", "Q200"} {
+				want := len(base.Partners(e, r.ID, base.Inverse(r), except)) > 0
+				if count[want]++; base.HasPartner(e, r.ID, base.Inverse(r), except) != want {
+					t.Errorf("%s as an object of %s has a partner besides %q: want %v", id, r.ID, except, want)
+				}
+			}
+		}
+	}
+	if count[true] < 10 || count[false] < 10 {
+		t.Errorf("too few cases: %v", count)
 	}
 }

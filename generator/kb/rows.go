@@ -3,8 +3,6 @@ package kb
 import (
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
 	"strings"
 
 	"editpipe/generator/catalogue"
@@ -31,7 +29,7 @@ type FactRow struct {
 	ObjectID        string               `parquet:"object_id,optional"` // empty for years, strings, quantities
 	ObjectKind      catalogue.ObjectKind `parquet:"object_kind,dict"`
 	ObjectText      string               `parquet:"object_text"` // label of the item, or the value itself
-	Rank            Rank                 `parquet:"rank,dict"`
+	Rank            string               `parquet:"rank,dict"`
 	StartYear       *int32               `parquet:"start_year,optional"`
 	EndYear         *int32               `parquet:"end_year,optional"`
 	IsCurrent       bool                 `parquet:"is_current"`         // holds at the as-of date and has the best rank
@@ -54,9 +52,9 @@ func NewEntityRow(e *Entity) EntityRow {
 // property and position. What takes other entities is left out: the label of an
 // item, and the number of subjects.
 func AppendFactRows(out []FactRow, e *Entity, asOf Date, dumpID string) []FactRow {
-	for _, p := range slices.Sorted(maps.Keys(e.Claims)) {
+	for p, list := range e.Claims.ByProperty() {
 		current := e.Current(p, asOf)
-		for _, st := range e.Claims[p] {
+		for _, st := range list {
 			if st.HasValue {
 				out = append(out, factRow(e, st, current, dumpID))
 			}
@@ -67,12 +65,12 @@ func AppendFactRows(out []FactRow, e *Entity, asOf Date, dumpID string) []FactRo
 
 func factRow(e *Entity, st Statement, current []Statement, dumpID string) FactRow {
 	row := FactRow{ID: FactID(e.ID, st), SubjectID: e.ID, PropertyID: st.Property, ObjectID: st.Value.ID, ObjectKind: st.Value.Kind,
-		ObjectText: st.Value.Text, Rank: st.Rank, ObjectsCurrent: int32(len(current)), DumpID: dumpID,
+		ObjectText: st.Value.Text, Rank: st.Rank.String(), ObjectsCurrent: int32(len(current)), DumpID: dumpID,
 		StartDate: st.Start.Text(), EndDate: st.End.Text(), Ended: st.Ended, AboutIDs: st.Items}
-	if y := int32(st.Start.Year); y != 0 {
+	if y := st.Start.Year; y != 0 {
 		row.StartYear = &y
 	}
-	if y := int32(st.End.Year); y != 0 {
+	if y := st.End.Year; y != 0 {
 		row.EndYear = &y
 	}
 	for _, c := range current {
@@ -81,31 +79,72 @@ func factRow(e *Entity, st Statement, current []Statement, dumpID string) FactRo
 	return row
 }
 
+// EntityText is the part of an entity's row from which the entity can be made
+// again; the rest follows from the facts.
+type EntityText struct {
+	ID          string   `parquet:"id"`
+	Label       string   `parquet:"label"`
+	LabelLang   string   `parquet:"label_lang,dict"`
+	Description string   `parquet:"description"`
+	Aliases     []string `parquet:"aliases,list"`
+	Sitelinks   int32    `parquet:"sitelinks"`
+	Revision    int64    `parquet:"revision"`
+}
+
+// StatementText is the part of a fact's row from which the statement can be made
+// again.
+type StatementText struct {
+	SubjectID  string               `parquet:"subject_id"`
+	PropertyID string               `parquet:"property_id,dict"`
+	ObjectID   string               `parquet:"object_id,optional"`
+	ObjectKind catalogue.ObjectKind `parquet:"object_kind,dict"`
+	ObjectText string               `parquet:"object_text"`
+	Rank       string               `parquet:"rank,dict"`
+	StartDate  string               `parquet:"start_date,optional,dict"`
+	EndDate    string               `parquet:"end_date,optional,dict"`
+	Ended      bool                 `parquet:"ended"`
+	AboutIDs   []string             `parquet:"about_ids,list"`
+}
+
 // Entity returns what the row was made from. The statements are missing.
-func (r EntityRow) Entity() *Entity {
+func (r EntityText) Entity() *Entity {
 	e := &Entity{ID: r.ID, Type: "item", Label: r.Label, LabelLang: r.LabelLang, Description: r.Description, Aliases: r.Aliases,
-		Sitelinks: int(r.Sitelinks), Revision: r.Revision, Claims: map[string][]Statement{}}
+		Sitelinks: int(r.Sitelinks), Revision: r.Revision}
 	if strings.HasPrefix(r.ID, "P") {
 		e.Type = "property"
+	}
+	for _, l := range [...]string{"en", "mul"} {
+		if l == e.LabelLang {
+			e.LabelLang = l
+		}
 	}
 	return e
 }
 
 // Statement returns what the row was made from.
-func (r FactRow) Statement() (Statement, error) {
-	st := Statement{Property: r.PropertyID, Rank: r.Rank, HasValue: true, Value: Value{Kind: r.ObjectKind, ID: r.ObjectID}, Ended: r.Ended}
+func (r StatementText) Statement() (Statement, error) {
+	st := Statement{Property: r.PropertyID, HasValue: true, Value: Value{Kind: r.ObjectKind, ID: r.ObjectID}, Ended: r.Ended}
 	if len(r.AboutIDs) > 0 {
 		st.Items = r.AboutIDs
 	}
 	if r.ObjectKind != catalogue.Item {
 		st.Value.Text = r.ObjectText
 	}
+	// The word repeats in every row: it is held once.
+	for _, k := range [...]catalogue.ObjectKind{catalogue.Item, catalogue.String, catalogue.Year, catalogue.Quantity} {
+		if k == st.Value.Kind {
+			st.Value.Kind = k
+		}
+	}
 	var err error
-	if st.Start, err = parseText(r.StartDate); err == nil {
+	if st.Rank, err = parseRank(r.Rank); err == nil {
+		st.Start, err = parseText(r.StartDate)
+	}
+	if err == nil {
 		st.End, err = parseText(r.EndDate)
 	}
 	if err != nil {
-		return st, fmt.Errorf("kb: fact %s: %w", r.ID, err)
+		return st, fmt.Errorf("kb: %s of %s: %w", r.PropertyID, r.SubjectID, err)
 	}
 	return st, nil
 }
@@ -116,7 +155,7 @@ func (kb *Base) EntityRows() iter.Seq[EntityRow] {
 		for _, id := range kb.ids {
 			e := kb.entities[id]
 			others := map[string]bool{}
-			for _, other := range kb.names[Normalise(e.Label)] {
+			for _, other := range kb.names.of(Normalise(e.Label)) {
 				others[other] = true
 			}
 			delete(others, id)
@@ -139,7 +178,7 @@ func (kb *Base) FactRows() iter.Seq[FactRow] {
 					if o := kb.entities[row.ObjectID]; o != nil {
 						row.ObjectText = o.Label
 					}
-					row.SubjectsCurrent = int32(len(kb.subjects[key{row.ObjectID, row.PropertyID}]))
+					row.SubjectsCurrent = int32(len(kb.Subjects(row.ObjectID, row.PropertyID)))
 				}
 				if !yield(row) {
 					return

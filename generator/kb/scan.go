@@ -2,9 +2,11 @@ package kb
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 )
@@ -71,27 +73,47 @@ func (s *scanner) raw() (text []byte, plain bool, err error) {
 	if s.peek() != '"' {
 		return nil, false, s.unexpected("a quote")
 	}
-	rest := s.b[s.i+1:]
-	n := bytes.IndexByte(rest, '"')
-	if n < 0 {
-		s.i = len(s.b)
+	from := s.i + 1
+	at := mark(s.b, from)
+	plain = at < len(s.b) && s.b[at] == '"'
+	if !plain {
+		at = pastEscapes(s.b, at)
+	}
+	if s.i = at; at == len(s.b) {
 		return nil, false, errEnd
 	}
-	if bytes.IndexByte(rest[:n], '\\') < 0 {
-		s.i += n + 2
-		return rest[:n], true, nil
+	s.i++
+	return s.b[from:at], plain, nil
+}
+
+// pastEscapes returns the place of the quote that ends a string, or the length,
+// where mark has found a backslash at i.
+func pastEscapes(b []byte, i int) int {
+	for i < len(b) && b[i] == '\\' {
+		i = mark(b, min(i+2, len(b)))
 	}
-	for i := 0; i < len(rest); i++ {
-		switch rest[i] {
-		case '"':
-			s.i += i + 2
-			return rest[:i], false, nil
-		case '\\':
-			i++
+	return i
+}
+
+// mark returns the place of the first quote or backslash from i on, or the
+// length. It looks at eight bytes at a time: most strings are too short for a
+// search by the library to be worth its call.
+func mark(b []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		word := binary.LittleEndian.Uint64(b[i:])
+		quote, back := word^'"'*ones, word^'\\'*ones
+		// The lowest top bit that is set belongs to the first byte that is zero.
+		if found := ((quote-ones)&^quote | (back-ones)&^back) & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
 		}
 	}
-	s.i = len(s.b)
-	return nil, false, errEnd
+	for ; i < len(b); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			return i
+		}
+	}
+	return i
 }
 
 // text reads a string; anything else is stepped over and reads as "".
@@ -200,33 +222,38 @@ func (s *scanner) skip() error {
 
 // skipNested steps over an object or a list.
 func (s *scanner) skipNested() error {
-	var inside [maxDepth]byte // the brackets that will close what is open
+	b := s.b
+	var lists [maxDepth/64 + 1]uint64 // a bit for each thing that is open: set for a list
 	depth := 0
-	for s.i < len(s.b) {
-		switch c := s.b[s.i]; c {
+	for i := s.i; i < len(b); i++ {
+		switch c := b[i]; c {
 		case '"':
-			if _, _, err := s.raw(); err != nil {
-				return err
-			}
-			continue
+			i = pastEscapes(b, mark(b, i+1))
 		case '{', '[':
 			if depth == maxDepth {
-				return fmt.Errorf("nested deeper than %d at byte %d", maxDepth, s.i+1)
+				return fmt.Errorf("nested deeper than %d at byte %d", maxDepth, i+1)
 			}
-			inside[depth] = c + 2 // in ASCII, } is two behind {, and ] two behind [
+			bit := uint64(1) << (depth % 64)
+			if lists[depth/64] &^= bit; c == '[' {
+				lists[depth/64] |= bit
+			}
 			depth++
 		case '}', ']':
 			depth--
-			if inside[depth] != c {
-				return s.unexpected(strconv.QuoteRune(rune(inside[depth])))
+			if list := lists[depth/64]>>(depth%64)&1 == 1; list != (c == ']') {
+				s.i = i
+				if list {
+					return s.unexpected("']'")
+				}
+				return s.unexpected("'}'")
 			}
 			if depth == 0 {
-				s.i++
+				s.i = i + 1
 				return nil
 			}
 		}
-		s.i++
 	}
+	s.i = len(b)
 	return errEnd
 }
 

@@ -53,7 +53,7 @@ func TestSharedDumps(t *testing.T) {
 		if p := entities["P31"]; p == nil || p.Type != "property" {
 			t.Errorf("%s: P31 is %+v", name, p)
 		}
-		if q := entities["Q1"].Claims["P31"]; len(q) == 0 || q[0].Value.ID != "Q1454986" {
+		if q := entities["Q1"].Claims.Of("P31"); len(q) == 0 || q[0].Value.ID != "Q1454986" {
 			t.Errorf("%s: Q1 is an instance of %+v, want Q1454986", name, q)
 		}
 	}
@@ -76,8 +76,12 @@ func TestSharedEntityData(t *testing.T) {
 	if e == nil || len(broken) != 0 {
 		t.Fatalf("entities %v, broken %v", entities, broken)
 	}
-	if e.Label != "Scotland" || e.Sitelinks != 223 || len(e.Claims) != 63 || e.Claims["P36"][0].Value.ID != "Q23436" {
-		t.Errorf("Q22: label %q, %d sitelinks, %d properties, capital %+v", e.Label, e.Sitelinks, len(e.Claims), e.Claims["P36"])
+	properties := 0
+	for range e.Claims.ByProperty() {
+		properties++
+	}
+	if e.Label != "Scotland" || e.Sitelinks != 223 || properties != 63 || e.Claims.Of("P36")[0].Value.ID != "Q23436" {
+		t.Errorf("Q22: label %q, %d sitelinks, %d properties, capital %+v", e.Label, e.Sitelinks, properties, e.Claims.Of("P36"))
 	}
 	cat, err := catalogue.Load(bytes.NewReader(catalogue.General()))
 	if err != nil {

@@ -279,7 +279,7 @@ func (b Build) begin(args Arguments) (*work, error) {
 			return nil, err
 		}
 	}
-	for _, dir := range []string{entitiesDir, factsDir, workDir} { // what a killed process left
+	for _, dir := range []string{".", entitiesDir, factsDir, workDir} { // what a killed process left
 		drafts, err := filepath.Glob(filepath.Join(b.Out, dir, ".*.draft"))
 		if err != nil {
 			return nil, fmt.Errorf("shards: %w", err)
@@ -409,7 +409,8 @@ func (b Build) finish(ctx context.Context, w *work, args Arguments) (*Manifest, 
 }
 
 // entities hands on a shard's entities that count, with their place among all
-// of the shard, and says how many there are of those that do not.
+// of the shard, and says how many there are of those that do not. The list of an
+// entity's statements is valid until take returns.
 func (w *work) entities(ctx context.Context, shard int, k *known, take func(place uint64, e *kb.Entity) error) (superseded, unnamed int, err error) {
 	path := w.path(records, shard)
 	data, err := os.ReadFile(path)
@@ -417,6 +418,7 @@ func (w *work) entities(ctx context.Context, shard int, k *known, take func(plac
 		return 0, 0, fmt.Errorf("shards: %w", err)
 	}
 	all := decoder{rest: string(data)}
+	var list kb.Claims
 	for place := uint64(0); all.rest != ""; place++ {
 		in := decoder{rest: all.text()}
 		if all.bad {
@@ -433,10 +435,11 @@ func (w *work) entities(ctx context.Context, shard int, k *known, take func(plac
 			unnamed++
 			continue
 		}
-		e, err := in.entity(id)
+		e, err := in.entity(id, list)
 		if err != nil {
 			return 0, 0, fmt.Errorf("shards: %s: %w", path, err)
 		}
+		list = e.Claims
 		if err := take(place, e); err != nil {
 			return 0, 0, err
 		}
@@ -460,13 +463,14 @@ func (w *work) index(ctx context.Context, shard int, asOf kb.Date) error {
 		return err
 	}
 	var names, objects questions
+	var seen []string
 	_, _, err = w.entities(ctx, shard, known, func(place uint64, e *kb.Entity) error {
 		if e.Type == "item" {
 			label := kb.Normalise(e.Label)
-			seen := map[string]bool{"": true}
-			for _, name := range append([]string{e.Label}, e.Aliases...) {
-				if n := kb.Normalise(name); !seen[n] {
-					seen[n] = true
+			seen = append(seen[:0], "")
+			for _, name := range e.Names() {
+				if n := kb.Normalise(name); !slices.Contains(seen, n) {
+					seen = append(seen, n)
 					is := uint64(0)
 					if n == label {
 						is = 1
@@ -475,7 +479,7 @@ func (w *work) index(ctx context.Context, shard int, asOf kb.Date) error {
 				}
 			}
 		}
-		for p, list := range e.Claims {
+		for p, list := range e.Claims.ByProperty() {
 			current := e.Current(p, asOf)
 			for _, st := range current {
 				if st.Value.Kind == catalogue.Item && e.Type == "item" {

@@ -146,11 +146,9 @@ func (q *questions) about(e *kb.Entity, use kb.Use) {
 	q.add(key, tell, uint64(len(e.Label)))
 	p := &q[partOf(key)]
 	*p = append(*p, e.Label...)
-	for _, list := range e.Claims {
-		for _, st := range list {
-			if st.HasValue && st.Value.Kind == catalogue.Item {
-				q.add(idKey(st.Value.ID), ask)
-			}
+	for _, st := range e.Claims {
+		if st.HasValue && st.Value.Kind == catalogue.Item {
+			q.add(idKey(st.Value.ID), ask)
 		}
 	}
 }

@@ -116,11 +116,12 @@ func (f *Folder) Lacks(c *catalogue.Catalogue) []string {
 
 // Entities hands on every entity with its facts, shard by shard in the order of
 // the dump. It returns an error naming the file where the two tables of a shard
-// do not fit together.
+// do not fit together. The list of an entity's statements is valid until use
+// returns.
 func (f *Folder) Entities(ctx context.Context, use func(*kb.Entity) error) error {
 	for _, shard := range f.Shards {
 		path := filepath.Join(f.dir, filepath.FromSlash(shard.Entities.File))
-		rows, err := store.Read[kb.EntityRow](path)
+		rows, err := store.Read[kb.EntityText](path)
 		if err != nil {
 			return err
 		}
@@ -135,27 +136,19 @@ func (f *Folder) Entities(ctx context.Context, use func(*kb.Entity) error) error
 }
 
 // shard hands on the entities of one shard.
-func (f *Folder) shard(ctx context.Context, shard Shard, rows []kb.EntityRow, use func(*kb.Entity) error) error {
+func (f *Folder) shard(ctx context.Context, shard Shard, rows []kb.EntityText, use func(*kb.Entity) error) error {
 	path := filepath.Join(f.dir, filepath.FromSlash(shard.Facts.File))
-	// Ids, descriptions and the like repeat; each is held once.
-	texts := map[string]string{}
-	shared := func(s *string) {
-		if t, ok := texts[*s]; ok {
-			*s = t
-		} else {
-			texts[*s] = *s
-		}
-	}
 	var e *kb.Entity
+	var list kb.Claims
 	next := func() (err error) {
 		if e != nil {
 			err = use(e)
+			list = e.Claims[:0]
 		}
 		e = nil
 		if len(rows) > 0 {
-			shared(&rows[0].Description)
-			shared(&rows[0].LabelLang)
 			e, rows = rows[0].Entity(), rows[1:]
+			e.Claims = list
 		}
 		return err
 	}
@@ -163,7 +156,7 @@ func (f *Folder) shard(ctx context.Context, shard Shard, rows []kb.EntityRow, us
 		return err
 	}
 	facts := 0
-	err := store.Scan(path, func(batch []kb.FactRow) error {
+	err := store.Scan(path, func(batch []kb.StatementText) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -174,17 +167,13 @@ func (f *Folder) shard(ctx context.Context, shard Shard, rows []kb.EntityRow, us
 				}
 			}
 			if e == nil {
-				return fmt.Errorf("fact %s is about %s, which %s does not hold in this order", batch[i].ID, batch[i].SubjectID, shard.Entities.File)
+				return fmt.Errorf("row %d is about %s, which %s does not hold in this order", facts+i+1, batch[i].SubjectID, shard.Entities.File)
 			}
-			r := &batch[i]
-			for _, s := range []*string{&r.PropertyID, (*string)(&r.Rank), (*string)(&r.ObjectKind), &r.ObjectID} {
-				shared(s)
-			}
-			st, err := r.Statement()
+			st, err := batch[i].Statement()
 			if err != nil {
 				return err
 			}
-			e.Claims[st.Property] = append(e.Claims[st.Property], st)
+			e.Claims.Add(st)
 		}
 		facts += len(batch)
 		return nil

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
-	"maps"
-	"slices"
 	"strconv"
 
 	"editpipe/generator/catalogue"
@@ -29,7 +27,7 @@ const (
 func rank(bits int) (kb.Rank, bool) {
 	all := [...]kb.Rank{kb.Normal, kb.Preferred, kb.Deprecated}
 	if bits >= len(all) {
-		return "", false
+		return 0, false
 	}
 	return all[bits], true
 }
@@ -40,8 +38,7 @@ func kind(bits int) catalogue.ObjectKind {
 
 // encoder appends records to buf. The rest is used again for each.
 type encoder struct {
-	buf, body  []byte
-	properties []string
+	buf, body []byte
 }
 
 func (w *encoder) number(n int) { w.body = binary.AppendVarint(w.body, int64(n)) }
@@ -52,7 +49,7 @@ func (w *encoder) text(s string) {
 }
 
 func (w *encoder) date(d kb.Date) {
-	w.number(d.Year)
+	w.number(int(d.Year))
 	w.body = append(w.body, byte(d.Month), byte(d.Day))
 }
 
@@ -67,19 +64,21 @@ func (w *encoder) entity(e *kb.Entity, use kb.Use) {
 	}
 	w.number(e.Sitelinks)
 	w.body = binary.AppendVarint(w.body, e.Revision)
-	w.number(len(e.Claims))
-	w.properties = slices.AppendSeq(w.properties[:0], maps.Keys(e.Claims))
-	slices.Sort(w.properties)
-	for _, p := range w.properties {
+	properties := 0
+	for range e.Claims.ByProperty() {
+		properties++
+	}
+	w.number(properties)
+	for p, list := range e.Claims.ByProperty() {
 		w.text(p)
 		stated := 0
-		for _, st := range e.Claims[p] {
+		for _, st := range list {
 			if st.HasValue {
 				stated++
 			}
 		}
 		w.number(stated)
-		for _, st := range e.Claims[p] {
+		for _, st := range list {
 			if st.HasValue {
 				w.statement(st)
 			}
@@ -208,22 +207,20 @@ func (r *decoder) key() uint64 {
 }
 
 func (r *decoder) date() kb.Date {
-	return kb.Date{Year: int(r.varint()), Month: int(r.byte()), Day: int(r.byte())}
+	return kb.Date{Year: int32(r.varint()), Month: int8(r.byte()), Day: int8(r.byte())}
 }
 
-// entity reads what comes behind the use and the id.
-func (r *decoder) entity(id string) (*kb.Entity, error) {
-	e := &kb.Entity{ID: id, Type: r.text(), Label: r.text(), LabelLang: r.text(), Description: r.text()}
+// entity reads what comes behind the use and the id. The statements are put into
+// the memory of the list.
+func (r *decoder) entity(id string, list kb.Claims) (*kb.Entity, error) {
+	e := &kb.Entity{ID: id, Type: r.text(), Label: r.text(), LabelLang: r.text(), Description: r.text(), Claims: list[:0]}
 	for range r.count() {
 		e.Aliases = append(e.Aliases, r.text())
 	}
 	e.Sitelinks, e.Revision = int(r.varint()), r.varint()
-	properties := r.count()
-	e.Claims = make(map[string][]kb.Statement, properties)
-	for range properties {
+	for range r.count() {
 		p := r.text()
-		list := make([]kb.Statement, 0, r.count())
-		for range cap(list) {
+		for range r.count() {
 			flags := int(r.byte())
 			st := kb.Statement{Property: p, HasValue: true, Ended: flags&flagEnded != 0}
 			var ok bool
@@ -248,9 +245,8 @@ func (r *decoder) entity(id string) (*kb.Entity, error) {
 					st.Items = append(st.Items, r.text())
 				}
 			}
-			list = append(list, st)
+			e.Claims = append(e.Claims, st)
 		}
-		e.Claims[p] = list
 	}
 	if r.bad || r.rest != "" {
 		return nil, errDamaged

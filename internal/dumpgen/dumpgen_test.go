@@ -43,7 +43,7 @@ func TestDump(t *testing.T) {
 		if f.Use(e) == kb.Always {
 			passing++
 		}
-		for p, list := range e.Claims {
+		for p, list := range e.Claims.ByProperty() {
 			for _, st := range list {
 				if p != "P31" && st.Value.Kind == catalogue.Item {
 					if facts++; !ids[st.Value.ID] {
