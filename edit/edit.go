@@ -11,6 +11,7 @@ package edit
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"editpipe/dataset"
@@ -82,4 +83,17 @@ func EachOf(ctx context.Context, method string, ed Editor, on Base, edits []data
 		errs[i] = Wrap(method, edits[i].ID, err)
 	}
 	return patches, errs
+}
+
+// OneOf is Edit of an editor that makes one edit at a time: it makes that one
+// through EditEach. Several are ErrUnsupported.
+func OneOf(ctx context.Context, method string, ed Many, on Base, edits []dataset.Edit) (models.Patch, error) {
+	switch len(edits) {
+	case 0:
+		return models.Patch{}, ErrNoEdits
+	case 1:
+		patches, errs := ed.EditEach(ctx, on, edits)
+		return patches[0], Wrap(method, edits[0].ID, errs[0])
+	}
+	return models.Patch{}, Wrap(method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
 )
@@ -22,4 +23,21 @@ func Refused(err error) error {
 		return fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
 	}
 	return err
+}
+
+// Each is EditEach by way of fill, which sets the patches and errors of
+// single edits and returns what keeps all of them from being made.
+func Each(edits []dataset.Edit, fill func(patches []models.Patch, errs []error) error) ([]models.Patch, []error) {
+	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+	if len(edits) == 0 {
+		return patches, errs
+	}
+	if err := fill(patches, errs); err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = Refused(err)
+			}
+		}
+	}
+	return patches, errs
 }

@@ -187,35 +187,16 @@ type editor struct {
 
 // Edit makes one edit.
 func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	switch len(edits) {
-	case 0:
-		return models.Patch{}, edit.ErrNoEdits
-	case 1:
-	default:
-		return models.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: several edits at once; make them one after another", edit.ErrUnsupported))
-	}
-	patches, errs := ed.EditEach(ctx, on, edits)
-	return patches[0], edit.Wrap(name, edits[0].ID, errs[0])
+	return edit.OneOf(ctx, name, ed, on, edits)
 }
 
 // EditEach makes edits side by side: their values are searched together.
 func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
-	if err := ed.each(ctx, on, edits, patches, errs); err != nil {
-		for i := range errs {
-			if errs[i] == nil {
-				errs[i] = locate.Refused(err)
-			}
-		}
-	}
-	return patches, errs
+	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
 }
 
 // each fills in what concerns single edits and returns what concerns all.
 func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
-	if len(edits) == 0 {
-		return nil
-	}
 	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
 	if w := on.LM.Info().Weight(at); w == nil || !w.Editable {
 		why := "the model has no such weight"
