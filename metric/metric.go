@@ -33,6 +33,7 @@ const (
 	Micro     = "_micro"     // every target token counts alike, not every record
 	Completed = "_completed" // failed rows are left out instead of counted as 0
 	Known     = "_known"     // only probes that the unedited model answers right
+	Edited    = "_edited"    // only records whose edit took: tf_exact 1 on all of their reliability
 )
 
 // Def defines a metric.
@@ -44,9 +45,10 @@ type Def struct {
 	Better Direction
 	Unit   string // empty for shares and probabilities
 
-	Micro bool // the variant ID_micro exists
-	Zero  bool // a failed row counts as 0 on reliability and generalization; ID_completed exists there
-	Known bool // the variant ID_known exists
+	Micro  bool // the variant ID_micro exists
+	Zero   bool // a failed row counts as 0 on reliability and generalization; ID_completed exists there
+	Known  bool // the variant ID_known exists
+	Edited bool // the variant ID_edited exists on generalization and portability
 
 	get func(Scores) *float64
 }
@@ -73,13 +75,13 @@ func All() []Def {
 	}
 	defs := []Def{
 		{
-			ID: "tf_token_acc", Title: "Token accuracy, teacher-forced", Axes: all, Better: Higher, Micro: true, Zero: true,
+			ID: "tf_token_acc", Title: "Token accuracy, teacher-forced", Axes: all, Better: Higher, Micro: true, Zero: true, Edited: true,
 			Text: "Share of the target's tokens that are the most probable token when the prompt and the target's earlier tokens are given. " +
 				"The earlier tokens leak the answer and its length, so a long target is partly right without being known. This is EasyEdit's accuracy.",
 			get: func(s Scores) *float64 { return s.TokenAcc },
 		},
 		{
-			ID: "tf_exact", Title: "Exact match, teacher-forced", Axes: all, Better: Higher, Zero: true,
+			ID: "tf_exact", Title: "Exact match, teacher-forced", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if every token of the target is the most probable one (given the target's earlier tokens), else 0. Equals greedy decoding of exactly the target's length.",
 			get:  func(s Scores) *float64 { return bit(s.Exact) },
 		},
@@ -111,12 +113,12 @@ func All() []Def {
 			get:  func(s Scores) *float64 { return s.KL },
 		},
 		{
-			ID: "gen_em", Title: "Generated answer matches", Axes: all, Better: Higher, Zero: true,
+			ID: "gen_em", Title: "Generated answer matches", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the whole greedily generated text equals an accepted spelling, else 0, after lower-casing and removal of punctuation, the articles a, an, the, and surplus spaces. No part of the answer is given.",
 			get:  func(s Scores) *float64 { return bit(s.GenEM) },
 		},
 		{
-			ID: "gen_contains", Title: "Generated answer contains", Axes: all, Better: Higher, Zero: true,
+			ID: "gen_contains", Title: "Generated answer contains", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the greedily generated text contains an accepted spelling as whole words (articles, case and punctuation aside), else 0. A text that goes on to contradict itself still counts.",
 			get:  func(s Scores) *float64 { return bit(s.GenContains) },
 		},
@@ -244,7 +246,8 @@ func Lookup(id string) (d Def, variant string, ok bool) {
 		case suffix == "",
 			suffix == Micro && d.Micro,
 			suffix == Completed && d.Zero,
-			suffix == Known && d.Known:
+			suffix == Known && d.Known,
+			suffix == Edited && d.Edited:
 			return d, suffix, true
 		}
 	}
@@ -280,6 +283,8 @@ func Explain(id string) (string, error) {
 		b.WriteString("\nMean over all tokens of all probes: long targets weigh more.\n")
 	case Known:
 		b.WriteString("\nMean over records of the mean over the record's probes that the unedited model answers right (tf_exact, for choices acc).\n")
+	case Edited:
+		b.WriteString("\nMean over the records whose edit took (tf_exact is 1 on all of their reliability probes) of the mean over the record's probes; generalization and portability only.\n")
 	default:
 		b.WriteString("\nMean over records of the mean over the record's probes.\n")
 	}

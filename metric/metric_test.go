@@ -32,7 +32,7 @@ func TestDefinitionsAreComplete(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	for id, want := range map[string]bool{
-		"tf_token_acc": true, "tf_token_acc_micro": true, "tf_token_acc_completed": true, "agree_tok_known": true, "acc_norm": true,
+		"tf_token_acc": true, "tf_token_acc_micro": true, "tf_token_acc_completed": true, "agree_tok_known": true, "tf_exact_edited": true, "kl_edited": false, "acc_norm": true,
 		"acc_norm_micro": false, "kl_known": false, "tf_exact_micro": false, "": false, "_micro": false, "tf": false,
 	} {
 		d, variant, ok := Lookup(id)

@@ -86,6 +86,7 @@ func Summarise(rows []Row) ([]Cell, error) {
 		return nil, err
 	}
 	var cells []Cell
+	of := conditioned(rows)
 	for _, axis := range slices.Concat(dataset.Axes(), dataset.FurtherAxes()) {
 		on := ofAxis(rows, axis)
 		if len(on) == 0 {
@@ -93,12 +94,12 @@ func Summarise(rows []Row) ([]Cell, error) {
 		}
 		failed := failures(on)
 		for _, d := range All() {
-			for _, variant := range []string{"", Micro, Completed, Known} {
+			for _, variant := range []string{"", Micro, Completed, Known, Edited} {
 				id := d.ID + variant
 				if !d.appliesTo(axis) || !d.has(variant, axis) {
 					continue
 				}
-				samples, err := values(on, axis, d, variant)
+				samples, err := values(of(on, variant), axis, d, variant)
 				if err != nil {
 					return nil, err
 				}
@@ -127,7 +128,26 @@ func Values(rows []Row, axis dataset.Axis, id string) ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	return values(ofAxis(rows, axis), axis, d, variant)
+	return values(conditioned(rows)(ofAxis(rows, axis), variant), axis, d, variant)
+}
+
+// conditioned says which rows of an axis a variant is about: for Edited those of
+// records whose edit took.
+func conditioned(all []Row) func(on []Row, variant string) []Row {
+	took := map[string]bool{}
+	for _, r := range all {
+		if r.Axis == dataset.AxisReliability {
+			right := r.Status == OK && r.Scores.Exact != nil && *r.Scores.Exact
+			before, seen := took[r.Record]
+			took[r.Record] = right && (before || !seen)
+		}
+	}
+	return func(on []Row, variant string) []Row {
+		if variant != Edited {
+			return on
+		}
+		return slices.DeleteFunc(slices.Clone(on), func(r Row) bool { return !took[r.Record] })
+	}
 }
 
 // Mean is the weighted mean of the samples; nil if there are none.
@@ -163,6 +183,8 @@ func (d Def) has(variant string, axis dataset.Axis) bool {
 		return d.countsFailures(axis)
 	case Known:
 		return d.Known
+	case Edited:
+		return d.Edited && (axis.Family() == dataset.Generalization || axis.Family() == dataset.Portability)
 	}
 	return d.get != nil
 }

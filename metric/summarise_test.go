@@ -285,3 +285,37 @@ func TestSum(t *testing.T) {
 		t.Errorf("sum is %v, want 2", got)
 	}
 }
+
+// Portability under the condition that the edit took: of the records whose
+// reliability probes are all exactly right.
+func TestEditedOnly(t *testing.T) {
+	row := func(record, probe string, axis dataset.Axis, exact bool) Row {
+		return Row{Record: record, Probe: probe, Axis: axis, Status: OK, Scores: Scores{Exact: &exact}}
+	}
+	rows := []Row{
+		row("took", "r", dataset.AxisReliability, true), row("took", "h", dataset.AxisOneHop, true), row("took", "i", dataset.AxisOneHop, false),
+		row("half", "r", dataset.AxisReliability, true), row("half", "s", dataset.AxisReliability, false), row("half", "h", dataset.AxisOneHop, true),
+		row("not", "r", dataset.AxisReliability, false), row("not", "h", dataset.AxisOneHop, false),
+		{Record: "failed", Probe: "r", Axis: dataset.AxisReliability, Status: Failed}, row("failed", "h", dataset.AxisOneHop, true),
+		row("unasked", "h", dataset.AxisOneHop, true),
+	}
+	cells, err := Summarise(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "tf_exact", cell(t, cells, dataset.AxisOneHop, "tf_exact").Mean, 3.5/5)
+	got := cell(t, cells, dataset.AxisOneHop, "tf_exact_edited")
+	near(t, "tf_exact_edited", got.Mean, 0.5)
+	if got.N != 1 {
+		t.Errorf("of %d records, want the one whose edit took", got.N)
+	}
+	samples, err := Values(rows, dataset.AxisOneHop, "tf_exact_edited")
+	if err != nil || len(samples) != 1 || samples[0].Record != "took" {
+		t.Errorf("%+v, %v", samples, err)
+	}
+	for _, c := range cells {
+		if c.Axis == dataset.AxisReliability && c.Metric == "tf_exact_edited" {
+			t.Error("reliability is conditioned on itself")
+		}
+	}
+}

@@ -257,19 +257,23 @@ func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
 	return tensor.FromFloat32s(us, len(patches), w.In, r), tensor.FromFloat32s(vs, len(patches), r, w.Out)
 }
 
-// tokens adds ids, mask, positions and an empty past for the jobs' rows, padded
-// on the right.
+// tokens adds ids, mask, positions and the past, empty unless given, for the jobs'
+// rows, padded on the right.
 func (in *input) tokens(feeds map[string]*tensor.Tensor) {
 	p := in.lm.graph(in.v.role).Ports
-	B, T := in.rows, in.T
-	ids, mask, pos := make([]int64, B*T), make([]int64, B*T), make([]int64, B*T)
+	B, T, before := in.rows, in.T, in.past.padded()
+	ids, mask, pos := make([]int64, B*T), make([]int64, B*(before+T)), make([]int64, B*T)
 	pad := in.lm.pad()
 	for b, j := range in.jobs {
-		n := copy(ids[b*T:(b+1)*T], j.ids[:j.fed()])
+		start, row := in.past.start(b), mask[b*(before+T):(b+1)*(before+T)]
+		for t := range start {
+			row[t] = 1
+		}
+		n := copy(ids[b*T:(b+1)*T], j.ids[start:j.fed()])
 		for t := range T {
-			pos[b*T+t] = int64(t)
+			pos[b*T+t] = int64(start + t)
 			if t < n {
-				mask[b*T+t] = 1
+				row[before+t] = 1
 			} else {
 				ids[b*T+t] = pad
 			}
@@ -277,7 +281,11 @@ func (in *input) tokens(feeds map[string]*tensor.Tensor) {
 	}
 	feedTokens(feeds, p, B, T, ids, mask, pos)
 	for _, c := range p.Past {
-		feeds[c.In] = emptyPast(c, B)
+		if in.past != nil {
+			feeds[c.In] = in.past.values[c.In]
+		} else {
+			feeds[c.In] = emptyPast(c, B)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type input struct {
 	tapsEncoder bool
 	patches     map[string]*tensor.Tensor // inputs that carry the patches; made by run unless given
 	encoded     *encoding                 // of encoder-decoders; made by run unless given
+	past        *past                     // what stands in for the first positions; nil: nothing
 	outputs     map[string]*tensor.Tensor // further outputs to fetch; filled by run
 }
 
@@ -34,7 +35,9 @@ func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
 }
 
 // want asks for the logits at a position of a row.
-func (in *input) want(row, t int) { in.wanted = append(in.wanted, int64(row*in.T+t)) }
+func (in *input) want(row, t int) {
+	in.wanted = append(in.wanted, int64(row*in.T+t-in.past.start(row)))
+}
 
 // run feeds the decoder (after the encoder, if there is one) and returns the
 // logits of the wanted positions, [P, V] float32, in the order of want; nil from

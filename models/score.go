@@ -149,8 +149,14 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 		}
 	}
 	for _, jobs := range [][]*job{bases, rest} {
+		stems, rest := w.lm.stems(share(jobs))
+		for _, s := range w.lm.stalks(stems) {
+			if err := s.score(ctx, w.lm); err != nil {
+				return err
+			}
+		}
 		var last *input // batches of one patch follow each other and share its factors
-		for _, b := range w.lm.plan(share(jobs), 0) {
+		for _, b := range w.lm.plan(rest, 0) {
 			in := w.lm.newInput(forward, b.jobs, b.only)
 			if last != nil && b.only != nil && last.only == b.only && last.v == in.v {
 				in.patches = last.patches

@@ -28,14 +28,14 @@ func evalCommand() *cli.Command {
 			"  editpipe eval --method patch --set patch.path=edits --data counterfact --model gpt2-onnx --out runs/mine",
 		Flags: append(runtimeFlags(),
 			configFlag(), dataFlag(),
-			&cli.StringFlag{Name: "method", Usage: "`ID[,ID...]` of the methods (editpipe list methods)", Value: "none", EnvVars: env("method")},
-			&cli.StringFlag{Name: "setting", Usage: "single, batch:N, sequential, sequential:N, sequential:N/B; several separated by commas", Value: "single", EnvVars: env("setting")},
+			&cli.StringSliceFlag{Name: "method", Usage: "`ID[,ID...]` of the methods (editpipe list methods), repeatable", Value: cli.NewStringSlice("none"), EnvVars: env("method")},
+			&cli.StringSliceFlag{Name: "setting", Usage: "single, batch:N, sequential, sequential:N, sequential:N/B; several separated by commas, or repeated", Value: cli.NewStringSlice("single"), EnvVars: env("setting")},
 			&cli.StringFlag{Name: "out", Usage: "run folder `DIR`", EnvVars: env("out")},
 			&cli.IntFlag{Name: "limit", Usage: "edit the first `N` records only", EnvVars: env("limit")},
 			&cli.StringFlag{Name: "ids", Usage: "`FILE` of edit ids, one per line: edit these only", EnvVars: env("ids")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of the methods' random choices", Value: 1, EnvVars: env("seed")},
 			&cli.Int64Flag{Name: "order-seed", Usage: "shuffle the records by this seed (default: data set order)", EnvVars: env("order-seed")},
-			&cli.StringFlag{Name: "eval-at", Usage: "when to ask in a sequence: immediate, final, every:K; several separated by commas", Value: "final", EnvVars: env("eval-at")},
+			&cli.StringSliceFlag{Name: "eval-at", Usage: "when to ask in a sequence: immediate, final, every:K; several separated by commas, or repeated", Value: cli.NewStringSlice("final"), EnvVars: env("eval-at")},
 			&cli.IntFlag{Name: "generate", Usage: "also generate up to `N` tokens of free text per probe (0: none)", EnvVars: env("generate")},
 			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` that prepare wrote", EnvVars: env("artifacts")},
 			&cli.StringFlag{Name: "shard", Usage: "do part `I/N` of the units; the parts may share --out", EnvVars: env("shard")},
@@ -54,7 +54,7 @@ func runEval(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
 		return err
 	}
-	names, err := splitList("method", c.String("method"))
+	names, err := splitList(c, "method")
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func runEval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	words, err := splitList("setting", c.String("setting"))
+	words, err := splitList(c, "setting")
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func runEval(c *cli.Context) error {
 		}
 		settings = append(settings, s)
 	}
-	when, err := stages.ParseWhen(c.String("eval-at"))
+	when, err := stages.ParseWhen(list(c, "eval-at"))
 	if err != nil {
 		return usagef("%w", err)
 	}

@@ -28,7 +28,7 @@ func generateCommand() *cli.Command {
 			&cli.IntFlag{Name: "n", Usage: "edits wanted", Value: 200, EnvVars: env("n")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the world's own, or the built-in one for Wikidata)", EnvVars: env("relations")},
-			&cli.StringFlag{Name: "sets", Usage: "axes, or families of axes, to build, separated by commas (default: the nine axes of the survey)", EnvVars: env("sets")},
+			&cli.StringSliceFlag{Name: "sets", Usage: "axes, or families of axes, to build, separated by commas, or repeated (default: the nine axes of the survey)", EnvVars: env("sets")},
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: of the newest change in the knowledge base)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "mode", Usage: "counterfactual or update", Value: string(dataset.Counterfactual), EnvVars: env("mode")},
 			&cli.StringFlag{Name: "later", Usage: "`DAY` of the new values, for --mode update", EnvVars: env("later")},
@@ -56,9 +56,9 @@ func runGenerate(c *cli.Context) error {
 	if g.Mode != dataset.Counterfactual && g.Mode != dataset.Update {
 		return usagef("--mode %q: want %s or %s", g.Mode, dataset.Counterfactual, dataset.Update)
 	}
-	if s := c.String("sets"); s != "" {
+	if c.IsSet("sets") {
 		var err error
-		if g.Sets, err = splitList("sets", s); err != nil {
+		if g.Sets, err = splitList(c, "sets"); err != nil {
 			return err
 		}
 		for _, name := range g.Sets {

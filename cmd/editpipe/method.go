@@ -54,8 +54,13 @@ func configure(m edit.Method, info *models.Info, keys map[string]string) (edit.C
 	return config, nil
 }
 
-// splitList splits a comma-separated flag and refuses empty and repeated words.
-func splitList(flag, s string) ([]string, error) {
+// list is the value of a flag that takes a list, separated by commas however it
+// was given: at once, or word by word.
+func list(c *cli.Context, flag string) string { return strings.Join(c.StringSlice(flag), ",") }
+
+// splitList splits a flag that takes a list and refuses empty and repeated words.
+func splitList(c *cli.Context, flag string) ([]string, error) {
+	s := list(c, flag)
 	var out []string
 	seen := map[string]bool{}
 	for _, w := range strings.Split(s, ",") {

@@ -313,7 +313,7 @@ func checkPrepare(t *testing.T, dir string) {
 func checkPlan(t *testing.T, out string) {
 	orttest.Find(t)
 	above := contents(t, filepath.Dir(out))
-	text := callOK(t, "eval", "--method", "none,ice", "--limit", "8", "--out", out, "--plan").out
+	text := callOK(t, "eval", "--method", "none", "--method", "ice", "--limit", "8", "--out", out, "--plan").out
 	for _, want := range []string{"8 edits", "evaluate", "ice", "memory", "disk"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)

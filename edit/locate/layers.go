@@ -103,17 +103,18 @@ const (
 
 // Prepare takes second moments over running text and samples contexts.
 func (c Spreading) Prepare(ctx context.Context, on edit.Base, in edit.PrepareInput, out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("preparing: %w", err)
+	}
+	// First, as they need running text and say so at once.
+	if err := PrepareMoments(ctx, on.LM, c.Layers, c.Tokens, in, out); err != nil {
+		return err
+	}
 	contexts, err := ContextsOf(ctx, on.LM, c.Start, in.Seed, contextCount, contextLength)
 	if err != nil {
 		return Refused(err)
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return fmt.Errorf("preparing: %w", err)
-	}
-	if err := WriteContexts(filepath.Join(out, ContextsFile), contexts); err != nil {
-		return err
-	}
-	return PrepareMoments(ctx, on.LM, c.Layers, c.Tokens, in, out)
+	return WriteContexts(filepath.Join(out, ContextsFile), contexts)
 }
 
 // Open reads what an editor needs. Its rule is the method's.

@@ -158,20 +158,19 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 
 // prepare takes second moments over running text and samples contexts.
 func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("preparing: %w", err)
+	}
+	if c.Adjust { // first, as it needs running text and says so at once
+		if err := locate.PrepareMoments(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out); err != nil {
+			return err
+		}
+	}
 	contexts, err := locate.Contexts(ctx, on.LM, c.Start, in.Seed)
 	if err != nil {
 		return locate.Refused(err)
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return fmt.Errorf("preparing: %w", err)
-	}
-	if err := locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts); err != nil {
-		return err
-	}
-	if !c.Adjust {
-		return nil
-	}
-	return locate.PrepareMoments(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out)
+	return locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts)
 }
 
 type editor struct {

@@ -1,0 +1,97 @@
+package models
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
+)
+
+// stemmed asks a number of questions behind each of some stems, of different
+// lengths, and one question without.
+func stemmed(lm *LM, r *rand.Rand, patches []*Patch, lengths ...int) []Row {
+	rows := []Row{{Query: randomQuery(lm, r, 9, 2)}}
+	for i, n := range lengths {
+		before := randomQuery(lm, r, n, 1).PromptIDs
+		for range leastShare + 1 {
+			q := randomQuery(lm, r, 1+r.IntN(6), 1+r.IntN(3))
+			q.PromptIDs = slices.Concat(before, q.PromptIDs)
+			rows = append(rows, Row{Query: q, Patch: patches[i%len(patches)]})
+		}
+	}
+	return rows
+}
+
+// TestStems: rows that share a stem are answered as they are alone, under
+// no patch, low-rank and dense ones, and whatever the budget and the context leave
+// room for.
+func TestStems(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast, Context: 64}, {Family: tinylm.GPTJ, Cache: tinylm.WithPast}, {Family: tinylm.LLaMA, KVHeads: 2, Cache: tinylm.Merged},
+	} {
+		t.Run(fmt.Sprintf("%s %s", c.Family, c.Cache), func(t *testing.T) {
+			dir := tinyFolder(t, c)
+			lm := openModel(t, env, dir, Options{})
+			r := rand.New(rand.NewPCG(8, 1))
+			edit, w := randomPatch(lm, r, 0.3), lm.info.FFNs[0].Down
+			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
+			rows := stemmed(lm, r, []*Patch{nil, edit, nil, dense}, 30, leastStem, 53, 20, 40)
+			wave := lm.newWave()
+			for i, row := range rows {
+				if err := wave.add(i, row); err != nil {
+					t.Fatal(err)
+				}
+			}
+			found, rest := lm.stems(share(wave.jobs))
+			if len(found) != 5 || len(rest) == 0 {
+				t.Fatalf("%d stems and %d jobs without, want 5 and some", len(found), len(rest))
+			}
+			alone := make([]Row, 1)
+			together := score(t, lm, rows...)
+			small := score(t, openModel(t, env, dir, Options{MemoryBudget: 1}), rows...)
+			for i := range rows {
+				alone[0] = rows[i]
+				want := score(t, lm, alone...)
+				if d := worstLogProb(t, together[i:i+1], want); d > logProbTolerance {
+					t.Errorf("row %d: together and alone differ by %g", i, d)
+				}
+				if d := worstLogProb(t, small[i:i+1], want); d > logProbTolerance {
+					t.Errorf("row %d: in small runs and alone differ by %g", i, d)
+				}
+			}
+		})
+	}
+}
+
+// TestNoStems: without a graph that keeps keys and values, with too few rows,
+// or behind an encoder, nothing is shared.
+func TestNoStems(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.T5}} {
+		lm := openModel(t, env, tinyFolder(t, c), Options{})
+		wave := lm.newWave()
+		for i, row := range stemmed(lm, rand.New(rand.NewPCG(8, 2)), []*Patch{nil}, 30) {
+			if err := wave.add(i, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if found, _ := lm.stems(share(wave.jobs)); len(found) > 0 {
+			t.Errorf("%s: %d stems", c.Family, len(found))
+		}
+	}
+	lm := openModel(t, env, tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
+	wave := lm.newWave()
+	rows := stemmed(lm, rand.New(rand.NewPCG(8, 3)), []*Patch{nil}, leastStem-8)[:leastShare]
+	for i, row := range rows {
+		if err := wave.add(i, row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, _ := lm.stems(share(wave.jobs)); len(found) > 0 {
+		t.Errorf("%d stems of too few tokens", len(found))
+	}
+}
