@@ -22,8 +22,13 @@ import (
 // PhrasingsFile holds what a phraser was asked and what it answered.
 const PhrasingsFile = "phrasings.jsonl"
 
-// answerTime is how long a phraser may think about one question.
-const answerTime = 2 * time.Minute
+const (
+	// answerTime is how long a phraser may think about one question.
+	answerTime = 2 * time.Minute
+	// recordEvery is how much of a phraser's work a generation that is killed loses
+	// at most.
+	recordEvery = 10 * time.Second
+)
 
 // ErrPhraser is returned when the command that words questions anew does not
 // start, ends, keeps silent or breaks its protocol.
@@ -41,6 +46,8 @@ type phraser struct {
 	earlier []phrasing        // the record of the generation before
 	known   map[string]string // answers, by request
 	record  []phrasing        // of this generation, in order
+	every   time.Duration     // between two writings of the record
+	written time.Time
 
 	process *exec.Cmd
 	stop    context.CancelFunc
@@ -58,7 +65,7 @@ type phrasing struct {
 
 // newPhraser reads the record of the folder, if it has one.
 func newPhraser(command, dir string) (*phraser, error) {
-	p := &phraser{command: command, path: filepath.Join(dir, PhrasingsFile), wait: answerTime, known: map[string]string{}}
+	p := &phraser{command: command, path: filepath.Join(dir, PhrasingsFile), wait: answerTime, every: recordEvery, written: time.Now(), known: map[string]string{}}
 	if len(strings.Fields(command)) == 0 {
 		return nil, fmt.Errorf("stages: %w: the command is empty", ErrPhraser)
 	}
@@ -108,6 +115,11 @@ func (p *phraser) Phrase(ctx context.Context, r generator.PhraseRequest) (string
 		p.known[k] = text
 	}
 	p.record = append(p.record, phrasing{Request: &r, Text: text})
+	if !ok && time.Since(p.written) >= p.every {
+		if err := p.write(false); err != nil {
+			return "", err
+		}
+	}
 	return text, nil
 }
 
@@ -203,13 +215,19 @@ func (p *phraser) end() {
 	p.process = nil
 }
 
-// close ends the command and writes the record. Where the generation failed it
-// keeps what was answered before, so that no question is asked twice.
+// close ends the command and writes the record.
 func (p *phraser) close(done bool) error {
 	p.end()
 	if len(p.record) == 0 && !done {
 		return nil
 	}
+	return p.write(done)
+}
+
+// write writes the record. Where the generation is not done it keeps what was
+// answered before, so that no question is asked twice.
+func (p *phraser) write(done bool) error {
+	p.written = time.Now()
 	lines := append([]phrasing{{Command: p.command}}, p.record...)
 	if !done {
 		asked := map[string]bool{}

@@ -148,3 +148,27 @@ func TestPhraserFails(t *testing.T) {
 		t.Errorf("error %v, want one about an empty command", err)
 	}
 }
+
+// TestPhraserKilled: what was answered stands in the record before the generation
+// ends, and a phraser opened on it does not ask again.
+func TestPhraserKilled(t *testing.T) {
+	dir, command := t.TempDir(), self(t, "answers")
+	p, err := newPhraser(command, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.end)
+	p.every = 0
+	asked := generator.PhraseRequest{ID: "p1", Text: "Who is it?"}
+	text, err := p.Phrase(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := newPhraser(command, dir) // p is neither done nor closed
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := again.Phrase(t.Context(), asked); err != nil || got != text || again.process != nil {
+		t.Errorf("%q, %v, process %v; want the recorded %q and no process", got, err, again.process, text)
+	}
+}

@@ -29,9 +29,14 @@ const (
 	saveEvery = time.Minute
 )
 
-// keysPerElement is how many keys are taken for each of a key's elements unless
-// told otherwise: ten were found enough for any of the methods' uses.
-const keysPerElement = 10
+// How many keys are taken unless told otherwise: ten for each of a key's elements,
+// which were found enough for any of the methods' uses, but no fewer than
+// leastKeys: in a narrow model neurons that stand for single facts are active so
+// seldom that a short text does not show them, and their moments have no inverse.
+const (
+	keysPerElement = 10
+	leastKeys      = 60000
+)
 
 // ErrChanged is returned when a collection cannot go on because the running
 // text is not the one it began with.
@@ -53,7 +58,7 @@ func arrayLayer(l int) string { return fmt.Sprintf("sum.layer%d", l) }
 // PrepareMoments collects second moments of the keys of layers over running
 // text and writes to folder out a file of moments and one of their factor for
 // each layer, as ReadFactored reads them. tokens 0 takes ten times the width of
-// a key. A collection that was cut short goes on where it last saved its sums,
+// a key, at least 60,000. A collection that was cut short goes on where it last saved its sums,
 // and ends in the same bytes.
 func PrepareMoments(ctx context.Context, lm *models.LM, layers []int, tokens int64, in edit.PrepareInput, out string) error {
 	c := &collection{lm: lm, layers: layers, perSum: tokensPerSum, saveEvery: saveEvery}
@@ -117,7 +122,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 		widest = max(widest, f.Down.In)
 	}
 	if tokens == 0 {
-		tokens = keysPerElement * int64(widest)
+		tokens = max(keysPerElement*int64(widest), leastKeys)
 	}
 	c.plan = fmt.Sprintf("model %s layers %v tokens %d", lm.Hash(), layers, tokens)
 	if err := c.resume(partial); err != nil {

@@ -27,7 +27,7 @@ type Spreading struct {
 	Covariance []string `set:"covariance" doc:"files of second moments, one for each layer in order, .npz with mom2.mom2 and mom2.count; empty: those prepared"`
 	Contexts   string   `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
 	Start      string   `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token"`
-	Tokens     int64    `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key"`
+	Tokens     int64    `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
 }
 
 // DefaultLayers gives the layers that the reference implementations change: 13

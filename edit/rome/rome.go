@@ -62,7 +62,7 @@ type Config struct {
 	Covariance string `set:"covariance" doc:"file of second moments of the layer, .npz with mom2.mom2 and mom2.count; empty: the one prepared"`
 	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
 	Start      string `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token (code of 2022)"`
-	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key"`
+	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
 }
 
 // defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
