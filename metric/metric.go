@@ -86,6 +86,11 @@ func All() []Def {
 			get:  func(s Scores) *float64 { return bit(s.Exact) },
 		},
 		{
+			ID: "tf_exact_eos", Title: "Exact match with its end, teacher-forced", Axes: all, Better: Higher,
+			Text: "1 if tf_exact is 1 and an end token is the most probable behind the whole target, else 0: greedy decoding would give the target and stop. Of encoder-decoders, whose targets stand alone.",
+			get:  func(s Scores) *float64 { return bit(s.ExactEOS) },
+		},
+		{
 			ID: "success_prob", Title: "Success by probability", Axes: compared, Better: Higher, Zero: true,
 			Text: "1 if the mean log-probability per token of the text that should win exceeds that of the text it is compared with, else 0; a tie is 0. " +
 				"For edits the new object should beat the old one; for neighbourhoods the old object should beat the new one. CounterFact's ES, PS and NS. It can be 1 although neither text would be generated.",

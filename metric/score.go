@@ -86,6 +86,7 @@ type Scores struct {
 	Correct     *int32 // of them the most probable token
 	TokenAcc    *float64
 	Exact       *bool
+	ExactEOS    *bool    // exact, and an end token is the most probable behind the target; of encoder-decoders
 	LogPSum     *float64 // nats
 	LogPMean    *float64 // nats per token
 	LogPAltMean *float64
@@ -211,6 +212,9 @@ func (s *Scores) force(p dataset.Probe, pre *Baseline, post ask.Answer) error {
 	right := matches(best, ids)
 	if p.AnswerMode != dataset.Unchanged {
 		s.Correct, s.TokenAcc, s.Exact = ptr(int32(right)), ptr(float64(right)/float64(n)), ptr(right == n)
+		if t.EOSLogProb != nil {
+			s.ExactEOS = ptr(right == n && t.EOSArgmax)
+		}
 		if p.Contrast != "" {
 			s.LogPAltMean = ptr(mean(post.Targets[1].LogProbs))
 			s.Success = ptr(*s.LogPMean > *s.LogPAltMean)

@@ -81,7 +81,7 @@ func TestScoreTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	absent(t, s, "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc")
+	absent(t, s, "ExactEOS", "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc")
 	is(t, "Tokens", s.Tokens, 4)
 	is(t, "Correct", s.Correct, 3)
 	near(t, "TokenAcc", s.TokenAcc, .75)
@@ -112,6 +112,24 @@ func TestScoreTarget(t *testing.T) {
 	}
 }
 
+// Of a target with its end: exact, and an end token behind it.
+func TestEnd(t *testing.T) {
+	for _, c := range []struct {
+		right, ends, want bool
+	}{{true, true, true}, {true, false, false}, {false, true, false}} {
+		a := after()
+		a.Targets[0].EOSLogProb, a.Targets[0].EOSArgmax = ptr(math.Log(.5)), c.ends
+		if c.right {
+			a.Targets[0].Argmax = a.Targets[0].IDs
+		}
+		s, err := Score(rewrite, nil, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is(t, "ExactEOS", s.ExactEOS, c.want)
+	}
+}
+
 func TestTieIsNoSuccess(t *testing.T) {
 	a := after()
 	a.Targets[1].LogProbs = []float64{-1}
@@ -131,7 +149,7 @@ func TestScoreWithoutBaselineOrText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	absent(t, s, "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc", "GenText", "GenStop", "GenEM", "GenContains", "PreArgmaxIDs", "PreTokenAcc",
+	absent(t, s, "ExactEOS", "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc", "GenText", "GenStop", "GenEM", "GenContains", "PreArgmaxIDs", "PreTokenAcc",
 		"PreExact", "PreLogPMean", "PreLogPAltMean", "PreSuccess", "AgreeTok", "AgreeExact", "KL", "Flip")
 }
 
@@ -179,7 +197,7 @@ func TestUnchangedHasNoRightAnswer(t *testing.T) {
 	}
 	near(t, "AgreeTok", s.AgreeTok, .75)
 	near(t, "KL", s.KL, .75)
-	absent(t, s, "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc", "Correct", "TokenAcc", "Exact", "LogPAltMean", "Success", "ProbDiff",
+	absent(t, s, "ExactEOS", "Choice", "ChoiceNorm", "Acc", "AccNorm", "PreChoice", "PreAcc", "Correct", "TokenAcc", "Exact", "LogPAltMean", "Success", "ProbDiff",
 		"GenEM", "GenContains", "PreTokenAcc", "PreExact", "PreSuccess", "Flip")
 }
 

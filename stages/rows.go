@@ -81,7 +81,7 @@ func (a asked) result(pre store.Base) store.Result {
 
 // setScores copies a probe's numbers into its row.
 func setScores(r *store.Result, s metric.Scores) {
-	r.Tokens, r.Correct, r.TokenAcc, r.Exact = s.Tokens, s.Correct, s.TokenAcc, s.Exact
+	r.Tokens, r.Correct, r.TokenAcc, r.Exact, r.ExactEOS = s.Tokens, s.Correct, s.TokenAcc, s.Exact, s.ExactEOS
 	r.LogPSum, r.LogPMean, r.LogPAltMean = s.LogPSum, s.LogPMean, s.LogPAltMean
 	r.FirstRank, r.MinGap, r.Repaired, r.ArgmaxIDs = s.FirstRank, s.MinGap, s.Repaired, s.ArgmaxIDs
 	r.Success, r.ProbDiff = s.Success, s.ProbDiff
@@ -96,7 +96,7 @@ func setScores(r *store.Result, s metric.Scores) {
 // scoresOf is the inverse of setScores.
 func scoresOf(r store.Result) metric.Scores {
 	return metric.Scores{
-		Tokens: r.Tokens, Correct: r.Correct, TokenAcc: r.TokenAcc, Exact: r.Exact,
+		Tokens: r.Tokens, Correct: r.Correct, TokenAcc: r.TokenAcc, Exact: r.Exact, ExactEOS: r.ExactEOS,
 		LogPSum: r.LogPSum, LogPMean: r.LogPMean, LogPAltMean: r.LogPAltMean,
 		FirstRank: r.FirstRank, MinGap: r.MinGap, Repaired: r.Repaired, ArgmaxIDs: r.ArgmaxIDs,
 		Success: r.Success, ProbDiff: r.ProbDiff,

@@ -50,6 +50,7 @@ type Result struct {
 	Correct     *int32   `parquet:"tf_correct,optional"`    // target tokens that are the argmax
 	TokenAcc    *float64 `parquet:"tf_token_acc,optional"`  // Correct / Tokens
 	Exact       *bool    `parquet:"tf_exact,optional"`      // all of them
+	ExactEOS    *bool    `parquet:"tf_exact_eos,optional"`  // and an end token behind them; of encoder-decoders
 	LogPSum     *float64 `parquet:"logp_sum,optional"`      // nats
 	LogPMean    *float64 `parquet:"logp_mean,optional"`     // nats per token
 	LogPAltMean *float64 `parquet:"logp_alt_mean,optional"` // of Alt
