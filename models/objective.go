@@ -39,7 +39,8 @@ type LossRow struct {
 	At    int
 	Shift []float32 // [width]
 	// Everywhere adds Shift at every position instead, which at FFNOut is a change
-	// of the bias, and gives Loss.Gradient a row for each of them.
+	// of the bias, or one for each position, [len(IDs) width], position by position,
+	// as a change of the weight has there. Loss.Gradient has a row for each position.
 	Everywhere bool
 	Terms      []LossTerm
 	// Distributions asks for Loss.Distributions.
@@ -217,7 +218,7 @@ func (w *wave) checkLoss(r LossRow, widths []int) error {
 	if r.At < 0 || r.At >= len(r.IDs) {
 		return fmt.Errorf("models: computing losses: %w: position %d of a sequence of %d tokens", ErrSite, r.At, len(r.IDs))
 	}
-	if r.Shift != nil && len(r.Shift) != width {
+	if n := len(r.Shift); r.Shift != nil && n != width && (!r.Everywhere || n != len(r.IDs)*width) {
 		return fmt.Errorf("models: computing losses: the shift has %d elements, the sites %d", len(r.Shift), width)
 	}
 	for _, t := range r.Terms {
@@ -298,15 +299,18 @@ func (lm *LM) feedLosses(feeds map[string]*tensor.Tensor, rows []LossRow, from [
 	var weights []float32
 	distributions, referred := false, false
 	for b, r := range rows {
+		at := 0
 		for _, t := range r.places() {
-			at := 0
+			if at == len(r.Shift) {
+				at = 0 // one shift for all positions
+			}
 			for k, width := range widths {
 				shift := make([]float32, width)
 				if r.Shift != nil {
 					copy(shift, r.Shift[at:at+width])
+					at += width
 				}
 				shifts[k] = append(shifts[k], shift...)
-				at += width
 			}
 			shiftAt = append(shiftAt, int64(b), int64(t-from[b]))
 		}

@@ -11,6 +11,7 @@ import (
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/ort/orttest"
+	"editpipe/tensor"
 )
 
 const (
@@ -318,5 +319,57 @@ func TestShiftEverywhere(t *testing.T) {
 		if want := (high[i].Loss - low[i].Loss) / (2 * differenceStep); math.Abs(slope-want) > differenceTolerance || slope == 0 {
 			t.Errorf("row %d: slope %g, by differences %g", i, slope, want)
 		}
+	}
+}
+
+// TestShiftEach: a shift for every position gives the losses and slopes that the
+// same change of the down-projection's output gives as a patch.
+func TestShiftEach(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(8, 9))
+	at, w := Site{Layer: 1, Point: FFNOut}, lm.info.FFNs[1].Down
+	delta := randn(r, 0.1, w.In, w.Out)
+	patch := &Patch{Changes: []Change{Dense{At: w.ID, Delta: delta}}}
+	rows := lossRows(t, lm, r, at)
+	var patched []LossRow
+	for i := range rows {
+		rows[i].Shift, rows[i].Patch, rows[i].Everywhere = nil, nil, true
+		changed := rows[i]
+		changed.Patch = patch
+		patched = append(patched, changed)
+		positions := make([]int, len(rows[i].IDs))
+		for p := range positions {
+			positions[p] = p
+		}
+		got, err := lm.Trace(t.Context(), []TraceRow{{Query: ask.Query{PromptIDs: rows[i].IDs}, Positions: positions}}, Site{Layer: 1, Point: FFNAct})
+		must(t, err)
+		must(t, got[0].Err)
+		add, err := tensor.MatMul(tensor.FromFloat32s(got[0].Values[0].Float32s(), len(positions), w.In), delta)
+		must(t, err)
+		rows[i].Shift = add.Float32s()
+	}
+	want, err := lm.Losses(t.Context(), at, patched)
+	must(t, err)
+	// Rows of one shift and of one for each position, of different lengths, in one run.
+	one := rows[0]
+	one.Shift = make([]float32, w.Out)
+	got, err := lm.Losses(t.Context(), at, append(slices.Clone(rows), one))
+	must(t, err)
+	for i := range rows {
+		must(t, got[i].Err)
+		if d := math.Abs(got[i].Loss - want[i].Loss); d > logProbTolerance {
+			t.Errorf("row %d: losses differ by %g", i, d)
+		}
+		if d := maxDiff(got[i].Gradient, want[i].Gradient); d > logProbTolerance {
+			t.Errorf("row %d: slopes differ by %g", i, d)
+		}
+	}
+	if must(t, got[len(rows)].Err); math.Abs(got[len(rows)].Loss-got[0].Loss) < logProbTolerance {
+		t.Error("the shifts move no loss")
+	}
+	rows[0].Everywhere = false
+	if got, err := lm.Losses(t.Context(), at, rows[:1]); err != nil || got[0].Err == nil {
+		t.Errorf("a shift for each position of a row that is shifted at one: %v", err)
 	}
 }

@@ -25,6 +25,9 @@ import (
 // Options.MemoryBudget is 0.
 const DefaultMemoryBudget = 1 << 30
 
+// Budget is what one run may hold beside the weights, in bytes.
+func (lm *LM) Budget() int64 { return lm.opts.MemoryBudget }
+
 // scorerVersion changes when an answer to the same question would change.
 const scorerVersion = "tf1"
 

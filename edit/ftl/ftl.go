@@ -108,53 +108,117 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 	if len(edits) == 0 {
 		return models.Patch{}, edit.ErrNoEdits
 	}
-	p, err := ed.train(ctx, on, edits)
-	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
-		err = fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
-	}
+	patches, errs := ed.each(ctx, on, [][]dataset.Edit{edits})
 	id := dataset.EditID("")
 	if len(edits) == 1 {
 		id = edits[0].ID
 	}
-	return p, edit.Wrap(ed.name, id, err)
+	return patches[0], edit.Wrap(ed.name, id, errs[0])
 }
 
-func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+// EditEach makes every edit alone; their losses and slopes are computed side by
+// side, of as many edits as the memory budget has room for.
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+	tasks := make([][]dataset.Edit, len(edits))
+	for i := range edits {
+		tasks[i] = edits[i : i+1]
+	}
+	return ed.each(ctx, on, tasks)
+}
+
+// each trains a change for each task.
+func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit) (patches []models.Patch, errs []error) {
+	patches, errs = make([]models.Patch, len(tasks)), make([]error, len(tasks))
+	at, w, err := ed.weight(on)
+	most := 1
+	if err == nil {
+		most = max(int(on.LM.Budget()/int64(copies*4*w.In*w.Out)), 1)
+	}
+	for from := 0; from < len(tasks); from += most {
+		to := min(from+most, len(tasks))
+		if err == nil {
+			err = ed.train(ctx, on, at, w, tasks[from:to], patches[from:to], errs[from:to])
+		}
+		for i := from; i < to; i++ {
+			if err != nil && errs[i] == nil {
+				errs[i] = err
+			}
+			if e := errs[i]; errors.Is(e, models.ErrNoGradient) || errors.Is(e, models.ErrSite) || errors.Is(e, models.ErrNotEditable) {
+				errs[i] = fmt.Errorf("%w: %w", edit.ErrUnsupported, e)
+			}
+		}
+	}
+	return patches, errs
+}
+
+// copies is how many arrays of the size of the weight a training holds: the
+// change, its gradient, the two moments, and the change once more in the patch.
+const copies = 5
+
+// weight is the weight that is trained.
+func (ed *editor) weight(on edit.Base) (models.WeightID, *models.Weight, error) {
 	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
 	w := on.LM.Info().Weight(at)
 	if w == nil {
-		return models.Patch{}, fmt.Errorf("%w: %s: the model has no such weight", models.ErrNotEditable, at)
+		return at, nil, fmt.Errorf("%w: %s: the model has no such weight", models.ErrNotEditable, at)
 	}
 	if !w.Editable {
-		return models.Patch{}, fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, w.Why)
+		return at, nil, fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, w.Why)
 	}
-	o, err := newObjective(ctx, ed.name, on, at, edits)
-	if err != nil {
-		return models.Patch{}, err
+	return at, w, nil
+}
+
+// train trains the changes of tasks side by side and sets their patches and
+// errors. It returns what keeps all of them from being made.
+func (ed *editor) train(ctx context.Context, on edit.Base, at models.WeightID, w *models.Weight, edits [][]dataset.Edit, patches []models.Patch, errs []error) (err error) {
+	var tasks []*task
+	var problems []train.Problem
+	var places []int
+	for i, list := range edits {
+		k, err := newTask(ctx, ed.name, on, at, list)
+		if err == nil {
+			var p train.Problem
+			if p, err = ed.problem(on, at, w); err == nil {
+				tasks, problems, places = append(tasks, k), append(problems, p), append(places, i)
+				continue
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		errs[i] = err
 	}
-	problem, err := ed.problem(o, w)
-	if err != nil {
-		return models.Patch{}, err
+	if len(tasks) == 0 {
+		return nil
 	}
-	reports, err := train.Minimise(ctx, o, []train.Problem{problem}, train.Config{
+	o := newObjective(ed.name, on, at, tasks)
+	defer func() { err = errors.Join(err, o.searches.Close()) }()
+	reports, err := train.Minimise(ctx, o, problems, train.Config{
 		Optimiser: train.NewAdam(ed.c.Rate), Steps: ed.c.Steps, UpdateLast: true, Stop: train.Below(enough),
 	})
 	if err != nil {
-		return models.Patch{}, err
+		return err
 	}
-	r := reports[0]
-	if r.Err != nil {
-		return models.Patch{}, r.Err
+	for k, r := range reports {
+		if errs[places[k]] = r.Err; r.Err == nil {
+			patches[places[k]], errs[places[k]] = ed.patch(on, at, tasks[k], r)
+		}
 	}
-	p := o.with(r.Values)
+	return nil
+}
+
+// patch is the patch of a trained change.
+func (ed *editor) patch(on edit.Base, at models.WeightID, k *task, r train.Report) (models.Patch, error) {
+	p := with(&on.Patch, at, r.Values)
 	p.Method = ed.name
-	efforts := make([]edit.Effort, len(edits))
-	for i, e := range edits {
+	efforts := make([]edit.Effort, len(k.edits))
+	for i, e := range k.edits {
 		p.Edits = append(p.Edits, string(e.ID))
 		efforts[i] = edit.Effort{Steps: int32(r.Updates), FinalLoss: r.Losses[len(r.Losses)-1]}
 	}
 	// Changes of one weight add up to one, or a sequence would keep every step.
-	if p, err = p.Merge(); err != nil {
+	p, err := p.Merge()
+	if err != nil {
 		return models.Patch{}, err
 	}
 	edit.SetEffort(p, efforts)
@@ -162,15 +226,15 @@ func (ed *editor) train(ctx context.Context, on edit.Base, edits []dataset.Edit)
 }
 
 // problem is the training of a weight and of its bias.
-func (ed *editor) problem(o *objective, w *models.Weight) (train.Problem, error) {
+func (ed *editor) problem(on edit.Base, at models.WeightID, w *models.Weight) (train.Problem, error) {
 	type part struct {
 		name  string
 		shape []int
-		value func() ([]float32, error)
+		value func(edit.Base, models.WeightID) ([]float32, error)
 	}
-	parts := []part{{variable, []int{w.In, w.Out}, o.weight}}
+	parts := []part{{variable, []int{w.In, w.Out}, weight}}
 	if ed.c.Bias && w.Bias != "" {
-		parts = append(parts, part{biasVariable, []int{w.Out}, o.bias})
+		parts = append(parts, part{biasVariable, []int{w.Out}, bias})
 	}
 	p := train.Problem{}
 	for _, part := range parts {
@@ -179,7 +243,7 @@ func (ed *editor) problem(o *objective, w *models.Weight) (train.Problem, error)
 			v.Project = train.Box(v.Start.Float32s(), ed.c.Bound)
 		}
 		if ed.c.Decay > 0 {
-			value, err := part.value()
+			value, err := part.value(on, at)
 			if err != nil {
 				return nil, err
 			}

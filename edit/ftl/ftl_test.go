@@ -67,6 +67,22 @@ func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.
 	return p
 }
 
+// objectiveOf is the objective of one training.
+func objectiveOf(t *testing.T, id string, on edit.Base, at models.WeightID, edits []dataset.Edit) *objective {
+	t.Helper()
+	k, err := newTask(context.Background(), id, on, at, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newObjective(id, on, at, []*task{k})
+	t.Cleanup(func() {
+		if err := o.searches.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
 func delta(p models.Patch) []float32 { return p.Changes[0].(models.Dense).Delta.Float32s() }
 
 func biasDelta(p models.Patch) []float32 { return p.Changes[1].(models.Bias).Delta.Float32s() }
@@ -105,10 +121,7 @@ func TestGradient(t *testing.T) {
 			}
 			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
-				o, err := newObjective(ctx, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
-				if err != nil {
-					t.Fatal(err)
-				}
+				o := objectiveOf(t, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
 					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{x})
 					if err != nil {
@@ -245,10 +258,7 @@ func TestObjectives(t *testing.T) {
 	}
 	at := models.WeightID{Layer: 0, Part: models.FFNDown}
 	loss := func(id string) float64 {
-		o, err := newObjective(ctx, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
-		if err != nil {
-			t.Fatal(err)
-		}
+		o := objectiveOf(t, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
 		w := lm.Info().Weight(at)
 		l, _, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: tensor.New(tensor.F32, w.In, w.Out)}})
 		if err != nil {

@@ -18,22 +18,28 @@ const (
 	biasVariable = "bias"
 )
 
-// objective is the mean loss of edits as a function of a change.
+// objective is the mean loss of each task as a function of its change. A change
+// stands in a run as what it adds to the projection's output at every position, so
+// that tasks share runs whatever their changes.
 type objective struct {
-	name  string
-	lm    *models.LM
-	base  models.Patch
-	at    models.WeightID
-	edits []dataset.Edit
-	rows  []models.LossRow // one for each edit
-	// What the projection reads at every position of every row, transposed:
-	// [in, positions]. The change of its weight does not move that.
-	inputs *tensor.Tensor
+	name     string
+	base     *models.Patch
+	tasks    []*task
+	searches *models.Searches
 }
 
-// newObjective makes the rows of edits and reads their inputs.
-func newObjective(ctx context.Context, name string, on edit.Base, at models.WeightID, edits []dataset.Edit) (*objective, error) {
-	o := &objective{name: name, lm: on.LM, base: on.Patch, at: at, edits: edits}
+// task is a training: edits whose mean loss is minimised over one change.
+type task struct {
+	edits []dataset.Edit
+	rows  []models.LossRow // one for each edit
+	// What the projection reads at every position of every row, [positions, in],
+	// and its transpose. The change of its weight does not move that.
+	inputs, columns *tensor.Tensor
+}
+
+// newTask makes the rows of edits and reads their inputs.
+func newTask(ctx context.Context, name string, on edit.Base, at models.WeightID, edits []dataset.Edit) (*task, error) {
+	k := &task{edits: edits}
 	var trace []models.TraceRow
 	for _, e := range edits {
 		prompt, target, err := on.LM.Continuation(e.Prompt, e.Target)
@@ -41,8 +47,8 @@ func newObjective(ctx context.Context, name string, on edit.Base, at models.Weig
 			return nil, edit.Wrap(name, e.ID, err)
 		}
 		r := lossRow(name, prompt, target, 1/float64(len(edits)))
-		o.rows = append(o.rows, r)
-		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: &o.base, Positions: everywhere(len(r.IDs))})
+		k.rows = append(k.rows, r)
+		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: &on.Patch, Positions: everywhere(len(r.IDs))})
 	}
 	traces, err := on.LM.Trace(ctx, trace, models.Site{Layer: at.Layer, Point: models.FFNAct})
 	if err != nil {
@@ -57,8 +63,21 @@ func newObjective(ctx context.Context, name string, on edit.Base, at models.Weig
 		inputs = append(inputs, t.Values[0].Float32s()...)
 		positions += len(trace[i].Positions)
 	}
-	o.inputs, err = tensor.FromFloat32s(inputs, positions, len(inputs)/positions).Transpose2D()
-	return o, err
+	k.inputs = tensor.FromFloat32s(inputs, positions, len(inputs)/positions)
+	k.columns, err = k.inputs.Transpose2D()
+	return k, err
+}
+
+// newObjective is the objective of tasks, which must be closed.
+func newObjective(name string, on edit.Base, at models.WeightID, tasks []*task) *objective {
+	o := &objective{name: name, base: &on.Patch, tasks: tasks}
+	for _, k := range tasks {
+		for i := range k.rows {
+			k.rows[i].Patch = o.base
+		}
+	}
+	o.searches = on.LM.Searches([]models.Site{{Layer: at.Layer, Point: models.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
+	return o
 }
 
 // lossRow is the loss of an edit, times a weight.
@@ -85,23 +104,23 @@ func everywhere(n int) []int {
 	return at
 }
 
-// with is the patch that stands with changes, without the edits' names.
-func (o *objective) with(values train.Values) *models.Patch {
-	changes := []models.Change{models.Dense{At: o.at, Delta: values[variable]}}
+// with is what a patch becomes with a change, without the edits' names.
+func with(base *models.Patch, at models.WeightID, values train.Values) *models.Patch {
+	changes := []models.Change{models.Dense{At: at, Delta: values[variable]}}
 	if b := values[biasVariable]; b != nil {
-		changes = append(changes, models.Bias{At: o.at, Delta: b})
+		changes = append(changes, models.Bias{At: at, Delta: b})
 	}
-	return o.base.Then(&models.Patch{Changes: changes})
+	return base.Then(&models.Patch{Changes: changes})
 }
 
 // weight is the weight before the change, [in, out].
-func (o *objective) weight() ([]float32, error) {
-	w, err := o.lm.Weight(o.at)
+func weight(on edit.Base, at models.WeightID) ([]float32, error) {
+	w, err := on.LM.Weight(at)
 	if err != nil {
 		return nil, err
 	}
-	return o.changed(w, func(c models.Change) *tensor.Tensor {
-		if d, ok := c.(models.Dense); ok && d.At == o.at {
+	return changed(on.Patch, w, func(c models.Change) *tensor.Tensor {
+		if d, ok := c.(models.Dense); ok && d.At == at {
 			return d.Delta
 		}
 		return nil
@@ -109,22 +128,22 @@ func (o *objective) weight() ([]float32, error) {
 }
 
 // bias is the bias before the change, [out].
-func (o *objective) bias() ([]float32, error) {
-	b, err := o.lm.Bias(o.at)
+func bias(on edit.Base, at models.WeightID) ([]float32, error) {
+	b, err := on.LM.Bias(at)
 	if err != nil {
 		return nil, err
 	}
-	return o.changed(b, func(c models.Change) *tensor.Tensor {
-		if b, ok := c.(models.Bias); ok && b.At == o.at {
+	return changed(on.Patch, b, func(c models.Change) *tensor.Tensor {
+		if b, ok := c.(models.Bias); ok && b.At == at {
 			return b.Delta
 		}
 		return nil
 	})
 }
 
-// changed adds to a parameter what the patch before the edit does to it.
-func (o *objective) changed(t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
-	merged, err := o.base.Merge()
+// changed adds to a parameter what a patch does to it.
+func changed(p models.Patch, t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
+	merged, err := p.Merge()
 	if err != nil {
 		return nil, err
 	}
@@ -139,41 +158,74 @@ func (o *objective) changed(t *tensor.Tensor, delta func(models.Change) *tensor.
 	return sum, nil
 }
 
-// Evaluate implements train.Objective for the one problem there is.
-func (o *objective) Evaluate(ctx context.Context, _ []int, at []train.Values) ([]float64, []train.Values, error) {
-	patch := o.with(at[0])
-	rows := slices.Clone(o.rows)
-	for i := range rows {
-		rows[i].Patch = patch
-	}
-	losses, err := o.lm.Losses(ctx, models.Site{Layer: o.at.Layer, Point: models.FFNOut}, rows)
+// moved are the task's rows with what a change adds to the projection's output.
+func (k *task) moved(change train.Values) ([]models.LossRow, error) {
+	out, err := tensor.MatMul(k.inputs, change[variable])
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	sum := 0.0
-	var outputs []float32
-	for i, l := range losses {
-		if l.Err != nil {
-			return nil, nil, edit.Wrap(o.name, o.edits[i].ID, l.Err)
+	add, width := out.Float32s(), out.Shape[1]
+	if b := change[biasVariable]; b != nil {
+		for i := range add {
+			add[i] += b.Float32s()[i%width]
 		}
-		sum += l.Loss
-		outputs = append(outputs, l.Gradient...)
 	}
-	positions := o.inputs.Shape[1]
-	g, err := tensor.MatMul(o.inputs, tensor.FromFloat32s(outputs, positions, len(outputs)/positions))
+	rows := slices.Clone(k.rows)
+	for i := range rows {
+		n := len(rows[i].IDs) * width
+		rows[i].Shift, add = add[:n:n], add[n:]
+	}
+	return rows, nil
+}
+
+// Evaluate implements train.Objective.
+func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Values) ([]float64, []train.Values, error) {
+	rows := make([][]models.LossRow, len(problems))
+	for i, p := range problems {
+		var err error
+		if rows[i], err = o.tasks[p].moved(at[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	losses, err := o.searches.Losses(ctx, problems, rows)
 	if err != nil {
 		return nil, nil, err
 	}
-	gradients := train.Values{variable: g}
-	if b := at[0][biasVariable]; b != nil {
+	sums, gradients := make([]float64, len(problems)), make([]train.Values, len(problems))
+	for i, p := range problems {
+		k := o.tasks[p]
+		var outputs []float32 // slopes of the projection's output
+		for n, l := range losses[i] {
+			if l.Err != nil {
+				return nil, nil, edit.Wrap(o.name, k.edits[n].ID, l.Err)
+			}
+			sums[i] += l.Loss
+			outputs = append(outputs, l.Gradient...)
+		}
+		if gradients[i], err = k.slope(outputs, at[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return sums, gradients, nil
+}
+
+// slope turns slopes of the projection's output into those of its parameters.
+func (k *task) slope(outputs []float32, at train.Values) (train.Values, error) {
+	positions := k.inputs.Shape[0]
+	g, err := tensor.MatMul(k.columns, tensor.FromFloat32s(outputs, positions, len(outputs)/positions))
+	if err != nil {
+		return nil, err
+	}
+	gradient := train.Values{variable: g}
+	if b := at[biasVariable]; b != nil {
 		slope := make([]float64, b.Len())
 		for i, x := range outputs {
 			slope[i%len(slope)] += float64(x)
 		}
-		gradients[biasVariable] = tensor.New(tensor.F32, len(slope))
+		gradient[biasVariable] = tensor.New(tensor.F32, len(slope))
 		for i, x := range slope {
-			gradients[biasVariable].Float32s()[i] = float32(x)
+			gradient[biasVariable].Float32s()[i] = float32(x)
 		}
 	}
-	return []float64{sum}, []train.Values{gradients}, nil
+	return gradient, nil
 }

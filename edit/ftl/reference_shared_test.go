@@ -93,11 +93,8 @@ func TestTraces(t *testing.T) {
 		weight := w.LM.Info().Weight(at)
 		worst := 0.0
 		for i, e := range ref.Edits[:traced] {
-			o, err := newObjective(context.Background(), promptLast, edit.Base{LM: w.LM}, at, edits[i:i+1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := ed.problem(o, weight)
+			o := objectiveOf(t, promptLast, edit.Base{LM: w.LM}, at, edits[i:i+1])
+			p, err := ed.problem(edit.Base{LM: w.LM}, at, weight)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,9 +22,7 @@ type objective struct {
 	references [][]float32 // log-distributions of the essence before the edit; nil until the first evaluation
 	likelihood []float64   // what it weighs in the next evaluation, by fact
 	ended      []bool      // what Search.Weigh said of the last one
-	beside     int         // searches that go on at the same time
-	held       *models.Held
-	from       map[int]int // the first held row of each fact that is held
+	searches   *models.Searches
 }
 
 // minimise searches the shifts of all facts. Searches of facts that are padded
@@ -98,7 +96,7 @@ func (o *objective) parts() (parts [][]int, beside int) {
 // side by side.
 func (o *objective) only(facts []int, beside int) *objective {
 	part := *o
-	part.beside = beside
+	part.searches = o.lm.Searches(o.at, beside, func(fact int) []models.LossRow { return part.rows(fact, nil) })
 	part.facts = pick(o.facts, facts)
 	part.references, part.ended = make([][]float32, len(facts)), make([]bool, len(facts))
 	part.likelihood = slices.Repeat([]float64{1}, len(facts))
@@ -115,36 +113,8 @@ func pick[T any](all []T, list []int) []T {
 
 // descend searches the shifts together.
 func (o *objective) descend(ctx context.Context, problems []train.Problem) (reports []train.Report, err error) {
-	defer func() {
-		if o.held != nil {
-			err = errors.Join(err, o.held.Close())
-		}
-	}()
+	defer func() { err = errors.Join(err, o.searches.Close()) }()
 	return train.Minimise(ctx, o, problems, train.Config{Optimiser: train.NewAdam(o.search.Rate), Steps: o.search.Steps, Stop: o.stop})
-}
-
-// hold prepares the sequences of facts, unless they are held already. Facts
-// that have ended leave once they are half of those held.
-func (o *objective) hold(ctx context.Context, facts []int) error {
-	if o.held != nil && 2*len(facts) > len(o.from) {
-		return nil
-	}
-	if o.held != nil {
-		held := o.held
-		o.held = nil
-		if err := held.Close(); err != nil {
-			return err
-		}
-	}
-	var rows []models.LossRow
-	o.from = map[int]int{}
-	for _, i := range facts {
-		o.from[i] = len(rows)
-		rows = append(rows, o.rows(i, nil)...)
-	}
-	var err error
-	o.held, err = o.lm.Hold(ctx, o.at, rows, o.beside)
-	return err
 }
 
 // stop says whether the search for a fact ends.
@@ -161,38 +131,31 @@ func (o *objective) shift(at train.Values) []float32 {
 
 // Evaluate implements train.Objective.
 func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Values) ([]float64, []train.Values, error) {
-	if err := o.hold(ctx, problems); err != nil {
-		return nil, nil, err
-	}
-	var rows []models.LossRow
-	var owner, which []int
+	rows := make([][]models.LossRow, len(problems))
 	for k, p := range problems {
-		more := o.rows(p, o.shift(at[k]))
-		for i := range more {
-			owner, which = append(owner, k), append(which, o.from[p]+i)
-		}
-		rows = append(rows, more...)
+		rows[k] = o.rows(p, o.shift(at[k]))
 	}
-	losses, err := o.held.Losses(ctx, which, rows)
+	losses, err := o.searches.Losses(ctx, problems, rows)
 	if err != nil {
 		return nil, nil, err
 	}
 	sums, slopes, standing := make([]float64, len(problems)), make([][]float64, len(problems)), make([]Standing, len(problems))
-	for i, l := range losses {
-		k := owner[i]
-		if l.Err != nil {
-			return nil, nil, l.Err
-		}
-		if l.Distributions != nil {
-			o.references[problems[k]] = l.Distributions.Float32s()
-		}
-		sums[k] += l.Loss
-		standing[k].add(l, len(o.facts[problems[k]].Prompts))
-		if slopes[k] == nil {
-			slopes[k] = make([]float64, len(l.Gradient))
-		}
-		for j, x := range l.Gradient {
-			slopes[k][j] += float64(x)
+	for k, list := range losses {
+		for _, l := range list {
+			if l.Err != nil {
+				return nil, nil, l.Err
+			}
+			if l.Distributions != nil {
+				o.references[problems[k]] = l.Distributions.Float32s()
+			}
+			sums[k] += l.Loss
+			standing[k].add(l, len(o.facts[problems[k]].Prompts))
+			if slopes[k] == nil {
+				slopes[k] = make([]float64, len(l.Gradient))
+			}
+			for j, x := range l.Gradient {
+				slopes[k][j] += float64(x)
+			}
 		}
 	}
 	gradients := make([]train.Values, len(problems))
