@@ -32,10 +32,13 @@ type Spreading struct {
 
 // DefaultLayers gives the layers that the reference implementations change: 13
 // to 17 of GPT-2 with 48 layers, 3 to 8 of GPT-J, 4 to 8 of LLaMA and other deep
-// models, and in proportion to GPT-2 with 48 layers elsewhere.
+// models, and in proportion to GPT-2 with 48 layers elsewhere, but for shallow
+// models the first layer.
 func DefaultLayers(info *models.Info) []int {
 	first, last := 13*info.Layers/48, 17*info.Layers/48
 	switch {
+	case Shallow(info):
+		first, last = 0, 0
 	case GPTJ(info):
 		first, last = 3, 8
 	case Deep(info):
@@ -51,6 +54,20 @@ func DefaultLayers(info *models.Info) []int {
 // GPTJ says whether a model is GPT-J with 6 billion parameters, for which the
 // reference implementations have settings of its own.
 func GPTJ(info *models.Info) bool { return info.Family == "gptj" && info.Layers == 28 }
+
+// mostShallow is the largest number of layers of a shallow model.
+const mostShallow = 6
+
+// Shallow says whether the model is so shallow that it recalls facts in its first
+// layer, too early for a share of the depth to be a layer: so do the embedded model
+// (docs/demo-model.md) and the one that the methods are compared with their
+// authors' on (docs/fidelity.md), of six and five layers.
+func Shallow(info *models.Info) bool { return info.Layers > 0 && info.Layers <= mostShallow }
+
+// ShallowWeight is the weight of the second moments for shallow models. Their
+// activations are few, and each stands for few facts: with the thousands that suit
+// large models hardly anything changes.
+const ShallowWeight = 50
 
 // Deep says whether the reference implementations' settings for LLaMA apply.
 func Deep(info *models.Info) bool {

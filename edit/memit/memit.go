@@ -29,7 +29,8 @@ const name = "memit"
 // implementation.
 type Config struct{ locate.Spreading }
 
-// defaults gives the reference's hyperparameters.
+// defaults gives the reference's hyperparameters; shallow models have a weight of
+// their own.
 func defaults(info *models.Info) Config {
 	c := locate.Spreading{
 		Layers: locate.DefaultLayers(info),
@@ -37,6 +38,8 @@ func defaults(info *models.Info) Config {
 		FactToken: locate.SubjectLast, Start: locate.Words,
 	}
 	switch {
+	case locate.Shallow(info):
+		c.Weight = locate.ShallowWeight
 	case locate.GPTJ(info):
 		c.Steps, c.Weight = 25, 15000
 	case locate.Deep(info):

@@ -217,6 +217,7 @@ func TestDefaults(t *testing.T) {
 	}{
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 20, 0.75, 20000}, {"gptj", 28, []int{3, 4, 5, 6, 7, 8}, 25, 0.75, 15000},
 		{"llama", 32, []int{4, 5, 6, 7, 8}, 25, 4, 15000}, {"", 0, []int{0}, 20, 0.75, 20000},
+		{"gpt2", 6, []int{0}, 20, 0.75, 50}, {"gpt2", 7, []int{1, 2}, 20, 0.75, 20000},
 	} {
 		got := defaults(&models.Info{Family: c.family, Layers: c.depth})
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Clamp != c.clamp || got.Weight != c.weight {

@@ -55,14 +55,17 @@ type Config struct {
 }
 
 // defaults gives the authors' hyperparameters for GPT-J, for which they are
-// published, and for models without published ones; those of EasyEdit for LLaMA
-// and other deep models.
+// published, and for models without published ones, but the weight of the second
+// moments for shallow ones; those of EasyEdit for LLaMA and other deep models.
 func defaults(info *models.Info) Config {
 	c := Config{Space: Add, Stop: Argmax, Spreading: locate.Spreading{
 		Layers: locate.DefaultLayers(info),
 		Steps:  30, Rate: 0.2, Decay: 0.5, Clamp: 0.75, KL: 1, Weight: 6000,
 		FactToken: locate.SubjectLast, Start: locate.Words,
 	}}
+	if locate.Shallow(info) {
+		c.Weight = locate.ShallowWeight
+	}
 	if locate.Deep(info) {
 		c.Steps, c.Rate, c.Clamp, c.KL, c.Weight = 20, 0.5, 1, 0.0625, 15000
 	}

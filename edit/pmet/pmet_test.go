@@ -255,6 +255,7 @@ func TestConfig(t *testing.T) {
 		{"gptj", 28, []int{3, 4, 5, 6, 7, 8}, 30, 0.2, 0.75, 1, 6000},
 		{"llama", 32, []int{4, 5, 6, 7, 8}, 20, 0.5, 1, 0.0625, 15000},
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 30, 0.2, 0.75, 1, 6000},
+		{"gpt2", 6, []int{0}, 30, 0.2, 0.75, 1, 50},
 	} {
 		got := defaults(&models.Info{Family: c.family, Layers: c.depth})
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Rate != c.rate || got.Clamp != c.clamp || got.KL != c.kl || got.Weight != c.weight {

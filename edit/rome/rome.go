@@ -66,14 +66,16 @@ type Config struct {
 }
 
 // defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
-// with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, and in proportion to GPT-2
-// with 48 layers elsewhere.
+// with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, the first of shallow models, and
+// in proportion to GPT-2 with 48 layers elsewhere.
 func defaults(info *models.Info) Config {
 	c := Config{
 		Layer: 17 * info.Layers / 48, Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625, Adjust: true,
 		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
 	}
 	switch {
+	case locate.Shallow(info):
+		c.Layer = 0
 	case info.Family == "gpt2" && info.Layers == 24:
 		c.Layer, c.Clamp = 8, 3
 	case info.Family == "gpt2" && info.Layers == 36:

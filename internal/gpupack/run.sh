@@ -5,7 +5,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/results}
-flags=${EVAL:---method none,rome --set rome.mom2_adjustment=false --set rome.layer=0 --limit 20}
+flags=${EVAL:---method none,rome --set rome.mom2_adjustment=false --limit 20}
 mkdir -p "$out"
 library=$(basename "$here"/libonnxruntime*.gz .gz)
 if [ -z "${EDITPIPE_ORT_LIB:-}" ]; then # one's own build, with CUDA beside it, may be named
