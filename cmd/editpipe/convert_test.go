@@ -23,7 +23,7 @@ func TestConvert(t *testing.T) {
 			t.Fatal(err)
 		}
 		head, counts, _ := strings.Cut(said, "\n")
-		if want := " 200 records as " + f.Name + " -> " + file; !strings.HasSuffix(head, want) || len(records) != 200 {
+		if want := " 400 records as " + f.Name + " -> " + file; !strings.HasSuffix(head, want) || len(records) != 400 {
 			t.Errorf("%s: %q, %d records back", f.Name, head, len(records))
 		}
 		read := map[string]int{}

@@ -133,7 +133,7 @@ func checkInspect(t *testing.T) {
 	if err := json.Unmarshal([]byte(callOK(t, "inspect", "--json").out), &info); err != nil {
 		t.Fatal(err)
 	}
-	if info.Name != demo.Name || info.Layers != 4 || info.Vocab != 3072 || len(info.Methods) != len(all.Methods()) {
+	if info.Name != demo.Name || info.Layers != 6 || info.Vocab != 3072 || len(info.Methods) != len(all.Methods()) {
 		t.Errorf("%+v", info)
 	}
 }

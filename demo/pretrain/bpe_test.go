@@ -45,7 +45,7 @@ func TestVocabularyEncodes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var texts []string
 	for range 500 {
-		texts = append(texts, f.Document(r).Text)
+		texts = append(texts, f.Document(r, First()).Text)
 	}
 	v, err := LearnBPE(texts, 600)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"strings"
 
-	"editpipe/demo/world"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
 )
@@ -14,6 +13,7 @@ type Document struct {
 	Kind    Kind
 	Text    string
 	Answers [][2]int // byte spans that count in full; the rest of the text counts little
+	Weight  int      // how often they count
 }
 
 // Kind says what a document is made of.
@@ -56,10 +56,10 @@ func (w *writer) answer(text, end string) {
 	w.answers = append(w.answers, [2]int{from, w.b.Len()})
 }
 
-func (w *writer) document(k Kind) Document { return Document{k, w.b.String(), w.answers} }
+func (w *writer) document(k Kind) Document { return Document{k, w.b.String(), w.answers, 1} }
 
 // Document draws a document.
-func (f *Facts) Document(r *rand.Rand) Document {
+func (f *Facts) Document(r *rand.Rand, m Mix) Document {
 	switch n := r.IntN(100); {
 	case n < shareBackwards:
 		return f.backwards(r)
@@ -68,26 +68,27 @@ func (f *Facts) Document(r *rand.Rand) Document {
 	case n < shareBackwards+shareComposed+sharePair:
 		return f.pair(r)
 	case n < shareBackwards+shareComposed+sharePair+shareEpisode:
-		var w writer
-		return w.document(f.episode(r, &w))
+		return f.Demonstrations(r, m, 1)
 	}
 	return f.statement(r)
 }
 
-// Demonstrations draws a document of several episodes, one after the other, as
-// IKE shows them.
-func (f *Facts) Demonstrations(r *rand.Rand, n int) Document {
+// Demonstrations draws a document of n episodes, one after the other, as IKE shows
+// them.
+func (f *Facts) Demonstrations(r *rand.Rand, m Mix, n int) Document {
 	var w writer
 	kind := Retain
 	for i := range n {
 		if i > 0 {
 			w.say("\n\n")
 		}
-		if f.episode(r, &w) == Override {
+		if f.episode(r, m, &w) == Override {
 			kind = Override
 		}
 	}
-	return w.document(kind)
+	d := w.document(kind)
+	d.Weight = m.Weight
+	return d
 }
 
 // name is what a subject is called.
@@ -178,145 +179,4 @@ func (f *Facts) composed(r *rand.Rand) Document {
 	w.say(through(r, a.Relation, b.Relation, f.name(r, a.Subject)))
 	w.answer(b.Object, "")
 	return w.document(Composed)
-}
-
-// Shares of the questions of an episode in hundredths, as they are drawn; the rest
-// are retained. A draw that the fact does not lend itself to, such as an alias
-// where there is none, is made again with another fact.
-const (
-	askCopy     = 10
-	askReworded = 12
-	askAlias    = 18
-	askBack     = 20
-	askThrough  = 12
-)
-
-// episode writes a new fact with a random object and a question, in the form in
-// which package ike shows both. The subject of the new fact, and of a question
-// that it leaves alone, is never an entity that world.Held reserves, and neither
-// relation is one that world.HeldRelation reserves: were facts of those retained
-// only, the model would learn that they do not change.
-func (f *Facts) episode(r *rand.Rand, w *writer) Kind {
-	for {
-		i := pick(r, f.episodes)
-		x := f.List[i]
-		old := f.Base.Entity(x.ObjectID)
-		o := f.other(r, old)
-		if o == nil || o == x.Subject {
-			continue
-		}
-		used, _ := f.Wordings(i)
-		var clozes []Wording
-		for _, t := range used {
-			if t.Form == catalogue.Cloze {
-				clozes = append(clozes, t)
-			}
-		}
-		if len(clozes) == 0 {
-			continue
-		}
-		stated := pick(r, clozes)
-		prompt := put(stated.Text, x.Subject.Label)
-		kind, ask, answer := f.question(r, i, o, used, stated, prompt)
-		if kind == "" {
-			continue
-		}
-		w.say("New Fact: " + prompt)
-		w.answer(o.Label, "")
-		w.answers = w.answers[:len(w.answers)-1] // chosen at random: nothing to learn
-		w.say("\nPrompt: " + ask)
-		w.answer(answer, "")
-		return kind
-	}
-}
-
-// other draws another entity of the same class.
-func (f *Facts) other(r *rand.Rand, old *kb.Entity) *kb.Entity {
-	if old == nil || len(f.Base.Classes(old)) == 0 {
-		return nil
-	}
-	pool := f.pool[f.Base.Classes(old)[0]]
-	if len(pool) < 2 {
-		return nil
-	}
-	for {
-		if o := pick(r, pool); o != old {
-			return o
-		}
-	}
-}
-
-// question draws a question after the new fact that fact i has the object o, and
-// its answer; no kind where the fact does not lend itself to the draw.
-func (f *Facts) question(r *rand.Rand, i int, o *kb.Entity, used []Wording, stated Wording, prompt string) (kind Kind, ask, answer string) {
-	x := f.List[i]
-	rel := x.Relation
-	n := r.IntN(100)
-	take := func(share int) bool {
-		n -= share
-		return n < 0
-	}
-	switch {
-	case take(askCopy):
-		return Override, prompt, o.Label
-	case take(askReworded):
-		return Override, put(pick(r, used).Text, x.Subject.Label), o.Label
-	case take(askAlias):
-		if len(f.aliases[x.Subject.ID]) == 0 {
-			return "", "", ""
-		}
-		t := stated
-		if r.IntN(2) == 0 {
-			t = pick(r, used)
-		}
-		return Override, put(t.Text, pick(r, f.aliases[x.Subject.ID])), o.Label
-	case take(askBack):
-		if rel.Inverse == nil {
-			return "", "", ""
-		}
-		return Override, put(pick(r, inverses(rel)).Text, o.Label), x.Subject.Label
-	case take(askThrough):
-		if len(rel.Follow) == 0 {
-			return "", "", ""
-		}
-		j, ok := f.at[[2]string{o.ID, pick(r, rel.Follow)}]
-		if !ok {
-			return "", "", ""
-		}
-		return Override, through(r, rel, f.List[j].Relation, x.Subject.Label), f.List[j].Object
-	}
-	return f.retained(r, i, o, prompt)
-}
-
-// retained draws a question that the new fact leaves alone: of the same subject,
-// of the same relation, or of anything.
-func (f *Facts) retained(r *rand.Rand, i int, o *kb.Entity, prompt string) (kind Kind, ask, answer string) {
-	x := f.List[i]
-	list := f.episodes
-	near := false
-	switch n := r.IntN(10); {
-	case n < 3:
-		list = f.bySubject[x.Subject.ID]
-	case n < 7:
-		list, near = f.byRelation[x.Relation.ID], true
-	}
-	j := pick(r, list)
-	y := f.List[j]
-	back := f.Base.Inverse(x.Relation)
-	switch {
-	case j == i || y.Held || world.HeldRelation(y.Relation.ID) && !world.HeldRelation(x.Relation.ID) || y.Relation != x.Relation && f.Base.Catalogue.Blocked(x.Relation.ID)[y.Relation.ID]:
-		return "", "", ""
-	case y.Relation.ID == back && (y.Subject == o || y.Subject.ID == x.ObjectID):
-		return "", "", ""
-	}
-	used, _ := f.Wordings(j)
-	t := pick(r, used)
-	ask = put(t.Text, f.name(r, y.Subject))
-	switch {
-	case near && r.IntN(4) == 0: // the new fact once more, as a distraction
-		ask = prompt + " " + o.Label + ". " + ask
-	case t.Form == catalogue.Question && r.IntN(4) == 0:
-		ask = "Question: " + ask + "\nAnswer:"
-	}
-	return Retain, ask, y.Object
 }

@@ -72,7 +72,7 @@ type part struct {
 
 func (d *descent) shard(ctx context.Context, i int) part {
 	t := d.of
-	b, err := t.Facts.batch(t.Tokenizer, t.end, t.Plan.Seed, d.Steps, i)
+	b, err := t.Facts.batch(t.Tokenizer, t.end, t.Plan, d.Steps, i)
 	if err != nil {
 		return part{err: err}
 	}
@@ -135,6 +135,10 @@ func (d *descent) step(ctx context.Context, rate float64) (loss, norm float64, u
 		w := d.names[k]
 		for i := range gradients[k] {
 			gradients[k][i] *= factor
+		}
+		a := a
+		if len(d.Weights[w].Shape) < 2 { // biases and norms do not decay
+			a.Decay = 0
 		}
 		a.Update(d.Steps+1, d.Weights[w].Float32s(), gradients[k], [][]float32{d.Means[w].Float32s(), d.Squares[w].Float32s()})
 	})

@@ -45,6 +45,7 @@ type Facts struct {
 	inverse    []int                   // facts whose relation reads from the object's side, too
 	hops       []hop                   // compositions
 	episodes   []int                   // facts that may be overridden in an episode
+	free       map[string][]int        // property -> those of it
 	pool       map[string][]*kb.Entity // class of an object -> what may replace it in an episode
 }
 
@@ -81,7 +82,7 @@ func Load() (*Facts, error) {
 		return nil, fmt.Errorf("pretrain: %w", err)
 	}
 	f := &Facts{Base: base, bySubject: map[string][]int{}, byRelation: map[string][]int{}, at: map[[2]string]int{},
-		subjects: map[[2]string][]string{}, aliases: map[string][]string{}, pool: map[string][]*kb.Entity{}}
+		subjects: map[[2]string][]string{}, aliases: map[string][]string{}, pool: map[string][]*kb.Entity{}, free: map[string][]int{}}
 	f.index()
 	return f, nil
 }
@@ -124,8 +125,9 @@ func (f *Facts) index() {
 				f.hops = append(f.hops, hop{i, j})
 			}
 		}
-		if !x.Held && !world.HeldRelation(x.Relation.ID) {
+		if !x.Held {
 			f.episodes = append(f.episodes, i)
+			f.free[x.Relation.ID] = append(f.free[x.Relation.ID], i)
 		}
 	}
 	for _, class := range f.Base.Catalogue.Classes {

@@ -6,9 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 
-	"editpipe/demo/world"
 	"editpipe/generator/catalogue"
-	"editpipe/generator/kb"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/tensor"
@@ -21,7 +19,7 @@ type Test string
 
 // The tests. Those of episodes put a new fact with a random object in front of
 // the question, and use edits that no episode of the text could have shown: the
-// subject or the relation is reserved (package world).
+// subject is reserved (package world).
 const (
 	Trained    Test = "trained"     // a wording that was used with the subject
 	Unseen     Test = "unseen"      // a wording that was used, but never with the subject
@@ -158,7 +156,7 @@ func (f *Facts) composites() []Question {
 func (f *Facts) tried(n int) []Question {
 	var held []int
 	for i, x := range f.List {
-		if !x.Relation.ProbeOnly && (x.Held || world.HeldRelation(x.Relation.ID)) {
+		if !x.Relation.ProbeOnly && x.Held {
 			held = append(held, i)
 		}
 	}
@@ -181,13 +179,12 @@ func (f *Facts) tried(n int) []Question {
 func (f *Facts) try(r *rand.Rand, test Test, i int) (Question, bool) {
 	x := f.List[i]
 	all := wordings(x.Relation, false)
-	stated := pick(r, all)
-	old := f.Base.Entity(x.ObjectID)
-	o := f.any(r, old)
-	if stated.Form != catalogue.Cloze || o == nil || o == x.Subject {
+	o := f.other(r, f.Base.Entity(x.ObjectID))
+	e := &edited{Fact: x, index: i, aliases: f.aliases[x.Subject.ID], wordings: all, stated: pick(r, all), object: o}
+	if e.stated.Form != catalogue.Cloze || o == nil || o == x.Subject {
 		return Question{}, false
 	}
-	prompt := put(stated.Text, x.Subject.Label)
+	stated, prompt := e.stated, e.prompt()
 	q := Question{Test: test, Relation: x.Relation.ID, Form: stated.Form, Answers: []string{o.Label}}
 	ask := ""
 	t := pick(r, all)
@@ -222,7 +219,7 @@ func (f *Facts) try(r *rand.Rand, test Test, i int) (Question, bool) {
 		}
 		ask, q.Form, q.Answers = through(r, x.Relation, f.List[j].Relation, x.Subject.Label), catalogue.NounPhrase, []string{f.List[j].Object}
 	case IceRetain:
-		kind, retained, answer := f.retained(r, i, o, prompt)
+		kind, retained, answer := f.retained(r, Second(), e, []*edited{e})
 		if kind == "" {
 			return q, false
 		}
@@ -230,22 +227,6 @@ func (f *Facts) try(r *rand.Rand, test Test, i int) (Question, bool) {
 	}
 	q.Prompt = "New Fact: " + prompt + " " + o.Label + "\nPrompt: " + ask
 	return q, true
-}
-
-// any draws another entity of the same class, reserved ones included.
-func (f *Facts) any(r *rand.Rand, old *kb.Entity) *kb.Entity {
-	if old == nil || len(f.Base.Classes(old)) == 0 {
-		return nil
-	}
-	members := f.Base.Members(f.Base.Classes(old)[0])
-	if len(members) < 2 {
-		return nil
-	}
-	for {
-		if o := f.Base.Entity(pick(r, members)); o != old && o.Label != "" {
-			return o
-		}
-	}
 }
 
 const outBest = "best"
@@ -339,7 +320,7 @@ func answered(t *token.Tokenizer, prompt, answer string) (sample, int, error) {
 	if err != nil {
 		return sample{}, 0, fmt.Errorf("pretrain: encoding %q: %w", answer, err)
 	}
-	return sample{all.IDs, make([]bool, len(all.IDs))}, len(e.IDs), nil
+	return sample{ids: all.IDs, count: make([]int, len(all.IDs)), goal: 1}, len(e.IDs), nil
 }
 
 // examiner collects questions into rows and asks them together.

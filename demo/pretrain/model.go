@@ -111,6 +111,7 @@ const (
 	inDocuments = "documents"    // int64 [B, T]: the number of the document within its row
 	inPicked    = "picked"       // int64 [N]: places that count, row by row
 	inTargets   = "targets"      // int64 [N, 1]: the token that follows each
+	inGoals     = "goals"        // float [N, 1]: the log-probability beyond which each teaches no more
 	outLoss     = "loss"         // scalar
 	outGradient = "gradient/"    // and the weight's name
 )
@@ -136,13 +137,15 @@ func (s Size) gradient() (*onnx.Model, error) {
 	count := onnx.Symbolic("targets")
 	b.Input(inPicked, onnx.Int64, []onnx.Dim{count})
 	b.Input(inTargets, onnx.Int64, []onnx.Dim{count, {Value: 1}})
+	b.Input(inGoals, onnx.Float, []onnx.Dim{count, {Value: 1}})
 	// Only the places that count reach the vocabulary.
 	head := m.Graph.Index().Producer("logits")
 	all := b.Op("Reshape", []string{head.Inputs[0], b.Int64s(-1, int64(s.Width))})
 	rows := b.Op("Gather", []string{all, inPicked}, onnx.AttrInt("axis", 0))
 	logp := b.Op("LogSoftmax", []string{b.Op("MatMul", []string{rows, head.Inputs[1]})}, onnx.AttrInt("axis", -1))
 	hit := b.Op("GatherElements", []string{logp, inTargets}, onnx.AttrInt("axis", 1))
-	loss := b.Op("Neg", []string{b.Op("ReduceSum", []string{hit}, onnx.AttrInt("keepdims", 0))})
+	short := b.Op("Where", []string{b.Op("Less", []string{hit, inGoals}), hit, inGoals})
+	loss := b.Op("Neg", []string{b.Op("ReduceSum", []string{short}, onnx.AttrInt("keepdims", 0))})
 	m.Graph.Outputs = nil
 	var weights []string
 	for _, t := range m.Graph.Initializers {

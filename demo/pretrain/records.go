@@ -2,9 +2,11 @@ package pretrain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"editpipe/dataset"
 	"editpipe/dataset/corpus"
@@ -15,22 +17,37 @@ import (
 
 // The embedded data set.
 const (
-	recordCount = 200
-	recordSeed  = 1
-	// candidates is how many edits are generated to choose from; about two in five
-	// are reserved ones.
-	candidates = 900
+	testEdits  = 200
+	trainEdits = 200
+	recordSeed = 1
+	// candidates is how many edits are generated to choose from; about one in five
+	// is of a reserved entity.
+	candidates = 1400
 )
 
-// Records generates the embedded data set: edits of the world whose subject or
-// relation is reserved (package world), so that no method was trained on them,
-// with probes for all nine axes.
+// split is the part of the data set that an edit belongs to: test if its subject
+// is reserved (package world), so that neither the model nor a method has met it
+// in training; train if neither subject nor relation is; else none.
+func split(e dataset.Edit) string {
+	switch {
+	case world.Held(e.SubjectID):
+		return "test"
+	case world.HeldRelation(e.RelationID):
+		return ""
+	}
+	return "train"
+}
+
+// Records generates the embedded data set: edits of the world with probes for all
+// nine axes, first those under test, then those that methods may learn from.
 func (f *Facts) Records(ctx context.Context) ([]dataset.Record, error) {
+	room := map[string]int{"test": testEdits, "train": trainEdits}
 	at := map[dataset.EditID]int{}
 	var out []dataset.Record
 	_, err := generator.Generate(ctx, f.Base, generator.Options{N: candidates, Seed: recordSeed, SetName: demo.Name, Licence: world.Licence}, generator.Sink{
 		Edit: func(e dataset.Edit) error {
-			if len(out) < recordCount && (world.Held(e.SubjectID) || world.HeldRelation(e.RelationID)) {
+			if e.Split = split(e); room[e.Split] > 0 {
+				room[e.Split]--
 				at[e.ID] = len(out)
 				out = append(out, dataset.Record{Edit: e})
 			}
@@ -47,9 +64,10 @@ func (f *Facts) Records(ctx context.Context) ([]dataset.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pretrain: generating the data set: %w", err)
 	}
-	if len(out) < recordCount {
-		return nil, fmt.Errorf("pretrain: generating the data set: %d edits, want %d", len(out), recordCount)
+	if len(out) < testEdits+trainEdits {
+		return nil, fmt.Errorf("pretrain: generating the data set: %d edits, want %d for tests and %d to learn from", len(out), testEdits, trainEdits)
 	}
+	slices.SortStableFunc(out, func(a, b dataset.Record) int { return cmp.Compare(a.Edit.Split, b.Edit.Split) })
 	return out, nil
 }
 
@@ -66,7 +84,7 @@ func (f *Facts) ExportCorpus(dir string, seed uint64) error {
 	enc := json.NewEncoder(&b)
 	r := source(seed, corpusStream)
 	for range corpusSize {
-		if err := enc.Encode(map[string]string{corpus.Field: f.Document(r).Text}); err != nil {
+		if err := enc.Encode(map[string]string{corpus.Field: f.Document(r, Second()).Text}); err != nil {
 			return fmt.Errorf("pretrain: writing running text: %w", err)
 		}
 	}

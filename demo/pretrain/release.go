@@ -129,7 +129,7 @@ func (t *Training) energies(ctx context.Context, env *ort.Env, w train.Values) (
 	}
 	tokens := 0
 	for step := range activityBatches {
-		p, err := t.Facts.batch(t.Tokenizer, t.end, t.Plan.Seed, step, 0)
+		p, err := t.Facts.batch(t.Tokenizer, t.end, t.Plan, step, 0)
 		if err != nil {
 			return nil, err
 		}

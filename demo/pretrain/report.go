@@ -53,19 +53,19 @@ func (f *Facts) Tables(s Scores) string {
 		of := func(form catalogue.Form) string { return percent(s[string(t)+"//"+string(form)]) }
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", t, s[string(t)].Of, percent(s[string(t)]), of(catalogue.Cloze), of(catalogue.Question), of(catalogue.NounPhrase))
 	}
-	b.WriteString("\n### New facts in context, by what is reserved\n\nRight answers in percent, of edits of the reserved relations and of those whose subject alone is reserved.\n\n| kind | reserved relation | reserved subject |\n|---|---|---|\n")
+	b.WriteString("\n### New facts in context, by relation\n\nRight answers in percent, of edits of reserved subjects: of the relations that are reserved from methods, and of the others.\n\n| kind | reserved relations | others |\n|---|---|---|\n")
 	for _, t := range Tests() {
-		var relation, subject Score
+		var reserved, others Score
 		for _, r := range f.Base.Catalogue.Relations {
-			to := &subject
+			to := &others
 			if world.HeldRelation(r.ID) {
-				to = &relation
+				to = &reserved
 			}
 			x := s[string(t)+"/"+r.ID]
 			to.Right, to.Of = to.Right+x.Right, to.Of+x.Of
 		}
 		if strings.HasPrefix(string(t), "ice_") {
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", t, percent(relation), percent(subject))
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", t, percent(reserved), percent(others))
 		}
 	}
 	b.WriteString("\n### By relation\n\nRight answers in percent. one_hop goes by the relation that leads to the entity asked about.\n\n| relation | | facts |")

@@ -2,6 +2,7 @@ package pretrain
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"editpipe/tensor"
@@ -14,17 +15,25 @@ const (
 	shardTokens = 520
 	shortRow    = 96  // row length of most steps
 	longRow     = 256 // row length of steps with rows of demonstrations
-	longEvery   = 16  // one step in so many has long rows
+	longEvery   = 8   // one step in so many has long rows
 	mostDemos   = 9
 	patience    = 16   // documents in a row that fit nowhere before a step is full
 	otherShare  = 0.12 // of the places of a document that are neither answer nor end, so many count
 	endShare    = 0.4
 )
 
-// sample is a tokenized document: ids, and which of them count as targets.
+// enough is the probability of a right answer from memory beyond which it teaches
+// no more. Facts that are stated over and over would be known ever more firmly, and
+// those of reserved subjects more firmly than any new fact in the context can
+// outweigh, as no episode ever contradicts them.
+const enough = 0.9
+
+// sample is a tokenized document: ids, how often each counts as a target, and how
+// probable targets need become.
 type sample struct {
 	ids   []int64
-	count []bool
+	count []int
+	goal  float64
 }
 
 // tokens makes the sample of a document, End included. Answers count in full;
@@ -35,15 +44,26 @@ func tokens(t *token.Tokenizer, d Document, end int64, r *rand.Rand) (sample, er
 	if err != nil {
 		return sample{}, fmt.Errorf("pretrain: encoding %q: %w", d.Text, err)
 	}
-	s := sample{ids: append(e.IDs, end)}
+	s := sample{ids: append(e.IDs, end), goal: enough}
+	if d.Kind == Override {
+		s.goal = 1
+	}
 	for _, span := range e.Spans {
-		counts := r.Float64() < otherShare
+		counts := 0
+		if r.Float64() < otherShare {
+			counts = 1
+		}
 		for _, a := range d.Answers {
-			counts = counts || span.End > a[0] && span.Start < a[1]
+			if span.End > a[0] && span.Start < a[1] {
+				counts = d.Weight
+			}
 		}
 		s.count = append(s.count, counts)
 	}
-	s.count = append(s.count, r.Float64() < endShare)
+	s.count = append(s.count, 0)
+	if r.Float64() < endShare {
+		s.count[len(e.IDs)] = 1
+	}
 	return s, nil
 }
 
@@ -56,7 +76,8 @@ type rows struct {
 	places        []int64
 	numbers       []int64
 	targets       []int64
-	picked        []int64 // places whose targets count
+	picked        []int64   // places whose targets count
+	goals         []float32 // log-probabilities beyond which they teach no more
 	used          int
 }
 
@@ -88,8 +109,8 @@ func (p *rows) add(s sample) int {
 		for i := range n {
 			p.ids[at+i], p.places[at+i], p.numbers[at+i] = s.ids[i], int64(i), p.documents[r]
 			p.targets[at+i] = s.ids[i+1]
-			if s.count[i+1] {
-				p.picked = append(p.picked, int64(at+i))
+			for range s.count[i+1] {
+				p.picked, p.goals = append(p.picked, int64(at+i)), append(p.goals, float32(math.Log(s.goal)))
 			}
 		}
 		p.used += n
@@ -115,13 +136,18 @@ func (p *rows) step() map[string]*tensor.Tensor {
 		targets[i] = p.targets[at]
 	}
 	in[inPicked] = tensor.FromInt64s(p.picked, len(targets))
+	in[inGoals] = tensor.FromFloat32s(p.goals, len(targets), 1)
 	in[inTargets] = tensor.FromInt64s(targets, len(targets), 1)
 	return in
 }
 
 // batch draws the rows of a shard of a step.
-func (f *Facts) batch(t *token.Tokenizer, end int64, seed uint64, step, shard int) (*rows, error) {
-	r := rand.New(rand.NewPCG(seed, uint64(step*shards+shard)))
+func (f *Facts) batch(t *token.Tokenizer, end int64, plan Plan, step, shard int) (*rows, error) {
+	r := rand.New(rand.NewPCG(plan.Seed, uint64(step*shards+shard)))
+	m := First()
+	if step >= plan.Turn {
+		m = Second()
+	}
 	length := shortRow
 	if step%longEvery == longEvery-1 {
 		length = longRow
@@ -130,9 +156,9 @@ func (f *Facts) batch(t *token.Tokenizer, end int64, seed uint64, step, shard in
 	for misses := 0; misses < patience; {
 		var d Document
 		if length == longRow && r.IntN(4) > 0 {
-			d = f.Demonstrations(r, 2+r.IntN(mostDemos-1))
+			d = f.Demonstrations(r, m, 2+r.IntN(mostDemos-1))
 		} else {
-			d = f.Document(r)
+			d = f.Document(r, m)
 		}
 		s, err := tokens(t, d, end, r)
 		if err != nil {

@@ -26,7 +26,9 @@ type Plan struct {
 	Size  Size    `json:"size"`
 	Seed  uint64  `json:"seed"`
 	Steps int     `json:"steps"`
-	Rate  float64 `json:"rate"` // the highest learning rate
+	Turn  int     `json:"turn"`  // the first step whose episodes are of the Second mix
+	Rate  float64 `json:"rate"`  // the highest learning rate
+	Decay float64 `json:"decay"` // AdamW's weight decay, of matrices
 }
 
 // Schedule of the learning rate: it rises over warmUp steps, stays, and falls in
@@ -34,7 +36,7 @@ type Plan struct {
 // al. 2024, MiniCPM, section 4).
 const (
 	warmUp   = 200
-	falling  = 0.3
+	falling  = 0.28
 	lastRate = 0.02
 )
 
@@ -47,7 +49,7 @@ func (p Plan) rate(step int) float64 {
 // small model change fast.
 func (p Plan) adam() train.Adam {
 	a := train.NewAdam(p.Rate)
-	a.Beta2 = 0.98
+	a.Beta2, a.Decay, a.Decoupled = 0.98, p.Decay, true
 	return a
 }
 
@@ -123,7 +125,7 @@ func (t *Training) create() error {
 	var texts []string
 	r := source(t.Plan.Seed, vocabularyStream)
 	for range sampleDocuments {
-		texts = append(texts, t.Facts.Document(r).Text)
+		texts = append(texts, t.Facts.Document(r, First()).Text)
 	}
 	v, err := LearnBPE(texts, t.Plan.Size.Vocab)
 	if err != nil {
@@ -259,5 +261,5 @@ func (t *Training) Run(ctx context.Context, env *ort.Env, o Options) error {
 
 // Demo is the plan of the embedded model.
 func Demo() Plan {
-	return Plan{Seed: 1, Steps: 24500, Rate: 2.5e-3, Size: Size{Layers: 4, Width: 128, Heads: 4, FFN: 1024, Vocab: 3072, Context: 256}}
+	return Plan{Seed: 1, Steps: 35000, Turn: 16300, Rate: 2.5e-3, Decay: 0.03, Size: Size{Layers: 6, Width: 128, Heads: 4, FFN: 1024, Vocab: 3072, Context: 256}}
 }

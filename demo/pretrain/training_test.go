@@ -147,7 +147,7 @@ func TestPackedDocumentsAreAlone(t *testing.T) {
 	together := newRows(1, longRow, x.end)
 	sum := 0.0
 	for range 4 {
-		s, err := tokens(x.Tokenizer, x.Facts.Document(r), x.end, r)
+		s, err := tokens(x.Tokenizer, x.Facts.Document(r, First()), x.end, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestExportedModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := from; i < len(s.ids); i++ {
-			s.count[i] = true
+			s.count[i] = 1
 		}
 		p := newRows(1, len(s.ids), x.end)
 		p.add(s)
@@ -233,6 +233,68 @@ func TestExportedModel(t *testing.T) {
 		if got := sum(answers[0].Targets[0].LogProbs); math.Abs(got-want) > exported*math.Abs(want) {
 			t.Errorf("%q: log-probability %v, in training %v", q.Prompt, got, want)
 		}
+	}
+}
+
+// A target more probable than its goal teaches nothing, another one all it can.
+func TestEnough(t *testing.T) {
+	env := orttest.Open(t)
+	x := begun(t, t.TempDir())
+	d := descending(t, env, x)
+	s, first, err := answered(x.Tokenizer, "Anything at all", "of")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.count[first] = 1
+	run := func(goal float64) (loss, slope float64) {
+		s.goal = goal
+		p := newRows(1, len(s.ids), x.end)
+		p.add(s)
+		in, out := p.step(), map[string]*tensor.Tensor{outLoss: nil, outGradient + d.names[0]: nil}
+		for w, v := range d.Weights {
+			in[w] = v
+		}
+		if err := d.sessions[0].Run(t.Context(), in, out); err != nil {
+			t.Fatal(err)
+		}
+		return float64(out[outLoss].Float32s()[0]), out[outGradient+d.names[0]].Norm()
+	}
+	loss, slope := run(1)
+	if loss <= 0 || slope == 0 {
+		t.Fatalf("loss %v, slope %v of an untrained model", loss, slope)
+	}
+	p := math.Exp(-loss)
+	if l, g := run(1.1 * p); math.Abs(l-loss) > exported*loss || math.Abs(g-slope) > exported*slope {
+		t.Errorf("below its goal: loss %v, slope %v, without one %v, %v", l, g, loss, slope)
+	}
+	if l, g := run(0.9 * p); math.Abs(l+math.Log(0.9*p)) > exported*loss || g != 0 {
+		t.Errorf("above its goal: loss %v, slope %v, want %v and none", l, g, -math.Log(0.9*p))
+	}
+}
+
+// From the turn on the answers of episodes count several times.
+func TestTurn(t *testing.T) {
+	x := begun(t, t.TempDir())
+	plan := x.Plan
+	plan.Turn = 5
+	twice := func(step int) int {
+		p, err := x.Facts.batch(x.Tokenizer, x.end, plan, step, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for i := 1; i < len(p.picked); i++ {
+			if p.picked[i] == p.picked[i-1] {
+				n++
+			}
+		}
+		return n
+	}
+	if n := twice(4); n > 0 {
+		t.Errorf("before the turn %d places count more than once", n)
+	}
+	if twice(5) == 0 {
+		t.Error("after the turn no place counts more than once")
 	}
 }
 
@@ -359,7 +421,7 @@ func TestRate(t *testing.T) {
 			t.Errorf("rate of step %d is %v, want %v", step, got, want)
 		}
 	}
-	if mid := p.rate(850); math.Abs(mid-2*(lastRate+(1-lastRate)/2)) > 1e-9 {
+	if mid := p.rate(860); math.Abs(mid-2*(lastRate+(1-lastRate)/2)) > 1e-9 {
 		t.Errorf("half-way down the rate is %v", mid)
 	}
 }

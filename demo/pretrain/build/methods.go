@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"editpipe/ask"
@@ -24,14 +23,8 @@ import (
 const (
 	// romeEdits is how many edits ROME makes for its figures.
 	romeEdits = 60
-	// romeLayer is where the model recalls facts: the default, the second of four
-	// layers, is too late.
-	romeLayer = "0"
-	// momentTexts is the running text that ROME's second moments are taken over, up
-	// to momentTokens: neurons that stand for single facts are active so seldom that
-	// the usual ten tokens per neuron do not show them.
-	momentTexts  = 15000
-	momentTokens = 60000
+	// momentTexts is the running text that ROME's second moments are taken over.
+	momentTexts = 15000
 	// headroom is by how many points editing in context must beat the unedited
 	// model for an axis of portability to tell methods apart.
 	headroom = 30
@@ -121,6 +114,7 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 	if err != nil {
 		return "", err
 	}
+	records = slices.DeleteFunc(records, func(r dataset.Record) bool { return r.Edit.Split != "test" })
 	lm, err := models.Open(ctx, env, dir, models.Options{Threads: threads, Name: demo.Name})
 	if err != nil {
 		return "", err
@@ -163,7 +157,7 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(artifacts)) }()
 	m := rome.Method()
-	c, err := m.Configure(lm.Info(), map[string]string{"layer": romeLayer, "mom2_tokens": strconv.Itoa(momentTokens)})
+	c, err := m.Configure(lm.Info(), nil)
 	if err != nil {
 		return nil, nil, at, err
 	}
@@ -171,7 +165,7 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 	texts := func(yield func(string, error) bool) {
 		r := rand.New(rand.NewPCG(t.Plan.Seed, momentTexts))
 		for range momentTexts {
-			if !yield(t.Facts.Document(r).Text, nil) {
+			if !yield(t.Facts.Document(r, pretrain.Second()).Text, nil) {
 				return
 			}
 		}
@@ -207,7 +201,7 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 func figures(plain, ice, changed column, ratios []float64, at models.WeightID, all, few int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### What methods find\n\nRight answers in percent: of the new answer where the edit should change it, of the old one where it should not. "+
-		"Unedited and ICE: all %d edits of the embedded data set; ROME at the first layer (rome.layer=0): the first %d, with second moments over %d tokens.\n\n| axis | probes | unedited | ICE | ICE - unedited | | ROME |\n|---|---|---|---|---|---|---|\n", all, few, momentTokens)
+		"Unedited and ICE: all %d edits of the embedded data set that are under test; ROME with its defaults: the first %d.\n\n| axis | probes | unedited | ICE | ICE - unedited | | ROME |\n|---|---|---|---|---|---|---|\n", all, few)
 	for _, a := range dataset.Axes() {
 		p, i := plain[a], ice[a]
 		gain := 100 * (i.Share() - p.Share())
