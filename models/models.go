@@ -43,6 +43,11 @@
 // in the runtime's kernels (below 1e-4 nats in float32). Within one shape of
 // run, a row without a patch and a row with a patch of zeros agree to the bit.
 //
+// Rows that begin alike under one patch, as all questions behind one text of an
+// in-context method do, share a run of what they begin with: its keys and values
+// stand before each of them. This takes a graph with past keys and values, an
+// attention mask and positions.
+//
 // # Sessions and memory
 //
 // One instrumented graph, with slots at all down-projections, serves every
