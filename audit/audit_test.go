@@ -215,7 +215,10 @@ func reword(p *dataset.Probe, prompt string) {
 }
 
 // set is a data set on its way to have a fault.
-type set struct{ records []dataset.Record }
+type set struct {
+	t       *testing.T
+	records []dataset.Record
+}
 
 func (s *set) edit(i int) *dataset.Edit { return &s.records[i].Edit }
 
@@ -226,7 +229,8 @@ func (s *set) probe(i int, axis dataset.Axis) *dataset.Probe {
 			return &s.records[i].Probes[j]
 		}
 	}
-	panic("no probe on " + axis)
+	s.t.Fatalf("record %d has no probe on %s", i, axis)
+	return nil
 }
 
 func (s *set) drop(i int, axis dataset.Axis) {
@@ -479,7 +483,7 @@ func TestSeededFaults(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
-			s := &set{cleanSet()}
+			s := &set{t, cleanSet()}
 			f.seed(s)
 			report, findings := run(t, s.records, audit.Options{KB: base, Tokenizer: tok})
 			if got := named(findings); got != f.want {
@@ -571,7 +575,7 @@ func TestWithout(t *testing.T) {
 }
 
 func TestApart(t *testing.T) {
-	s := &set{cleanSet()}
+	s := &set{t, cleanSet()}
 	p := s.probe(0, alias)
 	p.SubjectText, p.Flags = "Arvon Proper", []string{dataset.FlagApart}
 	reword(p, "The capital of Arvon Proper is")
@@ -587,7 +591,7 @@ func TestApart(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	s := &set{cleanSet()}
+	s := &set{t, cleanSet()}
 	s.edit(0).Target = "Om" // a note: 1 of 2 edits
 	s.probe(0, hop).Family = dataset.Locality
 	for _, c := range []struct {
@@ -649,7 +653,7 @@ func TestFile(t *testing.T) {
 // a cancelled context end the audit.
 func TestBrokenOff(t *testing.T) {
 	full := errors.New("disk full")
-	s := &set{cleanSet()}
+	s := &set{t, cleanSet()}
 	s.probe(0, hop).Family = dataset.Locality
 	src := dataset.List("clean", s.records)
 	if _, err := audit.Run(context.Background(), src, audit.Options{Find: func(audit.Finding) error { return full }}); !errors.Is(err, full) {
