@@ -26,6 +26,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/locate"
 	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/train"
@@ -143,9 +144,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit
 			if err != nil && errs[i] == nil {
 				errs[i] = err
 			}
-			if e := errs[i]; errors.Is(e, models.ErrNoGradient) || errors.Is(e, models.ErrSite) || errors.Is(e, models.ErrNotEditable) {
-				errs[i] = fmt.Errorf("%w: %w", edit.ErrUnsupported, e)
-			}
+			errs[i] = locate.Refused(errs[i])
 		}
 	}
 	return patches, errs
