@@ -28,7 +28,7 @@ type Library struct {
 	Source  string // "flag", "env", "beside binary" or "cache"
 	Size    int64  // bytes
 	SHA256  string // hex
-	Release string // name of the known release it is bit for bit, or ""
+	Release string // ReleaseName of the known release it is bit for bit, or ""
 }
 
 // MissingError is returned by Find when no place holds a library.
@@ -71,14 +71,14 @@ func CacheRoot() (string, error) {
 	return root, nil
 }
 
-// CacheDir returns the folder of this platform's library in the cache,
-// <cache root>/onnxruntime/<version>/<os>-<arch>. It need not exist.
-func CacheDir() (string, error) {
+// CacheDir returns the folder of a release's library for this platform in the
+// cache, <cache root>/onnxruntime/<version>/<os>-<arch>. It need not exist.
+func CacheDir(version string) (string, error) {
 	root, err := CacheRoot()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(root, "onnxruntime", Version, runtime.GOOS+"-"+runtime.GOARCH), nil
+	return filepath.Join(root, "onnxruntime", version, runtime.GOOS+"-"+runtime.GOARCH), nil
 }
 
 // fileNames are the names the library goes by on this system, most specific
@@ -97,7 +97,7 @@ func fileNames() []string {
 // Find looks for the library and checks it without loading it. An explicit
 // path (a file, or a folder holding it) is the only place looked at; else
 // EDITPIPE_ORT_LIB likewise; else the folder of the running binary and then
-// CacheDir. It returns *MissingError or *CorruptError.
+// the pinned release in the cache. It returns *MissingError or *CorruptError.
 func Find(explicit string) (Library, error) {
 	type place struct{ source, path string }
 	var places []place
@@ -113,7 +113,7 @@ func Find(explicit string) (Library, error) {
 			}
 			places = append(places, place{"beside binary", filepath.Dir(exe)})
 		}
-		dir, err := CacheDir()
+		dir, err := CacheDir(Version)
 		if err != nil {
 			return Library{}, err
 		}
@@ -177,13 +177,20 @@ func Verify(file string) (Library, error) {
 	if what := checkImage(f, info.Size(), runtime.GOOS, runtime.GOARCH); what != "" {
 		return Library{}, &CorruptError{file, what}
 	}
-	for _, k := range Releases(runtime.GOOS, runtime.GOARCH) {
-		switch {
-		case k.SHA256 == lib.SHA256:
-			lib.Release = ReleaseName
-		case k.Size == lib.Size:
-			return Library{}, &CorruptError{file, fmt.Sprintf("has the size of %s's %s but SHA-256 %s instead of %s: it is damaged", ReleaseName, k.Name, lib.SHA256, k.SHA256)}
+	damaged := "" // what is wrong, if it is no release but has one's size
+	for _, version := range Versions() {
+		for _, published := range Files(version, runtime.GOOS, runtime.GOARCH) {
+			switch {
+			case published.SHA256 == lib.SHA256:
+				lib.Release = ReleaseName(version)
+				return lib, nil
+			case published.Size == lib.Size:
+				damaged = fmt.Sprintf("has the size of %s's %s but SHA-256 %s instead of %s: it is damaged", ReleaseName(version), published.Name, lib.SHA256, published.SHA256)
+			}
 		}
+	}
+	if damaged != "" {
+		return Library{}, &CorruptError{file, damaged}
 	}
 	return lib, nil
 }

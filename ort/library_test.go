@@ -18,7 +18,7 @@ func isolate(t *testing.T) (cache string) {
 	t.Helper()
 	t.Setenv(EnvLibrary, "")
 	t.Setenv(EnvCache, t.TempDir())
-	cache, err := CacheDir()
+	cache, err := CacheDir(Version)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,4 +242,25 @@ func smallMachO(symbol string) []byte {
 		macho.SymtabCmd{Cmd: macho.LoadCmdSymtab, Len: symtabSize, Symoff: start, Nsyms: 1, Stroff: start + nlistSize, Strsize: uint32(len(names))},
 		macho.Nlist64{Name: 1, Type: 0xf, Sect: 1}, names)
 	return b.Bytes()
+}
+
+// Every tested release has its files for every platform of the pinned one.
+func TestFiles(t *testing.T) {
+	for _, version := range Versions() {
+		for platform, n := range map[string]int{"linux-amd64": 1, "linux-arm64": 1, "darwin-arm64": 1, "windows-amd64": 4, "windows-arm64": 4} {
+			goos, goarch, _ := strings.Cut(platform, "-")
+			files := Files(version, goos, goarch)
+			if len(files) != n {
+				t.Errorf("%s on %s has %d files, want %d", version, platform, len(files), n)
+			}
+			for _, f := range files {
+				if filepath.Base(f.Member) != f.Name || len(f.SHA256) != 64 || f.Size < 1<<20 {
+					t.Errorf("%s on %s: %+v", version, platform, f)
+				}
+			}
+		}
+	}
+	if Files("1.0.0", "linux", "amd64") != nil {
+		t.Error("an unknown release has files")
+	}
 }

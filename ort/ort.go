@@ -32,6 +32,11 @@ import (
 // runtime has one environment per process.
 var ErrOpen = errors.New("ort: the process already has an open environment; share it, or close it first")
 
+// noTelemetry is the variable that keeps a release of 1.29 or later from
+// collecting and sending reports about its use. The runtime reads it once, when
+// its environment is made.
+const noTelemetry = "ORT_DISABLE_TELEMETRY"
+
 // ErrClosed is returned by the methods of a closed Env or Session.
 var ErrClosed = errors.New("ort: closed")
 
@@ -63,7 +68,8 @@ type Env struct {
 
 // Open loads a library that Find or Verify returned and makes the process's
 // environment, with the runtime's own logging silenced (its errors are
-// returned). While an Env is open a second Open returns ErrOpen; after Close
+// returned) and its telemetry off: ORT_DISABLE_TELEMETRY=1 is set in the
+// process's own environment variables. While an Env is open a second Open returns ErrOpen; after Close
 // it may be opened again. The library stays mapped, and its internal environment
 // alive, until the process ends, because providers leave threads and
 // destructors behind.
@@ -82,6 +88,9 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 	}
 	if info.Size() != lib.Size {
 		return nil, &CorruptError{lib.Path, fmt.Sprintf("has %d bytes, had %d when it was verified", info.Size(), lib.Size)}
+	}
+	if err := os.Setenv(noTelemetry, "1"); err != nil {
+		return nil, fmt.Errorf("ort: turning telemetry off: %w", err)
 	}
 	base, err := load(lib.Path)
 	if err != nil {

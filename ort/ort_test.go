@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -213,5 +214,32 @@ func TestCancelledLoad(t *testing.T) {
 		if _, err := e.NewSession(ctx, model, Options{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("deadline %s the loading: got %v", when, err)
 		}
+	}
+}
+
+// The runtime's telemetry keeps its identity and its queue in files, in the
+// home and working folders. A process of its own, since the runtime decides
+// once; continuous integration's variables are taken away, since they turn
+// telemetry off as well.
+func TestNoTelemetry(t *testing.T) {
+	lib := library(t)
+	const home = "EDITPIPE_TEST_TELEMETRY"
+	if os.Getenv(home) != "" {
+		e := open(t)
+		if err := e.Probe(t.Context(), Provider{}); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestNoTelemetry$")
+	cmd.Dir = dir
+	cmd.Env = []string{home + "=1", EnvLibrary + "=" + lib.Path, "HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("the runtime left %v, %v", left, err)
 	}
 }

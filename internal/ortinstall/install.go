@@ -77,9 +77,9 @@ func fetch(ctx context.Context, name, dir string) (archive string, err error) {
 	return archives[0], nil
 }
 
-// install takes files out of an archive. Each appears in the folder whole or
+// install takes files out of the archive of the named package. Each appears in the folder whole or
 // not at all, and none before all are verified.
-func install(ctx context.Context, dir string, files []ort.File, archive io.Reader) (err error) {
+func install(ctx context.Context, name, dir string, files []ort.File, archive io.Reader) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func install(ctx context.Context, dir string, files []ort.File, archive io.Reade
 		temporary[want.Name] = tmp
 	}
 	for member := range wanted {
-		return fmt.Errorf("the archive has no %s; it should be %s", member, ort.ReleaseName)
+		return fmt.Errorf("the archive has no %s; it should be %s", member, name)
 	}
 	// The library comes first in the table and goes in last: where it is,
 	// everything is.

@@ -65,7 +65,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal("installed before anything is")
 	}
 	for range 2 { // installing over an installation is fine
-		if err := install(t.Context(), dir, files, bytes.NewReader(archive)); err != nil {
+		if err := install(t.Context(), "pkg@1", dir, files, bytes.NewReader(archive)); err != nil {
 			t.Fatal(err)
 		}
 		if !installed(dir, files) {
@@ -113,7 +113,7 @@ func TestInstallRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			err := install(c.ctx, dir, c.files, bytes.NewReader(c.archive))
+			err := install(c.ctx, "pkg@1", dir, c.files, bytes.NewReader(c.archive))
 			if err == nil || !strings.Contains(err.Error(), c.part) {
 				t.Errorf("got %v, want an error with %q", err, c.part)
 			}
@@ -156,7 +156,10 @@ func TestFetch(t *testing.T) {
 
 func TestRunRefusesArguments(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), "", []string{"x"}, &out, &out); err == nil || out.Len() > 0 {
+	if err := run(t.Context(), ort.Version, "", []string{"x"}, &out, &out); err == nil || out.Len() > 0 {
 		t.Errorf("got %v, printed %q", err, out.String())
+	}
+	if err := run(t.Context(), "1.0.0", "", nil, &out, &out); err == nil || !strings.Contains(err.Error(), ort.Version) || out.Len() > 0 {
+		t.Errorf("an unknown release: %v, printed %q", err, out.String())
 	}
 }
