@@ -48,7 +48,7 @@ func (lm *LM) replacing(r role, p *Patch) variant {
 	for _, at := range p.weights() {
 		switch w := lm.weightIn(r, at); {
 		case at.Side != r.side() || w == nil:
-		case w.Overridable():
+		case w.Overridable(lm.env.OverridesFloat16()):
 			ids = append(ids, at.String())
 			dense = dense || p.dense(at)
 		case at.Part != FFNDown:

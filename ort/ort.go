@@ -47,6 +47,10 @@ const (
 	oldestMinor = 24
 )
 
+// overridesFloat16 is the first release (1.overridesFloat16) with which
+// Env.OverridesFloat16 was tried.
+const overridesFloat16 = 30
+
 // opening orders Open and Close. The binding keeps the environment in package
 // variables it doesn't guard, so the guard has to be as global as they are.
 var opening sync.Mutex
@@ -99,7 +103,7 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 	// Asked for before the function table, since an old library answers a
 	// request for a newer table on stderr.
 	version := C.GoString(C.ep_version(base))
-	if !recent(version) {
+	if !atLeast(version, oldestMinor) {
 		return nil, fmt.Errorf("ort: library %s is ONNX Runtime %s; 1.%d or later is needed (%s is tested)", lib.Path, version, oldestMinor, Version)
 	}
 	e := &Env{lib: lib, version: version}
@@ -122,13 +126,13 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 	return e, nil
 }
 
-// recent says whether a version has the function table the package needs.
-func recent(version string) bool {
+// atLeast says whether a version is 1.least or a later one.
+func atLeast(version string, least int) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	a, errA := strconv.Atoi(major)
 	b, errB := strconv.Atoi(minor)
-	return errA == nil && errB == nil && (a > 1 || a == 1 && b >= oldestMinor)
+	return errA == nil && errB == nil && (a > 1 || a == 1 && b >= least)
 }
 
 // Close releases the environment. It returns an error, and closes nothing,
@@ -155,8 +159,13 @@ func (e *Env) Close() error {
 // Library returns the library the environment runs on.
 func (e *Env) Library() Library { return e.lib }
 
-// Version returns the runtime's version, such as "1.27.0".
+// Version returns the runtime's version, such as "1.30.0".
 func (e *Env) Version() string { return e.version }
+
+// OverridesFloat16 says whether a session may be made of a model with
+// overridable float16 initializers. Loading one was seen to end the process
+// with 1.27.0 and to work with 1.30.0; releases between are not trusted.
+func (e *Env) OverridesFloat16() bool { return atLeast(e.version, overridesFloat16) }
 
 // BuildInfo returns the runtime's own description of its build.
 func (e *Env) BuildInfo() string { return C.GoString(C.ep_build_info(e.api)) }

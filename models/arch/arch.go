@@ -172,11 +172,12 @@ type Weight struct {
 	Output string `json:"-"` // value y before the bias unless the operation adds it itself
 }
 
-// Overridable says whether a run may be fed another value in the weight's place.
-// Only float32 weights: ONNX Runtime 1.27 crashes on promoted float16 ones, and
-// behind a Cast the changed weight would be rounded.
-func (w *Weight) Overridable() bool {
-	return w.Editable && w.DType == "float32" && w.Compute == "float32"
+// Overridable says whether a run may be fed another value in the weight's place:
+// a float32 one, or a float16 one where the runtime takes those (half, see
+// ort.Env.OverridesFloat16). Behind a Cast the changed weight would be rounded
+// before the product.
+func (w *Weight) Overridable(half bool) bool {
+	return w.Editable && w.Compute == w.DType && (w.DType == "float32" || half && w.DType == "float16")
 }
 
 // FFN is the feed-forward block of one layer.

@@ -289,26 +289,34 @@ func (a *Anatomy) modes() {
 		score = append(score, "logits of target positions only")
 	}
 	a.Info.Scoring = strings.Join(score, ", ")
-	replaced, added := 0, 0
+	replaced, half, added := 0, 0, 0
 	for _, f := range a.Info.FFNs {
 		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
 			switch w := f.Weight(p); {
 			case w == nil || !w.Editable:
-			case w.Overridable():
+			case w.Overridable(false):
 				replaced++
+			case w.Overridable(true):
+				half++
 			default:
 				added++
 			}
 		}
 	}
-	switch {
-	case replaced > 0 && added > 0:
-		a.Info.Dense = fmt.Sprintf("%d weights are replaced for a run, %d that are not float32 changed through added products", replaced, added)
-	case replaced > 0:
-		a.Info.Dense = "weights are replaced for a run"
-	case added > 0:
-		a.Info.Dense = "changed through added products: the weights are not float32"
+	var dense []string
+	for _, kind := range []struct {
+		weights int
+		how     string
+	}{
+		{replaced, "replaced for a run"},
+		{half, "float16, replaced for a run by ONNX Runtime 1.30 or later and changed through added products before"},
+		{added, "of other types, changed through added products"},
+	} {
+		if kind.weights > 0 {
+			dense = append(dense, fmt.Sprintf("%d weights %s", kind.weights, kind.how))
+		}
 	}
+	a.Info.Dense = strings.Join(dense, "; ")
 	switch {
 	case a.Encoder != nil && a.Step != nil:
 		a.Info.Generation = "encoder once, " + filepath.Base(a.Step.Path) + ", cached keys and values"
