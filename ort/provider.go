@@ -153,8 +153,8 @@ var (
 	runtimeFile = regexp.MustCompile(`[Ll]oad(?:ing)? library "?([^\s"]+)`)
 )
 
-// fail explains why p cannot be used.
-func (p Provider) fail(err error) *ProviderError {
+// fail explains why p cannot be used by a release of the runtime.
+func (p Provider) fail(err error, version string) *ProviderError {
 	e := &ProviderError{Provider: p.settled(), Err: err}
 	for _, pattern := range []*regexp.Regexp{loaderFile, runtimeFile} {
 		if m := pattern.FindStringSubmatch(err.Error()); m != nil {
@@ -166,11 +166,11 @@ func (p Provider) fail(err error) *ProviderError {
 	case "cuda", "tensorrt":
 		switch {
 		case strings.Contains(filepath.Base(e.Missing), "onnxruntime_providers"):
-			e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package " + gpuPackage() + ", version " + Version + ", beside the ONNX Runtime library"
+			e.Hint = "put the onnxruntime_providers libraries (shared, cuda, tensorrt) of the NuGet package " + gpuPackage() + ", version " + version + ", beside the ONNX Runtime library"
 		case e.Missing != "":
 			e.Hint = "it is one of NVIDIA's libraries (CUDA, cuDNN, TensorRT): install it where the system's loader looks"
 		default:
-			e.Hint = "it needs an NVIDIA GPU with its driver, and the libraries of the NuGet package " + gpuPackage() + ", version " + Version
+			e.Hint = "it needs an NVIDIA GPU with its driver, and the libraries of the NuGet package " + gpuPackage() + ", version " + version
 		}
 	case "webgpu":
 		e.Hint = "it needs a graphics driver (on Linux the Vulkan loader libvulkan.so.1 and a Vulkan driver)"
@@ -192,9 +192,9 @@ func gpuPackage() string {
 	return "Microsoft.ML.OnnxRuntime.Gpu.Linux"
 }
 
-// append registers the provider with session options. The CPU needs no
+// append registers the provider with a release's session options. The CPU needs no
 // registering: the runtime always has it.
-func (p Provider) append(so *onnx.SessionOptions) error {
+func (p Provider) append(so *onnx.SessionOptions, version string) error {
 	if err := p.validate(); err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func (p Provider) append(so *onnx.SessionOptions) error {
 		err = so.AppendExecutionProvider(p.Name, p.Options)
 	}
 	if err != nil {
-		return p.fail(err)
+		return p.fail(err, version)
 	}
 	return nil
 }
@@ -290,7 +290,7 @@ func (e *Env) Probe(ctx context.Context, p Provider) error {
 	if err == nil || errors.As(err, &already) || ctx.Err() != nil || p.validate() != nil {
 		return err
 	}
-	return p.fail(err)
+	return p.fail(err, e.version)
 }
 
 func (s *Session) probe(ctx context.Context) error {

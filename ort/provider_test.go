@@ -75,7 +75,7 @@ func TestProbeCUDAMissing(t *testing.T) {
 			if missing.Missing != shared {
 				t.Errorf("%s: missing file %q, want %q", name, missing.Missing, shared)
 			}
-			wantError(t, err, name, "libonnxruntime_providers_shared.so", "Microsoft.ML.OnnxRuntime.Gpu", Version)
+			wantError(t, err, name, "libonnxruntime_providers_shared.so", "Microsoft.ML.OnnxRuntime.Gpu", "version "+e.Version())
 		}
 	}
 }
@@ -113,7 +113,7 @@ func TestProviderErrorMissing(t *testing.T) {
 		`Error loading "C:\a\onnxruntime_providers_cuda.dll" which depends on "cudart64_12.dll" which is missing.`:                                                                  `cudart64_12.dll`,
 		"something else": "",
 	} {
-		if got := cuda.fail(errors.New(said)).Missing; got != want {
+		if got := cuda.fail(errors.New(said), "1.2.3").Missing; got != want {
 			t.Errorf("%q: missing %q, want %q", said, got, want)
 		}
 	}

@@ -236,7 +236,7 @@ func (e *Env) sessionOptions(o Options) (_ *onnx.SessionOptions, err error) {
 			return nil, fmt.Errorf("ort: asking for deterministic kernels: %w", err)
 		}
 	}
-	if err := o.Provider.append(so); err != nil {
+	if err := o.Provider.append(so, e.version); err != nil {
 		return nil, err
 	}
 	return so, nil
