@@ -1,20 +1,28 @@
 package models
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Searches evaluates the rows of several problems together, time after time, as
 // searches do that stop one by one: rows of problems that are no longer asked for
-// leave once they are half of those held. It is for one goroutine and must be
+// leave once they are half of those held. Problems share runs only with those
+// that are padded alike (see [Span]), so that each gets the bits it would get
+// alone: a search whose steps depend on the sign of a slope, as Adam's do, would
+// carry the rounding of other company far. It is for one goroutine and must be
 // closed before its model.
 type Searches struct {
 	lm     *LM
 	at     []Site
 	beside int
 	rows   func(problem int) []LossRow
-	held   *Held
-	from   map[int]int // the first held row of each problem that is held
-	count  int         // of problems held
+	held   []*Held
+	places map[int]place // of problems that are held
 }
+
+// place is where a problem's rows are: a Held, by number, and the first row in it.
+type place struct{ held, first int }
 
 // Searches prepares nothing yet. rows gives the rows of a problem, as for
 // [LM.Hold], which also says what beside is; with later shifts and terms they come
@@ -30,51 +38,72 @@ func (s *Searches) Losses(ctx context.Context, problems []int, rows [][]LossRow)
 	if err := s.hold(ctx, problems); err != nil {
 		return nil, err
 	}
-	var all []LossRow
-	var which []int
-	for k, p := range problems {
-		for i := range rows[k] {
-			which = append(which, s.from[p]+i)
-		}
-		all = append(all, rows[k]...)
-	}
-	losses, err := s.held.Losses(ctx, which, all)
-	if err != nil {
-		return nil, err
-	}
 	out := make([][]Loss, len(problems))
-	for k := range problems {
-		n := len(rows[k])
-		out[k], losses = losses[:n:n], losses[n:]
+	for i, h := range s.held {
+		var all []LossRow
+		var which []int
+		for k, p := range problems {
+			if at := s.places[p]; at.held == i {
+				for n := range rows[k] {
+					which = append(which, at.first+n)
+				}
+				all = append(all, rows[k]...)
+			}
+		}
+		losses, err := h.Losses(ctx, which, all)
+		if err != nil {
+			return nil, err
+		}
+		for k, p := range problems {
+			if s.places[p].held == i {
+				n := len(rows[k])
+				out[k], losses = losses[:n:n], losses[n:]
+			}
+		}
 	}
 	return out, nil
 }
 
 // hold prepares the rows of problems, unless enough of those held are among them.
 func (s *Searches) hold(ctx context.Context, problems []int) error {
-	if s.held != nil && 2*len(problems) > s.count {
+	if s.held != nil && 2*len(problems) > len(s.places) {
 		return nil
 	}
 	if err := s.Close(); err != nil {
 		return err
 	}
-	var rows []LossRow
-	s.from, s.count = map[int]int{}, len(problems)
+	type padding struct{ before, behind int }
+	groups := map[padding]int{}
+	var together [][]LossRow
+	s.places = map[int]place{}
 	for _, p := range problems {
-		s.from[p] = len(rows)
-		rows = append(rows, s.rows(p)...)
+		rows := s.rows(p)
+		var to padding
+		to.before, to.behind = Span(rows)
+		i, ok := groups[to]
+		if !ok {
+			i = len(together)
+			groups[to], together = i, append(together, nil)
+		}
+		s.places[p] = place{i, len(together[i])}
+		together[i] = append(together[i], rows...)
 	}
-	var err error
-	s.held, err = s.lm.Hold(ctx, s.at, rows, s.beside)
-	return err
+	for _, rows := range together {
+		h, err := s.lm.Hold(ctx, s.at, rows, s.beside)
+		if err != nil {
+			return errors.Join(err, s.Close())
+		}
+		s.held = append(s.held, h)
+	}
+	return nil
 }
 
 // Close frees what is held.
 func (s *Searches) Close() error {
-	if s.held == nil {
-		return nil
+	var errs []error
+	for _, h := range s.held {
+		errs = append(errs, h.Close())
 	}
-	held := s.held
 	s.held = nil
-	return held.Close()
+	return errors.Join(errs...)
 }

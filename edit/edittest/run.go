@@ -239,6 +239,9 @@ func (s *suite) company(t *testing.T) {
 	at := 0
 	for i, r := range s.recs {
 		alone := s.make(t, models.Patch{}, s.edits[i:i+1])
+		if !samePatch(alone, patches[i]) {
+			t.Errorf("edit %s made alone and in company gives different weight changes", s.edits[i].ID)
+		}
 		for _, p := range []*models.Patch{&alone, nil} {
 			for _, row := range rows(r, p) {
 				if one := s.score(t, []models.Row{row}); !sameAnswers(one, together[at:at+1], closeTo) {
