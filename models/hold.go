@@ -46,8 +46,8 @@ const (
 // errUndivided is returned when a graph does not allow a saving.
 var errUndivided = errors.New("the graph cannot be divided")
 
-// paddedTo is what the number of positions before the shifts is rounded up to,
-// so that more searches are padded alike. Padding there costs next to nothing.
+// paddedTo is what numbers of positions are rounded up to, so that more searches
+// are padded alike.
 const paddedTo = 4
 
 // Side is how many Helds are best used side by side, given enough rows: one per
@@ -159,14 +159,21 @@ func (r LossRow) reach() (first, end int) {
 }
 
 // Span is the number of positions that a Held of rows keeps in front of each row,
-// rounded up, and of those that it computes every time. Rows of Helds that agree
+// rounded up, and of those that it computes every time; these are rounded up where
+// shifts are everywhere, since few texts have one length. Rows of Helds that agree
 // in both are padded alike and get alike bits.
 func Span(rows []LossRow) (before, behind int) {
+	everywhere := false
 	for _, r := range rows {
 		first, end := r.reach()
 		before, behind = max(before, first), max(behind, end-first)
+		everywhere = everywhere || r.Everywhere
 	}
-	return (before + paddedTo - 1) / paddedTo * paddedTo, behind
+	up := func(n int) int { return (n + paddedTo - 1) / paddedTo * paddedTo }
+	if everywhere {
+		behind = up(behind)
+	}
+	return up(before), behind
 }
 
 // length is the number of positions that rows are padded to as a whole.

@@ -2,12 +2,14 @@ package models
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
 	"editpipe/ort"
 	"editpipe/tensor"
@@ -39,7 +41,7 @@ func tiny(t testing.TB, env *ort.Env, c tinylm.Config, o Options) *LM {
 func tinyFolder(t testing.TB, c tinylm.Config) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := tinylm.Write(dir, c); err != nil {
+	if err := errors.Join(tinylm.Write(dir, c), leak.Into(dir)); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -38,8 +38,9 @@ type Options struct {
 	// MemoryBudget bounds the bytes of activations, logits and factors of one
 	// run; 0 means DefaultMemoryBudget. It decides how many rows share a run,
 	// never what they answer.
-	MemoryBudget int64
-	Name         string // what results call the model; "" takes the folder's name
+	MemoryBudget     int64
+	NoMemoryPatterns bool   // see ort.Options
+	Name             string // what results call the model; "" takes the folder's name
 }
 
 // LM is an opened language model. It is safe for concurrent use; runs of one
@@ -253,7 +254,7 @@ func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads
 	if err != nil {
 		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
 	}
-	o := ort.Options{Provider: lm.opts.Provider, Threads: threads}
+	o := ort.Options{Provider: lm.opts.Provider, Threads: threads, NoMemoryPatterns: lm.opts.NoMemoryPatterns}
 	if len(m.ExternalFiles()) > 0 {
 		// Mapped weights are shared by all sessions as long as none repacks them.
 		o.ExternalDir, o.DisablePrepacking = filepath.Dir(path), true

@@ -179,7 +179,7 @@ func TestSessionOptions(t *testing.T) {
 	e := open(t)
 	x := f32([]float32{1, 1, 1}, 1, 3)
 	for _, o := range []Options{
-		{Threads: 2, Spin: true}, {DisablePrepacking: true}, {Deterministic: true}, {Optimize: OptimizeNone}, {Optimize: OptimizeBasic}, {Optimize: OptimizeExtended}, {ExternalDir: t.TempDir()},
+		{Threads: 2, Spin: true}, {DisablePrepacking: true}, {NoMemoryPatterns: true}, {Deterministic: true}, {Optimize: OptimizeNone}, {Optimize: OptimizeBasic}, {Optimize: OptimizeExtended}, {ExternalDir: t.TempDir()},
 	} {
 		s := session(t, e, linear(), o)
 		out := feed{"Y": nil}

@@ -54,6 +54,10 @@ type Options struct {
 	// DisablePrepacking keeps weights as they are in the file: with ExternalDir
 	// they stay mapped and shared between sessions and processes.
 	DisablePrepacking bool
+	// NoMemoryPatterns allocates each value when it is computed. Otherwise the
+	// runtime keeps, for every shape of inputs seen, a plan for one block that
+	// holds all values, and the block.
+	NoMemoryPatterns bool
 	// ExternalDir is the folder external weights are relative to.
 	ExternalDir string
 	// Deterministic asks kernels that have a choice for the reproducible one.
@@ -220,6 +224,9 @@ func (e *Env) sessionOptions(o Options) (_ *onnx.SessionOptions, err error) {
 		so.SetExecutionMode(onnx.ExecutionModeSequential),
 		so.SetGraphOptimizationLevel(level),
 		so.SetLogSeverityLevel(onnx.LoggingLevelFatal),
+	}
+	if o.NoMemoryPatterns {
+		settings = append(settings, so.SetMemPattern(false))
 	}
 	for _, entry := range entries {
 		settings = append(settings, so.AddSessionConfigEntry(entry[0], entry[1]))

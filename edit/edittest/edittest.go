@@ -4,6 +4,8 @@ package edittest
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"iter"
 	"path/filepath"
 	"testing"
@@ -11,9 +13,17 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/ort/orttest"
+)
+
+// What task test:processors varies.
+var (
+	threads  = flag.Int("threads", 1, "threads of the runtime")
+	patterns = flag.Bool("patterns", true, "let the runtime keep memory patterns")
+	answers  = flag.String("answers", "", "add the log-probabilities of edits made alone to this `FILE`, one a line behind the test and the prompt")
 )
 
 // Options adapt the suite to a method. The zero value suits a method that works
@@ -37,11 +47,11 @@ func Open(t testing.TB, c tinylm.Config) *models.LM {
 		c.Family = tinylm.GPT2
 	}
 	dir := t.TempDir()
-	if err := tinylm.Write(dir, c); err != nil {
+	if err := errors.Join(tinylm.Write(dir, c), leak.Into(dir)); err != nil {
 		t.Fatal(err)
 	}
 	env := orttest.Open(t)
-	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: 1, Name: "tiny"})
+	lm, err := models.Open(context.Background(), env, dir, models.Options{Threads: *threads, NoMemoryPatterns: !*patterns, Name: "tiny"})
 	if err != nil {
 		t.Fatal(err)
 	}
