@@ -15,8 +15,9 @@ import (
 )
 
 // inGraph bounds what float32 arithmetic in the graph drifts from the host's
-// float64 arithmetic in 20 steps on numbers of size 1.
-const inGraph = 1e-6
+// float64 arithmetic in 20 steps on numbers of size 1: a step makes about ten
+// roundings, each of 2^-24 at most, and which way they go is the processor's.
+const inGraph = 20 * 10 * 0x1p-24
 
 // updated is softmax regression with the update of W in the graph.
 func updated(t testing.TB, e *ort.Env, width, classes int64, a train.Adam, bound float64) (*train.Update, *ort.Session) {

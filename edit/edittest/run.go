@@ -274,9 +274,9 @@ func (s *suite) keep(t *testing.T, row models.Row, a ask.Answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range a.Targets {
+	for k, c := range a.Targets {
 		for i, p := range c.LogProbs {
-			_, e := fmt.Fprintf(f, "%s\t%q, token %d, patched %v\t%.9g\t%d\n", t.Name(), row.Query.Prompt, i, row.Patch != nil, p, c.Argmax[i])
+			_, e := fmt.Fprintf(f, "%s\t%q, target %d, token %d, patched %v\t%.9g\t%d\n", t.Name(), row.Query.Prompt, k, i, row.Patch != nil, p, c.Argmax[i])
 			err = errors.Join(err, e)
 		}
 	}
