@@ -3,7 +3,7 @@
 //
 // It reads tokenizer.json files of the Hugging Face format: byte-level BPE
 // (GPT-2, GPT-J, RoBERTa, Llama 3, Qwen), SentencePiece BPE with byte fallback
-// (LLaMA) and Unigram with a compiled character map (T5). Ids, spans and decoded
+// (LLaMA), Unigram with a compiled character map (T5) and WordPiece (BERT). Ids, spans and decoded
 // text are compared with the official implementation (huggingface/tokenizers) by
 // internal/tokencheck. A file with a component this package does not know is
 // refused with the name of the component.
@@ -53,6 +53,7 @@ const (
 	FamilySentencePiece = "bpe-sentencepiece"
 	FamilyBPE           = "bpe" // characters, neither byte-level nor SentencePiece
 	FamilyUnigram       = "unigram"
+	FamilyWordPiece     = "wordpiece"
 )
 
 // ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
@@ -202,6 +203,12 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 			return fmt.Errorf("type Unigram: %w", err)
 		}
 		t.model, t.ids, t.family = m, vocab, FamilyUnigram
+	case "WordPiece":
+		m, vocab, err := subword.NewWordPiece(data)
+		if err != nil {
+			return fmt.Errorf("type WordPiece: %w", err)
+		}
+		t.model, t.ids, t.family = m, vocab, FamilyWordPiece
 	default:
 		return component.Unsupported(c.Type)
 	}

@@ -74,14 +74,27 @@ func (s set) not() set {
 func intersect(a, b set) set { return union(a.not(), b.not()).not() }
 
 func (s set) has(r rune) bool {
-	_, ok := slices.BinarySearchFunc(s, r, func(x span, r rune) int {
-		switch {
-		case x.hi < r:
-			return -1
-		case x.lo > r:
-			return 1
+	lo, hi := 0, len(s)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if s[mid].hi < r {
+			lo = mid + 1
+		} else {
+			hi = mid
 		}
-		return 0
-	})
-	return ok
+	}
+	return lo < len(s) && s[lo].lo <= r
+}
+
+// Set is a set of characters.
+type Set struct{ s set }
+
+// Has reports whether r is in the set.
+func (s Set) Has(r rune) bool { return s.s.has(r) }
+
+// Property gives the characters of a property by one of the names that
+// [Properties] lists; another name gives none.
+func Property(name string) Set {
+	s, _ := property(name)
+	return Set{s}
 }
