@@ -30,7 +30,7 @@ func TestRefused(t *testing.T) {
 		{"post_processor", `{"post_processor":{"type":"X"},"model":` + model + `}`, "post_processor type X is not supported", true},
 		{"decoder", `{"decoder":{"type":"X"},"model":` + model + `}`, "decoder type X is not supported", true},
 		{"regex", `{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},"model":` + model + `}`, "pre_tokenizer type Split: regular expression", false},
-		{"absent group", `{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(?~a)"},"behavior":"Isolated"},"model":` + model + `}`, "pre_tokenizer type Split: regular expression \"(?~a)\": at character 0: the group (?~a) is not supported", true},
+		{"absent group", `{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(?~a)"},"behavior":"Isolated"},"model":` + model + `}`, "pre_tokenizer type Split: regular expression \"(?~a)\": at character 0: the group (?~a is not supported", true},
 		{"normalizer's pattern", `{"normalizer":{"type":"Replace","pattern":{"Regex":"\\X"},"content":""},"model":` + model + `}`, "normalizer type Replace: regular expression \"\\\\X\": at character 0: \\X is not supported", true},
 		{"length", `{"pre_tokenizer":{"type":"FixedLength","length":0},"model":` + model + `}`, "length 0", false},
 		{"wordpiece", `{"model":{"type":"WordPiece","vocab":{}}}`, `unk_token "[UNK]" is not in vocab`, false},
