@@ -72,7 +72,7 @@ func (lm *LM) ended(j joined) joined {
 // its ends. For encoder-decoder models these are the encoder's ids.
 func (lm *LM) Prompt(prompt string) ([]int64, []token.Span, error) {
 	if lm.tok == nil {
-		return nil, nil, fmt.Errorf("models: %w: the folder has no tokenizer.json; ask with PromptIDs and TargetIDs", ErrTokenizer)
+		return nil, nil, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	}
 	e, err := lm.tok.Encode(prompt)
 	if err != nil {
@@ -106,7 +106,13 @@ func (lm *LM) promptIDs(q ask.Query) ([]int64, error) {
 func (lm *LM) inVocabulary(ids []int64) error {
 	for _, id := range ids {
 		if id < 0 || id >= int64(lm.info.Vocab) {
-			return fmt.Errorf("models: %w: id %d, vocabulary of %d", ErrVocabulary, id, lm.info.Vocab)
+			what := fmt.Sprintf("id %d", id)
+			if lm.tok != nil {
+				if t, ok := lm.tok.Token(id); ok {
+					what = fmt.Sprintf("the token %q, id %d", t, id)
+				}
+			}
+			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.info.Vocab)
 		}
 	}
 	return nil
@@ -150,7 +156,7 @@ func (lm *LM) join(q ask.Query, prompt []int64, i int) (joined, error) {
 	case i < len(q.TargetIDs) && q.TargetIDs[i] != nil:
 		target = q.TargetIDs[i]
 	case lm.tok == nil:
-		return j, fmt.Errorf("models: %w: the folder has no tokenizer.json; ask with PromptIDs and TargetIDs", ErrTokenizer)
+		return j, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	case i >= len(q.Targets) || q.Targets[i] == "":
 		return j, ask.ErrNoTarget
 	default:

@@ -75,6 +75,9 @@ func Inspect(dir string) (*Info, error) {
 		return nil, fmt.Errorf("models: %w", err)
 	}
 	defer a.Close()
+	if _, _, err := readTokenizer(&a.Info); err != nil {
+		a.Info.TokenizerFault = err.Error()
+	}
 	return &a.Info, nil
 }
 
@@ -109,20 +112,10 @@ func (lm *LM) prepare(ctx context.Context) error {
 	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
 	}
-	if p := lm.anatomy.Layout.Tokenizer; p != "" {
-		tok, err := token.Open(p)
-		if err != nil {
-			return err
-		}
-		if tok.VocabSize() > lm.info.Vocab {
-			return fmt.Errorf("%w: %s has %d tokens, the model's vocabulary %d; use the tokenizer of the same checkpoint", ErrTokenizer, p, tok.VocabSize(), lm.info.Vocab)
-		}
-		lm.tok = tok
-		if lm.text, err = frame(tok); err != nil {
-			return err
-		}
-	}
 	var err error
+	if lm.tok, lm.text, err = readTokenizer(&lm.info); err != nil {
+		return err
+	}
 	lm.hash, err = lm.digest(ctx)
 	return err
 }

@@ -44,7 +44,9 @@ func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 	if a.Tokenizer != "" {
 		path := a.Tokenizer
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			path = filepath.Join(path, "tokenizer.json")
+			if path = token.Find(a.Tokenizer); path == "" {
+				return nil, fmt.Errorf("stages: %s holds neither tokenizer.json nor vocab.json with merges.txt", a.Tokenizer)
+			}
 		}
 		if o.Tokenizer, err = token.Open(path); err != nil {
 			return nil, err

@@ -3,7 +3,7 @@
 //
 // It reads tokenizer.json files of the Hugging Face format: byte-level BPE
 // (GPT-2, GPT-J, RoBERTa, Llama 3, Qwen), SentencePiece BPE with byte fallback
-// (LLaMA) and Unigram with a compiled character map (T5). Ids, spans and decoded
+// (LLaMA), Unigram with a compiled character map (T5) and WordPiece (BERT). Ids, spans and decoded
 // text are compared with the official implementation (huggingface/tokenizers) by
 // internal/tokencheck. A file with a component this package does not know is
 // refused with the name of the component.
@@ -22,7 +22,8 @@
 // process on bad files.
 //
 // Truncation and padding settings of a file are not applied: a text is never
-// cut short.
+// cut short, and none is filled up. The official implementation applies them when a
+// file has them.
 package token
 
 import (
@@ -35,6 +36,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -53,6 +55,7 @@ const (
 	FamilySentencePiece = "bpe-sentencepiece"
 	FamilyBPE           = "bpe" // characters, neither byte-level nor SentencePiece
 	FamilyUnigram       = "unigram"
+	FamilyWordPiece     = "wordpiece"
 )
 
 // ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
@@ -80,22 +83,36 @@ type Tokenizer struct {
 	tokens     map[int64]string
 	normalised map[int64]string // added tokens that normalisation spells otherwise
 	special    map[int64]bool
+	extra      map[int64]bool    // added tokens that the model does not have
 	roles      map[string]string // "eos_token" -> its text, from the files beside
 }
 
-// Open reads a tokenizer.json. If special_tokens_map.json or
-// tokenizer_config.json lie beside it, the roles they give to tokens are known
-// to [Tokenizer.SpecialID]; nothing else is read from them.
+// configFile holds the settings of a tokenizer of transformers.
+const configFile = "tokenizer_config.json"
+
+// roleFiles give roles to tokens, the last one that does so holds.
+var roleFiles = [...]string{configFile, "special_tokens_map.json"}
+
+// Open reads a tokenizer.json, or byte-level BPE from a vocab.json with the
+// merges.txt beside it (see [Find]). If special_tokens_map.json or
+// tokenizer_config.json lie beside a tokenizer.json, the roles they give to tokens
+// are known to [Tokenizer.SpecialID]; nothing else is read from them then.
 func Open(path string) (*Tokenizer, error) {
-	data, err := os.ReadFile(path)
+	var data []byte
+	var err error
+	if filepath.Base(path) == vocabFile {
+		data, err = assemble(filepath.Dir(path))
+	} else if data, err = os.ReadFile(path); err != nil {
+		err = fmt.Errorf("reading tokenizer: %w", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("token: reading tokenizer: %w", err)
+		return nil, fmt.Errorf("token: %w", err)
 	}
 	t, err := parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("token: %s: %w", path, err)
 	}
-	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
+	for _, name := range roleFiles {
 		if err := t.readRoles(filepath.Join(filepath.Dir(path), name)); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
@@ -202,6 +219,12 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 			return fmt.Errorf("type Unigram: %w", err)
 		}
 		t.model, t.ids, t.family = m, vocab, FamilyUnigram
+	case "WordPiece":
+		m, vocab, err := subword.NewWordPiece(data)
+		if err != nil {
+			return fmt.Errorf("type WordPiece: %w", err)
+		}
+		t.model, t.ids, t.family = m, vocab, FamilyWordPiece
 	default:
 		return component.Unsupported(c.Type)
 	}
@@ -235,7 +258,11 @@ func (t *Tokenizer) index(added []addedToken) {
 	t.ids = maps.Clone(t.ids) // the model must not see added tokens
 	t.normalised = make(map[int64]string)
 	var literal, normal []split.Added
+	t.extra = make(map[int64]bool)
 	for _, a := range added {
+		if _, own := t.ids[a.Content]; !own {
+			t.extra[a.Id] = true
+		}
 		t.tokens[a.Id] = a.Content
 		t.ids[a.Content] = a.Id
 		if a.Special {
@@ -365,6 +392,22 @@ func (t *Tokenizer) Decode(ids []int64, skipSpecial bool) (text string, err erro
 // VocabSize returns the number of tokens, added tokens included.
 func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
 
+// Beyond lists the tokens whose ids a model with a vocabulary of size does not
+// have, in the order of their ids: those of the tokenizer's own model, and those
+// that were added to it, such as a token for padding.
+func (t *Tokenizer) Beyond(size int) (own, added []string) {
+	for _, id := range slices.Sorted(maps.Keys(t.tokens)) {
+		switch {
+		case id < int64(size):
+		case t.extra[id]:
+			added = append(added, t.tokens[id])
+		default:
+			own = append(own, t.tokens[id])
+		}
+	}
+	return own, added
+}
+
 // Token returns the text of a token as the vocabulary spells it.
 func (t *Tokenizer) Token(id int64) (string, bool) {
 	s, ok := t.tokens[id]
@@ -380,7 +423,8 @@ func (t *Tokenizer) ID(token string) (int64, bool) {
 // IsSpecial reports whether id is declared a special token.
 func (t *Tokenizer) IsSpecial(id int64) bool { return t.special[id] }
 
-// Hash returns the SHA-256 of the tokenizer.json in hexadecimal.
+// Hash returns the SHA-256 in hexadecimal of the tokenizer.json, or of the one that
+// stands for vocab.json, merges.txt and the files beside them.
 func (t *Tokenizer) Hash() string { return t.hash }
 
 // Family returns which kind of tokenizer this is, one of the Family constants.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -96,9 +97,12 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	}
 	line("context", "%s", context)
 	line("weights", "%s", info.DType)
-	tokenizer := "tokenizer.json"
-	if !info.Tokenizer {
+	tokenizer := filepath.Base(info.TokenizerFile)
+	switch {
+	case !info.Tokenizer:
 		tokenizer = "none: the model can be asked by token ids only"
+	case info.TokenizerFault != "":
+		tokenizer = "cannot be used: " + info.TokenizerFault
 	}
 	line("tokenizer", "%s", tokenizer)
 	line("scoring", "%s", info.Scoring)
@@ -143,6 +147,9 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 		for _, k := range sortedKeys(m.Defaults) {
 			fmt.Fprintf(w, "    %s.%s=%s\n", m.Name, k, m.Defaults[k])
 		}
+	}
+	for _, n := range info.Warnings {
+		fmt.Fprintf(w, "\nwarning: %s\n", n)
 	}
 	for _, r := range info.Refusals {
 		fmt.Fprintf(w, "\nnot possible: %s\n", r)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -113,6 +114,9 @@ func withModel(c *cli.Context, f func(ctx context.Context, m opened) error) erro
 			return err
 		}
 		defer func() { err = errors.Join(err, lm.Close()) }()
+		for _, n := range lm.Info().Warnings {
+			fmt.Fprintln(c.App.ErrWriter, "warning:", n)
+		}
 		return f(ctx, opened{lm, e.Version(), p, budget})
 	})
 }

@@ -37,7 +37,7 @@ var floor = map[string]int{
 	"onnx": 1, "ort": 1, "metric": 1, "generator": 1, "store": 1,
 
 	"tensor/safetensors": 0, "tensor/npz": 0,
-	"token/component": 0, "token/pattern": 0, "token/bytelevel": 0, "token/piece": 0,
+	"token/component": 0, "token/oniguruma": 0, "token/character": 0, "token/pattern": 0, "token/bytelevel": 0, "token/piece": 0,
 	"token/normal": 0, "token/split": 0, "token/subword": 0, "token/decode": 0,
 	"tensor": 0, "dataset": 0, "ask": 0, "token": 0, "pipeline": 0, "dataset/corpus": 0, "demo/world": 0,
 	"dataset/importer": 0, "dataset/importer/rows": 0, "dataset/exporter": 0, "generator/catalogue": 0, "generator/kb": 0, "generator/dump": 0,
@@ -55,15 +55,23 @@ var sameFloor = map[[2]string]bool{
 	{"dataset/exporter", "dataset"}:               true,
 	{"generator/kb", "generator/catalogue"}:       true,
 
+	{"token/oniguruma", "token/component"}: true,
+	{"token/pattern", "token/oniguruma"}:   true,
+	{"token/character", "token/oniguruma"}: true,
+
 	{"token/bytelevel", "token/pattern"}: true,
 	{"token/piece", "token/pattern"}:     true,
 
+	{"token/bytelevel", "token/character"}: true,
+
 	{"token/normal", "token/component"}: true,
+	{"token/normal", "token/character"}: true,
 	{"token/normal", "token/pattern"}:   true,
 	{"token/normal", "token/bytelevel"}: true,
 	{"token/normal", "token/piece"}:     true,
 
 	{"token/split", "token/component"}: true,
+	{"token/split", "token/character"}: true,
 	{"token/split", "token/pattern"}:   true,
 	{"token/split", "token/bytelevel"}: true,
 	{"token/split", "token/piece"}:     true,

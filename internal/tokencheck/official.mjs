@@ -1,30 +1,112 @@
-// Encodes texts with the official implementation.
+// Asks the official implementation. One JSON object on stdin says what:
 //
-// stdin:  {"tokenizer": "<contents of tokenizer.json>", "texts": ["..."]}
-// stdout: one JSON line per text: {ids, offsets, fullIds, fullOffsets, decoded, skipped}
+//   {tokenizer, texts}   encode texts with a tokenizer.json (its contents as a string):
+//                        a line per text: {ids, offsets, fullIds, fullOffsets, decoded, skipped}
+//   {patterns, texts}    what regular expressions match: a line per pattern: {hits} with a list of
+//                        [start, end] per text, without empty matches, or {error}
+//   {sets}               which characters regular expressions match: a line per expression:
+//                        {ranges} or {error}
+//   {normalizers, texts} what normalizers (JSON) make of texts: a line per normalizer: [text, ...]
+//   {splits, texts}      what pre_tokenizers (JSON) make of texts: a line per pre_tokenizer: a list
+//                        of [piece, ...] per text
+//
 // Offsets count characters (Unicode scalar values), as this binding reports them.
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 
 const { Tokenizer } = createRequire(import.meta.url)("tokenizers");
 
 const job = JSON.parse(readFileSync(0, "utf8"));
-const tokenizer = Tokenizer.fromString(job.tokenizer);
-const lines = [];
-for (const text of job.texts) {
+
+function say(line) {
+  const bytes = Buffer.from(JSON.stringify(line) + "\n");
+  for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
+}
+
+// A tokenizer with one component of interest.
+function withComponent(component) {
+  return Tokenizer.fromString(
+    JSON.stringify({
+      version: "1.0",
+      truncation: null,
+      padding: null,
+      added_tokens: [],
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: null,
+      model: { type: "WordLevel", vocab: { "[UNK]": 0 }, unk_token: "[UNK]" },
+      ...component,
+    }),
+  );
+}
+
+const split = (pattern) => ({ type: "Split", pattern: { Regex: pattern }, behavior: "Removed", invert: true });
+
+async function encode(tokenizer, text) {
   const plain = await tokenizer.encode(text, null, { addSpecialTokens: false });
   const full = await tokenizer.encode(text, null, { addSpecialTokens: true });
   const ids = plain.getIds();
   const fullIds = full.getIds();
-  lines.push(
-    JSON.stringify({
-      ids,
-      offsets: plain.getOffsets(),
-      fullIds,
-      fullOffsets: full.getOffsets(),
-      decoded: ids.length ? await tokenizer.decode(ids, false) : "",
-      skipped: fullIds.length ? await tokenizer.decode(fullIds, true) : "",
+  return {
+    ids,
+    offsets: plain.getOffsets(),
+    fullIds,
+    fullOffsets: full.getOffsets(),
+    decoded: ids.length ? await tokenizer.decode(ids, false) : "",
+    skipped: fullIds.length ? await tokenizer.decode(fullIds, true) : "",
+  };
+}
+
+// attempt makes an error of the official implementation a line of its own.
+function attempt(f) {
+  try {
+    return f();
+  } catch (e) {
+    return { error: String(e.message ?? e) };
+  }
+}
+
+// ranges are the characters that a pattern matches, of the planes that have any:
+// 0 to 3 and the beginnings of 14 and 15.
+function ranges(pattern) {
+  const normalizer = withComponent({ normalizer: { type: "Replace", pattern: { Regex: pattern }, content: "" } }).getNormalizer();
+  const step = 4096;
+  const out = [];
+  for (let first = 0; first < 0x110000; first += step) {
+    if ((first >= 0xd800 && first < 0xe000) || (first >= 0x40000 && first !== 0xe0000 && first !== 0xf0000)) continue;
+    let text = "";
+    for (let c = first; c < first + step; c++) text += c >= 0xd800 && c < 0xe000 ? "" : String.fromCodePoint(c);
+    const left = new Set();
+    for (const c of normalizer.normalizeString(text)) left.add(c.codePointAt(0));
+    for (let c = first; c < first + step; c++) {
+      if (left.has(c) || (c >= 0xd800 && c < 0xe000)) continue;
+      const last = out[out.length - 1];
+      if (last && last[1] + 1 === c) last[1] = c;
+      else out.push([c, c]);
+    }
+  }
+  return { ranges: out };
+}
+
+if (job.tokenizer) {
+  const tokenizer = Tokenizer.fromString(job.tokenizer);
+  for (const text of job.texts) say(await encode(tokenizer, text));
+}
+for (const pattern of job.patterns ?? []) {
+  say(
+    attempt(() => {
+      const p = withComponent({ pre_tokenizer: split(pattern) }).getPreTokenizer();
+      return { hits: job.texts.map((t) => p.preTokenizeString(t).map((x) => x[1])) };
     }),
   );
 }
-process.stdout.write(lines.join("\n") + "\n");
+for (const pattern of job.sets ?? []) say(attempt(() => ranges(pattern)));
+for (const normalizer of job.normalizers ?? []) {
+  const n = withComponent({ normalizer }).getNormalizer();
+  say(job.texts.map((t) => n.normalizeString(t)));
+}
+for (const pre_tokenizer of job.splits ?? []) {
+  const p = withComponent({ pre_tokenizer }).getPreTokenizer();
+  say(job.texts.map((t) => p.preTokenizeString(t).map((x) => x[0])));
+}

@@ -32,15 +32,16 @@ type official struct {
 	Skipped     string
 }
 
-// runOfficial encodes texts with the official implementation.
-func runOfficial(t *testing.T, tokenizer []byte, texts []string) []official {
+// node asks the official implementation and reads one line of its answer after
+// another.
+func node[T any](t *testing.T, job map[string]any, lines int) []T {
 	t.Helper()
-	job, err := json.Marshal(map[string]any{"tokenizer": string(tokenizer), "texts": texts})
+	data, err := json.Marshal(job)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("node", "official.mjs")
-	cmd.Stdin = bytes.NewReader(job)
+	cmd.Stdin = bytes.NewReader(data)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.Output()
@@ -48,13 +49,19 @@ func runOfficial(t *testing.T, tokenizer []byte, texts []string) []official {
 		t.Fatalf("official implementation: %v\n%s", err, stderr.String())
 	}
 	dec := json.NewDecoder(bytes.NewReader(stdout))
-	out := make([]official, len(texts))
+	out := make([]T, lines)
 	for i := range out {
 		if err := dec.Decode(&out[i]); err != nil {
-			t.Fatalf("official implementation, text %d: %v", i, err)
+			t.Fatalf("official implementation, line %d: %v", i, err)
 		}
 	}
 	return out
+}
+
+// runOfficial encodes texts with the official implementation.
+func runOfficial(t *testing.T, tokenizer []byte, texts []string) []official {
+	t.Helper()
+	return node[official](t, map[string]any{"tokenizer": string(tokenizer), "texts": texts}, len(texts))
 }
 
 // sharedFile returns a file of the shared reference folder.

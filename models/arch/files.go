@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"editpipe/token"
 )
 
 // Layout says which file of a model folder plays which part. Paths start with
@@ -16,7 +18,7 @@ type Layout struct {
 	Forward   string // decoder graph run on whole sequences; may take past keys and values
 	Step      string // decoder graph that takes past keys and values; "" if none but perhaps Forward
 	Encoder   string // "" for decoder-only models
-	Tokenizer string // tokenizer.json; "" if the folder has none
+	Tokenizer string // tokenizer.json, or vocab.json with merges.txt beside it; "" if the folder has none
 }
 
 // Names that exporters give the graphs, best choice first.
@@ -56,9 +58,7 @@ func locate(path string) (dir, file string, err error) {
 // given, is the decoder graph to use.
 func layout(dir, file string, seq2seq bool) (Layout, error) {
 	l := Layout{Dir: dir}
-	if p := filepath.Join(dir, "tokenizer.json"); isFile(p) {
-		l.Tokenizer = p
-	}
+	l.Tokenizer = token.Find(dir)
 	if file != "" {
 		l.Forward = file
 		if seq2seq {

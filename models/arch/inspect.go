@@ -25,6 +25,9 @@ type Info struct {
 	DType          string   `json:"dtype"`   // of the weights
 	Files          []string `json:"files"`   // graphs in use
 	Tokenizer      bool     `json:"tokenizer"`
+	TokenizerFile  string   `json:"tokenizer_file,omitempty"`
+	TokenizerFault string   `json:"tokenizer_fault,omitempty"` // why it cannot be used; "" if it can
+	Warnings       []string `json:"warnings,omitempty"`        // what is odd and does no harm by itself
 	Opset          int64    `json:"opset"`
 	IR             int64    `json:"ir"`
 	FFNs           []FFN    `json:"ffns"` // decoder first
@@ -156,7 +159,7 @@ func (a *Anatomy) describe(path string) {
 	*i = Info{
 		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
 		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab, Context: c.Context,
-		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "",
+		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "", TokenizerFile: a.Layout.Tokenizer,
 	}
 	if f.Ports.Vocab > 0 {
 		i.Vocab = f.Ports.Vocab

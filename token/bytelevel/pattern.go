@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"editpipe/token/character"
 	"editpipe/token/pattern"
 )
 
@@ -39,9 +40,9 @@ func classOf(r rune) int {
 	switch {
 	case unicode.IsSpace(r):
 		return spaceClass
-	case unicode.IsLetter(r):
+	case character.IsLetter(r):
 		return letterClass
-	case unicode.IsNumber(r):
+	case character.IsNumber(r):
 		return numberClass
 	}
 	return otherClass

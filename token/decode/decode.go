@@ -64,6 +64,10 @@ func parseStep(data json.RawMessage) (step, error) {
 		Content     string
 		Start, Stop int
 		Suffix      *string
+		Prefix      string
+		Cleanup     *bool
+		Pad         *string `json:"pad_token"`
+		Delimiter   *string `json:"word_delimiter_token"`
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
@@ -113,8 +117,54 @@ func parseStep(data json.RawMessage) (step, error) {
 			}
 			return out, nil
 		}, nil
+	case "WordPiece":
+		clean := c.Cleanup == nil || *c.Cleanup
+		return each(func(i int, t string) string {
+			if i > 0 {
+				rest, continues := strings.CutPrefix(t, c.Prefix)
+				if t = rest; !continues {
+					t = " " + t
+				}
+			}
+			if clean {
+				t = cleanUp(t)
+			}
+			return t
+		}), nil
+	case "CTC":
+		if c.Pad == nil || c.Delimiter == nil || c.Cleanup == nil {
+			return nil, fmt.Errorf("type CTC: pad_token, word_delimiter_token or cleanup is missing")
+		}
+		return func(tokens []string) ([]string, error) {
+			var out []string
+			for i, t := range tokens {
+				if i > 0 && t == tokens[i-1] {
+					continue // a token said twice without a pad between is one
+				}
+				t = strings.ReplaceAll(t, *c.Pad, "")
+				if *c.Cleanup {
+					t = strings.ReplaceAll(cleanUp(t), *c.Delimiter, " ")
+				}
+				if t != "" {
+					out = append(out, t)
+				}
+			}
+			return out, nil
+		}, nil
 	}
 	return nil, component.Unsupported(c.Type)
+}
+
+// artefacts are what cleaning up replaces, one pair after the other: the spaces
+// that splitting English into words leaves before punctuation and short forms.
+var artefacts = [][2]string{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"},
+	{" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
+
+func cleanUp(s string) string {
+	for _, a := range artefacts {
+		s = strings.ReplaceAll(s, a[0], a[1])
+	}
+	return s
 }
 
 // each makes a step that looks at one token at a time.

@@ -27,6 +27,10 @@ func TestDecode(t *testing.T) {
 		{`{"type":"Replace","pattern":{"Regex":"a+$"},"content":""}`, []string{"aba", "aa"}, "ab"},
 		{`{"type":"Strip","content":" ","start":1,"stop":2}`, []string{"  a   "}, " a "},
 		{`{"type":"BPEDecoder"}`, []string{"a</w>", "b", "c</w>"}, "a bc"},
+		{`{"type":"WordPiece","prefix":"##","cleanup":true}`, []string{"do", "n't", "##s", ",", "'", "it", "'s", "."}, "don'ts, ' it's."},
+		{`{"type":"WordPiece","prefix":"@","cleanup":false}`, []string{"@a", "@b", ".", "c"}, "@ab . c"},
+		{`{"type":"CTC","pad_token":"<p>","word_delimiter_token":"|","cleanup":true}`, []string{"a", "a", "<p>", "a", "|", "|", "b", " ?"}, "aa b?"},
+		{`{"type":"CTC","pad_token":"<p>","word_delimiter_token":"|","cleanup":false}`, []string{"a", "<p>", "|", "b"}, "a|b"},
 		{`{"type":"BPEDecoder","suffix":"@"}`, []string{"a@", "b@"}, "a b"},
 		{`{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},
 			{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}`, []string{"▁a", "<0xC3>", "<0xA9>", "▁b"}, "aé b"},
@@ -40,8 +44,8 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %q: %q, %v, want %q", c.file, c.tokens, got, err, c.want)
 		}
 	}
-	if _, err := Parse([]byte(`{"type":"Sequence","decoders":[{"type":"CTC"}]}`)); !errors.Is(err, component.ErrUnsupported) {
-		t.Errorf("type CTC: %v", err)
+	if _, err := Parse([]byte(`{"type":"Sequence","decoders":[{"type":"X"}]}`)); !errors.Is(err, component.ErrUnsupported) {
+		t.Errorf("type X: %v", err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"editpipe/token/bytelevel"
+	"editpipe/token/character"
 	"editpipe/token/component"
 	"editpipe/token/pattern"
 	"editpipe/token/piece"
@@ -89,7 +90,7 @@ func parseStep(data json.RawMessage) (step, error) {
 	case "Lowercase":
 		return sure(lowercase)
 	case "StripAccents":
-		return sure(func(p *piece.Piece) { p.Filter(func(r rune) bool { return !unicode.IsMark(r) }) })
+		return sure(func(p *piece.Piece) { p.Filter(func(r rune) bool { return !character.IsCombining(r) }) })
 	case "Strip":
 		return sure(func(p *piece.Piece) { strip(p, c.StripLeft, c.StripRight) })
 	case "Prepend":
@@ -113,6 +114,8 @@ func parseStep(data json.RawMessage) (step, error) {
 		return sure(m.normalise)
 	case "BertNormalizer":
 		return sure(c.bertNormalizer.normalise)
+	case "Nmt":
+		return sure(nmt)
 	}
 	return nil, component.Unsupported(c.Type)
 }
@@ -147,7 +150,7 @@ func lowercase(p *piece.Piece) {
 	dest := make([]piece.Change, 0, len(p.Text))
 	same := true
 	for _, r := range p.Text {
-		l := unicode.ToLower(r)
+		l := character.ToLower(r)
 		same = same && l == r
 		if r == 'İ' { // the only character whose lower case is two characters
 			dest = append(dest, piece.Change{Rune: 'i'}, piece.Change{Rune: '\u0307', N: 1})
@@ -158,6 +161,22 @@ func lowercase(p *piece.Piece) {
 	if !same {
 		p.Transform(dest, 0)
 	}
+}
+
+// nmt removes control characters and makes spaces of others, as the rules nmt_nfkc
+// of SentencePiece do before NFKC.
+func nmt(p *piece.Piece) {
+	p.Filter(func(r rune) bool {
+		return !(r >= 1 && r <= 8 || r == 0xB || r >= 0xE && r <= 0x1F || r == 0x7F || r == 0x8F || r == 0x9F)
+	})
+	p.MapRunes(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n' || r == '\f' || r == '\r', r == 0x1680, r >= 0x200B && r <= 0x200F,
+			r == 0x2028, r == 0x2029, r == 0x2581, r == 0xFEFF, r == 0xFFFD:
+			return ' '
+		}
+		return r
+	})
 }
 
 // bertNormalizer cleans text as BERT does (Devlin et al. 2019, tokenization.py).
@@ -191,21 +210,16 @@ func (n bertNormalizer) normalise(p *piece.Piece) {
 	}
 	if n.StripAccents == nil && n.Lowercase || n.StripAccents != nil && *n.StripAccents {
 		unicodeForm(p, norm.NFD)
-		p.Filter(func(r rune) bool { return !unicode.Is(unicode.Mn, r) })
+		p.Filter(func(r rune) bool { return !character.IsNonspacing(r) })
 	}
 	if n.Lowercase {
 		lowercase(p)
 	}
 }
 
-// isControl reports control, format and private-use characters except tab,
-// newline and return; unassigned ones are not among them.
+// isControl reports what cleaning removes; tab, newline and return become spaces.
 func isControl(r rune) bool {
-	switch r {
-	case '\t', '\n', '\r':
-		return false
-	}
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co)
+	return r != '\t' && r != '\n' && r != '\r' && character.IsOther(r)
 }
 
 // isHan reports the blocks BERT counts as Chinese characters.

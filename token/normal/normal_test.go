@@ -28,6 +28,7 @@ func TestNormalise(t *testing.T) {
 		{`{"type":"Prepend","prepend":"▁"}`, "ab", "▁ab", [][2]int{{0, 1}, {0, 1}, {1, 2}}},
 		{`{"type":"Replace","pattern":{"String":" "},"content":"▁"}`, "a b", "a▁b", [][2]int{{0, 1}, {1, 2}, {2, 3}}},
 		{`{"type":"Replace","pattern":{"Regex":"a+"},"content":""}`, "baab", "bb", [][2]int{{0, 1}, {3, 4}}},
+		{`{"type":"Nmt"}`, "a\u0001\t\u200bb\u2028", "a  b ", [][2]int{{0, 1}, {2, 3}, {3, 6}, {6, 7}, {7, 10}}},
 		{`{"type":"ByteLevel"}`, "é ", "Ã©Ġ", [][2]int{{0, 2}, {0, 2}, {2, 3}}},
 		{`{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"lowercase":true}`, "É\u0000\n日", "e  日 ",
 			[][2]int{{0, 2}, {3, 4}, {4, 7}, {4, 7}, {4, 7}}},
@@ -51,8 +52,8 @@ func TestNormalise(t *testing.T) {
 			t.Errorf("%s: %q: %q %v, want %q %v", c.file, c.text, p.Text, spans, c.want, c.spans)
 		}
 	}
-	if _, err := Parse([]byte(`{"type":"Sequence","normalizers":[{"type":"Nmt"}]}`)); !errors.Is(err, component.ErrUnsupported) {
-		t.Errorf("type Nmt: %v", err)
+	if _, err := Parse([]byte(`{"type":"Sequence","normalizers":[{"type":"X"}]}`)); !errors.Is(err, component.ErrUnsupported) {
+		t.Errorf("type X: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"editpipe/token/character"
 	"editpipe/token/piece"
 )
 
@@ -35,10 +36,14 @@ func decompose(text string, compat bool) []piece.Change {
 	out := make([]piece.Change, 0, len(text))
 	pending := 0 // where the run of characters with a combining class begins
 	for i := 0; i < len(text); {
-		_, size := utf8.DecodeRuneInString(text[i:])
+		c, size := utf8.DecodeRuneInString(text[i:])
 		first := true
+		form := text[i : i+size]
+		if character.Normalises(c) {
+			form = f.String(form)
+		}
 		// The decomposition of one character in isolation keeps its order.
-		for _, r := range f.String(text[i : i+size]) {
+		for _, r := range form {
 			if combiningClass(r) == 0 {
 				sortPending(out[pending:])
 				pending = len(out) + 1
@@ -86,7 +91,7 @@ func recompose(in []piece.Change) []piece.Change {
 }
 
 func combiningClass(r rune) uint8 {
-	if r < 0x300 {
+	if r < 0x300 || !character.Normalises(r) {
 		return 0
 	}
 	var buf [utf8.UTFMax]byte
@@ -95,10 +100,10 @@ func combiningClass(r rune) uint8 {
 
 // compose returns the primary composite of two characters.
 func compose(a, b rune) (rune, bool) {
-	if b < 0x300 {
+	if b < 0x300 || !character.Normalises(a) || !character.Normalises(b) {
 		return 0, false
 	}
 	s := norm.NFC.String(string(a) + string(b))
 	r, n := utf8.DecodeRuneInString(s)
-	return r, n == len(s)
+	return r, n == len(s) && character.Normalises(r)
 }

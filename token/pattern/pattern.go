@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/dlclark/regexp2"
+	"editpipe/token/oniguruma"
 )
 
 // Match is one stretch of a text cut by a pattern: either a match (Hit) or what
@@ -59,51 +59,32 @@ func (l Literal) Matches(text string) ([]Match, error) {
 // patterns of published tokenizers need microseconds.
 const matchLimit = 10 * time.Second
 
-// expression matches a regular expression with lookahead, as Oniguruma would.
-type expression struct{ re *regexp2.Regexp }
+// expression matches a regular expression as the official implementation does.
+type expression struct{ re *oniguruma.Regexp }
 
-func newExpression(pattern string, limit time.Duration) (expression, error) {
-	re, err := regexp2.Compile(pattern, regexp2.None)
-	if err != nil {
-		return expression{}, fmt.Errorf("regular expression %q: %w", pattern, err)
-	}
-	re.MatchTimeout = limit
-	return expression{re}, nil
+func newExpression(source string, limit time.Duration) (expression, error) {
+	re, err := oniguruma.Compile(source, limit)
+	return expression{re}, err
 }
 
 func (e expression) Matches(text string) ([]Match, error) {
-	var out []Match
-	at, runes := 0, 0 // byte offset, and the same place counted in runes
-	m, err := e.re.FindStringMatch(text)
-	for ; m != nil && err == nil; m, err = e.re.FindNextMatch(m) {
-		start := at + runeBytes(text[at:], m.Index-runes)
-		end := start + runeBytes(text[start:], m.Length)
-		if at < start {
-			out = append(out, Match{at, start, false})
-		}
-		out = append(out, Match{start, end, true})
-		at, runes = end, m.Index+m.Length
-	}
+	hits, err := e.re.All(text)
 	if err != nil {
-		if strings.HasPrefix(err.Error(), "match timeout") { // regexp2's message repeats the whole text
-			err = fmt.Errorf("no answer within %v at byte %d of %d", e.re.MatchTimeout, at, len(text))
+		return nil, err
+	}
+	out := make([]Match, 0, 2*len(hits)+1)
+	at := 0
+	for _, h := range hits {
+		if at < h[0] {
+			out = append(out, Match{at, h[0], false})
 		}
-		return nil, fmt.Errorf("regular expression %q: %w", e.re.String(), err)
+		out = append(out, Match{h[0], h[1], true})
+		at = h[1]
 	}
 	if at < len(text) {
 		out = append(out, Match{at, len(text), false})
 	}
 	return out, nil
-}
-
-// runeBytes returns the number of bytes in the first n runes of s.
-func runeBytes(s string, n int) int {
-	b := 0
-	for ; n > 0; n-- {
-		_, size := utf8.DecodeRuneInString(s[b:])
-		b += size
-	}
-	return b
 }
 
 // Class matches every single character that it accepts.

@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"editpipe/token/character"
 	"editpipe/token/piece"
 )
 
@@ -56,7 +57,8 @@ func (a *Finder) at(s string) *Added {
 func (a *Finder) Cut(out []piece.Piece, p *piece.Piece) []piece.Piece {
 	if !a.any {
 		if p.Text != "" {
-			out = append(out, *p)
+			// A slice, as where there are tokens: it begins where its first character does.
+			out = append(out, p.Slice(0, len(p.Text)))
 		}
 		return out
 	}
@@ -95,10 +97,10 @@ func (a *Finder) Cut(out []piece.Piece, p *piece.Piece) []piece.Piece {
 
 func endsWithWord(s string) bool {
 	r, n := utf8.DecodeLastRuneInString(s)
-	return n > 0 && isWord(r)
+	return n > 0 && character.IsWord(r)
 }
 
 func startsWithWord(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
-	return n > 0 && isWord(r)
+	return n > 0 && character.IsWord(r)
 }

@@ -3,9 +3,9 @@ package split
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"editpipe/token/bytelevel"
+	"editpipe/token/character"
 	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
@@ -47,24 +47,11 @@ func (s *byteLevel) split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, err
 	return out, nil
 }
 
-// isPunctuation reports Unicode punctuation and all ASCII punctuation, which
-// includes symbols such as $ and +.
-func isPunctuation(r rune) bool {
-	if r < utf8.RuneSelf {
-		return r > ' ' && r < 0x7F && !isASCIIAlnum(r)
-	}
-	return unicode.IsPunct(r)
-}
-
-func isASCIIAlnum(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
-}
-
 // wordKind sorts characters for the pattern \w+|[^\w\s]+: 0 for white space, 1
 // for \w, 2 for the rest.
 func wordKind(r rune) int {
 	switch {
-	case isWord(r):
+	case character.IsWord(r):
 		return 1
 	case unicode.IsSpace(r):
 		return 0
@@ -72,11 +59,20 @@ func wordKind(r rune) int {
 	return 2
 }
 
-// isWord is \w of Unicode TR 18, which the official implementation uses.
-func isWord(r rune) bool {
-	if r < utf8.RuneSelf {
-		return isASCIIAlnum(r) || r == '_'
+// fixedLength cuts after every so many characters.
+type fixedLength int
+
+func (n fixedLength) split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error) {
+	start, count := 0, 0
+	for i := range p.Text {
+		if count == int(n) {
+			out = append(out, p.Slice(start, i))
+			start, count = i, 0
+		}
+		count++
 	}
-	return unicode.IsLetter(r) || unicode.IsMark(r) ||
-		unicode.In(r, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
+	if start < len(p.Text) {
+		out = append(out, p.Slice(start, len(p.Text)))
+	}
+	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"editpipe/token/character"
 	"editpipe/token/component"
 	"editpipe/token/pattern"
 	"editpipe/token/piece"
@@ -103,6 +104,7 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		Invert           bool
 		IndividualDigits bool `json:"individual_digits"`
 		Delimiter        string
+		Length           *int
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
@@ -144,9 +146,9 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		if c.IndividualDigits {
 			c.Behaviour = string(isolated)
 		}
-		return cut(pattern.Class(unicode.IsNumber), isolated)
+		return cut(pattern.Class(character.IsDigit), isolated)
 	case "Punctuation":
-		return cut(pattern.Class(isPunctuation), isolated)
+		return cut(pattern.Class(character.IsPunctuation), isolated)
 	case "WhitespaceSplit":
 		return cut(pattern.Class(unicode.IsSpace), removed)
 	case "Whitespace":
@@ -154,13 +156,22 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 	case "BertPreTokenizer":
 		return []step{
 			patternSplit{pattern.Class(unicode.IsSpace), removed},
-			patternSplit{pattern.Class(isPunctuation), isolated},
+			patternSplit{pattern.Class(character.IsPunctuation), isolated},
 		}, nil
 	case "CharDelimiterSplit":
 		if utf8.RuneCountInString(c.Delimiter) != 1 {
 			return fail(fmt.Errorf("delimiter %q is not one character", c.Delimiter))
 		}
 		return cut(pattern.Literal(c.Delimiter), removed)
+	case "FixedLength":
+		length := 5
+		if c.Length != nil {
+			length = *c.Length
+		}
+		if length < 1 {
+			return fail(fmt.Errorf("length %d is not positive", length))
+		}
+		return []step{fixedLength(length)}, nil
 	}
 	return nil, component.Unsupported(c.Type)
 }

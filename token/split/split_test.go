@@ -41,6 +41,8 @@ func TestSplit(t *testing.T) {
 		{`{"type":"WhitespaceSplit"}`, " a, b", []string{"a,", "b"}},
 		{`{"type":"Whitespace"}`, " a_1, b", []string{"a_1", ",", "b"}},
 		{`{"type":"BertPreTokenizer"}`, "a. b", []string{"a", ".", "b"}},
+		{`{"type":"FixedLength","length":2}`, "aébcd", []string{"aé", "bc", "d"}},
+		{`{"type":"FixedLength"}`, "abcdefg", []string{"abcde", "fg"}},
 		{`{"type":"CharDelimiterSplit","delimiter":"é"}`, "aéb", []string{"a", "b"}},
 		{`{"type":"ByteLevel"}`, "a  é", []string{"Ġa", "Ġ", "ĠÃ©"}},
 		{`{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}`, "a b", []string{"aĠb"}},
@@ -74,6 +76,17 @@ func TestMetaspaceFirst(t *testing.T) {
 	}
 	if got, want := texts(pieces), []string{"▁a", "<<x>>", "b"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+	// A normaliser removed what the text began with: nothing begins it.
+	for _, f := range []*Finder{NewFinder(nil), NewFinder([]Added{{ID: 7, Pattern: "<x>"}})} {
+		p := piece.Piece{Text: " x"}
+		p.Trim(1, 2)
+		if pieces, err = s.Split(f.Cut(nil, &p)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := texts(pieces), []string{"x"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -1,0 +1,132 @@
+package oniguruma
+
+// What Unicode 16.0 has and Unicode 15.0, of which package unicode has the tables,
+// does not: DerivedGeneralCategory.txt, Scripts.txt and DerivedCoreProperties.txt of
+// https://www.unicode.org/Public/16.0.0/ucd/.
+
+// leftCategory are the older characters that are no longer in a general category:
+// one mark is now in another.
+var leftCategory = map[string]set{"Mn": {{0x1171E, 0x1171E}}}
+
+// newCategories are the general categories of the new characters, and of one older.
+var newCategories = []struct {
+	span
+	category string
+}{
+	{span{0x897, 0x897}, "Mn"},
+	{span{0x1B4E, 0x1B4F}, "Po"},
+	{span{0x1B7F, 0x1B7F}, "Po"},
+	{span{0x1C89, 0x1C89}, "Lu"},
+	{span{0x1C8A, 0x1C8A}, "Ll"},
+	{span{0x2427, 0x2429}, "So"},
+	{span{0x2FFC, 0x2FFF}, "So"},
+	{span{0x31E4, 0x31E5}, "So"},
+	{span{0x31EF, 0x31EF}, "So"},
+	{span{0xA7CB, 0xA7CC}, "Lu"},
+	{span{0xA7CD, 0xA7CD}, "Ll"},
+	{span{0xA7DA, 0xA7DA}, "Lu"},
+	{span{0xA7DB, 0xA7DB}, "Ll"},
+	{span{0xA7DC, 0xA7DC}, "Lu"},
+	{span{0x105C0, 0x105F3}, "Lo"},
+	{span{0x10D40, 0x10D49}, "Nd"},
+	{span{0x10D4A, 0x10D4D}, "Lo"},
+	{span{0x10D4E, 0x10D4E}, "Lm"},
+	{span{0x10D4F, 0x10D4F}, "Lo"},
+	{span{0x10D50, 0x10D65}, "Lu"},
+	{span{0x10D69, 0x10D6D}, "Mn"},
+	{span{0x10D6E, 0x10D6E}, "Pd"},
+	{span{0x10D6F, 0x10D6F}, "Lm"},
+	{span{0x10D70, 0x10D85}, "Ll"},
+	{span{0x10D8E, 0x10D8F}, "Sm"},
+	{span{0x10EC2, 0x10EC4}, "Lo"},
+	{span{0x10EFC, 0x10EFC}, "Mn"},
+	{span{0x11380, 0x11389}, "Lo"},
+	{span{0x1138B, 0x1138B}, "Lo"},
+	{span{0x1138E, 0x1138E}, "Lo"},
+	{span{0x11390, 0x113B5}, "Lo"},
+	{span{0x113B7, 0x113B7}, "Lo"},
+	{span{0x113B8, 0x113BA}, "Mc"},
+	{span{0x113BB, 0x113C0}, "Mn"},
+	{span{0x113C2, 0x113C2}, "Mc"},
+	{span{0x113C5, 0x113C5}, "Mc"},
+	{span{0x113C7, 0x113CA}, "Mc"},
+	{span{0x113CC, 0x113CD}, "Mc"},
+	{span{0x113CE, 0x113CE}, "Mn"},
+	{span{0x113CF, 0x113CF}, "Mc"},
+	{span{0x113D0, 0x113D0}, "Mn"},
+	{span{0x113D1, 0x113D1}, "Lo"},
+	{span{0x113D2, 0x113D2}, "Mn"},
+	{span{0x113D3, 0x113D3}, "Lo"},
+	{span{0x113D4, 0x113D5}, "Po"},
+	{span{0x113D7, 0x113D8}, "Po"},
+	{span{0x113E1, 0x113E2}, "Mn"},
+	{span{0x116D0, 0x116E3}, "Nd"},
+	{span{0x1171E, 0x1171E}, "Mc"},
+	{span{0x11BC0, 0x11BE0}, "Lo"},
+	{span{0x11BE1, 0x11BE1}, "Po"},
+	{span{0x11BF0, 0x11BF9}, "Nd"},
+	{span{0x11F5A, 0x11F5A}, "Mn"},
+	{span{0x13460, 0x143FA}, "Lo"},
+	{span{0x16100, 0x1611D}, "Lo"},
+	{span{0x1611E, 0x16129}, "Mn"},
+	{span{0x1612A, 0x1612C}, "Mc"},
+	{span{0x1612D, 0x1612F}, "Mn"},
+	{span{0x16130, 0x16139}, "Nd"},
+	{span{0x16D40, 0x16D42}, "Lm"},
+	{span{0x16D43, 0x16D6A}, "Lo"},
+	{span{0x16D6B, 0x16D6C}, "Lm"},
+	{span{0x16D6D, 0x16D6F}, "Po"},
+	{span{0x16D70, 0x16D79}, "Nd"},
+	{span{0x18CFF, 0x18CFF}, "Lo"},
+	{span{0x1CC00, 0x1CCEF}, "So"},
+	{span{0x1CCF0, 0x1CCF9}, "Nd"},
+	{span{0x1CD00, 0x1CEB3}, "So"},
+	{span{0x1E5D0, 0x1E5ED}, "Lo"},
+	{span{0x1E5EE, 0x1E5EF}, "Mn"},
+	{span{0x1E5F0, 0x1E5F0}, "Lo"},
+	{span{0x1E5F1, 0x1E5FA}, "Nd"},
+	{span{0x1E5FF, 0x1E5FF}, "Po"},
+	{span{0x1F8B2, 0x1F8BB}, "So"},
+	{span{0x1F8C0, 0x1F8C1}, "So"},
+	{span{0x1FA89, 0x1FA89}, "So"},
+	{span{0x1FA8F, 0x1FA8F}, "So"},
+	{span{0x1FABE, 0x1FABE}, "So"},
+	{span{0x1FAC6, 0x1FAC6}, "So"},
+	{span{0x1FADC, 0x1FADC}, "So"},
+	{span{0x1FADF, 0x1FADF}, "So"},
+	{span{0x1FAE9, 0x1FAE9}, "So"},
+	{span{0x1FBCB, 0x1FBEF}, "So"},
+	{span{0x2EBF0, 0x2EE5D}, "Lo"},
+}
+
+// newScripts are the new characters of the scripts that Unicode 15.0 has.
+var newScripts = map[string]set{
+	"Arabic":               {{0x897, 0x897}, {0x10EC2, 0x10EC4}, {0x10EFC, 0x10EFC}},
+	"Balinese":             {{0x1B4E, 0x1B4F}, {0x1B7F, 0x1B7F}},
+	"Common":               {{0x2427, 0x2429}, {0x2FFC, 0x2FFF}, {0x31E4, 0x31E5}, {0x31EF, 0x31EF}, {0x1CC00, 0x1CCF9}, {0x1CD00, 0x1CEB3}, {0x1F8B2, 0x1F8BB}, {0x1F8C0, 0x1F8C1}, {0x1FA89, 0x1FA89}, {0x1FA8F, 0x1FA8F}, {0x1FABE, 0x1FABE}, {0x1FAC6, 0x1FAC6}, {0x1FADC, 0x1FADC}, {0x1FADF, 0x1FADF}, {0x1FAE9, 0x1FAE9}, {0x1FBCB, 0x1FBEF}},
+	"Cyrillic":             {{0x1C89, 0x1C8A}},
+	"Egyptian_Hieroglyphs": {{0x13460, 0x143FA}},
+	"Han":                  {{0x2EBF0, 0x2EE5D}},
+	"Kawi":                 {{0x11F5A, 0x11F5A}},
+	"Khitan_Small_Script":  {{0x18CFF, 0x18CFF}},
+	"Latin":                {{0xA7CB, 0xA7CD}, {0xA7DA, 0xA7DC}},
+	"Myanmar":              {{0x116D0, 0x116E3}},
+}
+
+// alphabeticMarks are the marks that are new or newly alphabetic.
+var alphabeticMarks = set{
+	{0x363, 0x36F}, {0x897, 0x897}, {0x1DD3, 0x1DE6}, {0x10D69, 0x10D69}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
+	{0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113CD}, {0x1611E, 0x1612E},
+}
+
+// inCategory gives the new characters of a general category, or of all that begin
+// with its letter.
+func inCategory(category string) set {
+	var out []span
+	for _, n := range newCategories {
+		if n.category[:len(category)] == category {
+			out = append(out, n.span)
+		}
+	}
+	return ofSpans(out...)
+}
