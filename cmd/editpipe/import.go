@@ -58,7 +58,7 @@ func importFormat(c *cli.Context, path string) (string, error) {
 		}
 		return format, nil
 	}
-	format, err := importer.Detect(path)
+	format, err := importer.Detect(path, importer.Options{Parquet: store.Objects})
 	var unknown *importer.FormatError
 	if errors.As(err, &unknown) {
 		return "", fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())

@@ -77,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Run(c.format+" "+c.file, func(t *testing.T) {
 			recs := load(t, c.format, filepath.Join("..", "importer", "testdata", c.file))
 			path, report := export(t, c.format, recs)
-			if got, err := importer.Detect(path); got != c.format || err != nil {
+			if got, err := importer.Detect(path, importer.Options{}); got != c.format || err != nil {
 				t.Errorf("written as %s, detected as %q, %v", c.format, got, err)
 			}
 			back := load(t, c.format, path)

@@ -30,7 +30,7 @@ func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 	}
 	o = o.with(path, format)
 	report := Report{File: path, Format: format.Name, Probes: map[dataset.Axis]int{}}
-	looks, keys, fault, err := sniff(path)
+	looks, keys, fault, err := sniff(path, o)
 	if err != nil {
 		return nil, report, err
 	}
@@ -41,14 +41,8 @@ func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 	if err != nil {
 		return nil, report, err
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, report, fmt.Errorf("importer: opening choices: %w", err)
-	}
-	defer file.Close()
-
 	var pool []dataset.Probe
-	for p, err := range rows.JSON(file) {
+	for p, err := range rowsOf(path, o, rows.JSON) {
 		if err != nil {
 			return nil, report, fmt.Errorf("importer: reading %s: %w", path, err)
 		}
@@ -81,7 +75,8 @@ func ReadChoices(path string, o Options) ([]dataset.Probe, Report, error) {
 func readLabels(path, explicit string) (labels []string, from string, err error) {
 	from = explicit
 	if from == "" {
-		from = strings.TrimSuffix(path, filepath.Ext(path)) + "-labels.lst"
+		plain := unpackedName(path)
+		from = strings.TrimSuffix(plain, filepath.Ext(plain)) + "-labels.lst"
 	}
 	file, err := os.Open(from)
 	if errors.Is(err, fs.ErrNotExist) && explicit == "" {

@@ -1,9 +1,9 @@
 package importer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -14,7 +14,11 @@ import (
 // Codes of findings in a Report.
 const (
 	CodeRecord          = "record_error"          // the record was left out
+	CodeNoSubject       = "no_subject"            // the record names none: methods that need one cannot make this edit
 	CodeSubjectMissing  = "subject_not_in_prompt" // methods that need the subject's tokens cannot make this edit
+	CodeSubjectSpelling = "subject_spelling"      // the prompt spells the subject in another way, which became an alias
+	CodeSubjectRepeated = "subject_repeated"      // the subject stands in the prompt more than once, and nothing says which is meant: the first was taken
+	CodeBracesKept      = "braces_kept"           // the prompt has {}, but the subject stands in it already: it was taken as it stands
 	CodeTargetIsTruth   = "target_is_truth"       // the new object is the old one: the edit asks for no change
 	CodeTrimmed         = "trimmed"               // white space around a text was removed
 	CodeDuplicateID     = "duplicate_id"          // the file gives one id to several records; the index was appended
@@ -37,11 +41,13 @@ type draft struct {
 	probes   []dataset.Probe
 	findings []Finding
 	skipped  map[string]int
+	groups   map[string]int // groups of questions of no known kind, by path
+	slotted  bool           // {} in the prompt says where the subject stands
 }
 
 // sibling starts another edit of the same case.
 func (d *draft) sibling() *draft {
-	s := &draft{fields: d.fields, index: d.index, name: d.name, o: d.o, skipped: map[string]int{}}
+	s := &draft{fields: d.fields, index: d.index, name: d.name, o: d.o, skipped: map[string]int{}, groups: map[string]int{}}
 	d.also = append(d.also, s)
 	return s
 }
@@ -59,7 +65,8 @@ func (d *draft) trim(name, s string) string {
 	return t
 }
 
-// begin fills what every format has. Prompt, subject and target are required.
+// begin fills what every format has. Prompt and target are required; a record
+// without subject is for methods that need none.
 func (d *draft) begin(prompt, subject, target string, truth []string) {
 	e := &d.edit
 	e.Set, e.Split, e.Licence = d.o.Set, d.o.Split, d.o.Licence
@@ -67,7 +74,11 @@ func (d *draft) begin(prompt, subject, target string, truth []string) {
 		e.SourceCase = d.name
 	}
 	e.Prompt, e.Subject, e.Target = d.trim("prompt", prompt), d.trim("subject", subject), d.trim("target", target)
-	e.SubjectStart, e.SubjectEnd = find(e.Prompt, e.Subject)
+	m := dataset.FindName(e.Prompt, e.Subject)
+	e.SubjectStart, e.SubjectEnd = m.Start, m.End
+	if e.Subject == "" {
+		d.warn(CodeNoSubject, "prompt %q", e.Prompt)
+	}
 	if truth = trimAll(truth); len(truth) > 0 {
 		e.GroundTruth, e.ObjectTrueAliases = truth[0], truth[1:]
 	}
@@ -88,13 +99,17 @@ func (d *draft) begin(prompt, subject, target string, truth []string) {
 // is the template's field in at. A template without {} is taken as it stands.
 func (d *draft) beginTemplate(at fields, name, template, subject, target string, truth []string) {
 	before, after, found := strings.Cut(template, "{}")
-	if strings.Contains(after, "{}") {
-		at.fail(name, errors.New("more than one {}"))
-	}
 	if !found {
 		d.begin(template, subject, target, truth)
 		return
 	}
+	if strings.Contains(after, "{}") {
+		at.fail(name, errors.New("more than one {}"))
+	}
+	if strings.TrimSpace(subject) == "" {
+		at.fail(name, errors.New("{} stands for the subject, and the record names none"))
+	}
+	d.slotted = true
 	before, subject = strings.TrimLeft(before, " \t\n"), d.trim("subject", subject)
 	d.begin(before+subject+after, subject, target, truth)
 	d.edit.SubjectStart = int32(len(before)) // exact, also where the subject occurs twice
@@ -108,9 +123,19 @@ func (d *draft) finish() {
 		return // the record is left out
 	}
 	e := &d.edit
-	if e.SubjectStart >= 0 {
-		e.PromptTemplate = e.Prompt[:e.SubjectStart] + "{s}" + e.Prompt[e.SubjectEnd:]
-	} else {
+	switch {
+	case e.SubjectStart >= 0:
+		before, here, after := e.Prompt[:e.SubjectStart], e.Prompt[e.SubjectStart:e.SubjectEnd], e.Prompt[e.SubjectEnd:]
+		if here != e.Subject {
+			d.warn(CodeSubjectSpelling, "subject %q stands in the prompt as %q", e.Subject, here)
+			e.SubjectAliases = trimAll(append(slices.Clone(e.SubjectAliases), here))
+		}
+		if n := dataset.CountName(e.Prompt, e.Subject); n > 1 && !d.slotted {
+			d.warn(CodeSubjectRepeated, "subject %q stands %d times in prompt %q: bytes %d to %d were taken", e.Subject, n, e.Prompt, e.SubjectStart, e.SubjectEnd)
+		} else {
+			e.PromptTemplate = before + "{s}" + after
+		}
+	case e.Subject != "":
 		d.warn(CodeSubjectMissing, "subject %q does not occur in prompt %q", e.Subject, e.Prompt)
 	}
 	d.ask(dataset.AxisReliability, "", e.Prompt, d.target(), e.GroundTruth)
@@ -159,9 +184,7 @@ func (d *draft) ask(axis dataset.Axis, variant, prompt string, want answer, cont
 	if contrast != want.spellings[0] {
 		p.Contrast = contrast
 	}
-	if start, end := find(prompt, d.edit.Subject); start >= 0 {
-		p.SubjectText, p.SubjectStart, p.SubjectEnd = d.edit.Subject, start, end
-	}
+	mention(&p, d.edit.Subject)
 	switch axis {
 	case dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisSubjectReplace:
 		if d.edit.GroundTruth != "" && p.Contrast == d.edit.GroundTruth {
@@ -180,8 +203,13 @@ func (d *draft) askAlias(prompt, alias string) {
 	if p == nil {
 		return
 	}
-	if start, end := find(p.Prompt, alias); start >= 0 {
-		p.SubjectText, p.SubjectStart, p.SubjectEnd = alias, start, end
+	mention(p, alias)
+}
+
+// mention marks where a name stands in a probe's prompt, if it does.
+func mention(p *dataset.Probe, name string) {
+	if m := dataset.FindName(p.Prompt, name); m.Found() {
+		p.SubjectText, p.SubjectStart, p.SubjectEnd = p.Prompt[m.Start:m.End], m.Start, m.End
 	}
 }
 
@@ -226,199 +254,9 @@ func (d *draft) number(id dataset.EditID) dataset.Record {
 	return dataset.Record{Edit: d.edit, Probes: d.probes}
 }
 
-// find locates a subject in a prompt: its first occurrence as whole words, else
-// its first occurrence; -1, -1 if it does not occur.
-func find(prompt, subject string) (start, end int32) {
-	if subject == "" {
-		return -1, -1
-	}
-	first := strings.Index(prompt, subject)
-	if first < 0 {
-		return -1, -1
-	}
-	for at := first; ; {
-		before, _ := utf8.DecodeLastRuneInString(prompt[:at])
-		after, _ := utf8.DecodeRuneInString(prompt[at+len(subject):])
-		if !wordRune(before) && !wordRune(after) {
-			first = at
-			break
-		}
-		next := strings.Index(prompt[at+1:], subject)
-		if next < 0 {
-			break
-		}
-		at += 1 + next
-	}
-	return int32(first), int32(first + len(subject))
-}
-
-func wordRune(r rune) bool {
-	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r))
-}
-
 func formatOf(prompt string) dataset.Format {
 	if strings.HasSuffix(prompt, "?") {
 		return dataset.Question
 	}
 	return dataset.Cloze
-}
-
-// kind is an axis of ours with a word of the file for it.
-type kind struct {
-	axis    dataset.Axis
-	variant string
-}
-
-// kindNamed knows the names used by KnowEdit (Zhang et al. 2024) and by EasyEdit.
-// KnowEdit's Logical_Generalization is mostly, but not only, the reversed
-// relation, and its Reasoning may take more than one hop: the variant keeps the
-// file's own word.
-func kindNamed(name string) (kind, bool) {
-	switch name {
-	case "Subject_Aliasing":
-		return kind{dataset.AxisSubjectReplace, "alias"}, true
-	case "Reasoning":
-		return kind{dataset.AxisOneHop, "reasoning"}, true
-	case "Logical_Generalization":
-		return kind{dataset.AxisReversedRelation, "logical_generalization"}, true
-	case "Relation_Specificity":
-		return kind{dataset.AxisOtherRelations, "relation_specificity"}, true
-	case "Forgetfulness":
-		return kind{dataset.AxisOtherRelations, "forgetfulness"}, true
-	case "subject_replace":
-		return kind{dataset.AxisSubjectReplace, "alias"}, true
-	case "reversed_relation":
-		return kind{dataset.AxisReversedRelation, ""}, true
-	case "one_hop":
-		return kind{dataset.AxisOneHop, ""}, true
-	case "other_relations":
-		return kind{dataset.AxisOtherRelations, ""}, true
-	case "neighborhood", "neighbourhood":
-		return kind{dataset.AxisNeighbourhood, ""}, true
-	case "distract_neighborhood", "distract_neighbourhood", "distracting_neighborhood":
-		return kind{dataset.AxisDistractNeighbourhood, ""}, true
-	case "other_tasks":
-		return kind{dataset.AxisOtherTasks, ""}, true
-	}
-	return kind{}, false
-}
-
-// askKind adds the probes of one named group.
-func (d *draft) askKind(name, path string, raw json.RawMessage) {
-	k, ok := kindNamed(name)
-	if !ok {
-		d.warn(CodeProbeDropped, "%s is no known kind of probe", path)
-		d.skipped["unknown kind "+path]++
-		return
-	}
-	items, err := parseGroup(raw)
-	if err != nil {
-		d.fail(path, err)
-		return
-	}
-	for _, it := range items {
-		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
-	}
-}
-
-// contrast is what the right answer to a question of an axis must beat.
-func (d *draft) contrast(axis dataset.Axis) string {
-	switch axis {
-	case dataset.AxisSubjectReplace: // the edit's own question
-		return d.edit.GroundTruth
-	case dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood: // the new object must not spill over
-		return d.edit.Target
-	}
-	return ""
-}
-
-// item is one question of a group.
-type item struct {
-	prompt string
-	want   answer
-}
-
-// parseGroup reads a group of questions in either of two shapes: a list of
-// objects {prompt, ground_truth} (KnowEdit), or one object whose prompt and
-// ground_truth are both strings or lists of equal length (EasyEdit).
-func parseGroup(raw json.RawMessage) ([]item, error) {
-	type pair struct {
-		Prompt json.RawMessage `json:"prompt"`
-		Truth  json.RawMessage `json:"ground_truth"`
-	}
-	one := func(prompt, truth json.RawMessage) (item, error) {
-		var it item
-		if kindOf(prompt) != "a string" {
-			return it, fmt.Errorf("prompt: want a string, have %s", kindOf(prompt))
-		}
-		if err := json.Unmarshal(prompt, &it.prompt); err != nil {
-			return it, err
-		}
-		want, err := parseAnswer(truth)
-		if err != nil {
-			return it, fmt.Errorf("ground_truth: %w", err)
-		}
-		it.want = want
-		return it, nil
-	}
-	switch kindOf(raw) {
-	case "null":
-		return nil, nil
-	case "a list":
-		var list []pair
-		if err := json.Unmarshal(raw, &list); err != nil {
-			return nil, fmt.Errorf("want a list of objects with prompt and ground_truth: %w", err)
-		}
-		out := make([]item, len(list))
-		for i, p := range list {
-			it, err := one(p.Prompt, orNull(p.Truth))
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", i, err)
-			}
-			out[i] = it
-		}
-		return out, nil
-	case "an object":
-		var p pair
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return nil, err
-		}
-		if p.Prompt == nil && p.Truth == nil { // {} is an empty group
-			return nil, nil
-		}
-		if kindOf(p.Prompt) != "a list" {
-			it, err := one(p.Prompt, orNull(p.Truth))
-			return []item{it}, err
-		}
-		var prompts, truths []json.RawMessage
-		if err := json.Unmarshal(p.Prompt, &prompts); err != nil {
-			return nil, err
-		}
-		if kindOf(p.Truth) != "a list" {
-			return nil, fmt.Errorf("prompt is a list but ground_truth is %s", kindOf(p.Truth))
-		}
-		if err := json.Unmarshal(p.Truth, &truths); err != nil {
-			return nil, err
-		}
-		if len(prompts) != len(truths) {
-			return nil, fmt.Errorf("%d prompts but %d ground truths", len(prompts), len(truths))
-		}
-		out := make([]item, len(prompts))
-		for i := range prompts {
-			it, err := one(prompts[i], truths[i])
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", i, err)
-			}
-			out[i] = it
-		}
-		return out, nil
-	}
-	return nil, fmt.Errorf("want an object or a list of objects with prompt and ground_truth, have %s", kindOf(raw))
-}
-
-func orNull(raw json.RawMessage) json.RawMessage {
-	if raw == nil {
-		return json.RawMessage("null")
-	}
-	return raw
 }

@@ -14,6 +14,10 @@ var (
 	ErrMissing = errors.New("required field is missing or blank")
 	// ErrEmpty is returned when a file holds no records.
 	ErrEmpty = rows.ErrEmpty
+	// ErrLanguage is returned where the language to read is not clear: the file has
+	// several and none was named, it lacks the one that was, or its format has no
+	// choice.
+	ErrLanguage = errors.New("language")
 	// ErrPool is returned when a file of choices is opened as a data set: it
 	// holds questions but no edits. ReadChoices reads it, AttachChoices joins
 	// its questions to the records of a data set.

@@ -30,7 +30,15 @@ func newFields(raw []byte) (fields, error) {
 	if !utf8.Valid(raw) {
 		return f, errors.New("invalid UTF-8")
 	}
-	if err := json.Unmarshal(raw, &f.m); err != nil {
+	err := json.Unmarshal(raw, &f.m)
+	if err != nil {
+		// Python's writer spells numbers that are none NaN, which JSON does not have: it
+		// stands where a table had an empty cell.
+		if plain := withoutNaN(raw); !bytes.Equal(plain, raw) {
+			err = json.Unmarshal(plain, &f.m)
+		}
+	}
+	if err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) {
 			return f, fmt.Errorf("want a JSON object, have %s", wrong.Value)
@@ -41,6 +49,26 @@ func newFields(raw []byte) (fields, error) {
 		return f, errors.New("want a JSON object, have null")
 	}
 	return f, nil
+}
+
+// withoutNaN is a JSON text with null for NaN outside of strings.
+func withoutNaN(raw []byte) []byte {
+	out := make([]byte, 0, len(raw))
+	quoted := false
+	for i := 0; i < len(raw); i++ {
+		switch {
+		case quoted && raw[i] == '\\' && i+1 < len(raw):
+			out = append(out, raw[i])
+			i++
+		case raw[i] == '"':
+			quoted = !quoted
+		case !quoted && bytes.HasPrefix(raw[i:], []byte("NaN")):
+			out, i = append(out, "null"...), i+2
+			continue
+		}
+		out = append(out, raw[i])
+	}
+	return out
 }
 
 func (f fields) fail(name string, err error) {

@@ -1,16 +1,14 @@
 // Package importer reads the files in which the field keeps its edits
-// (CounterFact, zsRE, KnowEdit, EasyEdit requests, MQuAKE, RippleEdits, UniEdit,
-// questions with choices) and tables of one's own as records of package dataset. A record that cannot be used is reported and left
+// (CounterFact, zsRE and MzsRE, KnowEdit and CKnowEdit, EasyEdit requests, MQuAKE,
+// RippleEdits, UniEdit, QAEdit, UnKE, WikiBigEdit, questions with choices) and tables of one's own as records of package dataset. A record that cannot be used is reported and left
 // out; what else was changed or passed over is in the Report.
 package importer
 
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,8 +28,8 @@ type Format struct {
 	Pool    bool   // holds questions without edits: read by ReadChoices, not by Open
 
 	read   func(*draft)
-	survey func(path string, o Options) (func(*draft), error)           // makes the reader, where it must know the file or the options
-	cut    func(path string) func(io.Reader) iter.Seq2[rows.Row, error] // nil: rows.JSON
+	survey func(path string, o Options) (func(*draft), error) // makes the reader, where it must know the file or the options
+	cut    func(path string) cutter                           // nil: rows.JSON
 }
 
 // Formats lists the formats that can be imported.
@@ -62,6 +60,12 @@ func Formats() []Format {
 			Source: "Mitchell et al. 2022 (MEND), from zsRE (Levy et al. 2017); the survey's portability files: EasyEdit", read: readZsRE,
 		},
 		{
+			Name: "mzsre", Title: "MzsRE, zsRE in several languages",
+			Schema: "{LANGUAGE: a record of zsre}",
+			Doc:    "One language of the file is read, as zsre; where it has several, Options.Language (--language) chooses.",
+			Source: "Wang et al. 2024 (ReMaKE)", survey: readMzsRE,
+		},
+		{
 			Name: "knowedit", Title: "KnowEdit, ZsRE, wiki_* and WikiBio files",
 			Schema: "subject, prompt, target_new (WikiBio: concept, text, labels), ground_truth, rephrase_prompt, portability and locality {GROUP: [{prompt, ground_truth}]}",
 			Doc: "Subject_Aliasing becomes subject_replace, Reasoning one_hop, Logical_Generalization reversed_relation, Relation_Specificity and Forgetfulness other_relations; the variant keeps the " +
@@ -69,11 +73,20 @@ func Formats() []Format {
 			Source: "Zhang et al. 2024 (KnowEdit)", Licence: "MIT", read: readKnowEdit,
 		},
 		{
+			Name: "cknowedit", Title: "CKnowEdit, corrections of Chinese knowledge",
+			Schema: "prompt, target_old, target_new, rephrase, portability and locality [{prompt, answer}]",
+			Doc: "prompt, target_new, target_old give the edit, an update without subject; rephrase becomes generalization, portability one_hop/portability, " +
+				"locality other_relations/locality (as a rule it asks something else of what is edited).",
+			Source: "Fang et al. 2025 (CKnowEdit)", read: readCKnowEdit,
+		},
+		{
 			Name: "easyedit", Title: "EasyEdit requests",
-			Schema: "subject, prompt, target_new, ground_truth, rephrase_prompt, locality_prompt, locality_ground_truth, portability and locality {GROUP: {prompt, ground_truth}}",
-			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted) or as KnowEdit's. " +
+			Schema: "subject, prompt, target_new, ground_truth, rephrase_prompt, locality_prompt, locality_ground_truth, portability and locality {GROUP: {prompt, ground_truth}}; " +
+				"or one object of lists: prompts, subject, target_new, ground_truth, rephrase_prompts, locality_inputs and portability_inputs {GROUP: {prompt, ground_truth}}",
+			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted), as KnowEdit's, or as " +
+				"EasyEdit's own (distracting, synonym, mhop, personas); AXIS.VARIANT says both. " +
 				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis.",
-			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit,
+			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit, cut: func(string) cutter { return requests },
 		},
 		{
 			Name: "mquake", Title: "MQuAKE, cases of one to four edits with multi-hop questions",
@@ -97,12 +110,31 @@ func Formats() []Format {
 			Doc: "Generality becomes generalization, subject_replace (another name of the subject), reversed_relation, or one_hop (several hops, two chains that meet); locality becomes other_relations " +
 				"(head of edit), neighbourhood (property of edit) or other_tasks (tail of edit, none). Edits are updates: their facts are true.",
 			Source: "Chen et al. 2025 (UniEdit)", Licence: "MIT", read: readUniEdit,
-			cut: func(string) func(io.Reader) iter.Seq2[rows.Row, error] { return rows.Named },
+			cut: func(string) cutter { return rows.Named },
 		},
 		{
-			Name: "custom", Title: "your own columns: JSON, JSON lines, CSV, TSV",
-			Schema: "any columns; a mapping FIELD=COLUMN names those of prompt, subject, target_new (needed), ground_truth, case_id, relation, rephrase_prompt, and AXIS_prompt with AXIS_answer",
-			Doc: "Tables are told by .csv and .tsv. {} in a prompt stands for the subject. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
+			Name: "qaedit", Title: "QAEdit, facts of question-answering sets",
+			Schema: "id, prompt, target, subject, rephrase, locality [{loc, loc_ans}]",
+			Doc:    "prompt, subject, target give the edit; rephrase becomes generalization, loc and loc_ans other_tasks/nq.",
+			Source: "Yang et al. 2025 (The Mirage of Model Editing)", read: readQAEdit,
+		},
+		{
+			Name: "unke", Title: "UnKEBench, answers that are texts",
+			Schema: "id, question, answer, para_question, sub_question, sub_answer",
+			Doc:    "question and answer give the edit, without subject; para_question becomes generalization, sub_question with sub_answer (what the text says) one_hop/sub_question.",
+			Source: "Deng et al. 2024 (UnKE)", read: readUnKE,
+		},
+		{
+			Name: "wikibigedit", Title: "WikiBigEdit, changes of Wikidata",
+			Schema: "update, subject, ans, relation, rephrase, personas, mhop, mhop_ans, loc, loc_ans",
+			Doc: "update, subject, ans give the edit, an update; rephrase becomes generalization, personas generalization/personas, mhop one_hop/mhop, loc other_tasks/unrelated. " +
+				"object repeats ans; tag is not used.",
+			Source: "Thede et al. 2025 (WikiBigEdit)", read: readWikiBigEdit,
+		},
+		{
+			Name: "custom", Title: "your own columns: JSON, JSON lines, CSV, TSV, Parquet",
+			Schema: "any columns; a mapping FIELD=COLUMN names those of prompt, target_new (needed), subject, ground_truth, case_id, relation, rephrase_prompt, and AXIS_prompt with AXIS_answer",
+			Doc: "Tables are told by .csv and .tsv. In JSON, COLUMN may be a path (locality[].loc). {} in a prompt stands for the subject, unless the subject stands there already. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
 				"subject_replace needs no answer column: the target is expected.",
 			Source: "your file",
 			survey: func(_ string, o Options) (func(*draft), error) { return readCustom(o.Map), nil },
@@ -136,11 +168,19 @@ type Options struct {
 	Licence string   // the file's licence; what the format's distributor states if empty
 	Labels  string   // file of labels for choices without any; NAME-labels.lst beside NAME.jsonl if empty
 	Map     []Column // columns of a custom file; see ParseMap
+
+	// Language is the language that is read of a file that has every record in
+	// several; needed only there, and only where there is a choice.
+	Language string
+	// Parquet reads the rows of a Parquet file as JSON objects, one each, by the
+	// names of its columns; files of that kind are refused where it is nil. (This
+	// package does not speak Parquet.)
+	Parquet func(path string) iter.Seq2[[]byte, error]
 }
 
 func (o Options) with(path string, f Format) Options {
 	if o.Set == "" {
-		base := filepath.Base(path)
+		base := filepath.Base(unpackedName(path))
 		o.Set = strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	if o.Licence == "" {
@@ -166,6 +206,7 @@ type Report struct {
 	Records  int                  `json:"records"`           // edits imported
 	Probes   map[dataset.Axis]int `json:"probes"`            // probes imported
 	Skipped  map[string]int       `json:"skipped,omitempty"` // things in good records that were left out, by kind
+	Groups   map[string]int       `json:"groups,omitempty"`  // groups of questions whose name says no kind, by path: left out whole
 	Errors   []Finding            `json:"errors,omitempty"`  // records left out
 	Warnings []Finding            `json:"warnings,omitempty"`
 }
@@ -208,12 +249,12 @@ func Open(format, path string, o Options) (*File, error) {
 		}
 		return nil, fmt.Errorf("importer: %s: %w: only the custom format takes one, not %s", path, ErrMap, format)
 	} else if custom {
-		if err := checkColumns(path, o.Map); err != nil {
+		if err := checkColumns(path, o); err != nil {
 			return nil, err
 		}
 		return &File{path: path, format: f, o: o.with(path, f)}, nil
 	}
-	looks, keys, fault, err := sniff(path)
+	looks, keys, fault, err := sniff(path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -221,12 +262,15 @@ func Open(format, path string, o Options) (*File, error) {
 	if looks != format && !(format == "easyedit" && looks == "counterfact-flat") {
 		return nil, &FormatError{File: path, Want: format, Looks: describe(looks), Keys: keys, Fault: fault}
 	}
+	if err := checkLanguage(format, keys, o.Language); err != nil {
+		return nil, fmt.Errorf("importer: %s: %w", path, err)
+	}
 	return &File{path: path, format: f, o: o.with(path, f)}, nil
 }
 
 // Detect returns the name of the format a file is of.
-func Detect(path string) (string, error) {
-	looks, keys, fault, err := sniff(path)
+func Detect(path string, o Options) (string, error) {
+	looks, keys, fault, err := sniff(path, o)
 	if err != nil {
 		return "", err
 	}
@@ -246,15 +290,10 @@ func (f *File) Report() Report { return f.report }
 // *RecordError; an error of the file itself ends the sequence.
 func (f *File) Records() iter.Seq2[dataset.Record, error] {
 	return func(yield func(dataset.Record, error) bool) {
-		f.report = Report{File: f.path, Format: f.format.Name, Probes: map[dataset.Axis]int{}, Skipped: map[string]int{}}
-		file, err := os.Open(f.path)
-		if err != nil {
-			yield(dataset.Record{}, fmt.Errorf("importer: opening %s file: %w", f.format.Name, err))
-			return
-		}
-		defer file.Close()
-		read, cut := f.format.read, rows.JSON
+		f.report = Report{File: f.path, Format: f.format.Name, Probes: map[dataset.Axis]int{}, Skipped: map[string]int{}, Groups: map[string]int{}}
+		read, cut := f.format.read, cutter(rows.JSON)
 		if f.format.survey != nil {
+			var err error
 			if read, err = f.format.survey(f.path, f.o); err != nil {
 				yield(dataset.Record{}, fmt.Errorf("importer: reading %s: %w", f.path, err))
 				return
@@ -264,7 +303,7 @@ func (f *File) Records() iter.Seq2[dataset.Record, error] {
 			cut = f.format.cut(f.path)
 		}
 		taken := map[dataset.EditID]bool{}
-		for p, err := range cut(file) {
+		for p, err := range rowsOf(f.path, f.o, cut) {
 			if err != nil {
 				yield(dataset.Record{}, fmt.Errorf("importer: reading %s: %w", f.path, err))
 				return
@@ -297,7 +336,7 @@ func (f *File) convert(p rows.Row, read func(*draft), taken map[dataset.EditID]b
 	if err != nil {
 		return failed("", err)
 	}
-	d := &draft{fields: fs, index: p.Index, name: p.Name, o: f.o, skipped: map[string]int{}}
+	d := &draft{fields: fs, index: p.Index, name: p.Name, o: f.o, skipped: map[string]int{}, groups: map[string]int{}}
 	read(d)
 	if d.fault.err != nil {
 		return failed(d.fault.field, d.fault.err)
@@ -334,6 +373,9 @@ func (f *File) book(d *draft, offset int64, taken map[dataset.EditID]bool) datas
 	for what, n := range d.skipped {
 		f.report.Skipped[what] += n
 	}
+	for path, n := range d.groups {
+		f.report.Groups[path] += n
+	}
 	for _, w := range d.findings {
 		w.Offset = offset
 		f.report.Warnings = append(f.report.Warnings, w)
@@ -351,11 +393,11 @@ const bare = "bare"
 // sniff names the format that most of the first records are of: a name of
 // Formats, or empty if none is recognised; keys are the first object's fields,
 // fault is why there is no such object.
-func sniff(path string) (looks string, keys []string, fault, err error) {
-	looks, keys, fault, err = look(path, rows.JSON)
+func sniff(path string, o Options) (looks string, keys []string, fault, err error) {
+	looks, keys, fault, err = look(path, o, rows.JSON)
 	if err == nil && looks == "" {
 		// One object of records is no record itself: read as lines it has no format.
-		if named, _, _, err := look(path, rows.Named); err == nil && named == "uniedit" {
+		if named, _, _, err := look(path, o, rows.Named); err == nil && named == "uniedit" {
 			return named, keys, fault, nil
 		}
 	}
@@ -367,15 +409,10 @@ func sniff(path string) (looks string, keys []string, fault, err error) {
 
 // look tells the format of the first records that cut finds, and their fields,
 // or why none of them has fields.
-func look(path string, cut func(io.Reader) iter.Seq2[rows.Row, error]) (looks string, keys []string, fault, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", nil, nil, fmt.Errorf("importer: %w", err)
-	}
-	defer file.Close()
+func look(path string, o Options, cut cutter) (looks string, keys []string, fault, err error) {
 	votes := map[string]int{}
 	found := false
-	for p, err := range cut(file) {
+	for p, err := range rowsOf(path, o, cut) {
 		if err != nil {
 			if found { // a file that breaks off later is reported when it is read
 				break
@@ -429,6 +466,14 @@ func signature(f fields) string {
 		return "counterfact"
 	case all("src", "alt"):
 		return "zsre"
+	case len(languagesOf(f)) > 0:
+		return "mzsre"
+	case all("update", "ans"):
+		return "wikibigedit"
+	case all("question", "answer") && (f.has("para_question") || f.has("sub_question")):
+		return "unke"
+	case all("prompts", "target_new"): // the editor's arguments, a list each
+		return "easyedit"
 	case all("goal", "sol1", "sol2"), all("question", "choices"):
 		return "choices"
 	case all("example_type", "edit"):
@@ -437,6 +482,10 @@ func signature(f fields) string {
 		return "uniedit"
 	case all("text", "labels", "concept"):
 		return "knowedit"
+	case all("prompt", "target_new", "target_old"):
+		return "cknowedit"
+	case all("prompt", "target") && (f.has("locality") || f.has("rephrase")):
+		return "qaedit"
 	case !all("prompt", "target_new"):
 		return ""
 	}

@@ -68,7 +68,7 @@ func TestSharedFiles(t *testing.T) {
 	} {
 		t.Run(c.format, func(t *testing.T) {
 			path := filepath.Join(dir, c.path)
-			if got, err := Detect(path); got != c.format || err != nil {
+			if got, err := Detect(path, Options{}); got != c.format || err != nil {
 				t.Errorf("detected as %q, %v", got, err)
 			}
 			f, err := Open(c.format, path, Options{})

@@ -131,7 +131,7 @@ func TestCounterFact(t *testing.T) {
 	want := Report{
 		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
 		Probes:  map[dataset.Axis]int{dataset.AxisReliability: 3, dataset.AxisGeneralization: 3, dataset.AxisNeighbourhood: 3},
-		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1},
+		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1}, Groups: map[string]int{},
 	}
 	if len(report.Errors) != len(bad) || report.Errors[1].Text != bad[1].Error() {
 		t.Errorf("report has the errors %v", report.Errors)
@@ -240,8 +240,10 @@ func TestKnowEdit(t *testing.T) {
 		{Index: 2, Field: "portability.Reasoning", Err: errors.New("entry 0: prompt: want a string, have a number")},
 		{Index: 3, Field: "portability", Err: errors.New("want an object of named groups, have a list")},
 		{Index: 4, Field: "ground_truth", Err: errors.New("have an object")},
-		{Index: 5, Field: "subject", Err: ErrMissing},
 	})
+	if e := recs[2].Edit; e.Subject != "" || e.SubjectStart != -1 || e.PromptTemplate != "" || report.Count(CodeNoSubject) != 1 || report.Count(CodeSubjectMissing) != 0 {
+		t.Errorf("a record without subject: %+v, %v", e, report.Warnings)
+	}
 	id, before := dataset.EditID("knowedit-0"), []string{"Norway", "Sweden"}
 	sameProbes(t, recs[0].Probes, []dataset.Probe{
 		{ID: "knowedit-0-reliability-0", EditID: id, Axis: dataset.AxisReliability, Prompt: "Which country is Lake Orn in?", Format: dataset.Question, Answers: []string{"Latvia"},
@@ -265,8 +267,11 @@ func TestKnowEdit(t *testing.T) {
 	if e := recs[1].Edit; e.Mode != dataset.Update || e.GroundTruth != "" || len(recs[1].Probes) != 1 || recs[1].Probes[0].Contrast != "" {
 		t.Errorf("edit without ground truth: %+v", recs[1])
 	}
-	if want := map[string]int{"other_relations without prompt or answer": 1, "unknown kind portability.Divination": 1}; !reflect.DeepEqual(report.Skipped, want) {
+	if want := map[string]int{"other_relations without prompt or answer": 1}; !reflect.DeepEqual(report.Skipped, want) {
 		t.Errorf("skipped %v, want %v", report.Skipped, want)
+	}
+	if want := map[string]int{"portability.Divination": 1}; !reflect.DeepEqual(report.Groups, want) {
+		t.Errorf("groups left out %v, want %v", report.Groups, want)
 	}
 }
 
@@ -322,9 +327,10 @@ func TestDetect(t *testing.T) {
 	for name, want := range map[string]string{
 		"counterfact.json": "counterfact", "counterfact_flat.json": "counterfact-flat", "zsre.json": "zsre", "knowedit.json": "knowedit",
 		"easyedit.json": "easyedit", "piqa.jsonl": "choices", "choices.jsonl": "choices", "mquake.json": "mquake", "ripple.json": "ripple", "uniedit.json": "uniedit",
-		"survey_counterfact.json": "counterfact", "survey_zsre.json": "zsre", "wikibio.json": "knowedit",
+		"survey_counterfact.json": "counterfact", "survey_zsre.json": "zsre", "wikibio.json": "knowedit", "cknowedit.json": "cknowedit", "mzsre.json": "mzsre", "qaedit.json": "qaedit",
+		"unke.json": "unke", "wikibigedit.json": "wikibigedit", "arguments.json": "easyedit", "groups.json": "easyedit", "ripple_names.json": "ripple", "no_subject.json": "counterfact-flat",
 	} {
-		if got, err := Detect(filepath.Join("testdata", name)); got != want || err != nil {
+		if got, err := Detect(filepath.Join("testdata", name), Options{}); got != want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
 	}
@@ -347,7 +353,7 @@ func TestDetectMixed(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Detect(path)
+		got, err := Detect(path, Options{})
 		if err != nil {
 			got = err.Error()
 		}
@@ -393,7 +399,8 @@ func TestParseAnswer(t *testing.T) {
 func TestOpenRefusesOtherFormats(t *testing.T) {
 	files := map[string]string{
 		"counterfact": "counterfact.json", "counterfact-flat": "counterfact_flat.json", "zsre": "zsre.json", "knowedit": "knowedit.json", "easyedit": "easyedit.json", "choices": "piqa.jsonl",
-		"mquake": "mquake.json", "ripple": "ripple.json", "uniedit": "uniedit.json",
+		"mquake": "mquake.json", "ripple": "ripple.json", "uniedit": "uniedit.json", "mzsre": "mzsre.json", "cknowedit": "cknowedit.json", "qaedit": "qaedit.json",
+		"unke": "unke.json", "wikibigedit": "wikibigedit.json",
 	}
 	for _, f := range Formats() {
 		for own, name := range files {
@@ -434,7 +441,7 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		{" \n", "no records"},
 		{"[]", "no records"},
 		{"[ ]\n", "no records"},
-		{"\x1f\x8b\x08\x00", "gzip"},
+		{"\x1f\x8b\x08\x00", "unpacking"},
 		{"PK\x03\x04", "zip archive"},
 		{"PAR1xxxx", "Parquet"},
 		{"version https://example.org/git-lfs/spec/v1\noid sha256:0\n", "Git LFS pointer"},
@@ -446,7 +453,8 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		{`[{"src": "` + "\xc3" + `"}]`, "first record cannot be read: invalid UTF-8"},
 		{`[{}]`, "has no fields"},
 		{`[{"foo": 1, "bar": 2}]`, "fields bar, foo"},
-		{"{\n \"subject\": \"a\"\n}", "first record cannot be read: not valid JSON"},
+		{"{\n \"subject\": \"a\"\n}", "has the fields subject"}, // one record over several lines
+		{"{\n \"subject\": \"a\"\n", "ends inside record 0"},
 		{`[{"src": "a"`, "ends inside record 0"},
 	} {
 		path := filepath.Join(t.TempDir(), "f.json")
@@ -523,27 +531,9 @@ func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
 	}
 }
 
-func TestFind(t *testing.T) {
-	for _, c := range []struct {
-		prompt, subject string
-		start, end      int32
-	}{
-		{"Also Al runs", "Al", 5, 7},
-		{"Alsos run", "Al", 0, 2},
-		{"Öl und Ö", "Ö", 8, 10},
-		{"Al", "Al", 0, 2},
-		{"al", "Al", -1, -1},
-		{"al", "", -1, -1},
-		{"", "Al", -1, -1},
-	} {
-		if s, e := find(c.prompt, c.subject); s != c.start || e != c.end {
-			t.Errorf("%q in %q at %d:%d, want %d:%d", c.subject, c.prompt, s, e, c.start, c.end)
-		}
-	}
-}
-
 func FuzzRecords(f *testing.F) {
-	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json", "ripple.json", "uniedit.json", "survey_counterfact.json", "survey_zsre.json", "wikibio.json"} {
+	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json", "ripple.json", "uniedit.json", "survey_counterfact.json", "survey_zsre.json", "wikibio.json",
+		"arguments.json", "cknowedit.json", "groups.json", "mzsre.json", "no_subject.json", "qaedit.json", "ripple_names.json", "unke.json", "wikibigedit.json"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
@@ -555,7 +545,7 @@ func FuzzRecords(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		format, err := Detect(path)
+		format, err := Detect(path, Options{})
 		if err != nil {
 			return
 		}
@@ -564,13 +554,19 @@ func FuzzRecords(f *testing.F) {
 			return
 		}
 		src, err := Open(format, path, Options{})
+		if errors.Is(err, ErrLanguage) {
+			src, err = Open(format, path, Options{Language: "en"})
+		}
+		if errors.Is(err, ErrLanguage) {
+			return
+		}
 		if err != nil {
 			t.Fatalf("detected as %s but not opened: %v", format, err)
 		}
 		ids := map[dataset.ProbeID]bool{}
 		recs, _, _ := dataset.ReadAll(src)
 		for _, r := range recs {
-			if e := r.Edit; e.Target == "" || e.Prompt == "" || e.Subject == "" || e.SubjectStart >= 0 && e.Prompt[e.SubjectStart:e.SubjectEnd] != e.Subject {
+			if e := r.Edit; e.Target == "" || e.Prompt == "" || e.SubjectStart >= 0 && !dataset.SameName(e.Prompt[e.SubjectStart:e.SubjectEnd], e.Subject) {
 				t.Errorf("bad edit %+v", e)
 			}
 			for _, p := range r.Probes {

@@ -123,15 +123,22 @@ func TestRipple(t *testing.T) {
 	}
 }
 
-// A name that stands in no answer comes from what prompts have in common; the
-// words two names share are then taken for fixed ones, until a third shows.
+// A name that stands in no answer comes from what prompts have in common; small
+// words that two names share are then taken for fixed ones, until a third shows.
 func TestRippleFrames(t *testing.T) {
 	var f *frame
 	r := &ripple{names: map[string][]string{}, frames: map[string]*frame{}}
 	for _, p := range []string{"The gender of Jo Reed is", "The gender of Jo Orr is"} {
 		r.learn(rippleQuery{Prompt: p, Relation: "SEX"}, false)
 	}
-	if got := r.frames["SEX"].subject("The gender of Jo Reed is"); got != "Reed" {
+	// Words that are written large belong to the name, although all prompts have them.
+	if got := r.frames["SEX"].subject("The gender of Jo Reed is"); got != "Jo Reed" {
+		t.Errorf("subject %q", got)
+	}
+	for _, p := range []string{"The host of the game show Ask is", "The host of the game show Tell is"} {
+		r.learn(rippleQuery{Prompt: p, Relation: "HOST"}, false)
+	}
+	if got := r.frames["HOST"].subject("The host of the game show Ask is"); got != "Ask" {
 		t.Errorf("subject %q", got)
 	}
 	r.learn(rippleQuery{Prompt: "The gender of Una Vale is", Relation: "SEX"}, false)
@@ -212,7 +219,7 @@ func TestUniEdit(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "\n", "")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Detect(path); got != "uniedit" || err != nil {
+	if got, err := Detect(path, Options{}); got != "uniedit" || err != nil {
 		t.Errorf("on one line it is %q, %v", got, err)
 	}
 }
@@ -265,10 +272,10 @@ func TestCustomTable(t *testing.T) {
 		"subject_replace_prompt=nickname q,neighbourhood_prompt=near q,neighbourhood_answer=near a")
 	recs, bad, report := read(t, "custom", "custom.csv", Options{Map: m, Licence: "CC0"})
 	wrong(t, bad, []dataset.RecordError{
-		{Index: 2, Field: "entity", Err: ErrMissing},
+		{Index: 2, Field: "question", Err: errors.New("{} stands for the subject, and the record names none")},
 		{Index: 3, Err: errors.New("want 11 cells, have 3")},
 	})
-	if len(recs) != 3 {
+	if len(recs) != 4 {
 		t.Fatalf("%d records", len(recs))
 	}
 	same(t, "edit", recs[0].Edit, dataset.Edit{
@@ -284,6 +291,9 @@ func TestCustomTable(t *testing.T) {
 	sameLines(t, recs[1]) // empty cells ask nothing
 	if len(recs[2].Probes) != 1 || report.Skipped["one_hop without prompt or answer"] != 1 {
 		t.Errorf("a question without its answer: %+v, skipped %v", recs[2].Probes, report.Skipped)
+	}
+	if e := recs[3].Edit; e.Subject != "" || e.SubjectStart != -1 || report.Count(CodeNoSubject) != 1 {
+		t.Errorf("a row without subject: %+v, %v", e, report.Warnings)
 	}
 }
 
@@ -311,7 +321,7 @@ func TestParseMap(t *testing.T) {
 		"prompt":                           `"prompt": want FIELD=COLUMN`,
 		"prompt=":                          `want FIELD=COLUMN`,
 		"prompt=p,subject=s":               "target_new is missing",
-		edit + ",colour=c":                 `unknown field "colour" (known: prompt, subject, target_new, ground_truth,`,
+		edit + ",colour=c":                 `unknown field "colour" (known: prompt, target_new, subject, ground_truth,`,
 		edit + ",subject=z":                "subject is given twice",
 		edit + ",reliability_prompt=z":     `unknown field "reliability_prompt"`,
 		edit + ",one_hop_prompt=a":         "1 columns for one_hop_prompt but 0 for one_hop_answer",

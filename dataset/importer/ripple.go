@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"editpipe/dataset"
 	"editpipe/dataset/importer/rows"
@@ -17,7 +18,9 @@ import (
 // "Evaluating the Ripple Effects of Knowledge Editing in Language Models",
 // section 4). An edit of it gives its subject and its object by id, and by name
 // only inside one sentence, so that names are gathered from the answers and the
-// wording of all records first.
+// wording of all records first: what the sentences of the new and the old fact begin
+// with is the edit's prompt, and what the prompts of a relation have in common is
+// its wording.
 type ripple struct {
 	names  map[string][]string // label and aliases by entity id
 	frames map[string]*frame   // by relation
@@ -59,14 +62,10 @@ var rippleKinds = []string{
 
 // surveyRipple reads a file for its names and wording. Records that cannot be
 // read are passed over: reading them again reports them.
-func surveyRipple(path string, _ Options) (func(*draft), error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
+func surveyRipple(path string, o Options) (func(*draft), error) {
 	r := &ripple{names: map[string][]string{}, frames: map[string]*frame{}}
-	for row, err := range rows.JSON(file) {
+	var edits []ripplePair
+	for row, err := range rowsOf(path, o, rows.JSON) {
 		if err != nil {
 			break
 		}
@@ -81,8 +80,90 @@ func surveyRipple(path string, _ Options) (func(*draft), error) {
 				}
 			}
 		}
+		if f.has("edit") {
+			edits = append(edits, pairOf(f.object("edit")))
+		}
 	}
+	r.learnEdits(edits)
 	return r.read, nil
+}
+
+// ripplePair is the sentences of a new and an old fact, without full stops. The old
+// one is empty where the file gives none.
+type ripplePair struct {
+	relation, newID, oldID string
+	new, old               string
+	prompt                 string // what they begin with, in whole words
+}
+
+func pairOf(e fields) ripplePair {
+	old := oldFact(e)
+	p := ripplePair{
+		relation: e.text("relation"), newID: e.id("target_id"), oldID: old.id("target_id"),
+		new: strings.TrimSuffix(e.text("prompt"), "."), old: strings.TrimSuffix(old.text("prompt"), "."),
+	}
+	shared := commonPrefix(p.new, p.old)
+	p.prompt = shared[:max(0, strings.LastIndex(shared, " "))]
+	return p
+}
+
+// oldFact is the fact that an edit replaces; without fields where there is none.
+func oldFact(e fields) fields {
+	for _, name := range []string{"original_fact", "previous_fact"} {
+		if e.has(name) {
+			return e.object(name)
+		}
+	}
+	return fields{fault: e.fault}
+}
+
+// learnEdits takes wording, and names that stand in no answer, from the edits.
+func (r *ripple) learnEdits(edits []ripplePair) {
+	last := map[string]map[string]int{} // relation -> last word of its prompts -> how often
+	for _, e := range edits {
+		if e.prompt != "" {
+			if last[e.relation] == nil {
+				last[e.relation] = map[string]int{}
+				if f := r.frames[e.relation]; f != nil && f.before != f.behind {
+					last[e.relation][lastWord(f.behind)]++
+				}
+			}
+			last[e.relation][lastWord(e.prompt)]++
+		}
+	}
+	for _, e := range edits {
+		// Objects that begin with the same word (New York, New Jersey) look like a part
+		// of the prompt: it ends as the others of its relation do.
+		end, most := "", 0
+		for _, word := range slices.Sorted(maps.Keys(last[e.relation])) {
+			if n := last[e.relation][word]; n > most {
+				end, most = word, n
+			}
+		}
+		if at := strings.LastIndex(e.prompt+" ", " "+end+" "); e.prompt != "" && at >= 0 {
+			e.prompt = e.prompt[:at+len(" "+end)]
+			r.widen(e.relation, e.prompt)
+			for id, sentence := range map[string]string{e.newID: e.new, e.oldID: e.old} {
+				if name := strings.TrimSpace(sentence[len(e.prompt):]); id != "" && name != "" && r.names[id] == nil {
+					r.names[id] = []string{name}
+				}
+			}
+		}
+	}
+}
+
+func lastWord(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndex(text, " ")+1:]
+}
+
+// widen makes the wording of a relation fit one more of its prompts.
+func (r *ripple) widen(relation, prompt string) {
+	if f := r.frames[relation]; f == nil {
+		r.frames[relation] = &frame{prompt, prompt}
+	} else {
+		f.before, f.behind = commonPrefix(f.before, prompt), commonSuffix(f.behind, prompt)
+	}
 }
 
 func (f fields) rippleTests(kind string) []rippleTest {
@@ -108,11 +189,7 @@ func (r *ripple) learn(q rippleQuery, alias bool) {
 	if q.Type == "two_hop" || q.Phrase != nil && !alias {
 		return
 	}
-	if f := r.frames[q.Relation]; f == nil {
-		r.frames[q.Relation] = &frame{q.Prompt, q.Prompt}
-	} else {
-		f.before, f.behind = commonPrefix(f.before, q.Prompt), commonSuffix(f.behind, q.Prompt)
-	}
+	r.widen(q.Relation, q.Prompt)
 }
 
 // answered is the ids of what the answers name.
@@ -159,18 +236,46 @@ func commonSuffix(a, b string) string {
 	return a[len(a)-n:]
 }
 
-// subject is what stands in a prompt of the relation between its fixed words;
-// empty where the file does not show which words are fixed.
-func (f *frame) subject(prompt string) string {
-	if f == nil {
-		return ""
+// fixed is the wording around the subject, in whole words; false where one prompt
+// is all that is known. Words that are written large next to the subject belong to
+// it: all films of a file may be called Film.
+func (f *frame) fixed() (before, behind string, ok bool) {
+	if f == nil || f.before == f.behind {
+		return "", "", false
 	}
-	before := f.before[:strings.LastIndex(f.before, " ")+1]
-	behind := ""
+	before = f.before[:strings.LastIndex(f.before, " ")+1]
+	for {
+		words := strings.TrimSuffix(before, " ")
+		at := strings.LastIndex(words, " ") + 1
+		if at == 0 || !large(words[at:]) {
+			break
+		}
+		before = before[:at]
+	}
 	if at := strings.Index(f.behind, " "); at >= 0 {
 		behind = f.behind[at:]
 	}
-	if len(before)+len(behind) >= len(prompt) || !strings.HasPrefix(prompt, before) || !strings.HasSuffix(prompt, behind) {
+	for large(strings.TrimPrefix(behind, " ")) {
+		at := strings.Index(behind[1:], " ")
+		if at < 0 {
+			return before, "", true
+		}
+		behind = behind[1+at:]
+	}
+	return before, behind, true
+}
+
+// large says whether a text begins with a capital letter or a digit.
+func large(text string) bool {
+	r, _ := utf8.DecodeRuneInString(text)
+	return unicode.IsUpper(r) || unicode.IsTitle(r) || unicode.IsDigit(r)
+}
+
+// subject is what stands in a prompt of the relation between its fixed words;
+// empty where the file does not show which words are fixed.
+func (f *frame) subject(prompt string) string {
+	before, behind, ok := f.fixed()
+	if !ok || len(before)+len(behind) >= len(prompt) || !strings.HasPrefix(prompt, before) || !strings.HasSuffix(prompt, behind) {
 		return ""
 	}
 	return strings.TrimSpace(prompt[len(before) : len(prompt)-len(behind)])
@@ -182,12 +287,7 @@ func (r *ripple) read(d *draft) {
 	sentence, relation := e.required("prompt"), e.text("relation")
 	d.edit.RelationID, d.edit.RelationLabel = relation, strings.ToLower(strings.ReplaceAll(relation, "_", " "))
 	d.edit.SubjectID, d.edit.ObjectNewID = e.id("subject_id"), e.id("target_id")
-	old := fields{fault: d.fault}
-	for _, name := range []string{"original_fact", "previous_fact"} {
-		if e.has(name) {
-			old = e.object(name)
-		}
-	}
+	old := oldFact(e)
 	d.edit.ObjectTrueID = old.id("target_id")
 	groups := map[string][]rippleTest{}
 	for _, kind := range rippleKinds {
@@ -269,17 +369,21 @@ func (r *ripple) split(sentence, newID, oldSentence, oldID, relation, subject st
 			}
 		}
 	}
-	f := r.frames[relation]
-	at := strings.Index(sentence, subject)
-	if f == nil || subject == "" || at < 0 {
+	before, behind, ok := r.frames[relation].fixed()
+	if !ok || behind == "" {
 		return "", ""
 	}
-	behind := f.behind[max(0, strings.Index(f.behind, " ")):]
-	head := sentence[:at+len(subject)]
-	if target, ok := strings.CutPrefix(sentence[len(head):], behind+" "); ok {
-		return head + behind, target
+	if at := strings.Index(sentence, subject); subject != "" && at >= 0 {
+		head := sentence[:at+len(subject)]
+		if target, ok := strings.CutPrefix(sentence[len(head):], behind+" "); ok {
+			return head + behind, target
+		}
 	}
-	return "", ""
+	rest, ok := strings.CutPrefix(sentence, before)
+	if name, target, found := strings.Cut(rest, behind+" "); ok && found && name != "" && !strings.Contains(" "+target, behind+" ") {
+		return before + name + behind, target
+	}
+	return "", "" // the words stand there twice: either may be the wording
 }
 
 // others is names without one of them.
@@ -313,8 +417,7 @@ func (r *ripple) ask(d *draft, kind string, test rippleTest) {
 		p.Hops, p.NeedsFacts = d.rippleHops(q), needs
 		if axis == dataset.AxisSubjectReplace {
 			if alias := r.frames[q.Relation].subject(q.Prompt); alias != "" {
-				p.SubjectText = alias
-				p.SubjectStart, p.SubjectEnd = find(p.Prompt, alias)
+				mention(p, alias)
 			}
 		}
 		if len(test.Queries) > 1 {

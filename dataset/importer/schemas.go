@@ -78,7 +78,7 @@ func (d *draft) askNewQuestion() {
 
 // readFlat reads a record of CounterFact as flattened for EasyEdit.
 func readFlat(d *draft) {
-	prompt, subject, target := d.required("prompt"), d.required("subject"), d.required("target_new")
+	prompt, subject, target := d.required("prompt"), d.text("subject"), d.required("target_new")
 	d.edit.Source = "counterfact"
 	d.begin(prompt, subject, target, []string{d.required("ground_truth")})
 	d.rephrase(d.texts("rephrase_prompt"))
@@ -122,8 +122,10 @@ func (d *draft) flatLocality() {
 // portability sets are read too. The locality question is kept as it
 // stands, "nq question: " included, as MEND and EasyEdit do; ROME appends "?".
 func readZsRE(d *draft) {
-	prompt, subject, target := d.required("src"), d.required("subject"), d.required("alt")
-	d.edit.Source = "zsre"
+	prompt, subject, target := d.required("src"), d.text("subject"), d.required("alt")
+	if d.edit.Source == "" { // readMzsRE knows better
+		d.edit.Source = "zsre"
+	}
 	d.begin(prompt, subject, target, d.texts("answers"))
 	d.rephrase(d.texts("rephrase"))
 	if d.has("loc") {
@@ -131,10 +133,7 @@ func readZsRE(d *draft) {
 		if err != nil {
 			d.fail("loc_ans", err)
 		}
-		loc := d.text("loc")
-		if p := d.ask(dataset.AxisOtherTasks, "nq", loc, want, ""); p != nil {
-			p.Format = dataset.Question // also without a question mark
-		}
+		d.askNQ(d.text("loc"), want)
 	}
 	if question := d.text("alter_subject_question"); question != "" {
 		d.askAlias(question, d.text("alternative_subject"))
@@ -144,6 +143,53 @@ func readZsRE(d *draft) {
 	}
 	d.askNewQuestion()
 	d.finish()
+}
+
+// askNQ adds a question of Natural Questions, which is one also without a question
+// mark.
+func (d *draft) askNQ(prompt string, want answer) {
+	if p := d.ask(dataset.AxisOtherTasks, "nq", prompt, want, ""); p != nil {
+		p.Format = dataset.Question
+	}
+}
+
+// readMzsRE makes a reader of records that hold one record of zsRE in each of
+// several languages (Wang et al. 2024, "Retrieval-augmented Multilingual Knowledge
+// Editing"); one language is read.
+func readMzsRE(_ string, o Options) (func(*draft), error) {
+	return func(d *draft) {
+		language := o.Language
+		if language == "" { // Open has seen to it that there is no choice
+			language = languagesOf(d.fields)[0]
+		}
+		d.fields = d.object(language)
+		d.edit.Source, d.part = "mzsre", language
+		readZsRE(d)
+	}, nil
+}
+
+// languagesOf lists the languages of a record of MzsRE; none for any other record.
+func languagesOf(f fields) []string {
+	for _, raw := range f.m {
+		var one map[string]json.RawMessage
+		if json.Unmarshal(raw, &one) != nil || one["src"] == nil || one["alt"] == nil {
+			return nil
+		}
+	}
+	return slices.Sorted(maps.Keys(f.m))
+}
+
+// checkLanguage says whether a language can be read of records with these fields.
+func checkLanguage(format string, keys []string, language string) error {
+	switch {
+	case format != "mzsre" && language != "":
+		return fmt.Errorf("%w: files of format %s have one only", ErrLanguage, format)
+	case format != "mzsre" || language == "" && len(keys) == 1 || slices.Contains(keys, language):
+		return nil
+	case language == "":
+		return fmt.Errorf("%w: the records are in %s: choose one", ErrLanguage, strings.Join(keys, ", "))
+	}
+	return fmt.Errorf("%w: no %q in the records; they are in %s", ErrLanguage, language, strings.Join(keys, ", "))
 }
 
 // readKnowEdit reads a record of KnowEdit: its ZsRE and its wiki_* files.
@@ -168,18 +214,18 @@ func readEasyEdit(d *draft) {
 	d.finish()
 }
 
-// either is a required string under its own name or under the one that
-// KnowEdit's WikiBio gives it.
+// either is the name that a field has: its own, or the one that KnowEdit's WikiBio
+// gives it.
 func (d *draft) either(name, wikiBio string) string {
 	if !d.has(name) && d.has(wikiBio) {
-		return d.required(wikiBio)
+		return wikiBio
 	}
-	return d.required(name)
+	return name
 }
 
 // readGrouped reads the edit and the probes grouped by kind, in a fixed order.
 func (d *draft) readGrouped() {
-	prompt, subject, target := d.either("prompt", "text"), d.either("subject", "concept"), d.either("target_new", "labels")
+	prompt, subject, target := d.required(d.either("prompt", "text")), d.text(d.either("subject", "concept")), d.required(d.either("target_new", "labels"))
 	truth, err := parseAnswer(orNull(d.m["ground_truth"]))
 	if err != nil {
 		d.fail("ground_truth", err)
@@ -192,17 +238,5 @@ func (d *draft) readGrouped() {
 	for _, name := range []string{"rephrase_prompt", "rephrase"} {
 		d.rephrase(d.texts(name))
 	}
-	for _, family := range []string{"portability", "locality"} {
-		if !d.has(family) {
-			continue
-		}
-		var groups map[string]json.RawMessage
-		if err := json.Unmarshal(d.m[family], &groups); err != nil {
-			d.fail(family, fmt.Errorf("want an object of named groups, have %s", kindOf(d.m[family])))
-			return
-		}
-		for _, name := range slices.Sorted(maps.Keys(groups)) {
-			d.askKind(name, family+"."+name, groups[name])
-		}
-	}
+	d.askGroups()
 }

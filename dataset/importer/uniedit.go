@@ -122,9 +122,7 @@ func (d *draft) askGenerality(q fields) {
 		d.skipped["generality without paths"]++
 	case c.alias() != "":
 		if p = d.ask(dataset.AxisSubjectReplace, "alias", prompt, want, ""); p != nil {
-			if start, end := find(p.Prompt, c.alias()); start >= 0 {
-				p.SubjectText, p.SubjectStart, p.SubjectEnd = c.alias(), start, end
-			}
+			mention(p, c.alias())
 		}
 	default:
 		p = d.ask(dataset.AxisGeneralization, "", prompt, want, "")

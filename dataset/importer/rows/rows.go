@@ -1,6 +1,6 @@
 // Package rows cuts a file of records into the text of each record: a JSON
-// array, one JSON object of records by name, one JSON record per line, or a
-// table (CSV, TSV). A record that is damaged inside costs that record alone.
+// array, one JSON object of records by name, one JSON record per line or over
+// several lines, or a table (CSV, TSV). A record that is damaged inside costs that record alone.
 package rows
 
 import (
@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"editpipe/lfs"
 )
 
 // ErrEmpty is returned when a file holds no records.
@@ -29,8 +31,8 @@ type Row struct {
 	Err    error  // what is wrong with this row alone; Raw is then of no use
 }
 
-// JSON cuts a JSON array or a file with one JSON record per line. It only counts
-// brackets and quotes: a record that is no valid JSON inside is still cut out
+// JSON cuts a JSON array, a file with one JSON record per line, or records written
+// over several lines one behind the other. It only counts brackets and quotes: a record that is no valid JSON inside is still cut out
 // whole, so that the ones after it can be read. A non-nil error ends the sequence.
 func JSON(r io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
@@ -113,6 +115,9 @@ func (c *cutter) start() (byte, error) {
 	}
 	first := head[c.off]
 	if first != '[' && first != '{' {
+		if err := lfs.Check(head); err != nil {
+			return 0, err
+		}
 		if what := foreign(head); what != "" {
 			return 0, fmt.Errorf("not JSON: %s", what)
 		}
@@ -141,8 +146,6 @@ func foreign(head []byte) string {
 		return "it is a Parquet file"
 	case bytes.HasPrefix(head, []byte{0xff, 0xfe}), bytes.HasPrefix(head, []byte{0xfe, 0xff}):
 		return "it is UTF-16 text; save it as UTF-8"
-	case bytes.HasPrefix(head, []byte("version ")) && bytes.Contains(head, []byte("git-lfs")):
-		return "it is a Git LFS pointer, not the file it points to; fetch it with git lfs pull"
 	case bytes.HasPrefix(bytes.TrimSpace(head), []byte("<")):
 		return "it looks like HTML or XML, perhaps the error page of a download"
 	}
@@ -152,8 +155,7 @@ func foreign(head []byte) string {
 // list cuts at the commas of the outermost list, whose opening bracket is read.
 func (c *cutter) list(closer byte, yield func(Row, error) bool) {
 	var p Row
-	var depth int
-	var quoted, escaped bool
+	var n nesting
 	p.Offset = -1 // no byte of the record seen
 	for {
 		b, err := c.r.ReadByte()
@@ -166,7 +168,7 @@ func (c *cutter) list(closer byte, yield func(Row, error) bool) {
 		}
 		at := c.off
 		c.off++
-		if depth == 0 && !quoted && (b == ',' || b == closer) {
+		if n.depth == 0 && !n.quoted && (b == ',' || b == closer) {
 			last := b == closer
 			if !(last && p.Offset < 0 && p.Index == 0) { // [] has no records
 				if p.Offset < 0 {
@@ -190,22 +192,11 @@ func (c *cutter) list(closer byte, yield func(Row, error) bool) {
 			p.Offset = at
 		}
 		if len(p.Raw) == maxRecord {
-			yield(Row{}, fmt.Errorf("record %d, which starts at byte %d, is longer than %d MiB: a quote or bracket in it is not closed", p.Index, p.Offset, maxRecord>>20))
+			yield(Row{}, tooLong(p))
 			return
 		}
 		p.Raw = append(p.Raw, b)
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			quoted, escaped = b != '"', b == '\\'
-		case b == '"':
-			quoted = true
-		case b == '{' || b == '[':
-			depth++
-		case (b == '}' || b == ']') && depth > 0:
-			depth--
-		}
+		n.see(b)
 	}
 	for {
 		b, err := c.r.ReadByte()
@@ -223,7 +214,9 @@ func (c *cutter) list(closer byte, yield func(Row, error) bool) {
 	}
 }
 
-// lines cuts at line ends; blank lines are no records.
+// lines cuts at line ends; blank lines are no records. Where the first line is
+// the beginning of an object only and no other begins on the next line, objects
+// are written over several lines each: then it cuts where they end.
 func (c *cutter) lines(yield func(Row, error) bool) {
 	for index := 0; ; {
 		line, err := c.r.ReadBytes('\n')
@@ -231,7 +224,12 @@ func (c *cutter) lines(yield func(Row, error) bool) {
 			yield(Row{}, err)
 			return
 		}
-		if raw := bytes.TrimSpace(line); len(raw) > 0 {
+		raw := bytes.TrimSpace(line)
+		if index == 0 && len(raw) > 0 && depthOf(raw) > 0 && c.goesOn() {
+			c.objects(line, yield)
+			return
+		}
+		if len(raw) > 0 {
 			if !yield(Row{Index: index, Offset: c.off, Raw: raw}, nil) {
 				return
 			}
@@ -241,6 +239,86 @@ func (c *cutter) lines(yield func(Row, error) bool) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// depthOf counts the brackets that a text leaves open.
+func depthOf(text []byte) int {
+	var n nesting
+	for _, b := range text {
+		n.see(b)
+	}
+	return n.depth
+}
+
+// goesOn says whether what comes next is no new object.
+func (c *cutter) goesOn() bool {
+	head, _ := c.r.Peek(256) // an error comes back when it is read
+	head = bytes.TrimLeft(head, " \t\r\n")
+	return len(head) > 0 && head[0] != '{'
+}
+
+// objects cuts objects that stand one behind the other, over as many lines as
+// they like; of the first one the beginning is read already.
+func (c *cutter) objects(begun []byte, yield func(Row, error) bool) {
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(begun), c.r), 1<<16)
+	row := Row{Offset: -1}
+	var n nesting
+	for {
+		b, err := in.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			if row.Offset >= 0 {
+				yield(Row{}, fmt.Errorf("file ends inside record %d, which starts at byte %d: %w", row.Index, row.Offset, io.ErrUnexpectedEOF))
+			}
+			return
+		case err != nil:
+			yield(Row{}, err)
+			return
+		case row.Offset < 0 && (isSpace(b) || b == ','):
+			c.off++
+			continue
+		case row.Offset < 0:
+			row.Offset = c.off
+		}
+		if len(row.Raw) == maxRecord {
+			yield(Row{}, tooLong(row))
+			return
+		}
+		row.Raw = append(row.Raw, b)
+		c.off++
+		n.see(b)
+		if n.depth == 0 && !n.quoted {
+			if !yield(row, nil) {
+				return
+			}
+			row, n = Row{Index: row.Index + 1, Offset: -1}, nesting{}
+		}
+	}
+}
+
+func tooLong(row Row) error {
+	return fmt.Errorf("record %d, which starts at byte %d, is longer than %d MiB: a quote or bracket in it is not closed", row.Index, row.Offset, maxRecord>>20)
+}
+
+// nesting is how deep in brackets a place of a JSON text lies.
+type nesting struct {
+	depth           int
+	quoted, escaped bool
+}
+
+func (n *nesting) see(b byte) {
+	switch {
+	case n.escaped:
+		n.escaped = false
+	case n.quoted:
+		n.quoted, n.escaped = b != '"', b == '\\'
+	case b == '"':
+		n.quoted = true
+	case b == '{' || b == '[':
+		n.depth++
+	case (b == '}' || b == ']') && n.depth > 0:
+		n.depth--
 	}
 }
 

@@ -39,6 +39,25 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// Records over several lines are cut where they end; a damaged line among others
+// costs itself alone.
+func TestObjectsOverLines(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"{\n \"a\": {\n  \"b\": \"}\"\n }\n}\n", ":{\n \"a\": {\n  \"b\": \"}\"\n }\n}"},
+		{"\ufeff\n{\n\"a\": 1}\n\n{ \"b\":\n2},\n{\"c\": 3}", ":{\n\"a\": 1}\n:{ \"b\":\n2}\n:{\"c\": 3}"},
+		{"{\n\"a\": 1", "! file ends inside record 0, which starts at byte 0: unexpected EOF"},
+		{"{\"a\": [1,\n2]}\n{\"b\":\n", ":{\"a\": [1,\n2]}\n! file ends inside record 1, which starts at byte 14: unexpected EOF"},
+		{"{\"a\": 1\n{\"b\": 2}\n", ":{\"a\": 1\n:{\"b\": 2}"},     // a damaged line, then a whole one
+		{"{\"a\": 1}\n{\"b\":\n 2}", ":{\"a\": 1}\n:{\"b\":\n:2}"}, // one record a line
+		{"{\n{\"b\": 2}", ":{\n:{\"b\": 2}"},
+		{"{", ":{"},
+	} {
+		if got := shown(JSON(strings.NewReader(c.text))); got != c.want {
+			t.Errorf("%q:\n%s\nwant\n%s", c.text, got, c.want)
+		}
+	}
+}
+
 func TestNamedOffsets(t *testing.T) {
 	text := "{\n \"a\": {},\n \"bc\": {\"k\": 1}\n}"
 	for row, err := range Named(strings.NewReader(text)) {

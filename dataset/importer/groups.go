@@ -1,0 +1,229 @@
+package importer
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"editpipe/dataset"
+)
+
+// kind is an axis of ours with a word of the file for it.
+type kind struct {
+	axis    dataset.Axis
+	variant string
+}
+
+// kinds are the names that files give to groups of questions: those of our axes,
+// of KnowEdit (Zhang et al. 2024), RippleEdits, the survey, and EasyEdit's editor
+// and examples. KnowEdit's Logical_Generalization is mostly, but not only, the
+// reversed relation, and its Reasoning may take more than one hop: the variant
+// keeps the file's own word.
+var kinds = map[dataset.Axis]map[string][]string{ // axis -> variant -> names
+	dataset.AxisGeneralization: {
+		"":         {"generalization", "rephrase", "rephrase_prompt", "paraphrase"},
+		"personas": {"persona"},
+	},
+	dataset.AxisSubjectReplace: {
+		"alias":   {"subject_replace", "subject_replacement", "subject_aliasing", "subject_alias", "subject_aliases", "alias", "aliases"},
+		"synonym": {"synonym"},
+	},
+	dataset.AxisReversedRelation: {
+		"":                       {"reversed_relation", "reverse_relation", "inverse_relation"},
+		"logical_generalization": {"logical_generalization"},
+	},
+	dataset.AxisOneHop: {
+		"":                   {"one_hop", "onehop", "1_hop"},
+		"reasoning":          {"reasoning"},
+		"mhop":               {"mhop", "multi_hop", "multihop"},
+		"compositionality_i": {"compositionality_i"}, "compositionality_ii": {"compositionality_ii"},
+		"portability": {"por_hop"},
+	},
+	dataset.AxisOtherRelations: {
+		"":                     {"other_relation", "other_attribution", "other_attribute"},
+		"unrelated_relation":   {"unrelated_relation"},
+		"relation_specificity": {"relation_specificity", "relation_specifity"}, // the second is RippleEdits' own
+		"forgetfulness":        {"forgetfulness"},
+		"locality":             {"loc_hop"},
+	},
+	dataset.AxisNeighbourhood: {
+		"": {"neighbourhood", "neighbour"},
+	},
+	dataset.AxisDistractNeighbourhood: {
+		"": {"distract_neighbourhood", "distracting_neighbourhood", "distract_neighbour", "distracting_neighbour", "distracting", "distract"},
+	},
+	dataset.AxisOtherTasks: {
+		"":          {"other_task"},
+		"unrelated": {"unrelated"},
+		"nq":        {"nq"},
+	},
+}
+
+// spelled brings a group's name into the form in which it is looked up: case,
+// joints, American and British spelling, and a plural's s make no difference.
+func spelled(name string) string {
+	name = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz").Replace(strings.ToLower(strings.TrimSpace(name)))
+	for _, end := range []string{"_prompts", "_inputs"} {
+		name = strings.TrimSuffix(name, end)
+	}
+	return strings.TrimSuffix(name, "s")
+}
+
+// kindNamed says what a group of questions asks. AXIS.VARIANT names a kind of our
+// own, as exporter writes it.
+func kindNamed(name string) (kind, bool) {
+	if axis, variant, ok := strings.Cut(name, "."); ok {
+		k, known := kindNamed(axis)
+		return kind{k.axis, variant}, known && variant != "" && !strings.Contains(axis, ".")
+	}
+	name = spelled(name)
+	for axis, variants := range kinds {
+		for variant, names := range variants {
+			if slices.ContainsFunc(names, func(n string) bool { return spelled(n) == name }) {
+				return kind{axis, variant}, true
+			}
+		}
+	}
+	return kind{}, false
+}
+
+// askKind adds the probes of one named group.
+func (d *draft) askKind(name, path string, raw json.RawMessage) {
+	k, ok := kindNamed(name)
+	if !ok {
+		d.warn(CodeProbeDropped, "%s is no known kind of probe", path)
+		d.groups[path]++
+		return
+	}
+	items, err := parseGroup(raw)
+	if err != nil {
+		d.fail(path, err)
+		return
+	}
+	for _, it := range items {
+		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
+	}
+}
+
+// askGroups adds the probes of the groups under portability and locality, in a
+// fixed order.
+func (d *draft) askGroups() {
+	for _, family := range []string{"portability", "locality"} {
+		if !d.has(family) {
+			continue
+		}
+		var groups map[string]json.RawMessage
+		if err := json.Unmarshal(d.m[family], &groups); err != nil {
+			d.fail(family, fmt.Errorf("want an object of named groups, have %s", kindOf(d.m[family])))
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(groups)) {
+			d.askKind(name, family+"."+name, groups[name])
+		}
+	}
+}
+
+// contrast is what the right answer to a question of an axis must beat.
+func (d *draft) contrast(axis dataset.Axis) string {
+	switch axis {
+	case dataset.AxisGeneralization, dataset.AxisSubjectReplace: // the edit's own question
+		return d.edit.GroundTruth
+	case dataset.AxisNeighbourhood, dataset.AxisDistractNeighbourhood: // the new object must not spill over
+		return d.edit.Target
+	}
+	return ""
+}
+
+// item is one question of a group.
+type item struct {
+	prompt string
+	want   answer
+}
+
+// parseGroup reads a group of questions in either of two shapes: a list of
+// objects {prompt, ground_truth} (KnowEdit), or one object whose prompt and
+// ground_truth are both strings or lists of equal length (EasyEdit). A prompt that
+// is null asks nothing.
+func parseGroup(raw json.RawMessage) ([]item, error) {
+	type pair struct {
+		Prompt json.RawMessage `json:"prompt"`
+		Truth  json.RawMessage `json:"ground_truth"`
+	}
+	one := func(prompt, truth json.RawMessage) (item, error) {
+		var it item
+		if kindOf(prompt) != "a string" {
+			return it, fmt.Errorf("prompt: want a string, have %s", kindOf(prompt))
+		}
+		if err := json.Unmarshal(prompt, &it.prompt); err != nil {
+			return it, err
+		}
+		want, err := parseAnswer(truth)
+		if err != nil {
+			return it, fmt.Errorf("ground_truth: %w", err)
+		}
+		it.want = want
+		return it, nil
+	}
+	switch kindOf(raw) {
+	case "null":
+		return nil, nil
+	case "a list":
+		var list []pair
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, fmt.Errorf("want a list of objects with prompt and ground_truth: %w", err)
+		}
+		out := make([]item, len(list))
+		for i, p := range list {
+			it, err := one(p.Prompt, orNull(p.Truth))
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", i, err)
+			}
+			out[i] = it
+		}
+		return out, nil
+	case "an object":
+		var p pair
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return nil, err
+		}
+		if p.Prompt == nil && p.Truth == nil { // {} is an empty group
+			return nil, nil
+		}
+		if kindOf(p.Prompt) != "a list" {
+			it, err := one(p.Prompt, orNull(p.Truth))
+			return []item{it}, err
+		}
+		var prompts, truths []json.RawMessage
+		if err := json.Unmarshal(p.Prompt, &prompts); err != nil {
+			return nil, err
+		}
+		if kindOf(p.Truth) != "a list" {
+			return nil, fmt.Errorf("prompt is a list but ground_truth is %s", kindOf(p.Truth))
+		}
+		if err := json.Unmarshal(p.Truth, &truths); err != nil {
+			return nil, err
+		}
+		if len(prompts) != len(truths) {
+			return nil, fmt.Errorf("%d prompts but %d ground truths", len(prompts), len(truths))
+		}
+		out := make([]item, len(prompts))
+		for i := range prompts {
+			it, err := one(prompts[i], truths[i])
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", i, err)
+			}
+			out[i] = it
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("want an object or a list of objects with prompt and ground_truth, have %s", kindOf(raw))
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}
