@@ -122,6 +122,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = usage
 		cmd.HideHelpCommand = true
+		inDecimal(cmd)
 	}
 	return app
 }
@@ -173,9 +174,14 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(append(args[:2:2], flags...), rest...)
 }
 
-// env names the environment variable a flag also reads.
+// env names the environment variable a flag also reads; an empty one counts as
+// unset.
 func env(flag string) []string {
-	return []string{"EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+	name := "EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	if value, ok := os.LookupEnv(name); ok && value == "" {
+		return nil
+	}
+	return []string{name}
 }
 
 // noArgs refuses arguments on commands that take flags only.
