@@ -162,7 +162,7 @@ func (m Method) Supports(s Setting, info *models.Info) error {
 		for i, k := range m.Settings {
 			kinds[i] = string(k)
 		}
-		faults = append(faults, fmt.Errorf("%w: setting %s (defined for: %s)", ErrUnsupported, s, strings.Join(kinds, ", ")))
+		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSetting, s, strings.Join(kinds, ", ")))
 	}
 	if m.Families != nil && !slices.Contains(m.Families, info.Family) {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))

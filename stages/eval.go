@@ -174,7 +174,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
 		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil && s.N > n {
-			c.refused = fmt.Errorf("%w: setting %s, as only %d edits are under test", edit.ErrUnsupported, s, n)
+			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSetting, s, n)
 		}
 		if c.refused != nil {
 			continue
@@ -217,6 +217,9 @@ func (e *Eval) Do(ctx context.Context) (*Report, error) {
 }
 
 func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
+	if err := j.restore(); err != nil {
+		return nil, err
+	}
 	if e.RetryErrors {
 		if err := j.findFailed(); err != nil {
 			return nil, err
@@ -228,7 +231,7 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.dropReplaced(); err != nil {
+	if err := j.setReplacedAside(); err != nil {
 		return nil, err
 	}
 	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))
@@ -239,10 +242,10 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	for _, row := range rows {
 		r.Rows[row.Status]++
 	}
-	if r.Summary, err = Summarise(rows, j.when); err != nil {
+	if r.Summary, err = Summarise(rows); err != nil {
 		return nil, err
 	}
-	return r, j.folder.WriteSummary(r.Summary)
+	return r, j.folder.WriteSummary(r.Summary, len(rows))
 }
 
 // manifest completes what the caller gave.
