@@ -15,6 +15,8 @@ var (
 	// ErrSetting is returned when it is the setting that the method does not
 	// define. It wraps ErrUnsupported.
 	ErrSetting = fmt.Errorf("%w: setting", ErrUnsupported)
+	// ErrNotPrepared is returned by New where what Prepare writes is missing.
+	ErrNotPrepared = errors.New("not prepared")
 	// ErrNoEdits is returned by Edit when the list of edits is empty.
 	ErrNoEdits = errors.New("edit: no edits given")
 )

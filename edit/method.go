@@ -81,6 +81,9 @@ func Define[C any](s Spec[C]) Method {
 		if err := override(s.Name, v, overrides); err != nil {
 			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
 		}
+		if err := beyond(s.Name, v, info); err != nil {
+			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
+		}
 		if s.Validate != nil {
 			if err := s.Validate(c); err != nil {
 				return Config{}, fmt.Errorf("edit: configuring %s: %w; %s", s.Name, err, describe(s.Name, keysOf(v)))

@@ -50,8 +50,12 @@ type Report struct {
 	Run     string
 	Dir     string
 	Rows    map[store.Status]int // result rows in the folder, by status
-	Units   pipeline.Report
-	Summary []store.Summary
+	Nothing bool                 // none of the rows of this command's methods and settings has numbers
+	// Replaced are rows of earlier commands that this one's, or a later one's, stand
+	// in for: kept, but not counted.
+	Replaced int
+	Units    pipeline.Report
+	Summary  []store.Summary
 }
 
 // Failed says whether the run is complete but not clean: units failed, or rows
@@ -238,10 +242,22 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Units: units}
+	replaced, err := j.folder.Replaced()
+	if err != nil {
+		return nil, fmt.Errorf("stages: summarising: %w", err)
+	}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Units: units}
+	asked, answered := 0, 0
 	for _, row := range rows {
 		r.Rows[row.Status]++
+		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.setting.String() == row.Setting }) {
+			asked++
+			if row.Status == store.OK {
+				answered++
+			}
+		}
 	}
+	r.Nothing = answered == 0 && (asked > 0 || e.Shard.Of <= 1) // a shard may hold no unit
 	if r.Summary, err = Summarise(rows); err != nil {
 		return nil, err
 	}
