@@ -3,12 +3,15 @@ package edit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+
+	"editpipe/models"
 )
 
 // Key is one setting of a method, as lists and messages show it.
@@ -65,7 +68,8 @@ func ParseSet(s string) (method, key, value string, err error) {
 }
 
 // fields walks the struct's settable fields in order. A field is settable when
-// it has a set tag: `set:"name" doc:"text" oneof:"a|b"`.
+// it has a set tag: `set:"name" doc:"text" oneof:"a|b"`, or in:"layers" for the
+// number of one of the model's layers or a list of them.
 func fields(v reflect.Value, visit func(f reflect.StructField, v reflect.Value)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -117,6 +121,30 @@ func override(method string, v reflect.Value, overrides map[string]string) error
 	}
 	slices.Sort(faults)
 	return fmt.Errorf("%s; %s", strings.Join(faults, "; "), describe(method, keysOf(v)))
+}
+
+// beyond names the keys whose value is a layer that the model does not have.
+func beyond(method string, v reflect.Value, info *models.Info) error {
+	var faults []string
+	fields(v, func(f reflect.StructField, v reflect.Value) {
+		if f.Tag.Get("in") != "layers" || info.Layers == 0 {
+			return
+		}
+		list := []reflect.Value{v}
+		if v.Kind() == reflect.Slice {
+			list = nil
+			for i := range v.Len() {
+				list = append(list, v.Index(i))
+			}
+		}
+		if slices.ContainsFunc(list, func(v reflect.Value) bool { return v.Int() >= int64(info.Layers) }) {
+			faults = append(faults, fmt.Sprintf("%s.%s=%s: the model has %d layers, 0 to %d", method, f.Tag.Get("set"), format(v), info.Layers, info.Layers-1))
+		}
+	})
+	if faults == nil {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "; "))
 }
 
 // describe lists a method's keys for an error message.

@@ -81,6 +81,9 @@ func Define[C any](s Spec[C]) Method {
 		if err := override(s.Name, v, overrides); err != nil {
 			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
 		}
+		if err := beyond(s.Name, v, info); err != nil {
+			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
+		}
 		if s.Validate != nil {
 			if err := s.Validate(c); err != nil {
 				return Config{}, fmt.Errorf("edit: configuring %s: %w; %s", s.Name, err, describe(s.Name, keysOf(v)))
@@ -162,7 +165,7 @@ func (m Method) Supports(s Setting, info *models.Info) error {
 		for i, k := range m.Settings {
 			kinds[i] = string(k)
 		}
-		faults = append(faults, fmt.Errorf("%w: setting %s (defined for: %s)", ErrUnsupported, s, strings.Join(kinds, ", ")))
+		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSetting, s, strings.Join(kinds, ", ")))
 	}
 	if m.Families != nil && !slices.Contains(m.Families, info.Family) {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))

@@ -63,7 +63,9 @@ func (lm *LM) LayerShifts(ctx context.Context, p Point, rows []LayerShift) ([]La
 	}
 	for len(todo) > 0 {
 		n := lm.lossRun(as, todo, T)
-		if err := lm.runLayerShifts(ctx, p, rows, todo[:n], T, out); err != nil {
+		run := func(list []int) error { return lm.runLayerShifts(ctx, p, rows, list, T, out) }
+		err := apart(ctx, run(todo[:n]), n, func(k int) error { return run(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		if err != nil {
 			return nil, err
 		}
 		todo = todo[n:]
@@ -119,7 +121,7 @@ func (lm *LM) runLayerShifts(ctx context.Context, p Point, rows []LayerShift, li
 		return err
 	}
 	if err := s.Run(ctx, feeds, got); err != nil {
-		return fmt.Errorf("models: shifting layers of %s in %d rows of %d tokens: %w", lm.Name(), in.rows, in.T, err)
+		return fmt.Errorf("models: shifting layers of %s in %d rows of %d tokens: %w: %w", lm.Name(), in.rows, in.T, ErrRun, err)
 	}
 	for l, rowsOf := range members {
 		for k, b := range rowsOf {

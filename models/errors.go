@@ -18,6 +18,9 @@ var (
 	// ErrTokenizer is returned when a text is asked of a model that has no
 	// tokenizer, or when the tokenizer does not belong to the model.
 	ErrTokenizer = errors.New("tokenizer does not fit")
+	// ErrRun is returned when the runtime fails to compute a graph on a row that
+	// was given, alone as well.
+	ErrRun = errors.New("the model's graph failed")
 	// ErrNotEditable is returned when a weight does not exist or cannot be changed.
 	ErrNotEditable = errors.New("weight is not editable")
 	// ErrVocabulary is returned when a token id lies outside the model's vocabulary.

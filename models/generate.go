@@ -59,7 +59,8 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 			for k, j := range part.jobs {
 				active[k] = byJob[j]
 			}
-			if err := lm.continueBatch(ctx, part, active, o); err != nil {
+			again := func(b batch, active []*continuation) error { return lm.continueBatch(ctx, b, active, o) }
+			if err := lm.continueApart(ctx, again(part, active), part, active, again); err != nil {
 				return nil, err
 			}
 		}
@@ -142,7 +143,7 @@ func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation
 		var left []*continuation
 		for i, c := range active {
 			if more, err := lm.advance(c, values[i*vocab:(i+1)*vocab], o); err != nil {
-				return err
+				c.job.err = err
 			} else if more {
 				keep, left = append(keep, i), append(left, c)
 			}
@@ -342,7 +343,7 @@ func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, err
 		return nil, err
 	}
 	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: generating with %s on %d rows: %w", lm.Name(), B, err)
+		return nil, fmt.Errorf("models: generating with %s on %d rows: %w: %w", lm.Name(), B, ErrRun, err)
 	}
 	d.remember(step, out)
 	return out[logitsOutput], nil

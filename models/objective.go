@@ -161,7 +161,9 @@ func (lm *LM) losses(ctx context.Context, sites differentiated, widths []int, ro
 	}
 	for len(todo) > 0 {
 		n := lm.lossRun(rows, todo, T)
-		if err := lm.runLosses(ctx, sites, widths, rows, todo[:n], T, out); err != nil {
+		run := func(list []int) error { return lm.runLosses(ctx, sites, widths, rows, list, T, out) }
+		err := apart(ctx, run(todo[:n]), n, func(k int) error { return run(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		if err != nil {
 			return nil, err
 		}
 		todo = todo[n:]
@@ -277,7 +279,7 @@ func (lm *LM) runLosses(ctx context.Context, sites differentiated, widths []int,
 		return err
 	}
 	if err := s.Run(ctx, feeds, got); err != nil {
-		return fmt.Errorf("models: computing losses of %s on %d rows of %d tokens: %w", lm.Name(), in.rows, in.T, err)
+		return fmt.Errorf("models: computing losses of %s on %d rows of %d tokens: %w: %w", lm.Name(), in.rows, in.T, ErrRun, err)
 	}
 	for k, l := range lm.readLosses(got, of, widths) {
 		out[list[k]] = l

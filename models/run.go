@@ -76,7 +76,7 @@ func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
 		return nil, err
 	}
 	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: running %s on %d rows of %d tokens: %w", lm.Name(), in.rows, in.T, err)
+		return nil, fmt.Errorf("models: running %s on %d rows of %d tokens: %w: %w", lm.Name(), in.rows, in.T, ErrRun, err)
 	}
 	for name := range in.outputs {
 		in.outputs[name] = out[name]

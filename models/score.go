@@ -161,7 +161,7 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 			if last != nil && b.only != nil && last.only == b.only && last.v == in.v {
 				in.patches = last.patches
 			}
-			if err := in.score(ctx); err != nil {
+			if err := w.lm.scoreApart(ctx, in.score(ctx), b); err != nil {
 				return err
 			}
 			last = in

@@ -66,7 +66,7 @@ func (lm *LM) encode(ctx context.Context, in *input) (*encoding, error) {
 		return nil, err
 	}
 	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: running the encoder of %s on %d rows of %d tokens: %w", lm.Name(), B, S, err)
+		return nil, fmt.Errorf("models: running the encoder of %s on %d rows of %d tokens: %w: %w", lm.Name(), B, S, ErrRun, err)
 	}
 	if v.taps {
 		for name := range in.outputs {

@@ -65,7 +65,15 @@ func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...Site) ([]Trace, 
 		byJob[j] = append(byJob[j], i)
 	}
 	for _, b := range lm.plan(w.jobs, 0) {
-		if err := lm.traceBatch(ctx, b, side, at, byJob, rows, out); err != nil {
+		run := func(b batch) error { return lm.traceBatch(ctx, b, side, at, byJob, rows, out) }
+		err := apart(ctx, run(b), len(b.jobs),
+			func(k int) error { return run(batch{jobs: b.jobs[k : k+1], only: b.only}) },
+			func(k int, err error) {
+				for _, i := range byJob[b.jobs[k]] {
+					out[i] = Trace{Err: err}
+				}
+			})
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -10,8 +10,6 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
-
-	"editpipe/store"
 )
 
 // Format is a way to write a report.
@@ -30,7 +28,7 @@ func Formats() []Format { return []Format{Text, Markdown, CSV, JSON} }
 
 // Write renders the report. Text and Markdown show the survey's table, the
 // CounterFact scores, efficiency and rows without numbers; CSV and JSON carry
-// every row.
+// every mean, JSON everything.
 func (r *Report) Write(w io.Writer, f Format) error {
 	var err error
 	switch f {
@@ -50,16 +48,7 @@ func (r *Report) Write(w io.Writer, f Format) error {
 }
 
 func (r *Report) writeJSON(w io.Writer) error {
-	doc := struct {
-		Rows       []store.Summary `json:"rows"`
-		Efficiency []Efficiency    `json:"efficiency"`
-	}{r.Rows, r.Efficiency}
-	if doc.Rows == nil {
-		doc.Rows = []store.Summary{}
-	}
-	if doc.Efficiency == nil {
-		doc.Efficiency = []Efficiency{}
-	}
+	doc := Report{append([]Run{}, r.Runs...), append([]Row{}, r.Rows...), append([]Efficiency{}, r.Efficiency...), append([]Problem{}, r.Problems...)}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
@@ -68,7 +57,7 @@ func (r *Report) writeJSON(w io.Writer) error {
 
 func (r *Report) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
-	if err := c.Write([]string{"run", "model", "dataset", "method", "setting", "axis", "metric", "protocol_id", "n", "mean", "ci_lo", "ci_hi"}); err != nil {
+	if err := c.Write([]string{"run", "model", "dataset", "method", "setting", "axis", "metric", "protocol_id", "n", "mean", "ci_lo", "ci_hi", "folder", "differs"}); err != nil {
 		return err
 	}
 	num := func(v *float64) string {
@@ -79,7 +68,7 @@ func (r *Report) writeCSV(w io.Writer) error {
 	}
 	for _, s := range r.Rows {
 		if err := c.Write([]string{s.Run, s.Model, s.Dataset, s.Method, s.Setting, s.Axis, s.Metric, s.ProtocolID,
-			strconv.FormatInt(s.N, 10), num(s.Mean), num(s.Lo), num(s.Hi)}); err != nil {
+			strconv.FormatInt(s.N, 10), num(s.Mean), num(s.Lo), num(s.Hi), s.Dir, s.Differs}); err != nil {
 			return err
 		}
 	}

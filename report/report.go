@@ -7,36 +7,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 
 	"editpipe/store"
 )
 
 // Report is what one or more runs found.
 type Report struct {
-	Runs       []Run
-	Rows       []store.Summary // in run order, then as the run's summary has them
-	Efficiency []Efficiency
-	Problems   []Problem
+	Runs       []Run        `json:"runs"`
+	Rows       []Row        `json:"rows"` // in run order, then as the run's summary has them
+	Efficiency []Efficiency `json:"efficiency"`
+	Problems   []Problem    `json:"problems"`
 }
 
 // Run says where rows come from.
 type Run struct {
-	ID       string
-	Dir      string
-	Model    string
-	Dataset  string
-	Provider string
-	DType    string
-	Runtime  string // version of ONNX Runtime
-	Protocol string
+	ID       string `json:"run"`
+	Dir      string `json:"folder"` // as it was named
+	Model    string `json:"model"`
+	Dataset  string `json:"dataset"`
+	Provider string `json:"provider"`
+	DType    string `json:"dtype"`
+	Runtime  string `json:"runtime"` // version of ONNX Runtime
+	Protocol string `json:"protocol_id"`
+	Edits    int    `json:"edits"`    // with rows in the run
+	Of       int    `json:"edits_of"` // in the data set
+	Counted  int    `json:"rows"`     // result rows
+	// Warnings say what the folder holds and the report does not count, and what
+	// it lacks.
+	Warnings []string `json:"warnings"`
+
+	facts facts
+}
+
+// Row is a mean of a run. Runs may share an id: they are told apart by folder.
+type Row struct {
+	store.Summary
+	Dir     string `json:"folder"`
+	Differs string `json:"differs"` // what tells it from the other runs' rows of its method and setting; empty where nothing does
 }
 
 // Efficiency is what one method cost in one setting; times in seconds, sizes in
 // bytes. A figure that was not measured is null.
 type Efficiency struct {
 	Run             string   `json:"run"`
+	Dir             string   `json:"folder"`
+	Differs         string   `json:"differs"` // as in Row
 	Method          string   `json:"method"`
 	Setting         string   `json:"setting"`
 	N               int64    `json:"n"` // edits measured
@@ -49,14 +69,17 @@ type Efficiency struct {
 	PeakVRAM        *int64   `json:"peak_vram"`
 }
 
-// Problem counts the rows of one method that have no numbers.
+// Problem counts the rows of one method that have no numbers for one fault.
 type Problem struct {
-	Run     string
-	Method  string
-	Setting string
-	Status  store.Status
-	Detail  string // of the first such row
-	N       int
+	Run     string       `json:"run"`
+	Dir     string       `json:"folder"`
+	Method  string       `json:"method"`
+	Setting string       `json:"setting"`
+	Status  store.Status `json:"status"`
+	Fault   store.Fault  `json:"fault"`
+	Detail  string       `json:"detail"`  // of the first such row
+	Reasons int          `json:"reasons"` // different details
+	N       int          `json:"rows"`
 }
 
 // Load reads the runs in dirs. The error names the folder that is no run or
@@ -83,6 +106,7 @@ func Load(ctx context.Context, dirs ...string) (*Report, error) {
 			return nil, fmt.Errorf("report: reading run %s: %w", dir, err)
 		}
 	}
+	out.tellApart()
 	return out, nil
 }
 
@@ -104,14 +128,58 @@ func (r *Report) add(dir string) error {
 	if err != nil {
 		return err
 	}
-	r.Runs = append(r.Runs, Run{
+	of := Run{
 		ID: m.RunID, Dir: dir, Model: m.Model.Name, Dataset: m.Dataset.Name,
 		Provider: m.Provider, DType: m.DType, Runtime: m.RuntimeVersion, Protocol: m.ProtocolID,
-	})
-	r.Rows = append(r.Rows, rows...)
-	r.Efficiency = append(r.Efficiency, efficiency(m.RunID, costs)...)
-	r.Problems = append(r.Problems, problems(m.RunID, results)...)
+		Of: m.Dataset.Edits, Counted: len(results), facts: factsOf(m),
+	}
+	edits := map[string]bool{}
+	for _, row := range results {
+		edits[row.EditID] = true
+	}
+	of.Edits = len(edits)
+	if of.Warnings, err = warnings(run, len(results)); err != nil {
+		return err
+	}
+	r.Runs = append(r.Runs, of)
+	for _, row := range rows {
+		r.Rows = append(r.Rows, Row{Summary: row, Dir: dir})
+	}
+	r.Efficiency = append(r.Efficiency, efficiency(of, costs)...)
+	r.Problems = append(r.Problems, problems(of, results)...)
 	return nil
+}
+
+// warnings says what the folder of a run holds beyond the summary, and lacks.
+func warnings(run *store.Run, results int) ([]string, error) {
+	list := []string{}
+	missing, planned, err := run.Missing()
+	if err != nil {
+		return nil, err
+	}
+	if missing > 0 {
+		list = append(list, fmt.Sprintf("not finished: %d of the %d units of its last command are missing; run it again, every shard of it", missing, planned))
+	}
+	covered, err := run.Summarised()
+	if err != nil {
+		return nil, err
+	}
+	if covered >= 0 && covered != results {
+		list = append(list, fmt.Sprintf("the means count %d of %d result rows: run its last command again to count them all", covered, results))
+	}
+	replaced, err := run.Replaced()
+	if err != nil {
+		return nil, err
+	}
+	if len(replaced) > 0 {
+		combos := map[string]bool{}
+		for _, r := range replaced {
+			combos[r.Method+" "+r.Setting] = true
+		}
+		list = append(list, fmt.Sprintf("not counted: %d rows of earlier commands with another selection, order or preparation (%s), kept in its folder replaced",
+			len(replaced), strings.Join(slices.Sorted(maps.Keys(combos)), ", ")))
+	}
+	return list, nil
 }
 
 // group keys figures by method and setting, in order of first appearance in
@@ -134,7 +202,7 @@ func sortedGroups[T any](m map[group]T) []group {
 
 // efficiency folds unit costs. The first unit of a process builds sessions and
 // is left out of the times when others exist; memory counts everywhere.
-func efficiency(run string, costs []store.Cost) []Efficiency {
+func efficiency(run Run, costs []store.Cost) []Efficiency {
 	by := map[group][]store.Cost{}
 	for _, c := range costs {
 		if c.Method != "" {
@@ -149,8 +217,8 @@ func efficiency(run string, costs []store.Cost) []Efficiency {
 	return out
 }
 
-func fold(run string, g group, costs []store.Cost) Efficiency {
-	e := Efficiency{Run: run, Method: g.method, Setting: g.setting}
+func fold(run Run, g group, costs []store.Cost) Efficiency {
+	e := Efficiency{Run: run.ID, Dir: run.Dir, Method: g.method, Setting: g.setting}
 	var perEdit []float64
 	var edits, probes, tEdit, tAsk float64
 	warm := 0
@@ -207,25 +275,29 @@ func larger(a, b *int64) *int64 {
 	return a
 }
 
-func problems(run string, results []store.Result) []Problem {
+func problems(run Run, results []store.Result) []Problem {
 	type key struct {
 		group
 		status store.Status
+		fault  store.Fault
 	}
 	at := map[key]int{}
+	details := map[key]map[string]bool{}
 	var out []Problem
 	for _, r := range results {
 		if r.Status == store.OK {
 			continue
 		}
-		k := key{group{r.Method, r.Setting}, r.Status}
+		k := key{group{r.Method, r.Setting}, r.Status, r.Fault}
 		i, ok := at[k]
 		if !ok {
 			i = len(out)
-			at[k] = i
-			out = append(out, Problem{Run: run, Method: r.Method, Setting: r.Setting, Status: r.Status, Detail: r.Detail})
+			at[k], details[k] = i, map[string]bool{}
+			out = append(out, Problem{Run: run.ID, Dir: run.Dir, Method: r.Method, Setting: r.Setting, Status: r.Status, Fault: r.Fault, Detail: r.Detail})
 		}
+		details[k][r.Detail] = true
 		out[i].N++
+		out[i].Reasons = len(details[k])
 	}
 	sort.Slice(out, func(i, j int) bool {
 		a, b := out[i], out[j]
@@ -235,7 +307,10 @@ func problems(run string, results []store.Result) []Problem {
 		if a.Method != b.Method {
 			return a.Method < b.Method
 		}
-		return a.Status < b.Status
+		if a.Status != b.Status {
+			return a.Status < b.Status
+		}
+		return a.Fault < b.Fault
 	})
 	return out
 }

@@ -44,7 +44,7 @@ func writeRun(t *testing.T) string {
 		row("ice", dataset.AxisOneHop, "tf_token_acc", 0, nil),
 		row("none", dataset.AxisReliability, "tf_token_acc", 3, new(0.0)),
 		row("none", dataset.AxisNeighbourhood, "agree_tok", 2, new(1.0)),
-	}); err != nil {
+	}, 4); err != nil {
 		t.Fatal(err)
 	}
 	cost := func(unit, method string, edits int32, tEdit, tAsk float64, warm bool, rss int64) store.Cost {
@@ -62,7 +62,7 @@ func writeRun(t *testing.T) string {
 		}
 	}
 	failed := func(probe string, s store.Status, why string) store.Result {
-		return store.Result{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: probe, Axis: string(dataset.AxisOneHop), Status: s, Detail: why}
+		return store.Result{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: probe, Axis: string(dataset.AxisOneHop), Status: s, Fault: store.FaultData, Detail: why}
 	}
 	if err := store.Write(run.ShardPath(store.TableResults, "b"), []store.Result{
 		failed("p1", store.SkippedLength, "70 tokens, context of 64"), failed("p2", store.SkippedLength, "71 tokens"), failed("p3", store.Failed, "model output is not finite"),
@@ -79,7 +79,17 @@ func load(t *testing.T) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Runs[0].Dir = "RUN" // the temporary folder's name differs from run to run
+	// The temporary folder's name differs from run to run.
+	r.Runs[0].Dir = "RUN"
+	for i := range r.Rows {
+		r.Rows[i].Dir = "RUN"
+	}
+	for i := range r.Efficiency {
+		r.Efficiency[i].Dir = "RUN"
+	}
+	for i := range r.Problems {
+		r.Problems[i].Dir = "RUN"
+	}
 	return r
 }
 
@@ -137,7 +147,7 @@ func TestFurtherAxes(t *testing.T) {
 		axis dataset.Axis
 		want bool
 	}{{dataset.AxisReliability, false}, {dataset.AxisNegation, true}, {dataset.AxisRoundEdit, true}} {
-		r := &Report{Rows: []store.Summary{{Run: "r", Method: "rome", Setting: "single", Axis: string(c.axis), Metric: metric.Headline(c.axis), N: 4, Mean: new(0.125)}}}
+		r := &Report{Rows: []Row{{Summary: store.Summary{Run: "r", Method: "rome", Setting: "single", Axis: string(c.axis), Metric: metric.Headline(c.axis), N: 4, Mean: new(0.125)}}}}
 		var b bytes.Buffer
 		if err := r.Write(&b, Text); err != nil {
 			t.Fatal(err)

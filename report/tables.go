@@ -7,7 +7,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/metric"
-	"editpipe/store"
 )
 
 // column is one axis of the survey's table under its short heading.
@@ -57,20 +56,20 @@ var further = []column{
 }
 
 // rowKey names a line of a table.
-type rowKey struct{ run, method, setting string }
+type rowKey struct{ dir, method, setting, protocol string }
 
 // cells indexes summary rows for table look-up.
 type cells struct {
 	order []rowKey
-	at    map[rowKey]map[[2]string]store.Summary
+	at    map[rowKey]map[[2]string]Row
 }
 
-func index(rows []store.Summary) cells {
-	c := cells{at: map[rowKey]map[[2]string]store.Summary{}}
+func index(rows []Row) cells {
+	c := cells{at: map[rowKey]map[[2]string]Row{}}
 	for _, s := range rows {
-		k := rowKey{s.Run, s.Method, s.Setting}
+		k := rowKey{s.Dir, s.Method, s.Setting, s.ProtocolID}
 		if c.at[k] == nil {
-			c.at[k] = map[[2]string]store.Summary{}
+			c.at[k] = map[[2]string]Row{}
 			c.order = append(c.order, k)
 		}
 		c.at[k][[2]string{s.Axis, s.Metric}] = s
@@ -99,7 +98,7 @@ func (r *Report) tables() []grid {
 }
 
 func (r *Report) surveyTable(c cells) grid {
-	g := grid{title: r.title(), header: r.header(), left: r.named()}
+	g := grid{title: r.title(), header: r.header(), left: len(r.header())}
 	for _, col := range columns {
 		g.header = append(g.header, col.head)
 	}
@@ -112,37 +111,48 @@ func (r *Report) surveyTable(c cells) grid {
 	return g
 }
 
-// title says which runs are shown.
+// title says which runs are shown, and what they count.
 func (r *Report) title() string {
 	var parts []string
 	for _, run := range r.Runs {
-		parts = append(parts, fmt.Sprintf("run %s (%s): model %s, data %s, %s on %s, ONNX Runtime %s\nprotocol %s",
-			run.ID, run.Dir, run.Model, run.Dataset, run.DType, run.Provider, run.Runtime, run.Protocol))
+		parts = append(parts, fmt.Sprintf("run %s (%s): model %s, data %s, %s on %s, ONNX Runtime %s\nprotocol %s\ncounted: %d rows of %d edits, of %d in the data set",
+			run.ID, run.Dir, run.Model, run.Dataset, run.DType, run.Provider, run.Runtime, run.Protocol, run.Counted, run.Edits, run.Of))
+		for _, w := range run.Warnings {
+			parts = append(parts, "warning: "+w)
+		}
 	}
 	return strings.Join(parts, "\n")
 }
 
-// named is how many columns name a line: the run's id only where there are
-// several runs.
-func (r *Report) named() int {
+// header names the columns that name a line: the run's folder, and what tells it
+// from other runs, only where there are several. Ids do not tell runs apart: those
+// that differ in a method's settings share one.
+func (r *Report) header() []string { return r.name("run", "method", "setting", "differs") }
+
+func (r *Report) name(dir, method, setting, differs string) []string {
+	list := []string{method, setting}
 	if len(r.Runs) > 1 {
-		return 3
+		list = append([]string{dir}, list...)
 	}
-	return 2
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Differs != "" }) {
+		list = append(list, differs)
+	}
+	return list
 }
 
-func (r *Report) header() []string { return r.name("run", "method", "setting") }
-
-func (r *Report) name(run, method, setting string) []string {
-	if r.named() == 3 {
-		return []string{run, method, setting}
+// shown is a setting with the time at which the edits of a chain were asked
+// about. The last time is what counts for a chain, and goes without saying.
+func shown(setting, protocol string) string {
+	_, at, ok := strings.Cut(protocol, ";eval-at=")
+	if !ok || at == "final" {
+		return setting
 	}
-	return []string{method, setting}
+	return setting + " " + at
 }
 
 // optionalTable shows the columns of the lines that have a number in one of them.
 func (r *Report) optionalTable(c cells, title string, columns []column) grid {
-	g := grid{title: title, header: r.header(), left: r.named()}
+	g := grid{title: title, header: r.header(), left: len(r.header())}
 	for _, col := range columns {
 		g.header = append(g.header, col.head)
 	}
@@ -161,11 +171,15 @@ func (r *Report) lines(c cells, cols []column) [][]string {
 	var counts []string
 	flush := func() {
 		if counts != nil {
-			rows = append(rows, append(r.name("", "n", ""), counts...))
+			rows = append(rows, append(r.name("", "n", "", ""), counts...))
 		}
 	}
 	for _, k := range c.order {
-		row := r.name(k.run, k.method, k.setting)
+		differs := ""
+		for _, s := range c.at[k] { // the same in all
+			differs = s.Differs
+		}
+		row := r.name(k.dir, k.method, shown(k.setting, k.protocol), differs)
 		var n []string
 		for _, col := range cols {
 			s, ok := c.at[k][[2]string{string(col.axis), col.metric}]
@@ -186,7 +200,7 @@ func (r *Report) lines(c cells, cols []column) [][]string {
 
 func (r *Report) efficiencyTable() grid {
 	g := grid{title: "Efficiency (seconds; an edit's time is its unit's time shared out)",
-		left:   r.named(),
+		left:   len(r.header()),
 		header: append(r.header(), "edits", "edit p50", "edit p90", "edits/s", "probes/s", "peak RSS", "peak VRAM")}
 	num := func(v *float64, format string) string {
 		if v == nil {
@@ -201,7 +215,7 @@ func (r *Report) efficiencyTable() grid {
 		return fmt.Sprintf("%.0f MiB", float64(*v)/(1<<20))
 	}
 	for _, e := range r.Efficiency {
-		g.rows = append(g.rows, append(r.name(e.Run, e.Method, e.Setting), fmt.Sprint(e.N),
+		g.rows = append(g.rows, append(r.name(e.Dir, e.Method, e.Setting, e.Differs), fmt.Sprint(e.N),
 			num(e.TEditP50, "%.3g"), num(e.TEditP90, "%.3g"), num(e.EditsPerSecond, "%.3g"), num(e.ProbesPerSecond, "%.3g"),
 			size(e.PeakRSS), size(e.PeakVRAM)))
 	}
@@ -209,9 +223,20 @@ func (r *Report) efficiencyTable() grid {
 }
 
 func (r *Report) problemTable() grid {
-	g := grid{title: "Rows without numbers", header: append(r.header(), "status", "rows", "first reason"), left: 99}
+	g := grid{title: "Rows without numbers (fault: whose it is)", header: []string{"method", "setting", "status", "fault", "rows", "first reason"}, left: 99}
+	if len(r.Runs) > 1 {
+		g.header = append([]string{"run"}, g.header...)
+	}
 	for _, p := range r.Problems {
-		g.rows = append(g.rows, append(r.name(p.Run, p.Method, p.Setting), string(p.Status), fmt.Sprint(p.N), p.Detail))
+		detail := p.Detail
+		if p.Reasons > 1 {
+			detail += fmt.Sprintf(" (and %d other reasons)", p.Reasons-1)
+		}
+		row := []string{p.Method, p.Setting, string(p.Status), string(p.Fault), fmt.Sprint(p.N), detail}
+		if len(r.Runs) > 1 {
+			row = append([]string{p.Dir}, row...)
+		}
+		g.rows = append(g.rows, row)
 	}
 	return g
 }

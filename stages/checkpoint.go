@@ -32,6 +32,7 @@ type checkpoint struct {
 // recalled is the failure of an edit as a checkpoint holds it.
 type recalled struct {
 	Status store.Status `json:"status"`
+	Fault  store.Fault  `json:"fault"`
 	Detail string       `json:"detail"`
 }
 
@@ -74,8 +75,8 @@ func (s *session) save(patch *models.Patch, made int) error {
 	c := checkpoint{Made: made, Inside: s.inside, TEdit: s.tEdit, TAsk: s.tAsk, Failed: map[int]*recalled{}}
 	for i, err := range s.errs[:made] {
 		if err != nil {
-			status, detail := statusOf(err)
-			c.Failed[i] = &recalled{status, detail}
+			why := statusOf(err)
+			c.Failed[i] = &recalled{why.status, why.fault, why.detail}
 		}
 	}
 	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash(), Config: s.combo.config.Map()}

@@ -50,8 +50,12 @@ type Report struct {
 	Run     string
 	Dir     string
 	Rows    map[store.Status]int // result rows in the folder, by status
-	Units   pipeline.Report
-	Summary []store.Summary
+	Nothing bool                 // none of the rows of this command's methods and settings has numbers
+	// Replaced are rows of earlier commands that this one's, or a later one's, stand
+	// in for: kept, but not counted.
+	Replaced int
+	Units    pipeline.Report
+	Summary  []store.Summary
 }
 
 // Failed says whether the run is complete but not clean: units failed, or rows
@@ -174,7 +178,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
 		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil && s.N > n {
-			c.refused = fmt.Errorf("%w: setting %s, as only %d edits are under test", edit.ErrUnsupported, s, n)
+			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSetting, s, n)
 		}
 		if c.refused != nil {
 			continue
@@ -217,6 +221,9 @@ func (e *Eval) Do(ctx context.Context) (*Report, error) {
 }
 
 func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
+	if err := j.restore(); err != nil {
+		return nil, err
+	}
 	if e.RetryErrors {
 		if err := j.findFailed(); err != nil {
 			return nil, err
@@ -228,21 +235,33 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.dropReplaced(); err != nil {
+	if err := j.setReplacedAside(); err != nil {
 		return nil, err
 	}
 	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Units: units}
+	replaced, err := j.folder.Replaced()
+	if err != nil {
+		return nil, fmt.Errorf("stages: summarising: %w", err)
+	}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Units: units}
+	asked, answered := 0, 0
 	for _, row := range rows {
 		r.Rows[row.Status]++
+		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.setting.String() == row.Setting }) {
+			asked++
+			if row.Status == store.OK {
+				answered++
+			}
+		}
 	}
-	if r.Summary, err = Summarise(rows, j.when); err != nil {
+	r.Nothing = answered == 0 && (asked > 0 || e.Shard.Of <= 1) // a shard may hold no unit
+	if r.Summary, err = Summarise(rows); err != nil {
 		return nil, err
 	}
-	return r, j.folder.WriteSummary(r.Summary)
+	return r, j.folder.WriteSummary(r.Summary, len(rows))
 }
 
 // manifest completes what the caller gave.

@@ -325,8 +325,8 @@ func measure(p *models.Patch) store.Applied {
 // force and what measure says of it.
 func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
 	var a store.Applied
-	status, detail := statusOf(s.errs[i])
-	if status == store.OK {
+	why := statusOf(s.errs[i])
+	if why.status == store.OK {
 		a = measured
 		if effort, ok := edit.EffortOf(p, s.edits[i].ID); ok {
 			a.Steps = &effort.Steps
@@ -336,6 +336,7 @@ func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
 		}
 	}
 	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.setting.String(), s.id
-	a.EditIndex, a.EditID, a.Status, a.Detail = int32(i), string(s.edits[i].ID), status, detail
+	a.EditIndex, a.EditID = int32(i), string(s.edits[i].ID)
+	a.Status, a.Fault, a.Detail = why.status, why.fault, why.detail
 	s.applied = append(s.applied, a)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"editpipe/store"
@@ -56,11 +57,30 @@ func rowsOf[T any](run *store.Run, table store.Table, unit string) ([]T, error) 
 // asking is what may stand in a run once only.
 type asking struct{ method, setting, edit string }
 
-// dropReplaced removes the rows of earlier commands that units of this one
-// stand in for: those of the same method, setting and edit, asked in another
-// unit because the selection, its order or what the method draws on was
-// another. Everything else stays, so that a run can be extended.
-func (j *job) dropReplaced() error {
+// restore brings back the units of this command that another one's stood in for,
+// and notes which units the command has.
+func (j *job) restore() error {
+	for _, unit := range j.base.ids {
+		if err := j.folder.Restore(unit); err != nil {
+			return err
+		}
+	}
+	units := make([]string, len(j.evaluate.tasks))
+	for i, t := range j.evaluate.tasks {
+		units[i] = t.id
+		if err := j.folder.Restore(t.id); err != nil {
+			return err
+		}
+	}
+	return j.folder.WritePlanned(units)
+}
+
+// setReplacedAside moves units of earlier commands that units of this one stand
+// in for out of the tables: those with rows of the same method, setting and edit,
+// asked in another unit because the selection, its order or what the method draws
+// on was another. They are kept, and count again once a command has them.
+// Everything else stays, so that a run can be extended.
+func (j *job) setReplacedAside() error {
 	planned := map[string]bool{}
 	now := map[asking]bool{}
 	for _, t := range j.evaluate.tasks {
@@ -75,18 +95,18 @@ func (j *job) dropReplaced() error {
 			now[asking{edit: string(r.Edit.ID)}] = true
 		}
 	}
-	err := drop(j.folder, store.TableResults, "evaluate", planned, func(r store.Result) bool {
+	err := setAside(j.folder, store.TableResults, planned, func(r store.Result) bool {
 		return now[asking{r.Method, r.Setting, r.EditID}]
 	})
 	if err != nil {
 		return err
 	}
-	return drop(j.folder, store.TableBase, "base", planned, func(r store.Base) bool { return now[asking{edit: r.EditID}] })
+	return setAside(j.folder, store.TableBase, planned, func(r store.Base) bool { return now[asking{edit: r.EditID}] })
 }
 
-// drop removes units of a table that are not planned and hold a row that is
-// replaced: from the ledger first, then from every table.
-func drop[T any](run *store.Run, table store.Table, stage string, planned map[string]bool, replaced func(T) bool) error {
+// setAside moves units of a table that are not planned and hold a row that is
+// replaced.
+func setAside[T any](run *store.Run, table store.Table, planned map[string]bool, replaced func(T) bool) error {
 	files, err := os.ReadDir(run.TableDir(table))
 	if err != nil {
 		return fmt.Errorf("stages: looking for replaced rows: %w", err)
@@ -96,24 +116,15 @@ func drop[T any](run *store.Run, table store.Table, stage string, planned map[st
 		if !ok || planned[unit] {
 			continue
 		}
-		rows, err := rowsOf[T](run, table, unit) // another shard may have removed it
+		rows, err := rowsOf[T](run, table, unit) // another shard may have moved it
 		if err != nil {
 			return fmt.Errorf("stages: looking for replaced rows: %w: delete the file and run the command that wrote it again", err)
 		}
-		stale := false
-		for _, r := range rows {
-			stale = stale || replaced(r)
-		}
-		if !stale {
+		if !slices.ContainsFunc(rows, replaced) {
 			continue
 		}
-		if err := run.Ledger().Unmark(stage, unit); err != nil {
+		if err := run.SetAside(unit); err != nil {
 			return err
-		}
-		for _, t := range store.Tables() {
-			if err := os.Remove(run.ShardPath(t, unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("stages: removing replaced rows: %w", err)
-			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
@@ -72,22 +73,44 @@ func (q question) texts() (target, alt string) {
 // errNothing is the reason why a question was not asked.
 var errNothing = errors.New("no answer to score; asked only when text is generated")
 
-// statusOf turns the reason why there are no numbers into a row's status.
-func statusOf(err error) (store.Status, string) {
+// without is a row's reason to have no numbers; its zero value is that of a row
+// that has them.
+type without struct {
+	status store.Status
+	fault  store.Fault
+	detail string
+}
+
+// ofModel are the reasons that are the model's, also when an edit is made.
+var ofModel = []error{models.ErrRun, models.ErrNoGradient, models.ErrSite, models.ErrNotEditable, models.ErrVocabulary, models.ErrTokenizer}
+
+// statusOf turns the reason why there are no numbers into what a row says.
+func statusOf(err error) without {
 	var before *recalled
 	switch {
 	case err == nil:
-		return store.OK, ""
+		return without{status: store.OK}
 	case errors.As(err, &before):
-		return before.Status, before.Detail
-	case errors.Is(err, errNothing), errors.Is(err, errSuperseded), errors.Is(err, errNotOnTop):
-		return store.Skipped, err.Error()
-	case errors.Is(err, edit.ErrUnsupported):
-		return store.Unsupported, err.Error()
+		return without{before.Status, before.Fault, before.Detail}
+	case errors.Is(err, errNothing), errors.Is(err, errSuperseded):
+		return without{store.Skipped, store.FaultData, err.Error()}
+	case errors.Is(err, errNotOnTop):
+		return without{store.Skipped, store.FaultSetting, err.Error()}
+	case errors.Is(err, edit.ErrSetting):
+		return without{store.Unsupported, store.FaultSetting, err.Error()}
 	case errors.Is(err, ask.ErrTooLong):
-		return store.SkippedLength, err.Error()
+		return without{store.SkippedLength, store.FaultData, err.Error()}
 	}
-	return store.Failed, err.Error()
+	w := without{store.Failed, store.FaultMethod, err.Error()}
+	if errors.Is(err, edit.ErrUnsupported) {
+		w.status = store.Unsupported
+	}
+	var making *edit.Error
+	answering := !errors.As(err, &making) && !errors.Is(err, ask.ErrNotFinite)
+	if answering || slices.ContainsFunc(ofModel, func(fault error) bool { return errors.Is(err, fault) }) {
+		w.fault = store.FaultModel
+	}
+	return w
 }
 
 // asked is a question with the patch it is asked through and what came back.

@@ -28,8 +28,11 @@ func (a asked) baseRow(protocol string) store.Base {
 	if err == nil && a.hasText {
 		row.GenText, row.GenStop = &a.answer.Text, &a.answer.StoppedBy
 	}
-	status, detail := statusOf(err)
-	row.Status, row.Detail = status, cmp.Or(detail, row.Detail)
+	why := statusOf(err)
+	if why.fault == store.FaultMethod { // there was none
+		why.fault = store.FaultModel
+	}
+	row.Status, row.Fault, row.Detail = why.status, why.fault, cmp.Or(why.detail, row.Detail)
 	return row
 }
 
@@ -73,8 +76,11 @@ func (a asked) result(pre store.Base) store.Result {
 			s = known
 		}
 	}
-	status, detail := statusOf(err)
-	row.Status, row.Detail = status, cmp.Or(detail, note)
+	why := statusOf(err)
+	if why.status == store.Failed && pre.Status == store.Failed {
+		why.fault = pre.Fault // what cannot be asked of the unedited model is no fault of an edit
+	}
+	row.Status, row.Fault, row.Detail = why.status, why.fault, cmp.Or(why.detail, note)
 	setScores(&row, s)
 	return row
 }

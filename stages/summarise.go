@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -16,63 +15,104 @@ import (
 // group is what rows must share to be averaged.
 type group struct {
 	run, model, data, method, setting, protocol string
+	at                                          evalAt
+}
+
+// evalAt says when the edits of a chain were asked about; zero for other settings.
+type evalAt struct {
+	kind  string // final, immediate, after
+	edits int32  // of after
+}
+
+// evalOrder is the order of summaries: what counts for a chain comes first.
+var evalOrder = []string{evalFinal, evalImmediate, evalAfter}
+
+// String is what stands behind ";eval-at=" in a protocol id.
+func (a evalAt) String() string {
+	if a.kind == evalAfter {
+		return fmt.Sprintf("%s:%d", a.kind, a.edits)
+	}
+	return a.kind
+}
+
+// The kinds of evalAt.
+const (
+	evalFinal     = "final"
+	evalImmediate = "immediate"
+	evalAfter     = "after"
+)
+
+// checkpoints sorts the rows of chains by when they were asked. step is the
+// number of edits made at once.
+func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
+	own := func(r store.Result) int32 { return (r.EditIndex/int32(step) + 1) * int32(step) } // a shorter last step ends before it
+	first, last := map[string]int32{}, map[string]int32{}
+	several, later := false, false // chains of several steps; edits of earlier steps were asked
+	for _, r := range rows {
+		if at, ok := first[r.EditID]; !ok || r.EvaluatedAfter < at {
+			first[r.EditID] = r.EvaluatedAfter
+		}
+		last[r.EditID] = max(last[r.EditID], r.EvaluatedAfter)
+		several = several || r.EvaluatedAfter > int32(step)
+		later = later || r.EvaluatedAfter > own(r)
+	}
+	immediate := several
+	between := map[int32]bool{} // where edits of earlier steps were asked, but not for the last time
+	for _, r := range rows {
+		immediate = immediate && first[r.EditID] <= own(r)
+		if own(r) < r.EvaluatedAfter && r.EvaluatedAfter < last[r.EditID] {
+			between[r.EvaluatedAfter] = true
+		}
+	}
+	out := map[evalAt][]store.Result{}
+	add := func(at evalAt, r store.Result) { out[at] = append(out[at], r) }
+	for _, r := range rows {
+		if r.EvaluatedAfter == last[r.EditID] && (later || !immediate) {
+			add(evalAt{kind: evalFinal}, r)
+		}
+		if r.EvaluatedAfter == first[r.EditID] && immediate {
+			add(evalAt{kind: evalImmediate}, r)
+		}
+		if between[r.EvaluatedAfter] {
+			add(evalAt{evalAfter, r.EvaluatedAfter}, r)
+		}
+	}
+	return out
 }
 
 // Summarise averages result rows by model, method, setting and axis. The order
 // of rows does not matter: equal sets of rows give bit-equal summaries, sorted
 // by group, then in report order of axes and metrics.
 //
-// In a chain an edit may have been asked about several times. Where when has
-// Final or Every, the last time counts; where it has Immediate, the first time
-// is summarised as well. The two are told apart by ";eval-at=" at the end of
-// the protocol id.
-func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
+// In a chain an edit may have been asked about several times. Each time is
+// summarised apart, told by ";eval-at=" at the end of the protocol id: final, the
+// last time; immediate, right after the edit's own step, where every edit was
+// asked then and that was not the last time; after:N, where edits of earlier
+// steps too were asked after N edits of the chain, before its end.
+func Summarise(rows []store.Result) ([]store.Summary, error) {
 	groups := map[group][]store.Result{}
 	configs := map[group]string{}
-	add := func(g group, r store.Result) error {
-		if c, ok := configs[g]; ok && c != r.Config {
-			return fmt.Errorf("stages: rows of %s %s come from two configurations, %s and %s: they cannot be averaged", g.method, g.setting, c, r.Config)
-		}
-		configs[g], groups[g] = r.Config, append(groups[g], r)
-		return nil
-	}
-	type asked struct {
-		group
-		edit string
-	}
-	first, last := map[asked]int32{}, map[asked]int32{}
-	chain := func(r store.Result) bool { return strings.HasPrefix(r.Setting, string(edit.Sequential)) }
-	for _, r := range rows {
-		if k := (asked{groupOf(r), r.EditID}); chain(r) {
-			if at, ok := first[k]; !ok || r.EvaluatedAfter < at {
-				first[k] = r.EvaluatedAfter
-			}
-			last[k] = max(last[k], r.EvaluatedAfter)
-		}
-	}
 	for _, r := range rows {
 		g := groupOf(r)
-		k := asked{g, r.EditID}
-		if !chain(r) {
-			if err := add(g, r); err != nil {
-				return nil, err
-			}
+		if c, ok := configs[g]; ok && c != r.Config {
+			return nil, fmt.Errorf("stages: rows of %s %s come from two configurations, %s and %s: they cannot be averaged", g.method, g.setting, c, r.Config)
+		}
+		configs[g], groups[g] = r.Config, append(groups[g], r)
+	}
+	for _, g := range slices.Collect(maps.Keys(groups)) {
+		set, err := edit.ParseSetting(g.setting)
+		if err != nil {
+			return nil, fmt.Errorf("stages: summarising: %w", err)
+		}
+		if set.Kind != edit.Sequential {
 			continue
 		}
-		if (when.Final || when.Every > 0 || !when.Immediate) && r.EvaluatedAfter == last[k] {
-			final := g
-			final.protocol += ";eval-at=final"
-			if err := add(final, r); err != nil {
-				return nil, err
-			}
+		for at, rows := range checkpoints(groups[g], max(1, set.Step)) {
+			apart := g
+			apart.at = at
+			groups[apart] = rows
 		}
-		if when.Immediate && r.EvaluatedAfter == first[k] {
-			immediate := g
-			immediate.protocol += ";eval-at=immediate"
-			if err := add(immediate, r); err != nil {
-				return nil, err
-			}
-		}
+		delete(groups, g)
 	}
 	var out []store.Summary
 	for _, g := range slices.SortedFunc(maps.Keys(groups), compareGroups) {
@@ -92,7 +132,7 @@ func Summarise(rows []store.Result, when When) ([]store.Summary, error) {
 				}
 				row := store.Summary{
 					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
-					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocol, N: c.N, Mean: c.Mean,
+					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocolID(), N: c.N, Mean: c.Mean,
 				}
 				if c.Interval != nil {
 					row.Lo, row.Hi = &c.Interval.Lo, &c.Interval.Hi
@@ -119,22 +159,36 @@ func byPart(rows []store.Result) map[string][]store.Result {
 }
 
 func groupOf(r store.Result) group {
-	return group{r.RunID, r.Model, r.Dataset, r.Method, r.Setting, r.ProtocolID}
+	return group{run: r.RunID, model: r.Model, data: r.Dataset, method: r.Method, setting: r.Setting, protocol: r.ProtocolID}
+}
+
+func (g group) protocolID() string {
+	if g.at.kind == "" {
+		return g.protocol
+	}
+	return g.protocol + ";eval-at=" + g.at.String()
 }
 
 func compareGroups(a, b group) int {
 	return cmp.Or(
 		cmp.Compare(a.run, b.run), cmp.Compare(a.model, b.model), cmp.Compare(a.data, b.data),
 		cmp.Compare(a.method, b.method), cmp.Compare(a.setting, b.setting), cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(slices.Index(evalOrder, a.at.kind), slices.Index(evalOrder, b.at.kind)), cmp.Compare(a.at.edits, b.at.edits),
 	)
 }
 
+// metricRows gives the rows as the metrics take them. A failed row counts against
+// a method; one that is the model's own fault counts for nothing.
 func metricRows(rows []store.Result) []metric.Row {
 	out := make([]metric.Row, len(rows))
 	for i, r := range rows {
+		status := metric.Status(r.Status)
+		if r.Status == store.Failed && r.Fault == store.FaultModel {
+			status = metric.Status(store.Skipped)
+		}
 		out[i] = metric.Row{
 			Record: r.EditID, Probe: r.ProbeID, Cluster: r.Subject, Axis: dataset.Axis(r.Axis),
-			Status: metric.Status(r.Status), Protocol: r.ProtocolID, Contrast: r.Alt != "", Scores: scoresOf(r),
+			Status: status, Protocol: r.ProtocolID, Contrast: r.Alt != "", Scores: scoresOf(r),
 		}
 	}
 	return out

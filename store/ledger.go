@@ -121,18 +121,6 @@ func (l *Ledger) Mark(stage, id string) error {
 	return WriteFile(path, append(data, '\n'))
 }
 
-// Unmark forgets a unit, so that it is done again; its shards stay until then.
-func (l *Ledger) Unmark(stage, id string) error {
-	path, err := l.path(stage, id)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("store: ledger: %w", err)
-	}
-	return nil
-}
-
 // hashFile returns a file's size and SHA-256.
 func hashFile(path string) (int64, string, error) {
 	f, err := os.Open(path)

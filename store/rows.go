@@ -12,6 +12,17 @@ const (
 	SkippedLength Status = "skipped_length" // prompt and target exceed the model's context; never truncated silently
 )
 
+// Fault says whose fault it is that a row has no numbers.
+type Fault string
+
+// The faults of a row.
+const (
+	FaultData    Fault = "data"    // the record or the question: too long, nothing to score, contradicted by a later edit
+	FaultSetting Fault = "setting" // the command: the method or the record does not go with this setting
+	FaultMethod  Fault = "method"  // the method: it could not make the edit, made a model of it that gives no finite numbers, or does not do what is asked
+	FaultModel   Fault = "model"   // the model: its graph failed, gives no finite numbers unedited, or cannot be changed so
+)
+
 // Result is one row of results/*.parquet: one probe, asked once of one edited
 // model, beside the unedited model's answer to the same probe (pre_...).
 // Numbers are null unless Status is OK and the scorer applies to the probe;
@@ -43,6 +54,7 @@ type Result struct {
 	Alt    string `parquet:"target_alt,optional"` // text it is compared with
 
 	Status     Status `parquet:"status,dict"`
+	Fault      Fault  `parquet:"fault,dict,optional"` // empty where Status is OK
 	Detail     string `parquet:"detail,optional"`
 	ProtocolID string `parquet:"protocol_id,dict"`
 
@@ -93,6 +105,7 @@ type Base struct {
 	EditID     string  `parquet:"edit_id"`
 	ProtocolID string  `parquet:"protocol_id,dict"`
 	Status     Status  `parquet:"status,dict"`
+	Fault      Fault   `parquet:"fault,dict,optional"`
 	Detail     string  `parquet:"detail,optional"`
 	Target     string  `parquet:"target,optional"`
 	Alt        string  `parquet:"target_alt,optional"`
@@ -118,6 +131,7 @@ type Applied struct {
 	EditIndex  int32    `parquet:"edit_index"`
 	EditID     string   `parquet:"edit_id"`
 	Status     Status   `parquet:"status,dict"`
+	Fault      Fault    `parquet:"fault,dict,optional"`
 	Detail     string   `parquet:"detail,optional"`
 	StateBytes int64    `parquet:"state_bytes"`         // size of the patch after this edit
 	DeltaNorm  *float64 `parquet:"delta_norm,optional"` // Frobenius norm of the weight change, all weights together

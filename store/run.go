@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,11 +35,13 @@ const (
 	ledgerDir    = "ledger"
 	patchesDir   = "patches"
 	locksDir     = "locks"
+	replacedDir  = "replaced"
+	plannedName  = "planned.json"
 )
 
 // folders lists the sub-folders a run owns.
 func folders() []string {
-	list := []string{ledgerDir, patchesDir, locksDir}
+	list := []string{ledgerDir, patchesDir, locksDir, replacedDir}
 	for _, t := range Tables() {
 		list = append(list, string(t))
 	}
@@ -51,6 +54,8 @@ func folders() []string {
 //	results/ID.parquet        rows of one unit; likewise base, applied, costs
 //	patches/                  saved edits, e.g. where a chain goes on from
 //	ledger/STAGE/ID.json      which units are done
+//	planned.json              which units of results the last command has
+//	replaced/TABLE/ID.parquet finished units that another command's stand in for
 //	summary.parquet           means over all rows
 //	locks/                    which process works here
 type Run struct {
@@ -72,9 +77,119 @@ func (r *Run) PatchDir() string { return filepath.Join(r.Dir, patchesDir) }
 // SummaryPath returns the file of the run's summary.
 func (r *Run) SummaryPath() string { return filepath.Join(r.Dir, summaryName) }
 
-// WriteSummary writes the summary, replacing an older one.
-func (r *Run) WriteSummary(rows []Summary) error {
-	return Write(r.SummaryPath(), rows, map[string]string{"run_id": r.Manifest.RunID})
+// summarisedKey is the metadata key of the summary for the result rows it covers.
+const summarisedKey = "result_rows"
+
+// WriteSummary writes the summary of a number of result rows, replacing an older
+// one.
+func (r *Run) WriteSummary(rows []Summary, results int) error {
+	return Write(r.SummaryPath(), rows, map[string]string{"run_id": r.Manifest.RunID, summarisedKey: strconv.Itoa(results)})
+}
+
+// Summarised is the number of result rows that the summary covers; -1 where a
+// version wrote it that did not say.
+func (r *Run) Summarised() (int, error) {
+	meta, err := ReadMeta(r.SummaryPath())
+	if err != nil {
+		return 0, err
+	}
+	if meta[summarisedKey] == "" {
+		return -1, nil
+	}
+	n, err := strconv.Atoi(meta[summarisedKey])
+	if err != nil {
+		return 0, fmt.Errorf("store: reading %s: %w", r.SummaryPath(), err)
+	}
+	return n, nil
+}
+
+// replacedPath is where a unit's shard lies that was set aside.
+func (r *Run) replacedPath(t Table, unit string) string {
+	return filepath.Join(r.Dir, replacedDir, string(t), unit+".parquet")
+}
+
+// Replaced returns the result rows that were set aside.
+func (r *Run) Replaced() ([]Result, error) {
+	dir := filepath.Dir(r.replacedPath(TableResults, ""))
+	if !exists(dir) {
+		return nil, nil
+	}
+	return ReadDir[Result](dir)
+}
+
+// SetAside moves a unit's shards out of the tables, so that nothing reads them
+// there; Restore moves them back. Both may be repeated, and the shards of results
+// go last, so that a unit is known by them until all are moved.
+func (r *Run) SetAside(unit string) error {
+	for _, t := range slices.Backward(Tables()) {
+		if err := moveShard(r.ShardPath(t, unit), r.replacedPath(t, unit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Restore moves a unit's shards back that SetAside moved. Shards that were made
+// again meanwhile stay.
+func (r *Run) Restore(unit string) error {
+	for _, t := range Tables() {
+		from, to := r.replacedPath(t, unit), r.ShardPath(t, unit)
+		if !exists(from) || exists(to) {
+			continue
+		}
+		if err := moveShard(from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveShard moves a file; one that is not there, as another process moved it, is
+// no fault.
+func moveShard(from, to string) error {
+	if !exists(from) {
+		return nil
+	}
+	err := os.MkdirAll(filepath.Dir(to), 0o755)
+	if err == nil {
+		err = os.Rename(from, to)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("store: moving a unit's rows: %w", err)
+	}
+	return nil
+}
+
+// WritePlanned notes which units of results the command at work has, done or not.
+func (r *Run) WritePlanned(units []string) error {
+	data, err := json.Marshal(units)
+	if err != nil {
+		return fmt.Errorf("store: noting the units of a command: %w", err)
+	}
+	return WriteFile(filepath.Join(r.Dir, plannedName), append(data, '\n'))
+}
+
+// Missing counts the units of results that the last command planned and that are
+// not there, and all it planned; none where a version wrote the folder that did
+// not note them.
+func (r *Run) Missing() (missing, planned int, err error) {
+	var units []string
+	data, err := os.ReadFile(filepath.Join(r.Dir, plannedName))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &units)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("store: reading the units of a command: %w", err)
+	}
+	for _, u := range units {
+		if !exists(r.ShardPath(TableResults, u)) {
+			missing++
+		}
+	}
+	return missing, len(units), nil
 }
 
 // Ledger returns the run's ledger.
@@ -200,7 +315,7 @@ func Fresh(dir string) error {
 	}
 	defer lock.Close()
 	// The manifest goes last: until then an interrupted removal can be repeated.
-	for _, name := range append(folders(), summaryName, manifestName) {
+	for _, name := range append(folders(), plannedName, summaryName, manifestName) {
 		if name == locksDir {
 			continue // other processes may be waiting at these files
 		}

@@ -169,7 +169,7 @@ func TestFresh(t *testing.T) {
 	if err := r.Ledger().Mark("s", "u"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteSummary([]store.Summary{{Run: "x"}}); err != nil {
+	if err := r.WriteSummary([]store.Summary{{Run: "x"}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	mine := filepath.Join(dir, "notes.txt")
@@ -346,7 +346,20 @@ func TestLedger(t *testing.T) {
 		"missing":  func() error { return os.Remove(result) },
 		"cut":      func() error { return os.Truncate(cost, 10) },
 		"replaced": func() error { return store.Write(result, []store.Result{{EditID: "f"}}, nil) },
-		"unmarked": func() error { return l.Unmark("evaluate", "u1") },
+		"set aside": func() error {
+			if err := r.SetAside("u1"); err != nil {
+				return err
+			}
+			done(false)
+			if rows, err := r.Replaced(); err != nil || len(rows) != 1 {
+				t.Errorf("%d rows set aside, %v", len(rows), err)
+			}
+			if err := r.Restore("u1"); err != nil {
+				return err
+			}
+			done(true)
+			return r.SetAside("u1")
+		},
 		"torn ledger": func() error {
 			return os.WriteFile(filepath.Join(r.Dir, "ledger", "evaluate", "u1.json"), []byte(`{"sta`), 0o644)
 		},
@@ -365,9 +378,6 @@ func TestLedger(t *testing.T) {
 	}
 	if got, err := l.Done("prepare", "nofiles"); err != nil || !got {
 		t.Errorf("a unit without shards: %v, %v", got, err)
-	}
-	if err := l.Unmark("prepare", "never"); err != nil {
-		t.Error(err)
 	}
 	for _, bad := range []string{"", "..", "a/b", "a b", "ü"} {
 		if l.Mark("s", bad) == nil || l.Mark(bad, "u") == nil {
@@ -402,11 +412,14 @@ func TestSummary(t *testing.T) {
 	r := create(t, filepath.Join(t.TempDir(), "run"))
 	mean := 0.5
 	want := []store.Summary{{Run: "r", Metric: "tf_exact", N: 2, Mean: &mean}, {Run: "r"}}
-	if err := r.WriteSummary(want); err != nil {
+	if err := r.WriteSummary(want, 7); err != nil {
 		t.Fatal(err)
 	}
 	got, err := store.Read[store.Summary](r.SummaryPath())
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v", got, err)
+	}
+	if n, err := r.Summarised(); err != nil || n != 7 {
+		t.Errorf("it covers %d rows, %v", n, err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/demo"
-	"editpipe/ort"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -22,11 +21,8 @@ func dataFlag() cli.Flag {
 func openData(c *cli.Context) (stages.Data, error) {
 	dir := c.String("data")
 	if dir == "" {
-		cache, err := ort.CacheRoot()
+		dir, err := embeddedFolder()
 		if err != nil {
-			return stages.Data{}, err
-		}
-		if dir, err = demo.Extract(cache); err != nil {
 			return stages.Data{}, err
 		}
 		records, err := demo.Load(c.Context, dir)

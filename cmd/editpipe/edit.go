@@ -83,7 +83,7 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, m opened) error {
+	return withTexts(c, func(ctx context.Context, m opened) error {
 		lm := m.LM
 		config, err := configure(method, lm.Info(), keys[method.Name])
 		if err != nil {
@@ -98,7 +98,7 @@ func runEdit(c *cli.Context) error {
 		}
 		editor, err := method.New(config, in)
 		if err != nil {
-			return err
+			return prepareFirst(c, err)
 		}
 		patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
 		if err != nil {

@@ -185,6 +185,10 @@ func commandLineFaults() []fault {
 			setup: config("limit: [3\nout: run\n"), names: []string{"DIR/run.yaml", "out: run"}},
 		{line: "`--config` with a wrong value", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
 			setup: config("limit: many\n"), names: []string{"DIR/run.yaml"}},
+		{line: "`--config` with a key without a value", args: []string{"eval", "--config", "DIR/run.yaml"},
+			setup: config("limit: 3\nout: ~\n"), names: []string{"DIR/run.yaml"}},
+		{line: "`--config` with several documents", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
+			setup: config("limit: 3\n---\nlimit: 4\n"), names: []string{"DIR/run.yaml"}},
 		{line: "`--config` names no file", args: []string{"eval", "--config", "DIR/none.yaml", "--out", "DIR/run"}, names: []string{"DIR/none.yaml"}},
 		{line: "`export` of a patch that puts text before the prompt", args: []string{"export", "--patch", "DIR/p.safetensors", "--out", "DIR/baked"},
 			runs: true, names: []string{"ike.context"}, setup: func(t *testing.T, dir string) {
@@ -544,6 +548,10 @@ func dataFaults() []fault {
 			}},
 		{line: "`generate` with a malformed catalogue", args: []string{"generate", "--relations", "DIR/relations.yaml", "--out", "DIR/sets"}, names: []string{"DIR/relations.yaml", "[1:"},
 			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "relations.yaml"), "- P26\n") }},
+		{line: "`generate` with a catalogue of two documents", args: []string{"generate", "--relations", "DIR/relations.yaml", "--out", "DIR/sets"}, names: []string{"DIR/relations.yaml"},
+			setup: func(t *testing.T, dir string) {
+				writeFile(t, filepath.Join(dir, "relations.yaml"), string(world.Catalogue())+"---\nversion: 1\n")
+			}},
 	}
 }
 

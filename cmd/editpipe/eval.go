@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func runEval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, model opened) error {
+	return withTexts(c, func(ctx context.Context, model opened) error {
 		for _, m := range methods {
 			if _, err := configure(m, model.Info(), keys[m.Name]); err != nil {
 				return err
@@ -123,7 +124,7 @@ func runEval(c *cli.Context) error {
 		if c.Bool("plan") {
 			plan, err := e.Plan(ctx)
 			if err != nil {
-				return err
+				return prepareFirst(c, err)
 			}
 			if c.Bool("json") {
 				return writeJSON(c.App.Writer, plan)
@@ -133,7 +134,7 @@ func runEval(c *cli.Context) error {
 		e.Observe = pipeline.NewProgress(c.App.ErrWriter).Observe
 		report, err := e.Do(ctx)
 		if err != nil {
-			return err
+			return prepareFirst(c, err)
 		}
 		return finishEval(c, report)
 	})
@@ -155,11 +156,17 @@ func finishEval(c *cli.Context, r *stages.Report) error {
 	if err := writeEvaluated(c, r); err != nil {
 		return err
 	}
+	if r.Replaced > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "%d rows of commands with another selection, order or preparation are kept in %s, and not counted\n", r.Replaced, filepath.Join(r.Dir, "replaced"))
+	}
 	if len(r.Units.Failed) > 0 {
 		return fmt.Errorf("eval: %d units failed, first: %w; %w", len(r.Units.Failed), r.Units.Failed[0], errFailedRows)
 	}
 	if r.Failed() {
 		return fmt.Errorf("eval: rows with status error: editpipe report %s shows why, --retry-errors does them again; %w", r.Dir, errFailedRows)
+	}
+	if r.Nothing {
+		return fmt.Errorf("eval: no row of this command has numbers: editpipe report %s shows why; %w", r.Dir, errNoNumbers)
 	}
 	return nil
 }

@@ -40,6 +40,9 @@ func usagef(format string, args ...any) error {
 // errFailedRows is returned when a command finished, but some rows failed.
 var errFailedRows = errors.New("finished, but some rows failed")
 
+// errNoNumbers is returned when a command finished and came to nothing.
+var errNoNumbers = errors.New("finished, but for nothing")
+
 // errOverLimit is returned when an audit or a comparison finished and found more
 // than it may.
 var errOverLimit = errors.New("finished, but a threshold was passed")
@@ -65,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		code = exitUsage
-	case errors.Is(err, errFailedRows), errors.Is(err, errOverLimit):
+	case errors.Is(err, errFailedRows), errors.Is(err, errNoNumbers), errors.Is(err, errOverLimit):
 		code = exitFailedRows
 	}
 	fmt.Fprintf(stderr, "editpipe: %v\n", err)
@@ -80,7 +83,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func hint(err error) string {
 	var missing *ort.MissingError
 	var provider *ort.ProviderError
+	var raw *unpreparedError
 	switch {
+	case errors.As(err, &raw):
+		return strings.Join(raw.hints, "\nhint: ")
 	case errors.As(err, &missing):
 		return "run `go tool -modfile=tools/go.mod task setup` once, or name a library with --ort-lib or EDITPIPE_ORT_LIB"
 	case errors.As(err, &provider):
@@ -122,6 +128,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.OnUsageError = usage
 		cmd.HideHelpCommand = true
+		inDecimal(cmd)
 	}
 	return app
 }
@@ -173,9 +180,14 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(append(args[:2:2], flags...), rest...)
 }
 
-// env names the environment variable a flag also reads.
+// env names the environment variable a flag also reads; an empty one counts as
+// unset.
 func env(flag string) []string {
-	return []string{"EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+	name := "EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	if value, ok := os.LookupEnv(name); ok && value == "" {
+		return nil
+	}
+	return []string{name}
 }
 
 // noArgs refuses arguments on commands that take flags only.

@@ -51,12 +51,33 @@ func modelDir(c *cli.Context) (dir string, embedded bool, err error) {
 	if dir := c.String("model"); dir != "" {
 		return dir, false, nil
 	}
+	dir, err = embeddedFolder()
+	return dir, true, err
+}
+
+// embeddedFolder is the folder in the cache that holds the embedded model, its
+// data and its text; they are put there if need be.
+func embeddedFolder() (string, error) {
 	cache, err := ort.CacheRoot()
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
-	dir, err = demo.Extract(cache)
-	return dir, true, err
+	dir, err := demo.Extract(cache)
+	if err != nil {
+		return "", fmt.Errorf("the embedded model goes into the cache folder %s, which %s moves: %w", cache, ort.EnvCache, err)
+	}
+	return dir, nil
+}
+
+// withTexts is withModel for commands that ask the model in words: it refuses a
+// model without a tokenizer, which could answer nothing.
+func withTexts(c *cli.Context, f func(ctx context.Context, m opened) error) error {
+	return withModel(c, func(ctx context.Context, m opened) error {
+		if m.TokenizerHash() == "" {
+			return fmt.Errorf("no tokenizer in %s: copy tokenizer.json from the checkpoint to the model", m.Info().Dir)
+		}
+		return f(ctx, m)
+	})
 }
 
 // withRuntime opens the runtime with the provider the flags name, calls f and

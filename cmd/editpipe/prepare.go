@@ -14,7 +14,6 @@ import (
 	"editpipe/dataset/corpus"
 	"editpipe/demo"
 	"editpipe/edit"
-	"editpipe/ort"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -80,7 +79,7 @@ func runPrepare(c *cli.Context) error {
 	if err := writable(out); err != nil {
 		return err
 	}
-	return withModel(c, func(ctx context.Context, m opened) error {
+	return withTexts(c, func(ctx context.Context, m opened) error {
 		config, err := configure(method, m.Info(), keys[method.Name])
 		if err != nil {
 			return err
@@ -95,11 +94,7 @@ func runPrepare(c *cli.Context) error {
 
 // demoCorpus is the running text that comes with the embedded model.
 func demoCorpus() (string, error) {
-	cache, err := ort.CacheRoot()
-	if err != nil {
-		return "", err
-	}
-	dir, err := demo.Extract(cache)
+	dir, err := embeddedFolder()
 	return filepath.Join(dir, demo.CorpusFile), err
 }
 
@@ -130,4 +125,81 @@ func split(data stages.Data) (train, val dataset.Source) {
 		}
 	}
 	return dataset.List(data.Name, a), dataset.List(data.Name, b)
+}
+
+// unpreparedError is a method that was not prepared, with the command that does it.
+type unpreparedError struct {
+	err   error
+	hints []string
+}
+
+func (e *unpreparedError) Error() string { return e.err.Error() }
+func (e *unpreparedError) Unwrap() error { return e.err }
+
+// prepareFirst adds to the error of a command whose methods were not prepared what
+// to type, with the flags in use.
+func prepareFirst(c *cli.Context, err error) error {
+	methods := unprepared(err)
+	if methods == nil {
+		return err
+	}
+	out := c.String("artifacts")
+	again := "then this command again"
+	if out == "" {
+		out = "artifacts"
+		again += " with --artifacts " + out
+	}
+	e := &unpreparedError{err: err}
+	for _, m := range methods {
+		words := []string{"editpipe", "prepare", "--method", m}
+		for _, flag := range []string{"model", "provider", "threads", "memory", "ort-lib", "seed"} {
+			if c.IsSet(flag) {
+				words = append(words, "--"+flag, fmt.Sprint(c.Value(flag)))
+			}
+		}
+		for _, s := range c.StringSlice("set") {
+			if strings.HasPrefix(s, m+".") {
+				words = append(words, "--set", s)
+			}
+		}
+		if c.String("model") != "" {
+			words = append(words, "--corpus", "FILE") // of running text, which only the user has
+		}
+		e.hints = append(e.hints, commandLine(append(words, "--out", out)))
+	}
+	if c.String("model") != "" {
+		again += "; FILE is running text like that the model was trained on (.txt, .jsonl or .parquet)"
+	}
+	e.hints = append(e.hints, again)
+	return e
+}
+
+// unprepared lists the methods whose errors say that they were not prepared.
+func unprepared(err error) []string {
+	if of, ok := err.(*edit.Error); ok && errors.Is(err, edit.ErrNotPrepared) {
+		return []string{of.Method}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return unprepared(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var list []string
+		for _, err := range e.Unwrap() {
+			list = append(list, unprepared(err)...)
+		}
+		return list
+	}
+	return nil
+}
+
+// commandLine writes words as a shell reads them.
+func commandLine(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = w
+		if w == "" || strings.ContainsAny(w, " \t\n'\"\\$`&|;<>()*?[]#~!{}") {
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
 }

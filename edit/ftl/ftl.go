@@ -45,7 +45,7 @@ const enough = 1e-2
 // Config is the configuration of both methods. Its defaults are those of the
 // reference implementations.
 type Config struct {
-	Layer int     `set:"layer" doc:"layer whose down-projection is trained"`
+	Layer int     `set:"layer" in:"layers" doc:"layer whose down-projection is trained"`
 	Steps int     `set:"num_steps" doc:"most updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
 	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`

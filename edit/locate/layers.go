@@ -15,7 +15,7 @@ import (
 // layers, for a method's own to embed. The keys are named as in the reference
 // implementations.
 type Spreading struct {
-	Layers    []int   `set:"layers" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
+	Layers    []int   `set:"layers" in:"layers" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
 	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
@@ -153,7 +153,7 @@ func (c Spreading) Open(in edit.Inputs, rule Spread) (*Spreader, error) {
 		if len(c.Covariance) > 0 {
 			path = c.Covariance[i]
 		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
-			return nil, fmt.Errorf("no second moments of layer %d: prepare the method, or pass one file for each layer with --set %s.covariance=FILE,FILE", l, rule.Method)
+			return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, or pass one file for each layer with --set %s.covariance=FILE,FILE", edit.ErrNotPrepared, l, rule.Method)
 		}
 		m, f, err := ReadFactored(path)
 		if err != nil {

@@ -49,7 +49,7 @@ const smallest = 1e-6
 // Config is the configuration of ROME. Its defaults are those of the reference
 // implementation.
 type Config struct {
-	Layer     int     `set:"layer" doc:"layer whose down-projection is changed"`
+	Layer     int     `set:"layer" in:"layers" doc:"layer whose down-projection is changed"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
 	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
@@ -152,7 +152,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 		return ed, nil
 	}
 	if c.Covariance == "" {
-		return nil, fmt.Errorf("no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", c.Layer)
+		return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", edit.ErrNotPrepared, c.Layer)
 	}
 	ed.moments, ed.factor, err = locate.ReadFactored(c.Covariance)
 	return ed, err

@@ -13,9 +13,12 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // Form is what a template is used for.
@@ -121,11 +124,7 @@ func General() []byte { return bytes.Clone(general) }
 // it gives its own under the same id or name.
 func Load(r io.Reader) (*Catalogue, error) {
 	var c Catalogue
-	err := yaml.NewDecoder(r, yaml.Strict()).Decode(&c)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the file is empty")
-	}
-	if err != nil {
+	if err := decode(r, &c); err != nil {
 		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
 	}
 	if err := c.extend(); err != nil {
@@ -150,6 +149,75 @@ func Load(r io.Reader) (*Catalogue, error) {
 		return nil, fmt.Errorf("catalogue: reading relation catalogue: %w", err)
 	}
 	return &c, nil
+}
+
+// decode reads the one document of a YAML file.
+func decode(r io.Reader, c *Catalogue) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	f, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return err
+	}
+	docs := slices.DeleteFunc(f.Docs, func(d *ast.DocumentNode) bool { return d.Body != nil && d.Body.Type() == ast.DirectiveType })
+	if len(docs) > 1 {
+		return fmt.Errorf("it holds %d documents, parted by ---: want one", len(docs))
+	}
+	if len(docs) == 0 || docs[0].Body == nil {
+		return errors.New("the file is empty")
+	}
+	if at, word := version(docs[0].Body); at != "" {
+		return fmt.Errorf("%s version is %s: want a whole number in decimal digits", at, word)
+	}
+	ast.Walk(asWritten{}, docs[0].Body)
+	return yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(docs[0].Body, c)
+}
+
+// version finds a version that is no whole number, which the library would round:
+// its place as [line:column] and its text; "" where there is none.
+func version(body ast.Node) (at, word string) {
+	m, ok := body.(ast.MapNode)
+	if !ok {
+		return "", ""
+	}
+	for it := m.MapRange(); it.Next(); {
+		token := it.Value().GetToken()
+		if n, err := strconv.Atoi(token.Value); it.Key().GetToken().Value == "version" && (err != nil || strconv.Itoa(n) != token.Value) {
+			return fmt.Sprintf("[%d:%d]", token.Position.Line, token.Position.Column), token.Value
+		}
+	}
+	return "", ""
+}
+
+// asWritten makes texts of all that the library would convert before it becomes
+// text: 1.1 of 1.10, 15 of 017.
+type asWritten struct{}
+
+// Visit changes the values below a node.
+func (v asWritten) Visit(n ast.Node) ast.Visitor {
+	switch n := n.(type) {
+	case *ast.MappingValueNode:
+		if key := n.Key.GetToken().Value; !slices.Contains([]string{"version", "reserved", "probe_only", "temporal"}, key) {
+			n.Value = asText(n.Value)
+		}
+	case *ast.AnchorNode:
+		n.Value = asText(n.Value)
+	case *ast.SequenceNode:
+		for i := range n.Values {
+			n.Values[i] = asText(n.Values[i])
+		}
+	}
+	return v
+}
+
+func asText(n ast.Node) ast.Node {
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return ast.String(n.GetToken())
+	}
+	return n
 }
 
 // extend puts the catalogue on top of the one it extends.

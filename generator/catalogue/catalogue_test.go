@@ -66,6 +66,9 @@ func TestLoadNamesEveryFault(t *testing.T) {
 		"sound":       {"version: 1\nlanguage: en\nrelations:" + soundRelation, nil},
 		"unknown key": {"version: 1\nlanguage: en\nrelations:" + soundRelation + "    colour: red\n", []string{"[9:5]", "colour"}},
 		"wrong type":  {"version: one\n", []string{"[1:10]"}},
+		"fraction":    {"version: 1.9\n", []string{"[1:10]"}},
+		"octal":       {"version: 01\nlanguage: en\nrelations:" + soundRelation, []string{"[1:10]"}},
+		"documents":   {"version: 1\nlanguage: en\nrelations:" + soundRelation + "---\nversion: 1\n", []string{"2 documents"}},
 		"no yaml":     {"version: [1\n", []string{"[1:"}},
 		"empty":       {"", []string{"catalogue", "the file is empty"}},
 		"all at once": {`version: 2
@@ -141,5 +144,17 @@ relations:
 		if _, err := catalogue.Load(strings.NewReader(bad)); err == nil || !strings.Contains(err.Error(), "everything") && !strings.Contains(err.Error(), "P177 is listed twice") {
 			t.Errorf("error %v", err)
 		}
+	}
+}
+
+// TestTextStays: a text that looks like a number is kept as it is written.
+func TestTextStays(t *testing.T) {
+	text := "version: 1\nlanguage: 1.10\nrelations:" + strings.NewReplacer("label: capital", "label: 2024_01", "id: c1", "id: 017").Replace(soundRelation) + "    temporal: True\n"
+	c, err := catalogue.Load(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Relation("P36"); c.Language != "1.10" || r.Label != "2024_01" || r.Cloze[0].ID != "017" || !r.Temporal {
+		t.Errorf("language %q, %+v", c.Language, r)
 	}
 }

@@ -1,0 +1,134 @@
+package models
+
+import (
+	"errors"
+	"math"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+	"editpipe/onnx"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+)
+
+// trapped is the token on which the graphs of trap fail.
+const trapped = 7
+
+// trap writes a model whose graphs look a row of a table up that is not there
+// where the sequence has the trapped token; all other sequences are as before.
+func trap(t *testing.T, c tinylm.Config) string {
+	t.Helper()
+	dir := tinyFolder(t, c)
+	files, err := filepath.Glob(filepath.Join(dir, "*.onnx"))
+	must(t, err)
+	for _, file := range files {
+		m, err := onnx.Open(file)
+		must(t, err)
+		must(t, m.Splice("/transformer/Add_output_0", func(b *onnx.Builder, in string) (string, error) {
+			hit := b.Op("Equal", []string{"input_ids", b.Int64s(trapped)})
+			place := b.Op("Cast", []string{hit}, onnx.AttrInt("to", int64(onnx.Int64)))
+			zero := b.Op("Gather", []string{b.Const(tensor.FromFloat32s([]float32{0}, 1)), place})
+			return b.Op("Add", []string{in, b.Op("Unsqueeze", []string{zero, b.Int64s(-1)})}), nil
+		}))
+		must(t, m.Save(file, onnx.SaveOptions{}))
+		must(t, m.Close())
+	}
+	return dir
+}
+
+// TestOneRowFails: a row that the graph fails on has that error, after a try of
+// its own; the rows that shared its run have what they have without it.
+func TestOneRowFails(t *testing.T) {
+	env := orttest.Open(t)
+	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2}), Options{})
+	const rounding = 1e-5 // of float32, between runs of another number of rows
+	bad := map[int]bool{1: true, 4: true}
+	prompts := [][]int64{{3, 4, 5}, {3, trapped, 5}, {3, 4, 6, 8}, {9, 10}, {trapped}, {3, 4, 5, 6}}
+	var good []int
+	for i := range prompts {
+		if !bad[i] {
+			good = append(good, i)
+		}
+	}
+	check := func(what string, i int, err error, far float64) {
+		t.Helper()
+		if bad[i] != errors.Is(err, ErrRun) || !bad[i] && (err != nil || !(far <= rounding)) {
+			t.Errorf("%s: row %d: error %v, %v from what it is without the others", what, i, err, far)
+		}
+	}
+
+	var rows, alone []Row
+	for i, p := range prompts {
+		// Targets of one token ride on runs of longer ones.
+		r := Row{Query: ask.Query{PromptIDs: p, TargetIDs: [][]int64{{11}, {12, 13}}, Targets: []string{"", ""}}}
+		rows = append(rows, r)
+		if !bad[i] {
+			alone = append(alone, r)
+		}
+	}
+	got, want := score(t, lm, rows...), score(t, lm, alone...)
+	for i, a := range got {
+		far := 0.0
+		if k := slices.Index(good, i); k >= 0 && a.Err == nil {
+			for j, c := range a.Targets {
+				for n, lp := range c.LogProbs {
+					far = max(far, math.Abs(lp-want[k].Targets[j].LogProbs[n]))
+				}
+			}
+		}
+		check("score", i, a.Err, far)
+	}
+	// A question that is compared with one that fails has that one's error.
+	versus := Row{Query: rows[0].Query, Versus: &rows[1].Query, Patch: nil}
+	if a := score(t, lm, versus, rows[2]); a[0].Err != nil && !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
+		t.Errorf("compared with a failing question: %v, %v", a[0].Err, a[1].Err)
+	}
+
+	texts, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 3})
+	must(t, err)
+	apart, err := lm.Generate(t.Context(), alone, ask.Sampling{MaxNew: 3})
+	must(t, err)
+	for i, a := range texts {
+		far := 0.0
+		if k := slices.Index(good, i); k >= 0 && !slices.Equal(a.TextIDs, apart[k].TextIDs) {
+			far = math.Inf(1)
+		}
+		check("generate", i, a.Err, far)
+	}
+
+	var losses, lonely []LossRow
+	var shifts []LayerShift
+	var traces []TraceRow
+	for i, p := range prompts {
+		l := LossRow{IDs: p, At: 0, Terms: []LossTerm{{Position: len(p) - 1, Target: 11, NLL: 1}}}
+		losses = append(losses, l)
+		shifts = append(shifts, LayerShift{IDs: p, Layer: i % 2, Target: 11})
+		traces = append(traces, TraceRow{Query: ask.Query{PromptIDs: p}, Positions: []int{-1}})
+		if !bad[i] {
+			lonely = append(lonely, l)
+		}
+	}
+	site := Site{Layer: 1, Point: FFNOut}
+	l, err := lm.Losses(t.Context(), site, losses)
+	must(t, err)
+	w, err := lm.Losses(t.Context(), site, lonely)
+	must(t, err)
+	for i := range l {
+		far := 0.0
+		if k := slices.Index(good, i); k >= 0 && l[i].Err == nil {
+			far = max(math.Abs(l[i].Loss-w[k].Loss), maxDiff(l[i].Gradient, w[k].Gradient))
+		}
+		check("losses", i, l[i].Err, far)
+	}
+	s, err := lm.LayerShifts(t.Context(), FFNOut, shifts)
+	must(t, err)
+	tr, err := lm.Trace(t.Context(), traces, site)
+	must(t, err)
+	for i := range prompts {
+		check("layer shifts", i, s[i].Err, 0)
+		check("trace", i, tr[i].Err, float64(len(tr[i].Values)-map[bool]int{false: 1}[bad[i]]))
+	}
+}
