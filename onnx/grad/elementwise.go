@@ -35,7 +35,7 @@ func div(s *step) {
 // of GELU are constants, for which products are faster and exact.
 func pow(s *step) {
 	x, p := s.in(0), s.in(1)
-	if c := s.facts.of[p].scalar; c != nil && s.wants(0) {
+	if c := s.fact(p).scalar; c != nil && s.wants(0) {
 		d := s.dy()
 		switch *c {
 		case 1:
@@ -138,7 +138,7 @@ func cos(s *step) { s.give(0, s.op("Neg", s.mul(s.dy(), s.op("Sin", s.in(0))))) 
 func identity(s *step) {
 	if s.n.OpType == "Dropout" {
 		if t := s.in(2); t != "" {
-			if e := s.facts.of[t].elems; len(e) != 1 || !e[0].is(0) {
+			if e := s.fact(t).elems; len(e) != 1 || !e[0].is(0) {
 				s.fail("it is in training mode")
 			}
 		}
@@ -147,7 +147,7 @@ func identity(s *step) {
 }
 
 func cast(s *step) {
-	if s.dtype(s.in(0)) == s.facts.of[s.out()].dtype && s.dtype(s.in(0)) != onnx.Undefined {
+	if s.dtype(s.in(0)) == s.fact(s.out()).dtype && s.dtype(s.in(0)) != onnx.Undefined {
 		s.give(0, s.dy())
 		return
 	}

@@ -29,10 +29,12 @@ type arg struct {
 	shape     []int
 	low, high float64
 	ints      []int64
+	short     bool // int32
 	bools     []bool
 	fed       bool // integers as graph input instead of a constant
 	constant  bool // a float scalar, low, that the graph holds
 	missing   bool
+	given     bool
 }
 
 func x(shape ...int) arg        { return arg{shape: shape, low: -2, high: 2} }
@@ -41,7 +43,20 @@ func ints(v ...int64) arg       { return arg{shape: []int{len(v)}, ints: v} }
 func index(v []int64, shape ...int) arg {
 	return arg{shape: shape, ints: v}
 }
-func fed(a arg) arg { a.fed = true; return a }
+func fed(a arg) arg    { a.fed = true; return a }
+func int32s(a arg) arg { a.short, a.fed = true, true; return a }
+func truths(v string, shape ...int) arg {
+	a := arg{shape: shape}
+	for _, c := range v {
+		a.bools = append(a.bools, c == '1')
+	}
+	return a
+}
+
+// given are floats that are not differentiated with respect to.
+func given(a arg) arg { a.given = true; return a }
+
+var missing = arg{missing: true}
 
 type ruleCase struct {
 	op     string
@@ -52,6 +67,7 @@ type ruleCase struct {
 	single bool  // the runtime has no float64 kernel
 	outs   int   // 1
 	use    []int // outputs that the loss depends on; all
+	keep   bool  // outputs that are not used stay
 	ranked bool  // the rule must know ranks: it has to refuse without
 }
 
@@ -145,6 +161,12 @@ func ruleCases() []ruleCase {
 		{op: "Expand", in: []arg{x(3, 1), fed(ints(2, 3, 4))}},
 		{op: "Tile", in: []arg{x(2, 3), ints(2, 3)}, ranked: true},
 		{op: "Tile", in: []arg{x(2, 3), fed(ints(1, 2))}, ranked: true},
+		{op: "Pad", in: []arg{x(2, 3), ints(0, 1, 2, 0)}},
+		{op: "Pad", in: []arg{x(2, 3), fed(ints(-1, 2, 1, -1)), x()}},
+		{op: "Pad", in: []arg{x(2, 3), ints(2, 1), x(), ints(-1)}, opset: 18},
+		{op: "Pad", in: []arg{x(3, 4), ints(0, 1, 2, 3)}, attrs: attrs(text("mode", "reflect")), ranked: true},
+		{op: "Pad", in: []arg{x(3, 4), fed(ints(0, 1, 2, 1))}, attrs: attrs(text("mode", "edge")), ranked: true},
+		{op: "Pad", in: []arg{x(3, 4), ints(2, 1), missing, ints(-1)}, opset: 19, attrs: attrs(text("mode", "wrap")), ranked: true},
 		{op: "CumSum", in: []arg{x(2, 4), index([]int64{1})}},
 		{op: "CumSum", in: []arg{x(2, 4), index([]int64{-2})}, attrs: attrs(integer("reverse", 1), integer("exclusive", 1))},
 
@@ -170,6 +192,7 @@ func ruleCases() []ruleCase {
 		{op: "SkipSimplifiedLayerNormalization", domain: "com.microsoft", in: []arg{x(2, 3, 4), x(2, 3, 4), x(4), x(4)}, single: true, outs: 4, use: []int{0, 3}},
 		{op: "SkipSimplifiedLayerNormalization", domain: "com.microsoft", in: []arg{x(2, 3, 4), x(2, 3, 4), x(4)}, single: true, outs: 4, use: []int{3}},
 	}
+	cases = append(cases, attentionCases()...)
 	for _, shapes := range [][2][]int{
 		{{2, 3}, {3, 4}}, {{2, 5, 3}, {3, 4}}, {{2, 5, 3}, {2, 3, 4}}, {{5, 3}, {2, 3, 4}}, {{2, 1, 5, 3}, {4, 3, 2}},
 		{{1, 2, 3}, {2, 3, 2}}, {{3}, {3, 4}}, {{3}, {2, 3, 4}}, {{2, 3}, {3}}, {{2, 2, 3}, {3}}, {{3}, {3}},
@@ -263,6 +286,9 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 		switch {
 		case a.ints != nil:
 			v = tensor.FromInt64s(a.ints, a.shape...)
+			if a.short {
+				v = shortInts(a.ints, a.shape...)
+			}
 		case a.constant:
 			v = tensor.New(c.dtype())
 			set(v, 0, a.low)
@@ -275,7 +301,9 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 			}
 		default:
 			v = random(r, c.dtype(), a.low, a.high, a.shape...)
-			wrt = append(wrt, name)
+			if !a.given {
+				wrt = append(wrt, name)
+			}
 		}
 		if a.ints != nil && !a.fed || a.constant {
 			b.Initializer(name, v)
@@ -303,7 +331,7 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 		outs = append(outs, all[i])
 	}
 	for i, o := range all { // optional outputs that nobody reads are left out
-		if !slices.Contains(c.use, i) && c.op != "Split" && i > 0 {
+		if !slices.Contains(c.use, i) && c.op != "Split" && i > 0 && !c.keep {
 			last := m.Graph.Nodes[len(m.Graph.Nodes)-1]
 			last.Outputs[slices.Index(last.Outputs, o)] = ""
 		}
@@ -338,8 +366,9 @@ func (c ruleCase) test(t *testing.T, e *ort.Env, shapes string) {
 	loss := func() float64 {
 		sum := 0.0
 		for o, y := range run(t, f, in, outs...) {
+			w := floats(weights[o])
 			for i, v := range floats(y) {
-				sum += v * floats(weights[o])[i]
+				sum += v * w[i]
 			}
 		}
 		return sum
@@ -348,7 +377,11 @@ func (c ruleCase) test(t *testing.T, e *ort.Env, shapes string) {
 	names, err := grad.GradientsFrom(m, seeds, wrt...)
 	if shapes == "unranked" && c.ranked {
 		var refused *grad.UnsupportedError
-		if !errors.As(err, &refused) || refused.Op != c.op || refused.Why == "" {
+		op := c.op
+		if c.domain != "" {
+			op = c.domain + "." + op
+		}
+		if !errors.As(err, &refused) || refused.Op != op || refused.Why == "" {
 			t.Fatalf("got %v, want the operator to be refused with a reason", err)
 		}
 		return
