@@ -41,8 +41,9 @@ func (s *step) joined(x string) string {
 // attend adds the nodes of an attention and returns y, [B, N, S, e].
 //
 // The keys of a group are not repeated: its queries are put behind one another
-// instead. Rows that are masked whole get probabilities of 0, as ONNX wants it
-// of Attention; their queries, keys and values get no gradient.
+// instead. Rows that are masked whole get probabilities of 0 and so give no
+// gradient to anything, as ONNX wants it of Attention. (Before version 1.30 ONNX
+// Runtime's output is the mean of all values there; nothing reads such rows.)
 func (s *step) attend(a *attention) string {
 	gather := func(x string) string { return x }
 	spread := gather
@@ -282,12 +283,14 @@ func groupQuery(s *step) []string {
 	total := s.cast(s.op("Reshape", s.in(6), s.ints(1)), onnx.Int64)
 	// Number of tokens that each row has already, and the positions of the new
 	// ones: [B, 1] and [B, S].
-	before := s.op("Where", s.op("Equal", total, length), s.integer(0), s.sub(s.add(last, s.integer(1)), length))
+	first := s.op("Equal", total, length)
+	before := s.op("Where", first, s.integer(0), s.sub(s.add(last, s.integer(1)), length))
 	places := s.add(before, s.upTo(length))
 	if s.n.Int("do_rotary", 0) != 0 {
 		at := places
-		if s.in(9) != "" {
-			at = s.in(9)
+		if given := s.in(9); given != "" { // of which a first run uses one number
+			start := s.part(s.op("Reshape", given, s.ints(-1)), 0)
+			at = s.op("Where", first, s.add(start, places), given)
 		}
 		q = s.rotate(q, at, s.in(7), s.in(8), n)
 		k = s.rotate(k, at, s.in(7), s.in(8), m)
@@ -452,6 +455,8 @@ func standardAttention(s *step) []string {
 		case past != "":
 			offset = s.dimOf(past, 2)
 		case s.in(6) != "":
+			// The last query is that of the last token, as ONNX has it; before
+			// version 1.30 ONNX Runtime lets the first query begin at key 0.
 			offset = s.op("Unsqueeze", s.sub(s.in(6), s.dimOf(a.q, 2)), s.ints(1, 2, 3))
 		}
 		a.allowed = s.both("And", a.allowed, s.causal(a.q, 2, offset, keys))

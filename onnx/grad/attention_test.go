@@ -74,6 +74,21 @@ func attentionCases() []ruleCase {
 	group(kv(4, 2, integer("do_rotary", 1)), x(1, 3, 64), x(1, 3, 32), x(1, 3, 32), x(1, 2, 4, 16), x(1, 2, 4, 16), int32s(ints(6)), total(7), angles(8, 8), angles(8, 8))
 	group(kv(4, 2), x(1, 3, 32), x(1, 3, 16), x(1, 3, 16), x(1, 2, 4, 8), x(1, 2, 4, 8), int32s(ints(6)), total(7), missing, missing, missing, x(1, 1, 3, 7))
 
+	// Rows padded on the right; a cache that is there, but empty or not yet used.
+	padded := func(a []*onnx.Attribute, in ...arg) {
+		group(a, in...)
+		cases[len(cases)-1].rows = []int{5, 3}
+	}
+	padded(kv(4, 2), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 2)), total(5))
+	padded(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), x(2, 1, 0, 8), x(2, 1, 0, 8), int32s(ints(4, 2)), total(5))
+	padded(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), x(2, 1, 8, 16), x(2, 1, 8, 16), int32s(ints(4, 2)), total(5), angles(9, 8), angles(9, 8))
+	padded(kv(2, 1, integer("causal", 0)), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 2)), total(5))
+	cases[len(cases)-1].since = 30
+	// Positions are given: of a first run one number counts.
+	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5), angles(9, 8), angles(9, 8), fed(index([]int64{3, 4, 5, 6, 7, 1, 2, 3, 4, 5}, 2, 5)))
+	group(kv(2, 1, integer("do_rotary", 1)), x(2, 1, 32), x(2, 1, 16), x(2, 1, 16), x(2, 1, 6, 16), x(2, 1, 6, 16), int32s(ints(6, 3)), total(7), angles(9, 8), angles(9, 8), fed(index([]int64{3, 5}, 2, 1)))
+	group(kv(2, 1, number("softcap", 0.5)), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 4)), total(5), missing, missing, missing, x(2, 1, 5, 5))
+
 	own := func(a []*onnx.Attribute, in ...arg) {
 		cases = append(cases, ruleCase{op: "Attention", domain: microsoft, in: in, attrs: a, single: true, outs: 1})
 	}
@@ -97,8 +112,14 @@ func attentionCases() []ruleCase {
 	plain(23, nil, nil, x(2, 4, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(4, 3, 5))
 	plain(23, []int{0, 1, 2}, nil, x(2, 4, 3, 4), x(2, 2, 3, 4), x(2, 2, 3, 3), missing, x(2, 2, 2, 4), x(2, 2, 2, 3))
 	plain(23, []int{0, 1, 2}, attrs(integer("is_causal", 1)), x(2, 4, 3, 4), x(2, 2, 3, 4), x(2, 2, 3, 3), x(3, 5), x(2, 2, 2, 4), x(2, 2, 2, 3))
+	plain(23, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("110110000010111", 3, 5)) // a row is masked whole
+	cases[len(cases)-1].since = 30
+	for _, lengths := range [][]int64{{5, 4}, {5, 2}} { // of which 2 are fewer than the queries
+		plain(24, nil, attrs(integer("is_causal", 1)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), missing, missing, missing, fed(ints(lengths...)))
+		cases[len(cases)-1].since = 30
+	}
 	for mode := range int64(4) {
-		plain(23, []int{0, 3}, attrs(integer("qk_matmul_output_mode", mode)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(3, 5))
+		plain(23, []int{0, 3}, attrs(integer("qk_matmul_output_mode", mode), number("softcap", 0.5)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(3, 5))
 	}
 	plain(24, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), missing, missing, missing, fed(ints(5, 3)))
 	plain(24, nil, attrs(integer("softmax_precision", 1)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("110111111110111", 3, 5), missing, missing, fed(ints(4, 3)))
