@@ -202,8 +202,17 @@ func (f *facts) in(n *onnx.Node, i int) fact {
 	return fact{}
 }
 
+// official says whether a node's name means what ONNX or ONNX Runtime mean by it.
+// A function of the model's own, or of another library, may be called anything.
+func official(n *onnx.Node) bool {
+	return n.Domain == "" || n.Domain == "ai.onnx" || n.Domain == "com.microsoft"
+}
+
 // result returns the facts of the outputs, or of the first few of them.
 func (f *facts) result(n *onnx.Node) []fact {
+	if !official(n) {
+		return nil
+	}
 	x := f.in(n, 0)
 	one := func(dt onnx.DataType, s shape) []fact { return []fact{{dtype: dt, shape: s}} }
 	switch n.OpType {
@@ -211,15 +220,23 @@ func (f *facts) result(n *onnx.Node) []fact {
 		return f.source(n)
 	case "Identity":
 		return []fact{x}
+	case "CastLike":
+		t := fact{dtype: f.in(n, 1).dtype, shape: x.shape, scalar: x.scalar}
+		if t.dtype == onnx.Int64 || t.dtype == onnx.Int32 {
+			t.elems = x.elems
+		}
+		return []fact{t}
+	case "IsNaN", "IsInf":
+		return one(onnx.Bool, x.shape)
 	case "Neg", "Sqrt", "Reciprocal", "Exp", "Log", "Tanh", "Sigmoid", "Erf", "Relu", "Gelu", "Softplus", "Abs", "Sign",
 		"Sin", "Cos", "Floor", "Ceil", "Round", "Not", "Clip", "Softmax", "LogSoftmax", "CumSum", "Trilu", "Dropout",
 		"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "FastGelu", "BiasGelu", "QuickGelu",
-		"ScatterND", "ScatterElements":
+		"ScatterND", "ScatterElements", "TensorScatter", "LeakyRelu", "PRelu", "Elu", "HardSwish", "HardSigmoid", "Mish", "Swish", "LpNormalization":
 		return one(x.dtype, x.shape)
 	case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
 		same := fact{dtype: x.dtype, shape: x.shape}
 		return []fact{same, {dtype: onnx.Float}, {dtype: onnx.Float}, same}
-	case "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mod", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where":
+	case "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Mod", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where":
 		return []fact{f.pointwise(n)}
 	case "Cast":
 		t := fact{dtype: onnx.DataType(n.Int("to", 0)), shape: x.shape, scalar: x.scalar}
@@ -249,12 +266,81 @@ func (f *facts) result(n *onnx.Node) []fact {
 			return one(x.dtype, nil)
 		}
 		return one(x.dtype, f.ranked(len(e.out)))
-	case "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2":
+	case "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+		"ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp":
 		return one(x.dtype, f.reduced(n, x.shape))
+	case "RotaryEmbedding":
+		return one(x.dtype, x.shape)
+	case "Attention", "MultiHeadAttention", "GroupQueryAttention":
+		return f.attended(n)
+	case "TopK":
+		t := fact{dtype: x.dtype}
+		if axis, ok := x.shape.axis(n.Int("axis", -1)); ok && x.shape != nil {
+			t.shape = slices.Clone(x.shape)
+			t.shape[axis] = f.symbol()
+			if k := f.in(n, 1).elems; len(k) == 1 {
+				t.shape[axis] = f.dim(k[0])
+			}
+		}
+		return []fact{t, {dtype: onnx.Int64, shape: t.shape}}
+	case "Conv":
+		if x.shape == nil {
+			return one(x.dtype, nil)
+		}
+		s := f.ranked(len(x.shape))
+		if len(s) > 1 {
+			s[0], s[1] = x.shape[0], f.dim(f.in(n, 1).shape.at(0))
+		}
+		return one(x.dtype, s)
 	case "ArgMax", "ArgMin", "NonZero":
 		return one(onnx.Int64, nil)
 	}
 	return nil
+}
+
+// attended is the first output of an attention; the caches it returns have its
+// type.
+func (f *facts) attended(n *onnx.Node) []fact {
+	q, v := f.in(n, 0), f.in(n, 2).shape
+	y := fact{dtype: q.dtype}
+	switch {
+	case n.OpType == "GroupQueryAttention":
+		heads, kv := n.Int("num_heads", 0), n.Int("kv_num_heads", 0)
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 && len(n.Inputs) > 1 && n.Inputs[1] == "" {
+			y.shape[2] = f.symbol()
+			if d := q.shape[2]; d.known() && heads > 0 && kv > 0 {
+				y.shape[2] = known(d.n / (heads + 2*kv) * heads)
+			}
+		}
+	case n.OpType == "MultiHeadAttention":
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if len(v) == 3 {
+				y.shape[2] = v[2]
+			}
+		}
+	case n.Domain == "com.microsoft":
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if d := f.in(n, 1).shape.at(1); d.known() && n.Ints("qkv_hidden_sizes", nil) == nil {
+				y.shape[2] = known(d.n / 3)
+			}
+		}
+	default:
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if a, b := n.Int("q_num_heads", 0), n.Int("kv_num_heads", 0); len(v) == 3 && v[2].known() && b > 0 {
+				y.shape[2] = known(v[2].n / b * a)
+			}
+		} else if len(y.shape) == 4 {
+			y.shape[3] = f.dim(v.at(3))
+		}
+	}
+	if len(y.shape) != 3 && len(y.shape) != 4 {
+		y.shape = nil
+	}
+	cache := fact{dtype: q.dtype}
+	return []fact{y, cache, cache, cache}
 }
 
 // source: operators that make values out of nothing or out of shapes.

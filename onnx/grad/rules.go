@@ -16,28 +16,37 @@ const microsoft = "com.microsoft."
 // table maps operators to their rules.
 func table() map[string]rule {
 	return map[string]rule{
-		"Add": add, "Sub": sub, "Mul": mul, "Div": div, "Pow": pow, "Sum": sumAll,
+		"Add": add, "Sub": sub, "Mul": mul, "Div": div, "Pow": pow, "Sum": sumAll, "Mean": meanAll,
 		"Min": extremum, "Max": extremum, "Where": where, "Clip": clip,
 
 		"Neg": neg, "Sqrt": sqrt, "Reciprocal": reciprocal, "Exp": exp, "Log": log, "Abs": abs, "Sin": sin, "Cos": cos,
 		"Identity": identity, "Dropout": identity, "Cast": cast, "CastLike": cast,
 
-		"Tanh": tanh, "Sigmoid": sigmoid, "Erf": erf, "Relu": relu, "Softplus": softplus, "Gelu": gelu,
+		"Tanh": tanh, "Sigmoid": sigmoid, "Erf": erf, "Relu": relu, "Softplus": softplus, "Gelu": gelu, "Swish": quickGelu,
+		"LeakyRelu": leakyRelu, "PRelu": composed(pRelu), "Elu": elu, "HardSwish": hardSwish, "HardSigmoid": hardSigmoid, "Mish": composed(mish),
 		microsoft + "Gelu": gelu, microsoft + "FastGelu": fastGelu, microsoft + "BiasGelu": biasGelu, microsoft + "QuickGelu": quickGelu,
 
 		"MatMul": matMul, microsoft + "FusedMatMul": matMul, "Gemm": gemm, "Einsum": einsum,
 
 		"Reshape": relayout, "Flatten": relayout, "Squeeze": relayout, "Unsqueeze": relayout, "Transpose": transpose,
-		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile,
+		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile, "Pad": pad, "Trilu": trilu,
 
 		"Gather": gather, "GatherND": gatherND, "GatherElements": gatherElements,
-		"ScatterND": scatterND, "ScatterElements": scatterElements,
+		"ScatterND": scatterND, "ScatterElements": scatterElements, "TensorScatter": composed(tensorScatter), "TopK": topK,
 
 		"ReduceSum": reduceSum, "ReduceMean": reduceMean, "ReduceMax": reduceExtremum, "ReduceMin": reduceExtremum,
+		"ReduceL1": reduceL1, "ReduceL2": reduceL2, "ReduceSumSquare": reduceSumSquare, "ReduceProd": reduceProd,
+		"ReduceLogSum": reduceLogSum, "ReduceLogSumExp": reduceLogSumExp,
 		"Softmax": softmax, "LogSoftmax": logSoftmax, "CumSum": cumSum,
 
-		"LayerNormalization": layerNorm, "SimplifiedLayerNormalization": rmsNorm, "RMSNormalization": rmsNorm,
+		"Conv": composed(conv),
+
+		"LpNormalization": composed(lpNorm), "LayerNormalization": layerNorm, "SimplifiedLayerNormalization": rmsNorm, "RMSNormalization": rmsNorm,
 		microsoft + "SkipLayerNormalization": skipNorm, microsoft + "SkipSimplifiedLayerNormalization": skipNorm,
+
+		"RotaryEmbedding": rotary, microsoft + "RotaryEmbedding": rotary,
+		"Attention": composed(standardAttention), microsoft + "MultiHeadAttention": composed(multiHead),
+		microsoft + "GroupQueryAttention": composed(groupQuery), microsoft + "Attention": composed(projected),
 	}
 }
 
@@ -95,11 +104,11 @@ func (s *step) fail(format string, args ...any) {
 	}
 }
 
-func (s *step) shape(v string) shape { return s.facts.of[v].shape }
+func (s *step) shape(v string) shape { return s.fact(v).shape }
 
 // dtype is the element type of a value of the model.
 func (s *step) dtype(v string) onnx.DataType {
-	dt := s.facts.of[v].dtype
+	dt := s.fact(v).dtype
 	if dt == onnx.Undefined {
 		s.fail("the element type of %q is not known", v)
 	}
@@ -107,7 +116,26 @@ func (s *step) dtype(v string) onnx.DataType {
 }
 
 // scalar is a constant of the type of input 0.
-func (s *step) scalar(v float64) string { return s.number(v, s.dtype(s.in(0))) }
+func (s *step) scalar(v float64) string { return s.constant(v, s.in(0)) }
+
+// constant is a number of the type of a value.
+func (s *step) constant(v float64, like string) string {
+	s.typed(like)
+	return s.graph.constant(v, like)
+}
+
+// castLike gives x the type of a value.
+func (s *step) castLike(x, like string) string {
+	s.typed(like)
+	return s.graph.castLike(x, like)
+}
+
+// typed refuses values of unknown type where the model has no CastLike yet.
+func (s *step) typed(v string) {
+	if s.opset < castLikeOpset {
+		s.dtype(v)
+	}
+}
 
 // times scales by a number.
 func (s *step) times(x string, v float64) string {
