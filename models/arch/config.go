@@ -19,7 +19,9 @@ type Config struct {
 	EncoderLayers  int
 	Width          int
 	FFNWidth       int
-	Heads          int
+	Heads          int // of the queries
+	KVHeads        int // of keys and values, where a file says so
+	HeadWidth      int
 	Vocab          int
 	Context        int // most positions; 0 when unbounded (relative positions)
 	DType          string
@@ -74,6 +76,8 @@ type rawConfig struct {
 	NHead            int       `json:"n_head"`
 	NumHeads         int       `json:"num_heads"`
 	NumAttnHeads     int       `json:"num_attention_heads"`
+	NumKVHeads       int       `json:"num_key_value_heads"`
+	HeadDim          int       `json:"head_dim"`
 	VocabSize        int       `json:"vocab_size"`
 	NPositions       int       `json:"n_positions"`
 	NCtx             int       `json:"n_ctx"`
@@ -123,6 +127,8 @@ func readConfig(dir string) (Config, error) {
 		Width:     firstSet(r.NEmbd, r.DModel, r.HiddenSize),
 		FFNWidth:  firstSet(r.IntermediateSize, r.DFF, r.DecoderFFNDim, r.FFNDim),
 		Heads:     firstSet(r.NHead, r.NumAttnHeads, r.NumHeads),
+		KVHeads:   r.NumKVHeads,
+		HeadWidth: r.HeadDim,
 		Vocab:     r.VocabSize,
 		Context:   firstSet(r.NPositions, r.MaxPositions, r.NCtx, r.MaxSeqLen),
 		DType:     r.TorchDType,

@@ -69,6 +69,7 @@ func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
 		return nil, err
 	}
 	ix := newGraph(m)
+	ix.settle(&ports)
 	g := &Graph{Path: path, Model: m, Ports: ports, FFNs: ix.ffns(side)}
 	if side == Decoder {
 		g.Head = ix.head(ports.Logits)
