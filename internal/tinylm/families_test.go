@@ -1,0 +1,5 @@
+//go:build families
+
+package tinylm_test
+
+func init() { everyExport = true }
