@@ -179,4 +179,3 @@ func TestExportsAgree(t *testing.T) {
 		})
 	}
 }
-
