@@ -49,7 +49,8 @@ const (
 	// Gemma3 is Gemma2 without soft caps, with norms of query and key heads, and
 	// positions that turn faster in layers with a window.
 	Gemma3 Family = "gemma3_text"
-	// StarCoder is GPT-2 with multi-query attention and Linear weights.
+	// StarCoder is GPT-2 with multi-query attention and Linear weights; with as
+	// many key heads as heads, query, key and value stand head by head.
 	StarCoder Family = "gpt_bigcode"
 	// T5 is an encoder and a decoder with relative position biases.
 	T5 Family = "t5"
@@ -153,6 +154,9 @@ func (c Config) anatomy() anatomy {
 		a.joint, a.qkvBias, a.oBias = conv1D, true, true
 		if c.Family == StarCoder {
 			a.joint, a.act = sideways, "gelu_pytorch_tanh"
+			if c.KVHeads > 1 {
+				a.joint = byHead
+			}
 		}
 		return a
 	case GPTJ:

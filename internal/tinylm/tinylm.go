@@ -231,8 +231,10 @@ func (c Config) validate() error {
 // grouped says whether heads may share keys and values.
 func (c Config) grouped() bool {
 	switch c.Family {
-	case LLaMA, Mistral, Qwen2, Qwen3, Phi3, Gemma2, Gemma3, StarCoder:
+	case LLaMA, Mistral, Qwen2, Qwen3, Phi3, Gemma2, Gemma3:
 		return true
+	case StarCoder:
+		return c.KVHeads == 1
 	case Falcon:
 		return !c.Alibi
 	}

@@ -1,5 +1,0 @@
-//go:build families
-
-package tinylm_test
-
-func init() { everyExport = true }
