@@ -150,8 +150,10 @@ func (lm *LM) digest(ctx context.Context) (string, error) {
 		fmt.Fprintf(h, "%s %x\n", role, one.Sum(nil))
 		return nil
 	}
-	if err := add("config", filepath.Join(lm.anatomy.Layout.Dir, "config.json")); err != nil {
-		return "", err
+	for _, path := range lm.anatomy.Config.Files {
+		if err := add("config", path); err != nil {
+			return "", err
+		}
 	}
 	for i, g := range []*arch.Graph{lm.anatomy.Forward, lm.anatomy.Step, lm.anatomy.Encoder} {
 		if g == nil {
