@@ -94,7 +94,7 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	line("layers", "%s", layers)
 	line("width, FFN width", "%d, %d", info.Width, info.FFNWidth)
 	line("vocabulary", "%d", info.Vocab)
-	context := fmt.Sprint(info.Context)
+	context := fmt.Sprintf("%d (%s)", info.Context, info.ContextFrom)
 	if info.Context == 0 {
 		context = "unbounded"
 	}

@@ -21,10 +21,11 @@ type Info struct {
 	Width          int      `json:"width"`
 	FFNWidth       int      `json:"ffn_width"`
 	Vocab          int      `json:"vocab"`
-	Context        int      `json:"context"`          // most positions; 0 when unbounded
-	DType          string   `json:"dtype"`            // of the weights
-	Files          []string `json:"files"`            // graphs in use
-	Others         string   `json:"others,omitempty"` // the same graph in other number formats, not in use
+	Context        int      `json:"context"`                // most positions; 0 when unbounded
+	ContextFrom    string   `json:"context_from,omitempty"` // what bounds the positions
+	DType          string   `json:"dtype"`                  // of the weights
+	Files          []string `json:"files"`                  // graphs in use
+	Others         string   `json:"others,omitempty"`       // the same graph in other number formats, not in use
 	Tokenizer      bool     `json:"tokenizer"`
 	Opset          int64    `json:"opset"`
 	IR             int64    `json:"ir"`
@@ -160,12 +161,13 @@ func (a *Anatomy) describe(path string) {
 	i := &a.Info
 	*i = Info{
 		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
-		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab, Context: c.Context,
+		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab,
 		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "", Others: a.Layout.Others,
 	}
 	if f.Ports.Vocab > 0 {
 		i.Vocab = f.Ports.Vocab
 	}
+	a.context()
 	i.FFNs = append(i.FFNs, f.FFNs...)
 	a.checkLayers(Decoder, f.FFNs, c.Layers)
 	if i.Layers == 0 {
