@@ -138,7 +138,10 @@ const branchInput = "use_cache_branch"
 // with or without past keys and values.
 func open(path string, side Side, past bool) (*Graph, error) {
 	m, err := onnx.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, onnx.ErrExternal):
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)
 	}
 	merged := m.Graph.Index().Input(branchInput) != nil
