@@ -16,6 +16,8 @@ type graph struct {
 	opset  int64
 	before int               // nodes that were there before
 	made   map[string]string // constants and shapes that exist already
+
+	nodes, constants int // of which the facts are known
 }
 
 func newGraph(m *onnx.Model) graph {
@@ -25,6 +27,31 @@ func newGraph(m *onnx.Model) graph {
 		opset:  m.Opset(""),
 		before: len(m.Graph.Nodes),
 		made:   map[string]string{},
+
+		nodes:     len(m.Graph.Nodes),
+		constants: len(m.Graph.Initializers),
+	}
+}
+
+// fact is what is known of a value, which may be one that was added just now.
+func (g *graph) fact(v string) fact {
+	t, ok := g.facts.of[v]
+	if !ok {
+		g.learn()
+		t = g.facts.of[v]
+	}
+	return t
+}
+
+// learn derives the facts of what has been added since the last time.
+func (g *graph) learn() {
+	all := g.b.Graph()
+	for ; g.constants < len(all.Initializers); g.constants++ {
+		t := all.Initializers[g.constants]
+		g.facts.of[t.Name] = constant(t)
+	}
+	for ; g.nodes < len(all.Nodes); g.nodes++ {
+		g.facts.node(all.Nodes[g.nodes])
 	}
 }
 
@@ -72,13 +99,29 @@ func (g *graph) integer(v int64) string {
 	return g.once(fmt.Sprint("integer", v), func() string { return g.b.Const(tensor.FromInt64s([]int64{v})) })
 }
 
+// constant is a number of the type of a value, which need not be known.
+func (g *graph) constant(v float64, like string) string {
+	if dt := g.fact(like).dtype; dt != onnx.Undefined {
+		return g.number(v, dt)
+	}
+	return g.once(fmt.Sprint("constant", v, like), func() string { return g.castLike(g.number(v, onnx.Float), like) })
+}
+
 func (g *graph) cast(x string, dt onnx.DataType) string {
 	return g.b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(dt)))
 }
 
+// castLike gives x the type of a value.
+func (g *graph) castLike(x, like string) string {
+	if dt := g.fact(like).dtype; dt != onnx.Undefined {
+		return g.cast(x, dt)
+	}
+	return g.op("CastLike", x, like)
+}
+
 // shapeOf is the shape of a value of the model, as a constant if possible.
 func (g *graph) shapeOf(v string) string {
-	s := g.facts.of[v].shape
+	s := g.fact(v).shape
 	if d := total(s); d.known() {
 		dims := make([]int64, len(s))
 		for i := range s {
@@ -92,7 +135,7 @@ func (g *graph) shapeOf(v string) string {
 // dimOf is dimension axis of a value as a tensor of shape [1]; a negative axis
 // counts from the end.
 func (g *graph) dimOf(v string, axis int) string {
-	if d := g.facts.of[v].shape.at(axis); d.known() {
+	if d := g.fact(v).shape.at(axis); d.known() {
 		return g.ints(d.n)
 	}
 	return g.part(g.shapeOf(v), int64(axis))
@@ -129,7 +172,7 @@ func (g *graph) reshape(x, to string) string {
 
 // like gives x, which has as many elements as v, the shape of v.
 func (g *graph) like(x, v string) string {
-	s := g.facts.of[v].shape
+	s := g.fact(v).shape
 	if s == nil {
 		return g.reshape(x, g.shapeOf(v))
 	}
@@ -156,11 +199,10 @@ func (g *graph) expand(x, v string) string { return g.op("Expand", x, g.shapeOf(
 
 // filled has the shape and type of v and one number everywhere.
 func (g *graph) filled(x float64, v string) string {
-	t := g.facts.of[v]
-	if t.shape != nil && len(t.shape) == 0 {
-		return g.number(x, t.dtype)
+	if s := g.fact(v).shape; s != nil && len(s) == 0 {
+		return g.constant(x, v)
 	}
-	return g.expand(g.number(x, t.dtype), v)
+	return g.expand(g.constant(x, v), v)
 }
 
 // reduce sums x, whose shape is xs as far as known, over the axes along which v,

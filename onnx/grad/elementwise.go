@@ -32,12 +32,15 @@ func div(s *step) {
 }
 
 // y = x^p: dx = p x^(p-1) dy, dp = y log(x) dy. The exponents of the norms and
-// of GELU are constants, for which products are faster and exact.
+// of GELU are constants, for which products are faster and exact. At x = 0 the
+// limits count: dx is 0 for p = 0 and dp is 0 for p >= 0.
 func pow(s *step) {
 	x, p := s.in(0), s.in(1)
-	if c := s.facts.of[p].scalar; c != nil && s.wants(0) {
+	if c := s.fact(p).scalar; c != nil && s.wants(0) {
 		d := s.dy()
 		switch *c {
+		case 0:
+			d = s.filled(0, s.out())
 		case 1:
 		case 2:
 			d = s.mul(d, s.times(x, 2))
@@ -52,10 +55,13 @@ func pow(s *step) {
 		if s.dtype(p) != s.dtype(x) {
 			q = s.cast(p, s.dtype(x))
 		}
-		s.giveReduced(0, s.mul(s.dy(), s.mul(q, s.op("Pow", x, s.sub(q, s.scalar(1))))))
+		d := s.mul(q, s.op("Pow", x, s.sub(q, s.scalar(1))))
+		s.giveReduced(0, s.mul(s.dy(), s.op("Where", s.op("Equal", q, s.scalar(0)), s.scalar(0), d)))
 	}
 	if s.wants(1) {
-		d := s.mul(s.dy(), s.mul(s.out(), s.op("Log", x)))
+		limit := s.op("And", s.op("Equal", x, s.scalar(0)), s.op("Not", s.op("Less", p, s.constant(0, p))))
+		d := s.op("Where", limit, s.scalar(0), s.mul(s.out(), s.op("Log", x)))
+		d = s.mul(s.dy(), d)
 		if s.dtype(p) != s.dtype(x) {
 			d = s.cast(d, s.dtype(p))
 		}
@@ -101,19 +107,33 @@ func where(s *step) {
 }
 
 // Clip passes the gradient on inside the bounds and at them; the rest goes to
-// the bound that was hit.
+// the bound that was hit. A lower bound above the upper one counts for nothing:
+// every element is the upper one then.
 func clip(s *step) {
-	x, zero := s.in(0), s.scalar(0)
+	x, low, high := s.in(0), s.in(1), s.in(2)
+	zero := s.scalar(0)
 	inside := s.dy()
-	for i, outside := range []string{1: "Less", 2: "Greater"} {
-		if s.in(i) == "" || i == 0 {
-			continue
-		}
-		hit := s.op(outside, x, s.in(i))
-		inside = s.op("Where", hit, zero, inside)
+	give := func(i int, hit string) {
 		if s.wants(i) {
 			s.give(i, s.like(s.sum(s.op("Where", hit, s.dy(), zero), nil, false), s.in(i)))
 		}
+	}
+	over := ""
+	if high != "" {
+		over = s.op("Greater", x, high)
+		if a, b := s.fact(low).scalar, s.fact(high).scalar; low != "" && (a == nil || b == nil || *a > *b) {
+			over = s.op("Or", over, s.op("Greater", low, high))
+		}
+		inside = s.op("Where", over, zero, inside)
+		give(2, over)
+	}
+	if low != "" {
+		under := s.op("Less", x, low)
+		inside = s.op("Where", under, zero, inside)
+		if over != "" && s.wants(1) {
+			under = s.op("And", under, s.op("Not", over))
+		}
+		give(1, under)
 	}
 	s.give(0, inside)
 }
@@ -138,7 +158,7 @@ func cos(s *step) { s.give(0, s.op("Neg", s.mul(s.dy(), s.op("Sin", s.in(0))))) 
 func identity(s *step) {
 	if s.n.OpType == "Dropout" {
 		if t := s.in(2); t != "" {
-			if e := s.facts.of[t].elems; len(e) != 1 || !e[0].is(0) {
+			if e := s.fact(t).elems; len(e) != 1 || !e[0].is(0) {
 				s.fail("it is in training mode")
 			}
 		}
@@ -147,7 +167,7 @@ func identity(s *step) {
 }
 
 func cast(s *step) {
-	if s.dtype(s.in(0)) == s.facts.of[s.out()].dtype && s.dtype(s.in(0)) != onnx.Undefined {
+	if s.dtype(s.in(0)) == s.fact(s.out()).dtype && s.dtype(s.in(0)) != onnx.Undefined {
 		s.give(0, s.dy())
 		return
 	}

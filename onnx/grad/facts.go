@@ -211,6 +211,14 @@ func (f *facts) result(n *onnx.Node) []fact {
 		return f.source(n)
 	case "Identity":
 		return []fact{x}
+	case "CastLike":
+		t := fact{dtype: f.in(n, 1).dtype, shape: x.shape, scalar: x.scalar}
+		if t.dtype == onnx.Int64 || t.dtype == onnx.Int32 {
+			t.elems = x.elems
+		}
+		return []fact{t}
+	case "IsNaN", "IsInf":
+		return one(onnx.Bool, x.shape)
 	case "Neg", "Sqrt", "Reciprocal", "Exp", "Log", "Tanh", "Sigmoid", "Erf", "Relu", "Gelu", "Softplus", "Abs", "Sign",
 		"Sin", "Cos", "Floor", "Ceil", "Round", "Not", "Clip", "Softmax", "LogSoftmax", "CumSum", "Trilu", "Dropout",
 		"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "FastGelu", "BiasGelu", "QuickGelu",
@@ -251,10 +259,59 @@ func (f *facts) result(n *onnx.Node) []fact {
 		return one(x.dtype, f.ranked(len(e.out)))
 	case "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2":
 		return one(x.dtype, f.reduced(n, x.shape))
+	case "RotaryEmbedding":
+		return one(x.dtype, x.shape)
+	case "Attention", "MultiHeadAttention", "GroupQueryAttention":
+		return f.attended(n)
 	case "ArgMax", "ArgMin", "NonZero":
 		return one(onnx.Int64, nil)
 	}
 	return nil
+}
+
+// attended is the first output of an attention; the caches it returns have its
+// type.
+func (f *facts) attended(n *onnx.Node) []fact {
+	q, v := f.in(n, 0), f.in(n, 2).shape
+	y := fact{dtype: q.dtype}
+	switch {
+	case n.OpType == "GroupQueryAttention":
+		heads, kv := n.Int("num_heads", 0), n.Int("kv_num_heads", 0)
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 && len(n.Inputs) > 1 && n.Inputs[1] == "" {
+			y.shape[2] = f.symbol()
+			if d := q.shape[2]; d.known() && heads > 0 && kv > 0 {
+				y.shape[2] = known(d.n / (heads + 2*kv) * heads)
+			}
+		}
+	case n.OpType == "MultiHeadAttention":
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if len(v) == 3 {
+				y.shape[2] = v[2]
+			}
+		}
+	case n.Domain == "com.microsoft":
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if d := f.in(n, 1).shape.at(1); d.known() && n.Ints("qkv_hidden_sizes", nil) == nil {
+				y.shape[2] = known(d.n / 3)
+			}
+		}
+	default:
+		if y.shape = slices.Clone(q.shape); len(y.shape) == 3 {
+			y.shape[2] = f.symbol()
+			if a, b := n.Int("q_num_heads", 0), n.Int("kv_num_heads", 0); len(v) == 3 && v[2].known() && b > 0 {
+				y.shape[2] = known(v[2].n / b * a)
+			}
+		} else if len(y.shape) == 4 {
+			y.shape[3] = f.dim(v.at(3))
+		}
+	}
+	if len(y.shape) != 3 && len(y.shape) != 4 {
+		y.shape = nil
+	}
+	cache := fact{dtype: q.dtype}
+	return []fact{y, cache, cache, cache}
 }
 
 // source: operators that make values out of nothing or out of shapes.

@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"editpipe/onnx"
 )
@@ -46,7 +47,12 @@ var (
 	ErrOpset = errors.New("gradients need opset 13 or later")
 )
 
-const minOpset = 13
+const (
+	minOpset = 13
+	// castLikeOpset is the first with CastLike, by which a number gets the type
+	// of a value that is not known.
+	castLikeOpset = 15
+)
 
 // UnsupportedError is returned when the path from a wanted value to the loss
 // leads through a node that cannot be differentiated.
@@ -61,6 +67,14 @@ func (e *UnsupportedError) Error() string {
 		return fmt.Sprintf("operator %s of node %q has no gradient rule", e.Op, e.Node)
 	}
 	return fmt.Sprintf("operator %s of node %q cannot be differentiated: %s", e.Op, e.Node, e.Why)
+}
+
+// because is the reason seen from an operator that is composed of this one.
+func (e *UnsupportedError) because() string {
+	if e.Why == "" {
+		return e.Op + " has no gradient rule"
+	}
+	return e.Why
 }
 
 // Gradients adds nodes to m that compute d loss / d w for every w in wrt and
@@ -104,6 +118,7 @@ type walk struct {
 	graph
 	m      *onnx.Model
 	ix     *onnx.Index
+	rules  map[string]rule
 	marked map[string]bool     // what a wanted value can influence
 	parts  map[string][]string // cotangents that reached a value so far
 }
@@ -113,6 +128,7 @@ func newWalk(m *onnx.Model) *walk {
 		graph:  newGraph(m),
 		m:      m,
 		ix:     m.Graph.Index(),
+		rules:  table(),
 		marked: map[string]bool{},
 		parts:  map[string][]string{},
 	}
@@ -139,14 +155,13 @@ func (w *walk) run(seeds map[string]string, wrt []string) ([]string, error) {
 		}
 		w.parts[v] = append(w.parts[v], seed)
 	}
-	rules := table()
 	for _, n := range slices.Backward(slices.Clone(w.m.Graph.Nodes[:w.before])) {
-		if err := w.visit(n, rules); err != nil {
+		if err := w.visit(n); err != nil {
 			return nil, err
 		}
 	}
 	for v, seed := range seeds { // after the walk, which names the operator that is to blame
-		if seed == "" && w.facts.of[v].dtype == onnx.Undefined {
+		if seed == "" && w.facts.of[v].dtype == onnx.Undefined && w.opset < castLikeOpset {
 			return nil, fmt.Errorf("the type of %q is not known", v)
 		}
 	}
@@ -174,7 +189,7 @@ func (w *walk) mark(wrt []string) {
 
 // visit applies the rule of one node, if a cotangent reached it and a marked
 // value leads into it.
-func (w *walk) visit(n *onnx.Node, rules map[string]rule) error {
+func (w *walk) visit(n *onnx.Node) error {
 	reached := false
 	for _, o := range present(n.Outputs) {
 		reached = reached || w.marked[o] && len(w.parts[o]) > 0
@@ -186,7 +201,7 @@ func (w *walk) visit(n *onnx.Node, rules map[string]rule) error {
 	if label == "" {
 		label = present(n.Outputs)[0]
 	}
-	w.b.Scope("grad/" + label)
+	w.b.Scope("grad/" + strings.TrimPrefix(label, "grad/"))
 	op := n.OpType
 	if n.Domain != "" && n.Domain != "ai.onnx" {
 		op = n.Domain + "." + op
@@ -208,7 +223,7 @@ func (w *walk) visit(n *onnx.Node, rules map[string]rule) error {
 		}
 		return nil
 	}
-	r := rules[op]
+	r := w.rules[op]
 	if r == nil {
 		return &UnsupportedError{Op: op, Node: label}
 	}
@@ -217,6 +232,45 @@ func (w *walk) visit(n *onnx.Node, rules map[string]rule) error {
 		return &UnsupportedError{Op: op, Node: label, Why: s.why}
 	}
 	return nil
+}
+
+// composed makes the rule of an operator that can be written with plainer ones.
+// build adds the nodes that compute its outputs, "" for those it leaves out; the
+// walk goes back through these nodes instead. The operator itself stays, and the
+// model computes what it did: only the gradient takes the longer way.
+func composed(build func(s *step) []string) rule {
+	return func(s *step) {
+		s.learn()
+		from := len(s.m.Graph.Nodes)
+		results := build(s)
+		s.learn()
+		nodes := slices.Clone(s.m.Graph.Nodes[from:])
+		for _, n := range nodes {
+			if slices.ContainsFunc(n.Inputs, func(v string) bool { return s.marked[v] && !stops(n, v) }) {
+				for _, o := range present(n.Outputs) {
+					s.marked[o] = true
+				}
+			}
+		}
+		for i, dy := range s.dys {
+			switch {
+			case dy == "":
+			case i >= len(results) || results[i] == "":
+				s.fail("its output %d is used", i)
+			default:
+				s.parts[results[i]] = append(s.parts[results[i]], dy)
+			}
+		}
+		for _, n := range slices.Backward(nodes) {
+			if s.why != "" {
+				return
+			}
+			var inner *UnsupportedError
+			if err := s.visit(n); errors.As(err, &inner) {
+				s.fail("%s", inner.because())
+			}
+		}
+	}
 }
 
 // cotangent sums what reached a value; "" if nothing did.

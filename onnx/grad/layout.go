@@ -84,7 +84,7 @@ func tile(s *step) {
 func slice(s *step) {
 	x := s.in(0)
 	xs := s.shape(x)
-	starts := s.facts.of[s.in(1)].elems
+	starts := s.fact(s.in(1)).elems
 	count := len(starts)
 	if d := s.shape(s.in(1)).at(0); starts == nil && d.known() {
 		count = int(d.n)
@@ -97,7 +97,7 @@ func slice(s *step) {
 	for i := range count {
 		axis := i
 		if s.in(3) != "" {
-			axes, ok := s.facts.of[s.in(3)].elems, false
+			axes, ok := s.fact(s.in(3)).elems, false
 			if i < len(axes) && axes[i].known() {
 				axis, ok = xs.axis(axes[i].n)
 			}
@@ -147,7 +147,7 @@ func (s *step) bound(input, i int) num {
 	if s.in(input) == "" {
 		return known(1)
 	}
-	if elems := s.facts.of[s.in(input)].elems; i < len(elems) {
+	if elems := s.fact(s.in(input)).elems; i < len(elems) {
 		return elems[i]
 	}
 	return unknown
@@ -168,6 +168,61 @@ func (s *step) sources(i, axis int) string {
 	taken := s.op("Slice", bounds...)
 	n := s.op("Shape", taken)
 	return s.op("ScatterElements", s.op("Expand", n, length), taken, count(n))
+}
+
+// pad: what was put around by one number is cut off by the opposite padding. The
+// other modes copy elements, so that each axis is a Gather.
+// Inputs: x, pads, value, axes.
+func pad(s *step) {
+	switch mode := s.n.String("mode", "constant"); mode {
+	case "constant":
+		bounds := func(pads string) []string {
+			in := []string{s.dy(), s.op("Neg", pads)}
+			if s.in(3) != "" {
+				in = append(in, "", s.in(3))
+			}
+			return in
+		}
+		if s.wants(0) {
+			s.give(0, s.op("Pad", bounds(s.in(1))...))
+		}
+		if s.wants(2) {
+			inside := s.sum(s.op("Pad", bounds(s.op("Max", s.in(1), s.integer(0)))...), nil, false)
+			s.give(2, s.like(s.sub(s.sum(s.dy(), nil, false), inside), s.in(2)))
+		}
+	case "reflect", "edge", "wrap":
+		composed(padCopies)(s)
+	default:
+		s.fail("its mode is %q", mode)
+	}
+}
+
+func padCopies(s *step) []string {
+	x := s.in(0)
+	var axes []int64
+	if s.in(3) == "" {
+		for i := range s.shape(x) {
+			axes = append(axes, int64(i))
+		}
+	} else {
+		for _, e := range s.fact(s.in(3)).elems {
+			axes = append(axes, e.n)
+			if !e.known() {
+				axes = nil
+				break
+			}
+		}
+	}
+	if axes == nil {
+		s.fail("the rank of %q or the padded axes are not known", x)
+		return nil
+	}
+	for i, axis := range axes {
+		ends := s.concat(0, s.part(s.in(1), int64(i)), s.part(s.in(1), int64(i+len(axes))))
+		from := s.b.Op("Pad", []string{s.upTo(s.dimOf(s.in(0), int(axis))), ends}, s.n.Attr("mode"))
+		x = s.b.Op("Gather", []string{x, from}, onnx.AttrInt("axis", axis))
+	}
+	return []string{x}
 }
 
 // cumSum: y_i = sum of x_j up to i, so dx_j = sum of dy_i from j on.

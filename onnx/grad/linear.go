@@ -75,7 +75,7 @@ func (s *step) leftFactor(a, b operand, dy string) string {
 		if len(a.shape) == 2 {
 			return d
 		}
-		return s.shaped(d, a)
+		return s.like(d, a.v)
 	}
 	d := s.op("MatMul", dy, s.swap(b).v)
 	var full shape
@@ -111,14 +111,6 @@ func (s *step) rows(x string, b operand, axis int) string {
 	size := s.part(s.op("Shape", b.v), int64(axis))
 	count := s.op("ReduceProd", s.op("Slice", s.op("Shape", x), s.ints(0), s.ints(-1), s.ints(0)))
 	return s.reshape(x, s.concat(0, count, size))
-}
-
-// shaped gives x the shape of an operand.
-func (s *step) shaped(x string, as operand) string {
-	if _, ok := s.facts.of[as.v]; ok {
-		return s.like(x, as.v)
-	}
-	return s.reshape(x, s.op("Shape", as.v))
 }
 
 // swap transposes the last two axes.

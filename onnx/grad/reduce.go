@@ -88,11 +88,19 @@ func reduceExtremum(s *step) {
 func softmax(s *step) {
 	axis := s.n.Int("axis", -1)
 	inner := s.sum(s.mul(s.dy(), s.out()), []int64{axis}, true)
-	s.give(0, s.mul(s.out(), s.sub(s.dy(), inner)))
+	s.give(0, s.masked(axis, s.mul(s.out(), s.sub(s.dy(), inner))))
 }
 
 // y = x - log sum exp x: dx = dy - exp(y) sum(dy).
 func logSoftmax(s *step) {
 	axis := s.n.Int("axis", -1)
-	s.give(0, s.sub(s.dy(), s.mul(s.op("Exp", s.out()), s.sum(s.dy(), []int64{axis}, true))))
+	s.give(0, s.masked(axis, s.sub(s.dy(), s.mul(s.op("Exp", s.out()), s.sum(s.dy(), []int64{axis}, true)))))
+}
+
+// masked gives 0 to the rows of a softmax that are masked whole. Their result is
+// NaN in all places, which exporters replace by 0 behind it: the cotangent of
+// such a row is 0, but 0 NaN is NaN, and would spread to every key and weight.
+func (s *step) masked(axis int64, dx string) string {
+	first := s.op("Slice", s.out(), s.ints(0), s.ints(1), s.ints(axis))
+	return s.op("Where", s.op("IsNaN", first), s.constant(0, s.out()), dx)
 }

@@ -28,7 +28,7 @@ func table() map[string]rule {
 		"MatMul": matMul, microsoft + "FusedMatMul": matMul, "Gemm": gemm, "Einsum": einsum,
 
 		"Reshape": relayout, "Flatten": relayout, "Squeeze": relayout, "Unsqueeze": relayout, "Transpose": transpose,
-		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile,
+		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile, "Pad": pad,
 
 		"Gather": gather, "GatherND": gatherND, "GatherElements": gatherElements,
 		"ScatterND": scatterND, "ScatterElements": scatterElements,
@@ -38,6 +38,10 @@ func table() map[string]rule {
 
 		"LayerNormalization": layerNorm, "SimplifiedLayerNormalization": rmsNorm, "RMSNormalization": rmsNorm,
 		microsoft + "SkipLayerNormalization": skipNorm, microsoft + "SkipSimplifiedLayerNormalization": skipNorm,
+
+		"RotaryEmbedding": rotary, microsoft + "RotaryEmbedding": rotary,
+		"Attention": composed(standardAttention), microsoft + "MultiHeadAttention": composed(multiHead),
+		microsoft + "GroupQueryAttention": composed(groupQuery), microsoft + "Attention": composed(projected),
 	}
 }
 
@@ -95,11 +99,11 @@ func (s *step) fail(format string, args ...any) {
 	}
 }
 
-func (s *step) shape(v string) shape { return s.facts.of[v].shape }
+func (s *step) shape(v string) shape { return s.fact(v).shape }
 
 // dtype is the element type of a value of the model.
 func (s *step) dtype(v string) onnx.DataType {
-	dt := s.facts.of[v].dtype
+	dt := s.fact(v).dtype
 	if dt == onnx.Undefined {
 		s.fail("the element type of %q is not known", v)
 	}
@@ -107,7 +111,26 @@ func (s *step) dtype(v string) onnx.DataType {
 }
 
 // scalar is a constant of the type of input 0.
-func (s *step) scalar(v float64) string { return s.number(v, s.dtype(s.in(0))) }
+func (s *step) scalar(v float64) string { return s.constant(v, s.in(0)) }
+
+// constant is a number of the type of a value.
+func (s *step) constant(v float64, like string) string {
+	s.typed(like)
+	return s.graph.constant(v, like)
+}
+
+// castLike gives x the type of a value.
+func (s *step) castLike(x, like string) string {
+	s.typed(like)
+	return s.graph.castLike(x, like)
+}
+
+// typed refuses values of unknown type where the model has no CastLike yet.
+func (s *step) typed(v string) {
+	if s.opset < castLikeOpset {
+		s.dtype(v)
+	}
+}
 
 // times scales by a number.
 func (s *step) times(x string, v float64) string {

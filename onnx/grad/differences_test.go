@@ -1,0 +1,113 @@
+package grad_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"editpipe/onnx"
+	"editpipe/onnx/grad"
+	"editpipe/ort"
+	"editpipe/tensor"
+)
+
+// differences compares the gradients of a model with central differences of
+// what it computes. The loss is a random combination of its values outs.
+type differences struct {
+	m               *onnx.Model
+	in              feeds
+	wrt, outs       []string // float32 or float64
+	step, tolerance float64
+	sample          int // elements of each input that are compared, all if 0
+
+	weigh func(out string, weights *tensor.Tensor) // changes the combination
+}
+
+// compare returns the error of the differentiation; what is wrong with its
+// result are errors of the test. The model is changed.
+func (d *differences) compare(t *testing.T, e *ort.Env) error {
+	t.Helper()
+	forward := d.m.Clone()
+	forward.Graph.Outputs = nil
+	for _, o := range d.outs {
+		forward.Graph.Outputs = append(forward.Graph.Outputs, &onnx.ValueInfo{Name: o})
+	}
+	f := session(t, e, forward)
+
+	r := rand.New(rand.NewPCG(3, 4))
+	seeds := map[string]string{}
+	weights := map[string][]float64{}
+	fed := maps.Clone(d.in)
+	b := d.m.Builder()
+	base := run(t, f, d.in, d.outs...)
+	for i, o := range d.outs {
+		y := base[o]
+		w := random(r, y.DType, -1, 1, y.Shape...)
+		if d.weigh != nil {
+			d.weigh(o, w)
+		}
+		dims := slices.Repeat([]onnx.Dim{{Value: -1}}, len(y.Shape))
+		seeds[o] = b.Input(b.Fresh(fmt.Sprintf("seed%d", i)), onnx.TypeOf(y.DType), dims)
+		fed[seeds[o]] = w
+		weights[o] = floats(w)
+	}
+	loss := func() float64 {
+		sum := 0.0
+		for o, y := range run(t, f, d.in, d.outs...) {
+			for i, v := range floats(y) {
+				if w := weights[o][i]; w != 0 {
+					sum += w * v
+				}
+			}
+		}
+		return sum
+	}
+
+	names, err := grad.GradientsFrom(d.m, seeds, d.wrt...)
+	if err != nil {
+		return err
+	}
+	for i, n := range names {
+		if err := d.m.Expose(n, onnx.TypeOf(d.in[d.wrt[i]].DType), nil); err != nil {
+			t.Fatal(err)
+		}
+		d.m.Graph.Outputs[len(d.m.Graph.Outputs)-1].HasShape = false
+	}
+	g := session(t, e, d.m)
+	got := run(t, g, fed, names...)
+	for name, again := range run(t, g, fed, names...) {
+		if !bytes.Equal(got[name].Data, again.Data) {
+			t.Errorf("%s differs between two runs", name)
+		}
+	}
+	for i, v := range d.wrt {
+		value := d.in[v]
+		if !slices.Equal(got[names[i]].Shape, value.Shape) {
+			t.Errorf("gradient of %s has shape %v, want %v", v, got[names[i]].Shape, value.Shape)
+			continue
+		}
+		places := r.Perm(value.Len())
+		if d.sample > 0 && len(places) > d.sample {
+			places = places[:d.sample]
+		}
+		all := floats(got[names[i]])
+		var have, want []float64
+		for _, j := range places {
+			at := floats(value)[j]
+			set(value, j, at+d.step)
+			high := loss()
+			set(value, j, at-d.step)
+			low := loss()
+			set(value, j, at)
+			have = append(have, all[j])
+			want = append(want, (high-low)/(2*d.step))
+		}
+		if err := relative(have, want); err > d.tolerance {
+			t.Errorf("gradient of %s is off by %.2g:\n got %.6g\nwant %.6g", v, err, have, want)
+		}
+	}
+	return nil
+}
