@@ -6,8 +6,13 @@ import (
 	"slices"
 	"testing"
 
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
+
+// compositionsOfEach is how many of each form are asked.
+const compositionsOfEach = 6
 
 // compositions asks a model in many random ways, each time several rows together:
 // by Score, of which some share beginnings of unequal lengths, and token by token
@@ -146,4 +151,74 @@ func logSoftmax(logits []float32) []float64 {
 		out[i] = float64(x) - top - math.Log(sum)
 	}
 	return out
+}
+
+// TestHeldCompositions: no saving of a search changes a loss or a gradient, in any
+// form of attention that can be differentiated, for rows that begin to be shifted
+// at different positions.
+func TestHeldCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	at := []Site{{Layer: 0, Point: FFNOut}}
+	for name, c := range attentionForms {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+			h, err := lm.Hold(t.Context(), at, rows, 1)
+			must(t, err)
+			t.Logf("saving %d, given up %q", h.saves, lm.Abandoned())
+			compareHeld(t, lm, h, at, rows)
+			must(t, h.Close())
+		})
+	}
+}
+
+// attentionForms are the ways in which exports attend and keep keys and values.
+var attentionForms = map[string]tinylm.Config{
+	"learned positions":            {Family: tinylm.GPT2, Cache: tinylm.WithPast},
+	"positions counted":            {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"rotary, merged":               {Family: tinylm.GPTJ, Cache: tinylm.Merged},
+	"rotary, positions counted":    {Family: tinylm.LLaMA, Cache: tinylm.OneFile, NoPositionIDs: true},
+	"grouped":                      {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
+	"local windows":                {Family: tinylm.GPTNeo, Cache: tinylm.WithPast},
+	"local windows, merged":        {Family: tinylm.GPTNeo, Cache: tinylm.Merged},
+	"local windows, no positions":  {Family: tinylm.GPTNeo, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"sliding window":               {Family: tinylm.Mistral, Cache: tinylm.WithPast},
+	"sliding window, dynamo":       {Family: tinylm.Mistral, Cache: tinylm.WithPast, Exporter: tinylm.Dynamo},
+	"sliding, alternating, capped": {Family: tinylm.Gemma2, Cache: tinylm.WithPast},
+	"sliding, two rotations":       {Family: tinylm.Gemma3, Cache: tinylm.OneFile},
+	"alibi":                        {Family: tinylm.BLOOM, Cache: tinylm.WithPast},
+	"alibi, merged":                {Family: tinylm.BLOOM, Cache: tinylm.Merged},
+	"alibi, grouped":               {Family: tinylm.Falcon, Alibi: true, Cache: tinylm.WithPast},
+	"positions of the mask":        {Family: tinylm.OPT, Cache: tinylm.WithPast},
+	"multi-query":                  {Family: tinylm.StarCoder, Cache: tinylm.WithPast},
+	"GroupQueryAttention":          {Family: tinylm.LLaMA, Exporter: tinylm.GenAI},
+	"GroupQueryAttention, rotary":  {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, NoPositionIDs: true, Width: 64, Heads: 2},
+	"GroupQueryAttention, window":  {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
+	"MultiHeadAttention":           {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"MultiHeadAttention, window":   {Family: tinylm.Mistral, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"Attention":                    {Family: tinylm.LLaMA, Exporter: tinylm.Dynamo, Opset: 23, Cache: tinylm.WithPast},
+	"stacked":                      {Family: tinylm.GPT2, Exporter: tinylm.ORT},
+	"int32 positions":              {Family: tinylm.GPT2, Cache: tinylm.WithPast, Int32Positions: true},
+	"logits to keep":               {Family: tinylm.LLaMA, Cache: tinylm.WithPast, LogitsToKeep: "num_logits_to_keep"},
+	"logits to keep, merged":       {Family: tinylm.GPT2, Cache: tinylm.Merged, LogitsToKeep: "logits_to_keep"},
+}
+
+// TestCompositions: rows are answered together, in runs that share beginnings and
+// keep keys and values, as each is alone and without a cache, whatever the form of
+// attention.
+func TestCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	for name, c := range attentionForms {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			worst, saved := compositions(t, lm, rand.New(rand.NewPCG(9, 1)), compositionsOfEach)
+			t.Logf("largest difference %.2g nats; savings %v; %s", worst, saved, lm.info.Generation)
+			if worst > logProbTolerance {
+				t.Errorf("answers differ by %g nats", worst)
+			}
+			if lm.anatomy.Step == nil || len(lm.Abandoned()) > 0 {
+				t.Errorf("no cached graph, or given up: %q, %q", lm.info.Refusals, lm.Abandoned())
+			}
+		})
+	}
 }
