@@ -139,7 +139,7 @@ func (lm *LM) runLayerShifts(ctx context.Context, p Point, rows []LayerShift, li
 func (e layerShifts) addShifts(m *onnx.Model, g *arch.Graph) error {
 	for _, f := range g.FFNs {
 		value, _ := f.Value(e.point)
-		if err := grad.AddDelta(m, value, numbered(shiftInput, f.Layer), numbered(shiftPositions, f.Layer)); err != nil {
+		if err := grad.AddDeltaAlong(m, value, g.Ports.IDs, numbered(shiftInput, f.Layer), numbered(shiftPositions, f.Layer)); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoGradient, err)
 		}
 	}

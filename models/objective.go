@@ -403,7 +403,7 @@ func addShifts(m *onnx.Model, g *arch.Graph, at []Site) error {
 		for _, f := range g.FFNs {
 			if f.Side == s.Side && f.Layer == s.Layer {
 				value, _ := f.Value(s.Point)
-				if err := grad.AddDelta(m, value, numbered(shiftInput, k), shiftPositions); err != nil {
+				if err := grad.AddDeltaAlong(m, value, g.Ports.IDs, numbered(shiftInput, k), shiftPositions); err != nil {
 					return fmt.Errorf("%w: %w", ErrNoGradient, err)
 				}
 			}

@@ -54,9 +54,11 @@ type LM struct {
 	text    texts // how the tokenizer frames a text
 	hash    string
 
-	mu       sync.Mutex
-	closed   bool
-	sessions map[variant]*session
+	mu        sync.Mutex
+	closed    bool
+	sessions  map[variant]*session
+	abandoned []abandoned
+	trial     trial
 }
 
 // session is one instrumented graph on the runtime; it is built by the first
@@ -144,8 +146,10 @@ func (lm *LM) digest(ctx context.Context) (string, error) {
 		fmt.Fprintf(h, "%s %x\n", role, one.Sum(nil))
 		return nil
 	}
-	if err := add("config", filepath.Join(lm.anatomy.Layout.Dir, "config.json")); err != nil {
-		return "", err
+	for _, path := range lm.anatomy.Config.Files {
+		if err := add("config", path); err != nil {
+			return "", err
+		}
 	}
 	for i, g := range []*arch.Graph{lm.anatomy.Forward, lm.anatomy.Step, lm.anatomy.Encoder} {
 		if g == nil {
@@ -243,14 +247,18 @@ func (lm *LM) start(ctx context.Context, m *onnx.Model, path string) (*ort.Sessi
 
 // startWith is start with a number of threads.
 func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads int) (*ort.Session, error) {
-	data, err := m.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
-	}
 	o := ort.Options{Provider: lm.opts.Provider, Threads: threads, NoMemoryPatterns: lm.opts.NoMemoryPatterns}
 	if len(m.ExternalFiles()) > 0 {
 		// Mapped weights are shared by all sessions as long as none repacks them.
-		o.ExternalDir, o.DisablePrepacking = filepath.Dir(path), true
+		o.DisablePrepacking = true
+		var err error
+		if m, o.ExternalDir, err = m.Located(); err != nil {
+			return nil, fmt.Errorf("models: starting a session for %s: %w", path, err)
+		}
+	}
+	data, err := m.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
 	}
 	s, err := lm.env.NewSession(ctx, data, o)
 	if err != nil {

@@ -67,10 +67,13 @@ func (m *Model) ExternalFiles() []string {
 // store opens the files of one model folder, each once, and keeps them mapped
 // until closed. It is shared by a model and its clones.
 type store struct {
-	dir   string
-	mu    sync.Mutex
-	files map[string]*mapping
-	sizes map[string]int64
+	dir string
+	// beside is the folder of the model's own file where that is reached by a link
+	// out of dir, as in the local cache of a model hub; "" otherwise.
+	beside string
+	mu     sync.Mutex
+	files  map[string]*mapping
+	sizes  map[string]int64
 }
 
 type mapping struct {
@@ -82,31 +85,60 @@ func newStore(dir string) *store {
 	return &store{dir: dir, files: map[string]*mapping{}, sizes: map[string]int64{}}
 }
 
-// open opens a regular file that lies inside the folder; following a link out
-// of it, an absolute path and ".." are refused.
-func (s *store) open(location string) (*os.File, int64, error) {
-	name := filepath.FromSlash(location)
+// where finds an external file: inside the folder or, where the model's own file
+// is reached by a link, beside that one. An absolute path, ".." and a link that
+// leads elsewhere are refused.
+func (s *store) where(location string) (folder, name string, err error) {
+	name = filepath.FromSlash(location)
 	switch {
 	case s.dir == "":
-		return nil, 0, fmt.Errorf("%w: %q: the model was read without a folder", ErrExternal, location)
+		return "", "", fmt.Errorf("%w: %q: the model was read without a folder", ErrExternal, location)
 	case location == "":
-		return nil, 0, fmt.Errorf("%w: no location given", ErrExternal)
+		return "", "", fmt.Errorf("%w: no location given", ErrExternal)
 	case !filepath.IsLocal(name):
-		return nil, 0, fmt.Errorf("%w: %q lies outside the model folder", ErrExternal, location)
+		return "", "", fmt.Errorf("%w: %q lies outside the model folder", ErrExternal, location)
 	}
 	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return "", "", fmt.Errorf("%w: %w", ErrExternal, err)
+	}
+	defer func() { _ = root.Close() }() // read only
+	if _, err = root.Stat(name); err == nil {
+		return s.dir, name, nil
+	}
+	missing := fmt.Errorf("%w: file %q is missing from the model folder", ErrExternal, location)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", missing
+	}
+	real, linkErr := filepath.EvalSymlinks(filepath.Join(s.dir, name))
+	switch {
+	case errors.Is(linkErr, fs.ErrNotExist):
+		return "", "", missing
+	case linkErr != nil:
+		return "", "", fmt.Errorf("%w: %q cannot be reached: %w", ErrExternal, location, err)
+	case s.beside != "" && sameFolder(filepath.Dir(real), s.beside):
+		return s.beside, filepath.Base(real), nil
+	case s.beside != "":
+		return "", "", fmt.Errorf("%w: %q is a link to a file that lies neither in the model folder nor beside the model's own file; copy the folder with links resolved", ErrExternal, location)
+	}
+	return "", "", fmt.Errorf("%w: %q is a link that leaves the model folder; copy the folder with links resolved", ErrExternal, location)
+}
+
+// open opens a regular file that where finds.
+func (s *store) open(location string) (*os.File, int64, error) {
+	folder, name, err := s.where(location)
+	if err != nil {
+		return nil, 0, err
+	}
+	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", ErrExternal, err)
 	}
 	defer func() { _ = root.Close() }() // read only
 	// Stat first: opening a pipe or device would block or have effects.
 	info, err := root.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("%w: file %q is missing from the model folder", ErrExternal, location)
-	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %q is not reachable inside the model folder (a link that leaves it? copy the folder with links resolved): %w",
-			ErrExternal, location, err)
+		return nil, 0, fmt.Errorf("%w: %q cannot be reached: %w", ErrExternal, location, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%w: %q is not a regular file", ErrExternal, location)
@@ -116,6 +148,37 @@ func (s *store) open(location string) (*os.File, int64, error) {
 		return nil, 0, fmt.Errorf("%w: %w", ErrExternal, err)
 	}
 	return f, info.Size(), nil
+}
+
+// Located returns the model, with the names under which its external files
+// really lie in one folder, and that folder. ONNX Runtime follows no link out of
+// the folder it is given, so a model whose files are links is written with the
+// names of what they lead to. The result is for serialising: its own external
+// data cannot be read.
+func (m *Model) Located() (*Model, string, error) {
+	dir, names, linked := m.Dir, map[string]string{}, false
+	for i, file := range m.ExternalFiles() {
+		folder, name, err := m.store.where(file)
+		if err != nil {
+			return nil, "", fmt.Errorf("onnx: locating the data of %s: %w", m.label(), err)
+		}
+		if i > 0 && folder != dir {
+			return nil, "", fmt.Errorf("onnx: locating the data of %s: %w: some files lie in the model folder, others beside the model's own file; copy the folder with links resolved", m.label(), ErrExternal)
+		}
+		dir, names[file] = folder, filepath.ToSlash(name)
+		linked = linked || folder != m.Dir
+	}
+	if !linked {
+		return m, dir, nil
+	}
+	c := m.Clone()
+	c.Dir = dir
+	c.Graph.tensors(func(t *Tensor) {
+		if t.External != nil {
+			t.External.Location = names[filepath.Clean(filepath.FromSlash(t.External.Location))]
+		}
+	})
+	return c, dir, nil
 }
 
 // size is the length of an external file.
@@ -151,9 +214,13 @@ func (s *store) file(location string) ([]byte, error) {
 // openModel is the content of the model file itself, which may be a link out
 // of the folder: the user named it.
 func (s *store) openModel(name string) ([]byte, error) {
-	f, err := os.Open(filepath.Join(s.dir, name))
+	path := filepath.Join(s.dir, name)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil && !sameFolder(filepath.Dir(real), s.dir) {
+		s.beside = filepath.Dir(real)
 	}
 	defer func() { _ = f.Close() }() // read only; a mapping outlives it
 	info, err := f.Stat()

@@ -82,7 +82,11 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	}
 	line("model", "%s (%s)", info.Name, info.Family)
 	line("kind", "%s", info.Arch)
-	line("files", "%s", strings.Join(info.Files, ", "))
+	files := strings.Join(info.Files, ", ")
+	if info.Others != "" {
+		files += fmt.Sprintf(" (not in use: %s; give the path of one to use it)", info.Others)
+	}
+	line("files", "%s", files)
 	line("opset, IR", "%d, %d", info.Opset, info.IR)
 	layers := fmt.Sprint(info.Layers)
 	if info.EncoderLayers > 0 {
@@ -91,7 +95,7 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	line("layers", "%s", layers)
 	line("width, FFN width", "%d, %d", info.Width, info.FFNWidth)
 	line("vocabulary", "%d", info.Vocab)
-	context := fmt.Sprint(info.Context)
+	context := fmt.Sprintf("%d (%s)", info.Context, info.ContextFrom)
 	if info.Context == 0 {
 		context = "unbounded"
 	}

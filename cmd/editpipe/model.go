@@ -134,10 +134,15 @@ func withModel(c *cli.Context, f func(ctx context.Context, m opened) error) erro
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, lm.Close()) }()
 		for _, n := range lm.Info().Warnings {
 			fmt.Fprintln(c.App.ErrWriter, "warning:", n)
 		}
+		defer func() {
+			for _, what := range lm.Abandoned() {
+				fmt.Fprintln(c.App.ErrWriter, what)
+			}
+			err = errors.Join(err, lm.Close())
+		}()
 		return f(ctx, opened{lm, e.Version(), p, budget})
 	})
 }

@@ -69,48 +69,97 @@ func (e *emitter) inputs(f form) {
 	e.b.Input("input_ids", onnx.Int64, []onnx.Dim{batch, length})
 	e.b.Input("attention_mask", onnx.Int64, []onnx.Dim{batch, keys})
 	if !e.NoPositionIDs {
-		e.b.Input("position_ids", onnx.Int64, []onnx.Dim{batch, length})
+		e.b.Input("position_ids", e.positionType(), []onnx.Dim{batch, length})
+	}
+	if e.LogitsToKeep != "" {
+		e.b.Input(e.LogitsToKeep, onnx.Int64, nil)
 	}
 	if f != past {
 		return
 	}
 	for i := range e.Layers {
+		if e.Exporter == ORT {
+			e.b.Input(fmt.Sprintf("past_%d", i), e.dtype(), stackedShape("past_seq_len"))
+			continue
+		}
 		for _, kind := range []string{"key", "value"} {
 			e.b.Input(fmt.Sprintf("past_key_values.%d.%s", i, kind), e.dtype(), e.cacheShape("past_sequence_length"))
 		}
 	}
 }
 
-func (e *emitter) cacheShape(keys string) []onnx.Dim {
-	return []onnx.Dim{batch, {Value: int64(e.KVHeads)}, onnx.Symbolic(keys), {Value: int64(e.headWidth())}}
+func (c Config) positionType() onnx.DataType {
+	if c.Int32Positions {
+		return onnx.Int32
+	}
+	return onnx.Int64
 }
 
-func (c Config) headWidth() int { return c.Width / c.Heads }
+func (e *emitter) cacheShape(keys string) []onnx.Dim {
+	width := onnx.Dim{Value: int64(e.HeadWidth)}
+	if e.Exporter == GenAI {
+		width = onnx.Symbolic("kv_cache_dim")
+	}
+	return []onnx.Dim{batch, {Value: int64(e.KVHeads)}, onnx.Symbolic(keys), width}
+}
+
+// stackedShape is that of a cache of keys and values in one tensor.
+func stackedShape(keys string) []onnx.Dim {
+	return []onnx.Dim{{Value: 2}, batch, onnx.Symbolic("num_heads"), onnx.Symbolic(keys), onnx.Symbolic("head_size")}
+}
 
 // language emits everything from input_ids to logits.
 func (e *emitter) language(f form) {
-	switch e.Family {
-	case GPT2:
-		e.gpt2(f)
-	case GPTJ:
-		e.gptj(f)
-	case LLaMA:
-		e.llama(f)
-	case T5:
+	switch {
+	case e.Family == T5:
 		e.t5(f)
+	case e.Exporter == GenAI:
+		e.genai(f)
+	default:
+		e.torch(f)
 	}
 }
 
-func (e *emitter) logits(value string) {
-	e.output(value, "logits", batch, length, onnx.Dim{Value: int64(e.Vocab)})
+// head emits the norm and the vocabulary product behind the last layer.
+func (e *emitter) lastLayers(x string) {
+	a := e.a
+	e.scope("/" + slashed(a.root))
+	x, _ = e.norm("/"+slashed(a.root)+"/"+a.lastNorm, x, a.root+"."+a.lastNorm)
+	if a.flatIDs {
+		x = e.reshape(x, -1, e.dim("input_ids", 1), e.Width)
+	}
+	if e.LogitsToKeep != "" { // 0 keeps all: a slice from -0
+		e.scope("")
+		x = e.op("Slice", x, e.op("Neg", e.unsqueeze(e.LogitsToKeep, 0)), e.ints(math.MaxInt64), e.ints(1), e.ints(1))
+	}
+	if a.head != "" {
+		x = e.linear("/"+a.head, x, a.head, e.Width, e.Vocab, a.headBias)
+	} else {
+		e.scope("/lm_head")
+		name := a.root + "." + a.embed + ".weight"
+		x = e.project(x, name, e.p.values[name])
+	}
+	if a.lastCap != 0 {
+		e.scope("")
+		x = e.softCap(x, a.lastCap)
+	}
+	e.output(x, "logits", batch, length, onnx.Dim{Value: int64(e.Vocab)})
+}
+
+// softCap is cap tanh(x / cap) (Gemma 2, section 2).
+func (e *emitter) softCap(x string, cap float64) string {
+	return e.op("Mul", e.op("Tanh", e.op("Div", x, e.float(cap))), e.float(cap))
 }
 
 // pastLength is the number of cached positions, a scalar.
 func (e *emitter) pastLength(f form) string {
-	if f == past {
-		return e.dim("past_key_values.0.key", 2)
+	switch {
+	case f != past:
+		return e.int(0)
+	case e.Exporter == ORT:
+		return e.dim("past_0", 3)
 	}
-	return e.int(0)
+	return e.dim("past_key_values.0.key", 2)
 }
 
 // positions are the position ids, [batch or 1, length].
@@ -124,21 +173,33 @@ func (e *emitter) positions(f form) string {
 	return e.reshape(e.unsqueeze(counted, 0), -1, n)
 }
 
+// maskPositions counts the positions that the attention mask shows,
+// [batch, keys], from 0; masked ones are at before.
+func (e *emitter) maskPositions(before int64) string {
+	mask := e.to("attention_mask", onnx.Int64)
+	counted := e.op("Mul", e.op("CumSum", mask, e.int(1)), mask)
+	counted = e.op("Sub", counted, e.int(1))
+	if before == -1 {
+		return counted
+	}
+	return e.op("Mul", counted, mask)
+}
+
 // heads splits [batch, length, heads*width] into [batch, length, heads, width].
 func (e *emitter) heads(x string, heads int) string {
-	return e.reshape(x, e.dim(x, 0), e.dim(x, 1), heads, e.headWidth())
+	return e.reshape(x, e.dim(x, 0), e.dim(x, 1), heads, e.HeadWidth)
 }
 
 // mergeHeads turns [batch, heads, length, width] into [batch, length, all].
 func (e *emitter) mergeHeads(x string) string {
 	x = e.transpose(x, 0, 2, 1, 3)
-	return e.reshape(x, e.dim(x, 0), e.dim(x, 1), e.Width)
+	return e.reshape(x, e.dim(x, 0), e.dim(x, 1), e.Heads*e.HeadWidth)
 }
 
 // cached puts the cached keys or values of a layer before x, which is
 // [batch, heads, length, width], and returns them for the next call.
 func (e *emitter) cached(x string, layer int, kind string, f form) string {
-	if f == plain {
+	if f == plain || e.Exporter == ORT {
 		return x
 	}
 	if f == past {
@@ -148,13 +209,30 @@ func (e *emitter) cached(x string, layer int, kind string, f form) string {
 	return x
 }
 
+// stacked is cached for keys and values in one tensor, [2, batch, heads,
+// length, width].
+func (e *emitter) stacked(k, v string, layer int, f form) (string, string) {
+	if f == plain || e.Exporter != ORT {
+		return k, v
+	}
+	before := fmt.Sprintf("past_%d", layer)
+	axis := onnx.AttrInt("axis", 0)
+	k = e.concat(-2, e.op("Gather", before, e.int(0), axis), k)
+	v = e.concat(-2, e.op("Gather", before, e.int(1), axis), v)
+	e.output(e.concat(0, e.unsqueeze(k, 0), e.unsqueeze(v, 0)), fmt.Sprintf("present_%d", layer), stackedShape("total_seq_len")...)
+	return k, v
+}
+
 // triangle hides later positions from scores [batch, heads, queries, keys] by
-// a lookup in a triangular table, as GPT-2 and GPT-J do.
-func (e *emitter) triangle(scores, q, k, lowest string) string {
+// a lookup in a triangular table, as GPT-2 and its descendants do. With a
+// window the table also hides earlier ones.
+func (e *emitter) triangle(scores, q, k, lowest string, window int) string {
 	table := tensor.New(tensor.Bool, 1, 1, e.Context, e.Context)
 	for i := range e.Context {
 		for j := range i + 1 {
-			table.Data[i*e.Context+j] = 1
+			if window == 0 || i-j < window {
+				table.Data[i*e.Context+j] = 1
+			}
 		}
 	}
 	queries, keys := e.dim(q, 2), e.dim(k, 2)
@@ -163,223 +241,181 @@ func (e *emitter) triangle(scores, q, k, lowest string) string {
 	return e.op("Where", e.slice(rows, e.ints(0), e.unsqueeze(keys, 0), 3), scores, lowest)
 }
 
-// gpt2 emits GPT-2 (Radford et al. 2019).
-func (e *emitter) gpt2(f form) {
-	e.scope("/transformer")
-	flat := e.reshape("input_ids", -1, e.dim("input_ids", 1))
-	positions := e.positions(f)
-	mask := e.maskBias("attention_mask")
-	wte := e.initializer("transformer.wte.weight", e.p.embedding("transformer.wte.weight", e.Vocab, e.Width))
-	wpe := e.initializer("transformer.wpe.weight", e.p.embedding("transformer.wpe.weight", e.Context, e.Width))
-	token := e.within("/transformer/wte", func() string { return e.op("Gather", wte, flat) })
-	place := e.within("/transformer/wpe", func() string { return e.op("Gather", wpe, positions) })
-	x := e.op("Add", token, place)
-	for i := range e.Layers {
-		scope, name := fmt.Sprintf("/transformer/h.%d", i), fmt.Sprintf("transformer.h.%d", i)
-		e.scope(scope)
-		h := e.layerNorm(scope+"/ln_1", x, name+".ln_1")
-		h = e.conv1D(scope+"/attn/c_attn", h, name+".attn.c_attn", e.Width, 3*e.Width)
-		h = e.within(scope+"/attn", func() string {
-			w := int64(e.Width)
-			qkv := e.ops("Split", 3, h, e.ints(w, w, w), onnx.AttrInt("axis", 2))
-			for j := range qkv {
-				qkv[j] = e.transpose(e.heads(qkv[j], e.Heads), 0, 2, 1, 3)
-			}
-			q, k, v := qkv[0], e.cached(qkv[1], i, "key", f), e.cached(qkv[2], i, "value", f)
-			scores := e.op("MatMul", q, e.transpose(k, 0, 1, 3, 2))
-			scores = e.op("Div", scores, e.float(math.Sqrt(float64(e.headWidth()))))
-			scores = e.op("Add", e.triangle(scores, q, k, e.float(e.lowest())), mask)
-			return e.mergeHeads(e.op("MatMul", e.op("Softmax", scores, onnx.AttrInt("axis", -1)), v))
-		})
-		h = e.conv1D(scope+"/attn/c_proj", h, name+".attn.c_proj", e.Width, e.Width)
-		x = e.op("Add", h, x)
-		h = e.layerNorm(scope+"/ln_2", x, name+".ln_2")
-		h = e.conv1D(scope+"/mlp/c_fc", h, name+".mlp.c_fc", e.Width, e.FFN)
-		h = e.gelu(scope+"/mlp/act", h)
-		h = e.conv1D(scope+"/mlp/c_proj", h, name+".mlp.c_proj", e.FFN, e.Width)
-		x = e.op("Add", x, h)
-	}
-	e.scope("/transformer")
-	x = e.layerNorm("/transformer/ln_f", x, "transformer.ln_f")
-	x = e.reshape(x, -1, e.dim("input_ids", 1), e.Width)
-	e.scope("/lm_head")
-	e.logits(e.project(x, "transformer.wte.weight", e.p.values["transformer.wte.weight"]))
+// state is what the layers of one graph share.
+type state struct {
+	form      form
+	positions string         // [batch or 1, length]; "" where nothing turns
+	biases    map[int]string // by window: what is added to scores; boolean masks with Attention-23
+	alibi     string         // [batch, heads, 1, keys]
+	padding   string         // of graphs with triangles: [batch, 1, 1, keys]
 }
 
-// rotaryDim is the part of each head of GPT-J that is rotated.
-func (c Config) rotaryDim() int { return c.headWidth() / 2 }
-
-// angles returns f of position times frequency, [context, n/2], for the n
-// rotated dimensions of a head (Su et al. 2021, equation 15).
-func (c Config) angles(n int, f func(float64) float64) [][]float32 {
-	rows := make([][]float32, c.Context)
-	for pos := range rows {
-		for i := range n / 2 {
-			rows[pos] = append(rows[pos], float32(f(float64(pos)*math.Pow(ropeTheta, -2*float64(i)/float64(n)))))
+// torch emits a decoder as PyTorch's exporters write it.
+func (e *emitter) torch(f form) {
+	a := e.a
+	e.scope("/" + slashed(a.root))
+	s := &state{form: f, biases: map[int]string{}}
+	x := e.embed(s)
+	for i := range e.Layers {
+		if a.parallel {
+			x = e.parallelLayer(s, i, x)
+		} else {
+			x = e.sequentialLayer(s, i, x)
 		}
 	}
-	return rows
+	e.lastLayers(x)
 }
 
-// table is a constant of the model's type with the columns of both halves.
-func (e *emitter) table(left, right [][]float32) string {
-	var all []float32
-	for i := range left {
-		all = append(append(all, left[i]...), right[i]...)
+// embed emits the embedding and what the layers share.
+func (e *emitter) embed(s *state) string {
+	a := e.a
+	ids := "input_ids"
+	if a.flatIDs {
+		ids = e.reshape("input_ids", -1, e.dim("input_ids", 1))
 	}
-	return e.constant(e.cast(tensor.FromFloat32s(all, len(left), len(left[0])+len(right[0]))))
-}
-
-// gptj emits GPT-J (Wang and Komatsuzaki 2021).
-func (e *emitter) gptj(f form) {
-	e.scope("/transformer")
-	flat := e.reshape("input_ids", -1, e.dim("input_ids", 1))
-	positions := e.positions(f)
-	mask := e.to(e.maskBias("attention_mask"), onnx.Float)
-	wte := e.initializer("transformer.wte.weight", e.p.embedding("transformer.wte.weight", e.Vocab, e.Width))
-	x := e.within("/transformer/wte", func() string { return e.op("Gather", wte, flat) })
-	rotated := e.rotaryDim()
-	for i := range e.Layers {
-		scope, name := fmt.Sprintf("/transformer/h.%d", i), fmt.Sprintf("transformer.h.%d", i)
-		e.scope(scope)
-		h := e.layerNorm(scope+"/ln_1", x, name+".ln_1")
-		var qkv [3]string
-		for j, p := range []string{"q_proj", "k_proj", "v_proj"} {
-			qkv[j] = e.linear(scope+"/attn/"+p, h, name+".attn."+p, e.Width, e.Width, false)
+	turns := a.positions == rotary || a.positions == rotaryPairs
+	switch {
+	case turns && !a.triangle:
+		s.positions = e.to(e.positions(s.form), onnx.Int64)
+	case turns || a.place != "" && a.offset == 0:
+		s.positions = e.positions(s.form)
+	}
+	if a.triangle {
+		s.padding = e.maskBias("attention_mask")
+		if e.a.wide {
+			s.padding = e.to(s.padding, onnx.Float)
 		}
-		a := e.within(scope+"/attn", func() string {
-			v := e.transpose(e.heads(qkv[2], e.Heads), 0, 2, 1, 3)
-			at := e.op("Gather", e.table(e.angles(rotated, math.Sin), e.angles(rotated, math.Cos)), positions)
-			half := int64(rotated / 2)
-			sincos := e.ops("Split", 2, at, e.ints(half, half), onnx.AttrInt("axis", -1))
-			for j, part := range sincos { // each angle twice, for the two dimensions it turns
-				part = e.unsqueeze(part, 3)
-				sincos[j] = e.unsqueeze(e.reshape(e.concat(-1, part, part), e.dim(part, 0), e.dim(part, 1), rotated), 2)
+	}
+	name := a.root + "." + a.embed + ".weight"
+	table := e.initializer(name, e.p.embedding(name, e.Vocab, e.Width))
+	placeName := a.root + "." + a.place + ".weight"
+	var placeTable string
+	if a.place != "" {
+		placeTable = e.initializer(placeName, e.p.embedding(placeName, e.Context+a.offset, e.Width))
+	}
+	scope := "/" + slashed(a.root) + "/"
+	x := e.within(scope+a.embed, func() string { return e.op("Gather", table, ids) })
+	if a.embedScale != 0 {
+		x = e.op("Mul", x, e.float(a.embedScale))
+	}
+	if a.place != "" {
+		place := e.within(scope+a.place, func() string {
+			at := s.positions
+			if a.offset != 0 {
+				at = e.op("Add", e.maskPositions(-1), e.int(int64(a.offset)))
+				if s.form == past {
+					at = e.op("Slice", at, e.unsqueeze(e.pastLength(s.form), 0), e.ints(math.MaxInt64), e.ints(1), e.ints(1))
+				}
 			}
-			q := e.transpose(e.turn(e.heads(qkv[0], e.Heads), sincos[0], sincos[1]), 0, 2, 1, 3)
-			k := e.transpose(e.turn(e.heads(qkv[1], e.Heads), sincos[0], sincos[1]), 0, 2, 1, 3)
-			k, v = e.cached(k, i, "key", f), e.cached(v, i, "value", f)
-			// Attention runs in float32 in any model.
-			scores := e.op("MatMul", e.to(q, onnx.Float), e.transpose(e.to(k, onnx.Float), 0, 1, 3, 2))
-			scores = e.triangle(scores, q, k, e.float32(-math.MaxFloat32))
-			scores = e.op("Add", e.op("Div", scores, e.float32(math.Sqrt(float64(e.headWidth())))), mask)
-			weights := e.to(e.op("Softmax", scores, onnx.AttrInt("axis", -1)), e.dtype())
-			return e.mergeHeads(e.op("MatMul", weights, v))
+			return e.op("Gather", placeTable, at)
 		})
-		a = e.linear(scope+"/attn/out_proj", a, name+".attn.out_proj", e.Width, e.Width, false)
-		h = e.linear(scope+"/mlp/fc_in", h, name+".mlp.fc_in", e.Width, e.FFN, true)
-		h = e.gelu(scope+"/mlp/act", h)
-		h = e.linear(scope+"/mlp/fc_out", h, name+".mlp.fc_out", e.FFN, e.Width, true)
-		x = e.op("Add", e.op("Add", a, h), x)
+		x = e.op("Add", x, place)
 	}
-	e.scope("/transformer")
-	x = e.layerNorm("/transformer/ln_f", x, "transformer.ln_f")
-	x = e.reshape(x, -1, e.dim("input_ids", 1), e.Width)
-	e.logits(e.linear("/lm_head", x, "lm_head", e.Width, e.Vocab, true))
+	if a.embedNorm != "" {
+		x, _ = e.norm(scope+a.embedNorm, x, a.root+"."+a.embedNorm)
+	}
+	if a.positions == alibi {
+		slopes := e.constant(e.cast(tensor.FromFloat32s(e.slopes(), e.Heads, 1)))
+		at := e.to(e.unsqueeze(e.maskPositions(0), 1), e.dtype())
+		s.alibi = e.unsqueeze(e.op("Mul", slopes, at), 2)
+	}
+	if !a.triangle {
+		for i := range e.Layers {
+			if w := e.window(i); s.biases[w] == "" {
+				s.biases[w] = e.scoreBias(s.form, w)
+			}
+		}
+	}
+	return x
 }
 
-// turn rotates pairs of neighbouring dimensions in the first part of each head
-// of x, [batch, length, heads, width].
-func (e *emitter) turn(x, sin, cos string) string {
-	rotated, width := int64(e.rotaryDim()), int64(e.headWidth())
-	turned := e.slice(x, e.ints(0), e.ints(rotated), 3)
-	rest := e.slice(x, e.ints(rotated), e.ints(width), 3)
-	even := e.op("Slice", turned, e.ints(0), e.ints(rotated), e.ints(3), e.ints(2))
-	odd := e.op("Slice", turned, e.ints(1), e.ints(rotated), e.ints(3), e.ints(2))
-	pairs := e.concat(-1, e.unsqueeze(e.op("Neg", odd), 4), e.unsqueeze(even, 4))
-	crossed := e.reshape(pairs, e.dim(x, 0), e.dim(x, 1), e.Heads, int(rotated))
-	turned = e.op("Add", e.op("Mul", turned, cos), e.op("Mul", crossed, sin))
-	return e.concat(-1, turned, rest)
+// sequentialLayer is attention, then the feed-forward part, with a residual
+// each.
+func (e *emitter) sequentialLayer(s *state, layer int, x string) string {
+	a := e.a
+	e.layerScope(layer)
+	h, residual := e.layerNormal(layer, x, a.norm1)
+	h = e.attend(s, layer, h)
+	if a.post1 != "" {
+		h, _ = e.layerNormal(layer, h, a.post1)
+	}
+	x = e.add(h, residual)
+	var shape string
+	if a.flat {
+		shape = e.op("Shape", x)
+		x = e.reshape(x, -1, e.Width)
+	}
+	h, residual = e.layerNormal(layer, x, a.norm2)
+	h = e.feedForward(layer, h)
+	if a.post2 != "" {
+		h, _ = e.layerNormal(layer, h, a.post2)
+	}
+	x = e.op("Add", residual, h)
+	if a.flat {
+		x = e.op("Reshape", x, shape)
+	}
+	return x
 }
 
-// llama emits LLaMA (Touvron et al. 2023), grouped-query where KVHeads says so.
-func (e *emitter) llama(f form) {
-	e.scope("/model")
-	positions := e.to(e.positions(f), onnx.Int64)
-	embed := e.initializer("model.embed_tokens.weight", e.p.embedding("model.embed_tokens.weight", e.Vocab, e.Width))
-	x := e.within("/model/embed_tokens", func() string { return e.op("Gather", embed, "input_ids") })
-	mask := e.llamaMask(f)
-	width := e.headWidth()
-	for i := range e.Layers {
-		scope, name := fmt.Sprintf("/model/layers.%d", i), fmt.Sprintf("model.layers.%d", i)
-		e.scope(scope)
-		h, residual := e.rmsNorm(scope+"/input_layernorm", x, name+".input_layernorm")
-		q := e.linear(scope+"/self_attn/q_proj", h, name+".self_attn.q_proj", e.Width, e.Width, false)
-		k := e.linear(scope+"/self_attn/k_proj", h, name+".self_attn.k_proj", e.Width, e.KVHeads*width, false)
-		v := e.linear(scope+"/self_attn/v_proj", h, name+".self_attn.v_proj", e.Width, e.KVHeads*width, false)
-		h = e.within(scope+"/self_attn", func() string {
-			q = e.transpose(e.heads(q, e.Heads), 0, 2, 1, 3)
-			k = e.transpose(e.heads(k, e.KVHeads), 0, 2, 1, 3)
-			v = e.transpose(e.heads(v, e.KVHeads), 0, 2, 1, 3)
-			c, s := e.angles(width, math.Cos), e.angles(width, math.Sin)
-			cos := e.unsqueeze(e.op("Gather", e.table(c, c), positions), 1)
-			sin := e.unsqueeze(e.op("Gather", e.table(s, s), positions), 1)
-			q, k = e.rotate(q, cos, sin), e.rotate(k, cos, sin)
-			k, v = e.cached(k, i, "key", f), e.cached(v, i, "value", f)
-			k, v = e.repeat(k), e.repeat(v)
-			scores := e.op("MatMul", q, e.transpose(k, 0, 1, 3, 2))
-			scores = e.op("Add", e.op("Div", scores, e.float(math.Sqrt(float64(width)))), mask)
-			weights := e.to(e.op("Softmax", e.to(scores, onnx.Float), onnx.AttrInt("axis", -1)), e.dtype())
-			return e.mergeHeads(e.op("MatMul", weights, v))
-		})
-		h = e.linear(scope+"/self_attn/o_proj", h, name+".self_attn.o_proj", e.Width, e.Width, false)
-		x = e.op("Add", residual, h)
-		h, residual = e.rmsNorm(scope+"/post_attention_layernorm", x, name+".post_attention_layernorm")
-		gate := e.linear(scope+"/mlp/gate_proj", h, name+".mlp.gate_proj", e.Width, e.FFN, false)
-		gate = e.within(scope+"/mlp/act_fn", func() string { return e.op("Mul", gate, e.op("Sigmoid", gate)) })
-		up := e.linear(scope+"/mlp/up_proj", h, name+".mlp.up_proj", e.Width, e.FFN, false)
-		h = e.within(scope+"/mlp", func() string { return e.op("Mul", gate, up) })
-		h = e.linear(scope+"/mlp/down_proj", h, name+".mlp.down_proj", e.FFN, e.Width, false)
-		x = e.op("Add", residual, h)
+// add is the first residual addition, in the exporter's order.
+func (e *emitter) add(h, residual string) string {
+	if e.a.kind == layerNormal {
+		return e.op("Add", h, residual)
 	}
-	e.scope("/model")
-	x, _ = e.rmsNorm("/model/norm", x, "model.norm")
-	e.logits(e.linear("/lm_head", x, "lm_head", e.Width, e.Vocab, false))
+	return e.op("Add", residual, h)
 }
 
-// rotate turns dimension i of each head of x, [batch, heads, length, width],
-// together with dimension i + width/2.
-func (e *emitter) rotate(x, cos, sin string) string {
-	half, width := int64(e.headWidth()/2), int64(e.headWidth())
-	low := e.slice(x, e.ints(0), e.ints(half), 3)
-	high := e.slice(x, e.ints(half), e.ints(width), 3)
-	crossed := e.concat(-1, e.op("Neg", high), low)
-	return e.op("Add", e.op("Mul", x, cos), e.op("Mul", crossed, sin))
+// parallelLayer adds attention and feed-forward part of one input.
+func (e *emitter) parallelLayer(s *state, layer int, x string) string {
+	e.layerScope(layer)
+	h, _ := e.layerNormal(layer, x, e.a.norm1)
+	attended := e.attend(s, layer, h)
+	if e.a.norm2 != "" {
+		h, _ = e.layerNormal(layer, x, e.a.norm2)
+	}
+	h = e.feedForward(layer, h)
+	return e.op("Add", e.op("Add", attended, h), x)
 }
 
-// repeat gives every query head its copy of a shared key or value head.
-func (e *emitter) repeat(x string) string {
-	n := e.Heads / e.KVHeads
-	if n == 1 {
-		return x
-	}
-	b, keys := e.dim(x, 0), e.dim(x, 2)
-	wide := e.op("Expand", e.unsqueeze(x, 2), e.shape(b, e.KVHeads, n, keys, e.headWidth()))
-	return e.reshape(wide, b, e.Heads, keys, e.headWidth())
+func (e *emitter) layerScope(layer int) {
+	e.scope(fmt.Sprintf("/%s/%s.%d", slashed(e.a.root), e.a.layers, layer))
 }
 
-// llamaMask is the sum of the causal mask and the attention mask,
-// [batch, 1, length, keys].
-func (e *emitter) llamaMask(f form) string {
-	b, n := e.dim("input_ids", 0), e.dim("input_ids", 1)
-	fill := func(shape string, v float64) string {
-		t := e.cast(tensor.FromFloat32s([]float32{float32(v)}, 1))
-		return e.op("ConstantOfShape", shape, onnx.AttrTensor("value", onnx.NewTensor("", t)))
+func (e *emitter) layerNormal(layer int, x, module string) (y, residual string) {
+	scope, name := e.module(layer, module)
+	return e.norm(scope, x, name)
+}
+
+// weigh is a linear module of a layer.
+func (e *emitter) weigh(layer int, x, module string, in, out int, bias bool) string {
+	scope, name := e.module(layer, module)
+	switch {
+	case e.a.joint == conv1D:
+		return e.conv1D(scope, x, name, in, out)
+	case e.a.flat && (module == e.a.up || module == e.a.down):
+		return e.gemm(scope, x, name, in, out)
 	}
-	hidden := fill(e.shape(n, n), e.lowest())
-	column := e.op("Range", e.int(0), n, e.int(1))
-	row := e.reshape(e.op("Add", column, e.int(1)), n, 1)
-	causal := e.op("Where", e.op("Less", column, row), e.float(0), hidden)
-	keys := n
-	if f == past {
-		before := e.pastLength(f)
-		causal = e.concat(-1, fill(e.shape(n, before), 0), causal)
-		keys = e.op("Add", n, before)
+	return e.linear(scope, x, name, in, out, bias)
+}
+
+// feedForward is the feed-forward part of a layer without its norms.
+func (e *emitter) feedForward(layer int, h string) string {
+	a := e.a
+	scope, _ := e.module(layer, a.activation)
+	mlp, _ := e.module(layer, a.mlp)
+	switch {
+	case a.gateUp != "":
+		both := e.weigh(layer, h, a.gateUp, e.Width, 2*e.FFN, a.ffnBias)
+		w := int64(e.FFN)
+		halves := e.ops("Split", 2, both, e.ints(w, w), onnx.AttrInt("axis", -1))
+		gate := e.activation(scope, halves[0])
+		h = e.within(mlp, func() string { return e.op("Mul", halves[1], gate) })
+	case a.gate != "":
+		gate := e.activation(scope, e.weigh(layer, h, a.gate, e.Width, e.FFN, a.ffnBias))
+		up := e.weigh(layer, h, a.up, e.Width, e.FFN, a.ffnBias)
+		h = e.within(mlp, func() string { return e.op("Mul", gate, up) })
+	default:
+		h = e.activation(scope, e.weigh(layer, h, a.up, e.Width, e.FFN, a.ffnBias))
 	}
-	full := e.shape(b, 1, n, keys)
-	causal = e.op("Expand", e.unsqueeze(e.unsqueeze(causal, 0), 1), full)
-	wide := e.op("Expand", e.unsqueeze(e.unsqueeze("attention_mask", 1), 2), full)
-	absent := e.op("Sub", e.float(1), e.to(wide, e.dtype()))
-	padding := e.op("Where", e.to(absent, onnx.Bool), e.float(e.lowest()), absent)
-	return e.op("Add", padding, causal)
+	return e.weigh(layer, h, a.down, e.FFN, e.Width, a.ffnBias)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"editpipe/onnx"
 	"editpipe/tensor"
@@ -19,6 +20,7 @@ const (
 // emitter writes one graph the way PyTorch's exporter does.
 type emitter struct {
 	Config
+	a       anatomy
 	p       *parameters
 	m       *onnx.Model
 	b       *onnx.Builder
@@ -32,7 +34,11 @@ func newEmitter(c Config, p *parameters) *emitter {
 	m := onnx.New(c.ir(), c.Opset)
 	m.Graph.Name = "main_graph"
 	b := m.Builder()
-	return &emitter{Config: c, p: p, m: m, b: b, home: b, folded: map[string]string{}, outputs: map[string]string{}}
+	a := c.anatomy()
+	if c.Exporter == Dynamo { // it traces newer code, in which all families compute one mask
+		a.flatIDs, a.triangle, a.wide = false, false, false
+	}
+	return &emitter{Config: c, a: a, p: p, m: m, b: b, home: b, folded: map[string]string{}, outputs: map[string]string{}}
 }
 
 // op appends a node. Arguments are value names and attributes.
@@ -41,6 +47,11 @@ func (e *emitter) op(opType string, args ...any) string {
 }
 
 func (e *emitter) ops(opType string, outputs int, args ...any) []string {
+	return e.opsOf("", opType, outputs, args...)
+}
+
+// opsOf is ops for an operator of another domain.
+func (e *emitter) opsOf(domain, opType string, outputs int, args ...any) []string {
 	var inputs []string
 	var attrs []*onnx.Attribute
 	for _, a := range args {
@@ -53,7 +64,7 @@ func (e *emitter) ops(opType string, outputs int, args ...any) []string {
 			panic(fmt.Sprintf("tinylm: argument %T of %s", a, opType))
 		}
 	}
-	return e.b.OpN(opType, "", inputs, outputs, attrs...)
+	return e.b.OpN(opType, domain, inputs, outputs, attrs...)
 }
 
 // constant is a Constant node: the exporter writes small constants as nodes
@@ -195,9 +206,23 @@ func (e *emitter) linear(scope, x, name string, in, out int, bias bool) string {
 	return e.within(scope, func() string {
 		y := e.project(x, name+".weight", e.p.matrix(name+".weight", in, out, in))
 		if bias {
-			y = e.op("Add", e.initializer(name+".bias", e.p.bias(name+".bias", out)), y)
+			b := e.initializer(name+".bias", e.p.bias(name+".bias", out))
+			if e.Exporter == Dynamo {
+				return e.op("Add", y, b)
+			}
+			y = e.op("Add", b, y)
 		}
 		return y
+	})
+}
+
+// gemm is a Linear with a bias of rows, [rows, in], which is exported with W as
+// it is stored.
+func (e *emitter) gemm(scope, x, name string, in, out int) string {
+	return e.within(scope, func() string {
+		w := e.shared(name+".weight", name+".weight", e.p.matrix(name+".weight", in, out, in), func(source string) string { return source })
+		b := e.initializer(name+".bias", e.p.bias(name+".bias", out))
+		return e.op("Gemm", x, w, b, onnx.AttrFloat("alpha", 1), onnx.AttrFloat("beta", 1), onnx.AttrInt("transB", 1))
 	})
 }
 
@@ -238,6 +263,15 @@ func (e *emitter) conv1D(scope, x, name string, in, out int) string {
 
 // Normalisation and activations.
 
+// norm is the family's norm. It returns the normalised value and the one that
+// the residual branch continues from.
+func (e *emitter) norm(scope, x, name string) (y, residual string) {
+	if e.a.kind == layerNormal {
+		return e.layerNorm(scope, x, name), x
+	}
+	return e.rmsNorm(scope, x, name)
+}
+
 func (e *emitter) layerNorm(scope, x, name string) string {
 	return e.within(scope, func() string {
 		w := e.initializer(name+".weight", e.p.gain(name+".weight", e.Width))
@@ -264,7 +298,13 @@ func (e *emitter) layerNorm(scope, x, name string) string {
 func (e *emitter) rmsNorm(scope, x, name string) (y, residual string) {
 	residual = x
 	y = e.within(scope, func() string {
-		w := e.initializer(name+".weight", e.p.gain(name+".weight", e.Width))
+		w := e.initializer(name+".weight", e.rmsGain(name))
+		if e.a.kind == rmsNormalPlusOne {
+			w = e.op("Add", w, e.float(1))
+		}
+		if e.Exporter == Dynamo {
+			return e.rmsNormalization(x, w)
+		}
 		f := e.to(x, onnx.Float)
 		if !e.Float16 {
 			residual = f
@@ -275,6 +315,43 @@ func (e *emitter) rmsNorm(scope, x, name string) (y, residual string) {
 		return e.op("Mul", w, e.to(scaled, e.dtype()))
 	})
 	return y, residual
+}
+
+// rmsGain is the gain of an RMSNorm: as wide as the model, or as a head where
+// it belongs to queries or keys.
+func (e *emitter) rmsGain(name string) *tensor.Tensor {
+	width := e.Width
+	if strings.HasSuffix(name, e.a.qNorm) && e.a.qNorm != "" || strings.HasSuffix(name, e.a.kNorm) && e.a.kNorm != "" {
+		width = e.HeadWidth
+	}
+	if e.a.kind == rmsNormalPlusOne {
+		return e.p.bias(name+".weight", width)
+	}
+	return e.p.gain(name+".weight", width)
+}
+
+// activation is the family's activation function.
+func (e *emitter) activation(scope, x string) string {
+	switch e.a.act {
+	case "relu":
+		return e.within(scope, func() string { return e.op("Relu", x) })
+	case "silu":
+		return e.within(scope, func() string { return e.op("Mul", x, e.op("Sigmoid", x)) })
+	case "gelu":
+		return e.exactGelu(scope, x)
+	}
+	return e.gelu(scope, x)
+}
+
+// exactGelu is x times the normal distribution function.
+func (e *emitter) exactGelu(scope, x string) string {
+	return e.within(scope, func() string {
+		if e.GeluOp {
+			return e.op("Gelu", x, onnx.AttrString("approximate", "none"))
+		}
+		share := e.op("Add", e.op("Erf", e.op("Div", x, e.float(math.Sqrt2))), e.float(1))
+		return e.op("Mul", e.op("Mul", x, share), e.float(0.5))
+	})
 }
 
 // gelu is the tanh approximation ("gelu_new").
@@ -367,3 +444,6 @@ func anonymise(g *onnx.Graph) {
 		}
 	}
 }
+
+// slashed is a module's name as a scope.
+func slashed(module string) string { return strings.ReplaceAll(module, ".", "/") }

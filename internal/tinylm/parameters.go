@@ -1,10 +1,10 @@
 package tinylm
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
-	"strings"
 
 	"editpipe/tensor"
 )
@@ -19,13 +19,12 @@ type parameters struct {
 func newParameters(c Config) *parameters {
 	p := &parameters{seed: c.Seed, alias: map[string]string{}, values: map[string]*tensor.Tensor{}}
 	if c.SharedWeights {
-		name := map[Family]string{
-			GPT2:  "transformer.h.%.mlp.c_proj.weight",
-			GPTJ:  "transformer.h.%.mlp.fc_out.weight",
-			LLaMA: "model.layers.%.mlp.down_proj.weight",
-			T5:    "decoder.block.%.layer.2.DenseReluDense.wo.weight",
-		}[c.Family]
-		p.alias[strings.Replace(name, "%", "1", 1)] = strings.Replace(name, "%", "0", 1)
+		a := c.anatomy()
+		down := func(layer int) string { return fmt.Sprintf("%s.%s.%d.%s.weight", a.root, a.layers, layer, a.down) }
+		if c.Family == T5 {
+			down = func(layer int) string { return fmt.Sprintf("decoder.block.%d.layer.2.DenseReluDense.wo.weight", layer) }
+		}
+		p.alias[down(1)] = down(0)
 	}
 	return p
 }

@@ -14,25 +14,42 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
-// Family is an architecture.
-type Family string
+// Exporter is the program whose graphs are imitated.
+type Exporter string
 
-// The architectures.
+// The exporters.
 const (
-	// GPT2 has sequential blocks, learned positions and Conv1D weights in
-	// Reshape, Gemm, Reshape.
-	GPT2 Family = "gpt2"
-	// GPTJ has parallel blocks and interleaved rotary positions.
-	GPTJ Family = "gptj"
-	// LLaMA has RMSNorm, SwiGLU and half-split rotary positions.
-	LLaMA Family = "llama"
-	// T5 is an encoder and a decoder with relative position biases.
-	T5 Family = "t5"
+	// TorchScript is torch.onnx's first exporter, as Optimum uses it: shapes are
+	// computed node by node, names tell the module.
+	TorchScript Exporter = ""
+	// Dynamo is torch.onnx.export(dynamo=True): values are named after calls,
+	// masks are boolean, and from opset 23 on Attention, RotaryEmbedding and
+	// RMSNormalization are single operators.
+	Dynamo Exporter = "dynamo"
+	// GenAI is onnxruntime-genai's model builder: ONNX Runtime's fused operators,
+	// caches whose last dimension is symbolic, and genai_config.json instead of
+	// config.json. Always one file, which takes and gives the cache.
+	GenAI Exporter = "genai"
+	// ORT is ONNX Runtime's own script for GPT-2: keys and values of a layer in
+	// one cache, past_N, [2, batch, heads, past, width] with only the 2 known.
+	// Always one file.
+	ORT Exporter = "ort"
+)
+
+// Operator is the attention operator of GenAI.
+type Operator string
+
+// The attention operators.
+const (
+	GroupQuery Operator = "GroupQueryAttention"
+	MultiHead  Operator = "MultiHeadAttention"
 )
 
 // Cache says how a decoder offers past keys and values.
@@ -51,31 +68,47 @@ const (
 	// decoder_model.onnx): one If on the input use_cache_branch holds both
 	// forms.
 	Merged Cache = "merged"
+	// OneFile makes model.onnx itself take and return the cache. Not T5.
+	OneFile Cache = "one"
 )
 
 // Config describes a model. The zero value of a field other than Family means
 // the default given there.
 type Config struct {
-	Family  Family
-	Layers  int // 2; T5: in the encoder and in the decoder
-	Width   int // 32
-	Heads   int // 4
-	KVHeads int // Heads; LLaMA only: fewer make it grouped-query
-	FFN     int // 4 * Width
-	Vocab   int // the tokenizer's size
-	Context int // 64
+	Family    Family
+	Layers    int // 2; T5: in the encoder and in the decoder
+	Width     int // 32
+	Heads     int // 4
+	KVHeads   int // fewer than Heads make attention grouped-query; by family
+	HeadWidth int // Width / Heads; Qwen 3 and Gemma: twice that
+	FFN       int // 4 * Width
+	Vocab     int // the tokenizer's size
+	Context   int // 64
+	Window    int // of layers that have one: 6
 
-	Opset        int64 // 17; 13 to 21
-	LayerNormOp  bool  // LayerNormalization (opset 17) instead of its parts; GPT-2 and GPT-J
-	GeluOp       bool  // Gelu (opset 20) instead of its parts; not LLaMA
-	Gated        bool  // T5: gated GELU and an untied head instead of ReLU and a tied one
-	Float16      bool  // weights, activations, logits and cache in float16
-	ExternalData bool  // weights in a file beside each model
+	Alibi      bool // Falcon: ALiBi, sequential blocks, biases and a key head for every head
+	Sequential bool // GPT-NeoX: no parallel blocks
+	TiedHead   bool // LLaMA, Mistral, Qwen: the embedding is the head
 
-	NoPositionIDs bool // no position_ids input: positions are counted in the graph; not T5
-	Cache         Cache
-	NamedWeights  bool // linear weights keep name and orientation, behind a Transpose (an export without constant folding)
-	NoScopes      bool // node and value names carry no module path (an older exporter); not with Merged
+	Exporter     Exporter
+	Operator     Operator // GenAI: GroupQuery
+	Opset        int64    // 17, from 13; Dynamo: 18, up to 24; GenAI: 21
+	LayerNormOp  bool     // LayerNormalization (opset 17) instead of its parts; families that have it
+	GeluOp       bool     // Gelu (opset 20) instead of its parts; families that have it
+	Gated        bool     // T5: gated GELU and an untied head instead of ReLU and a tied one
+	Float16      bool     // weights, activations, logits and cache in float16
+	ExternalData bool     // weights in a file beside each model
+
+	// NoPositionIDs leaves out the position_ids input: positions are counted in
+	// the graph, by GenAI in the attention operator. Not T5. OPT, BLOOM and
+	// Falcon with Alibi never have it.
+	NoPositionIDs  bool
+	Int32Positions bool // position_ids are int32
+	Cache          Cache
+	LogitsToKeep   string // name of a scalar input: logits of so many last positions, 0 for all
+	Subfolder      bool   // models in onnx/, the rest above, as transformers.js has it
+	NamedWeights   bool   // linear weights keep name and orientation, behind a Transpose (an export without constant folding)
+	NoScopes       bool   // node and value names carry no module path (an older exporter); not with Merged
 	// SharedWeights gives the second layer (of the decoder) the first one's FFN
 	// output matrix, merged into one initializer as the exporter merges equal
 	// parameters: the second use reads it through an Identity node.
@@ -94,12 +127,48 @@ func (c Config) withDefaults() Config {
 	def(&c.Layers, 2)
 	def(&c.Width, 32)
 	def(&c.Heads, 4)
+	switch c.Family {
+	case StarCoder:
+		def(&c.KVHeads, 1)
+	case Falcon:
+		if !c.Alibi {
+			def(&c.KVHeads, 1)
+		}
+	case Mistral, Qwen2, Qwen3, Gemma2, Gemma3:
+		def(&c.KVHeads, max(1, c.Heads/2))
+	}
 	def(&c.KVHeads, c.Heads)
+	if c.Heads > 0 {
+		width := c.Width / c.Heads
+		if c.Family == Qwen3 || c.Family == Gemma2 || c.Family == Gemma3 {
+			width *= 2
+		}
+		def(&c.HeadWidth, width)
+	}
 	def(&c.FFN, 4*c.Width)
 	def(&c.Vocab, newVocabulary(c.Family).size())
 	def(&c.Context, 64)
+	def(&c.Window, 6)
+	opset := int64(17)
+	switch c.Exporter {
+	case Dynamo:
+		opset = 18
+	case GenAI:
+		opset, c.Cache = 21, OneFile
+		if c.Operator == "" {
+			c.Operator = GroupQuery
+		}
+	case ORT:
+		c.Cache = OneFile
+	}
 	if c.Opset == 0 {
-		c.Opset = 17
+		c.Opset = opset
+	}
+	if c.Exporter == Dynamo {
+		c.LayerNormOp, c.GeluOp = true, c.Opset >= 20
+	}
+	if c.Family == OPT || c.Family == BLOOM || c.Alibi {
+		c.NoPositionIDs = true
 	}
 	return c
 }
@@ -112,26 +181,64 @@ func (c Config) validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	switch c.Family {
-	case GPT2, GPTJ, LLaMA, T5:
-	default:
-		refuse(true, "unknown family %q", c.Family)
+	if !slices.Contains(families, c.Family) {
+		return fmt.Errorf("unknown family %q", c.Family)
 	}
-	refuse(min(c.Layers, c.Width, c.Heads, c.KVHeads, c.FFN, c.Context) < 1, "sizes must be positive")
+	a := c.anatomy()
+	refuse(min(c.Layers, c.Width, c.Heads, c.KVHeads, c.FFN, c.Context, c.Window, c.HeadWidth) < 1, "sizes must be positive")
 	refuse(c.Heads > 0 && c.Width%c.Heads != 0, "width %d is not a multiple of %d heads", c.Width, c.Heads)
 	refuse(c.KVHeads > 0 && c.Heads%c.KVHeads != 0, "%d heads are not a multiple of %d key heads", c.Heads, c.KVHeads)
-	refuse(c.KVHeads != c.Heads && c.Family != LLaMA, "only llama has fewer key heads than heads")
-	refuse(c.Heads > 0 && c.Width/c.Heads%4 != 0 && (c.Family == GPTJ || c.Family == LLaMA), "rotary heads need a width divisible by 4")
+	refuse(c.KVHeads != c.Heads && !c.grouped(), "%s has a key head for every head", c.Family)
+	refuse(c.HeadWidth != c.Width/max(c.Heads, 1) && !slices.Contains([]Family{Qwen3, Gemma2, Gemma3, Mistral}, c.Family), "heads of %s share the width", c.Family)
+	refuse(a.rotated%2 != 0 || a.rotated == 0 && a.theta != 0, "rotary heads need a rotated part of an even width, not %d", a.rotated)
 	refuse(c.Vocab < newVocabulary(c.Family).size(), "vocabulary of %d is smaller than the tokenizer's %d", c.Vocab, newVocabulary(c.Family).size())
-	refuse(c.Opset < 13 || c.Opset > 21, "opset %d, want 13 to 21", c.Opset)
-	refuse(c.LayerNormOp && (c.Opset < 17 || c.Family == LLaMA || c.Family == T5), "no LayerNormalization in %s at opset %d", c.Family, c.Opset)
-	refuse(c.GeluOp && (c.Opset < 20 || c.Family == LLaMA || c.Family == T5 && !c.Gated), "no Gelu in %s at opset %d", c.Family, c.Opset)
+	lowest, highest := int64(13), int64(21)
+	if c.Exporter == Dynamo {
+		lowest, highest = 18, 24
+	}
+	refuse(c.Opset < lowest || c.Opset > highest, "opset %d, want %d to %d", c.Opset, lowest, highest)
+	if c.Exporter != Dynamo { // which takes the operators that there are
+		refuse(c.LayerNormOp && (c.Opset < 17 || c.Family == T5 || a.kind != layerNormal), "no LayerNormalization in %s at opset %d", c.Family, c.Opset)
+		gelu := strings.HasPrefix(a.act, "gelu") || c.Family == T5 && c.Gated
+		refuse(c.GeluOp && (c.Opset < 20 || !gelu), "no Gelu in %s at opset %d", c.Family, c.Opset)
+	}
 	refuse(c.Gated && c.Family != T5, "only t5 has a gated form")
+	refuse(c.Alibi && c.Family != Falcon, "only falcon has a form with alibi")
+	refuse(c.Sequential && c.Family != GPTNeoX, "only gpt_neox has a sequential form")
+	refuse(c.TiedHead && !slices.Contains([]Family{LLaMA, Mistral, Qwen2, Qwen3}, c.Family), "no choice of head in %s", c.Family)
 	refuse(c.Family == T5 && c.NoPositionIDs, "t5 never has position_ids")
-	refuse(c.Cache != NoCache && c.Cache != WithPast && c.Cache != Merged, "unknown cache form %q", c.Cache)
+	refuse(c.Family == T5 && (c.Exporter != TorchScript || c.LogitsToKeep != "" || c.Cache == OneFile), "t5 is written by TorchScript in its own files only")
+	refuse(!slices.Contains([]Cache{NoCache, WithPast, Merged, OneFile}, c.Cache), "unknown cache form %q", c.Cache)
 	refuse(c.Cache == Merged && c.NoScopes, "merged decoders come from an exporter that writes scopes")
+	refuse(c.Cache == Merged && c.Exporter != TorchScript, "merged decoders come from TorchScript")
 	refuse(c.SharedWeights && c.Layers < 2, "sharing needs two layers")
+	switch c.Exporter {
+	case TorchScript, Dynamo:
+	case GenAI:
+		refuse(!slices.Contains([]Family{LLaMA, Mistral, Qwen2, Qwen3, Phi2, Phi3, Gemma2, Gemma3}, c.Family), "the model builder does not know %s", c.Family)
+		refuse(c.Operator != GroupQuery && c.Operator != MultiHead, "unknown operator %q", c.Operator)
+		refuse(c.Operator == MultiHead && (c.NoPositionIDs || a.cap != 0), "MultiHeadAttention needs position_ids and has no soft cap")
+		refuse(c.Operator == GroupQuery && c.NoPositionIDs && (c.HeadWidth%16 != 0 || a.rotated%16 != 0), "GroupQueryAttention turns heads of a width divisible by 16 only, and as wide a part of them")
+		refuse(c.SharedWeights || c.NamedWeights || c.NoScopes, "the model builder merges and names weights in its own way")
+	case ORT:
+		refuse(c.Family != GPT2, "ONNX Runtime's own script is for gpt2")
+	default:
+		refuse(true, "unknown exporter %q", c.Exporter)
+	}
 	return errors.Join(faults...)
+}
+
+// grouped says whether heads may share keys and values.
+func (c Config) grouped() bool {
+	switch c.Family {
+	case LLaMA, Mistral, Qwen2, Qwen3, Phi3, Gemma2, Gemma3:
+		return true
+	case StarCoder:
+		return c.KVHeads == 1
+	case Falcon:
+		return !c.Alibi
+	}
+	return false
 }
 
 // Write creates dir and writes the model into it: the ONNX models,
@@ -142,7 +249,11 @@ func Write(dir string, c Config) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("tinylm: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	models := dir
+	if c.Subfolder {
+		models = filepath.Join(dir, "onnx")
+	}
+	if err := os.MkdirAll(models, 0o755); err != nil {
 		return fmt.Errorf("tinylm: %w", err)
 	}
 	for _, m := range c.export(newParameters(c)) {
@@ -153,17 +264,22 @@ func Write(dir string, c Config) error {
 		if err := m.model.Check(); err != nil {
 			return fmt.Errorf("tinylm: %s: %w", m.file, err)
 		}
-		if err := m.model.Save(filepath.Join(dir, m.file), o); err != nil {
+		if err := m.model.Save(filepath.Join(models, m.file), o); err != nil {
 			return fmt.Errorf("tinylm: %w", err)
 		}
 	}
 	v := newVocabulary(c.Family)
-	for name, content := range map[string]any{
+	files := map[string]any{
 		"config.json":             c.huggingFace(v),
 		"tokenizer.json":          v.tokenizer(),
 		"tokenizer_config.json":   v.tokenizerConfig(c),
 		"special_tokens_map.json": v.specialTokens(),
-	} {
+	}
+	if c.Exporter == GenAI {
+		delete(files, "config.json")
+		files["genai_config.json"] = c.genaiConfig(v)
+	}
+	for name, content := range files {
 		if err := writeJSON(filepath.Join(dir, name), content); err != nil {
 			return fmt.Errorf("tinylm: %w", err)
 		}
@@ -206,6 +322,8 @@ func (c Config) export(p *parameters) []file {
 		add("decoder_with_past_model.onnx", c.decoder(p, past))
 	case c.Family == T5:
 		add("decoder_model.onnx", c.decoder(p, plain))
+	case c.Cache == OneFile:
+		add("model.onnx", c.decoder(p, past))
 	default:
 		add("model.onnx", c.decoder(p, plain))
 		if c.Cache == WithPast {
@@ -215,6 +333,11 @@ func (c Config) export(p *parameters) []file {
 	if c.NoScopes {
 		for _, f := range files {
 			anonymise(f.model.Graph)
+		}
+	}
+	if c.Exporter == Dynamo {
+		for _, f := range files {
+			dynamoNames(f.model.Graph)
 		}
 	}
 	return files
@@ -230,7 +353,10 @@ func (c Config) ir() int64 {
 	case c.Opset <= 20:
 		return 9
 	}
-	return 10
+	if c.Opset <= 22 {
+		return 10
+	}
+	return 11
 }
 
 func (c Config) dtype() onnx.DataType {
@@ -238,56 +364,6 @@ func (c Config) dtype() onnx.DataType {
 		return onnx.Float16
 	}
 	return onnx.Float
-}
-
-// huggingFace is the content of config.json.
-func (c Config) huggingFace(v vocabulary) map[string]any {
-	cfg := map[string]any{
-		"model_type": string(c.Family),
-		"vocab_size": c.Vocab,
-		"use_cache":  true,
-	}
-	set := func(kv map[string]any) {
-		for k, v := range kv {
-			cfg[k] = v
-		}
-	}
-	end := v.ids[v.end]
-	switch c.Family {
-	case GPT2, GPTJ:
-		set(map[string]any{
-			"architectures": []string{map[Family]string{GPT2: "GPT2LMHeadModel", GPTJ: "GPTJForCausalLM"}[c.Family]},
-			"n_layer":       c.Layers, "n_embd": c.Width, "n_head": c.Heads, "n_inner": c.FFN, "n_positions": c.Context,
-			"activation_function": "gelu_new", "layer_norm_epsilon": layerNormEpsilon,
-			"bos_token_id": end, "eos_token_id": end,
-		})
-		if c.Family == GPTJ {
-			set(map[string]any{"rotary_dim": c.rotaryDim(), "tie_word_embeddings": false})
-		}
-	case LLaMA:
-		set(map[string]any{
-			"architectures":     []string{"LlamaForCausalLM"},
-			"num_hidden_layers": c.Layers, "hidden_size": c.Width, "intermediate_size": c.FFN,
-			"num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "max_position_embeddings": c.Context,
-			"hidden_act": "silu", "rms_norm_eps": rmsNormEpsilon, "rope_theta": ropeTheta, "tie_word_embeddings": false,
-			"bos_token_id": v.ids[v.start], "eos_token_id": end,
-		})
-	case T5:
-		projection, activation := "relu", "relu"
-		if c.Gated {
-			projection, activation = "gated-gelu", "gelu_new"
-		}
-		set(map[string]any{
-			"architectures": []string{"T5ForConditionalGeneration"}, "is_encoder_decoder": true,
-			"num_layers": c.Layers, "num_decoder_layers": c.Layers, "d_model": c.Width, "d_ff": c.FFN,
-			"num_heads": c.Heads, "d_kv": c.Width / c.Heads, "n_positions": c.Context,
-			"feed_forward_proj": projection, "dense_act_fn": activation, "is_gated_act": c.Gated,
-			"relative_attention_num_buckets": t5Buckets, "relative_attention_max_distance": t5MaxDistance,
-			"layer_norm_epsilon": rmsNormEpsilon, "tie_word_embeddings": !c.Gated,
-			"eos_token_id": end, "pad_token_id": v.ids[v.pad], "decoder_start_token_id": v.ids[v.pad],
-		})
-	}
-	return cfg
 }
 
 func writeJSON(path string, content any) error {

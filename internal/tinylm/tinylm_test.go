@@ -557,7 +557,7 @@ func TestWriteRefuses(t *testing.T) {
 		{tinylm.Config{Family: tinylm.GPT2, Opset: 22}, "opset 22"},
 		{tinylm.Config{Family: tinylm.GPT2, Opset: 14, LayerNormOp: true}, "LayerNormalization"},
 		{tinylm.Config{Family: tinylm.GPTJ, GeluOp: true}, "Gelu"},
-		{tinylm.Config{Family: tinylm.GPT2, KVHeads: 2}, "only llama"},
+		{tinylm.Config{Family: tinylm.GPT2, KVHeads: 2}, "a key head for every head"},
 		{tinylm.Config{Family: tinylm.LLaMA, KVHeads: 3}, "3 key heads"},
 		{tinylm.Config{Family: tinylm.GPT2, Gated: true}, "gated"},
 		{tinylm.Config{Family: tinylm.T5, NoPositionIDs: true}, "position_ids"},
@@ -565,6 +565,13 @@ func TestWriteRefuses(t *testing.T) {
 		{tinylm.Config{Family: tinylm.GPT2, Layers: 1, SharedWeights: true}, "two layers"},
 		{tinylm.Config{Family: tinylm.GPT2, Layers: -1}, "positive"},
 		{tinylm.Config{Family: tinylm.GPT2, Cache: "x"}, "cache form"},
+		{tinylm.Config{Family: tinylm.GPT2, Exporter: tinylm.Dynamo, Opset: 17}, "want 18 to 24"},
+		{tinylm.Config{Family: tinylm.GPT2, Exporter: tinylm.GenAI}, "model builder"},
+		{tinylm.Config{Family: tinylm.GPTJ, Exporter: tinylm.ORT}, "is for gpt2"},
+		{tinylm.Config{Family: tinylm.Gemma2, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead}, "soft cap"},
+		{tinylm.Config{Family: tinylm.GPT2, Alibi: true}, "alibi"},
+		{tinylm.Config{Family: tinylm.GPTNeoX, Width: 16}, "even width"},
+		{tinylm.Config{Family: tinylm.T5, LogitsToKeep: "num_logits_to_keep"}, "own files"},
 	}
 	for _, tt := range tests {
 		if err := tinylm.Write(t.TempDir(), tt.c); err == nil || !strings.Contains(err.Error(), tt.says) {

@@ -43,7 +43,7 @@ func newVocabulary(f Family) vocabulary {
 		}
 	}
 	switch f {
-	case LLaMA:
+	case LLaMA, Mistral, Gemma2, Gemma3:
 		v.start, v.end = "<|begin_of_text|>", "<|end_of_text|>"
 		v.special = []string{v.start, v.end}
 	case T5:

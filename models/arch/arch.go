@@ -20,7 +20,8 @@ import (
 )
 
 var (
-	// ErrNoConfig is returned when a model folder has no config.json.
+	// ErrNoConfig is returned when a model folder has neither config.json nor
+	// genai_config.json.
 	ErrNoConfig = errors.New("no config.json")
 	// ErrNoModel is returned when a model folder has no ONNX file with a known name.
 	ErrNoModel = errors.New("no ONNX model file")

@@ -255,6 +255,12 @@ func (g *graph) outputs(f *FFN, down *linear) {
 	}
 	for range 16 {
 		readers := g.readers(v)
+		if len(readers) > 1 {
+			if norm := g.normalised(v); norm != "" {
+				v = norm
+				continue
+			}
+		}
 		if len(readers) != 1 {
 			break
 		}
@@ -290,6 +296,50 @@ func (g *graph) outputs(f *FFN, down *linear) {
 		break
 	}
 	f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
+}
+
+// normParts are the operations that a norm is written out with.
+var normParts = map[string]bool{
+	"Cast": true, "Identity": true, "Pow": true, "Mul": true, "ReduceMean": true, "Sub": true, "Add": true, "Sqrt": true, "Div": true, "Reciprocal": true,
+}
+
+// normalised follows a value through a norm that is written out node by node,
+// as Gemma has one behind the feed-forward part: nodes that read nothing
+// computed but the value and each other, take a mean, and hand on one value. ""
+// is no such norm.
+func (g *graph) normalised(value string) string {
+	own := map[string]bool{value: true}
+	result, mean := "", false
+	first := g.ix.Producer(value)
+	if first == nil {
+		return ""
+	}
+	for _, n := range g.nodes[g.at[first]+1:] {
+		reads, only := false, normParts[n.OpType]
+		for _, in := range n.Inputs {
+			reads = reads || own[in]
+			only = only && (own[in] || g.constant(in))
+		}
+		switch {
+		case !reads || n.OpType == "Shape":
+		case only && len(n.Outputs) == 1:
+			own[n.Outputs[0]] = true
+			mean = mean || n.OpType == "ReduceMean"
+		default: // what the norm hands on
+			for _, in := range n.Inputs {
+				if own[in] && result != "" && in != result || in == value {
+					return ""
+				}
+				if own[in] {
+					result = in
+				}
+			}
+		}
+	}
+	if !mean {
+		return ""
+	}
+	return result
 }
 
 // lastSum follows additions that nobody reads but the next addition: parallel

@@ -14,94 +14,165 @@ import (
 // Layout says which file of a model folder plays which part. Paths start with
 // the folder as it was given.
 type Layout struct {
-	Dir       string // holds config.json
+	Dir       string // holds the configuration
 	Forward   string // decoder graph run on whole sequences; may take past keys and values
 	Step      string // decoder graph that takes past keys and values; "" if none but perhaps Forward
 	Encoder   string // "" for decoder-only models
 	Tokenizer string // tokenizer.json, or vocab.json with merges.txt beside it; "" if the folder has none
+	Others    string // names of the same graph in other number formats beside Forward
 }
 
-// Names that exporters give the graphs, best choice first.
+// Names that exporters give the graphs, best choice first. Variants of one model
+// in several number formats stand beside each other under a name with an ending.
 var (
 	decoderNames = []string{"model.onnx", "decoder_model.onnx"}
 	mergedNames  = []string{"decoder_model_merged.onnx", "model_merged.onnx"}
 	stepNames    = []string{"model_with_past.onnx", "decoder_with_past_model.onnx"}
 	encoderName  = "encoder_model.onnx"
+
+	endings = []string{"", "_fp32", "_fp16", "_quantized", "_int8", "_uint8", "_q8", "_q4", "_q4f16", "_bnb4"}
 )
 
-// locate splits a path given by the user into the folder that holds
-// config.json and, where the path names one graph, that file.
-func locate(path string) (dir, file string, err error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return "", "", fmt.Errorf("opening model: %w", err)
-	}
-	if st.IsDir() {
-		if !isFile(filepath.Join(path, "config.json")) {
-			return "", "", fmt.Errorf("%w in %s: a model folder needs the config.json of its checkpoint", ErrNoConfig, path)
-		}
-		return path, "", nil
-	}
-	if filepath.Ext(path) != ".onnx" {
-		return "", "", fmt.Errorf("%w: %s is neither a folder nor an .onnx file", ErrNoModel, path)
-	}
-	own := filepath.Dir(path)
-	for _, d := range []string{own, filepath.Join(own, "..")} {
-		if isFile(filepath.Join(d, "config.json")) {
-			return d, path, nil
-		}
-	}
-	return "", "", fmt.Errorf("%w beside %s or one folder up", ErrNoConfig, path)
+// variant is a graph's name in a number format: with the ending before ".onnx".
+func variant(name, ending string) string {
+	return strings.TrimSuffix(name, ".onnx") + ending + ".onnx"
 }
 
-// layout finds the graphs of a model whose config.json is in dir. file, where
-// given, is the decoder graph to use.
-func layout(dir, file string, seq2seq bool) (Layout, error) {
-	l := Layout{Dir: dir}
-	l.Tokenizer = token.Find(dir)
-	if file != "" {
-		l.Forward = file
-		if seq2seq {
-			if l.Encoder = filepath.Join(filepath.Dir(file), encoderName); !isFile(l.Encoder) {
-				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, file, encoderName)
+// endingOf is the ending of a graph's name, "" if it has none or the name is
+// none that an exporter gives.
+func endingOf(file string) string {
+	base := filepath.Base(file)
+	for _, name := range slices.Concat(decoderNames, mergedNames, stepNames) {
+		for _, e := range endings {
+			if base == variant(name, e) {
+				return e
+			}
+		}
+	}
+	return ""
+}
+
+// place is where a model is: the folder with its configuration, one graph if
+// the user named one, and the folders to look for graphs in otherwise.
+type place struct {
+	dir, file string
+	graphs    []string
+}
+
+// locate finds the configuration of the model at a path given by the user: a
+// folder, or one graph. It may stand one folder up, as in the folders of
+// transformers.js whose graphs are in the folder onnx.
+func locate(path string) (place, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return place{}, fmt.Errorf("opening model: %w", err)
+	}
+	own, file := path, ""
+	if !st.IsDir() {
+		if filepath.Ext(path) != ".onnx" {
+			return place{}, fmt.Errorf("%w: %s is neither a folder nor an .onnx file", ErrNoModel, path)
+		}
+		own, file = filepath.Dir(path), path
+	}
+	if configured(own) {
+		return place{own, file, []string{own, filepath.Join(own, "onnx")}}, nil
+	}
+	if up := filepath.Join(own, ".."); configured(up) && (file != "" || holdsGraph(own)) {
+		return place{up, file, []string{own}}, nil
+	}
+	return place{}, noConfig(own + " or one folder up")
+}
+
+func configured(dir string) bool {
+	return isFile(filepath.Join(dir, configName)) || isFile(filepath.Join(dir, genaiConfigName))
+}
+
+func holdsGraph(dir string) bool {
+	found, err := filepath.Glob(filepath.Join(dir, "*.onnx"))
+	return err == nil && len(found) > 0
+}
+
+// layout finds the graphs of a model.
+func layout(at place, c Config) (Layout, error) {
+	l := Layout{Dir: at.dir, Tokenizer: token.Find(at.dir)}
+	if at.file != "" {
+		l.Forward = at.file
+		if c.EncoderDecoder {
+			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, endingOf(at.file))); !isFile(l.Encoder) {
+				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, at.file, filepath.Base(l.Encoder))
 			}
 		}
 		return l, nil
 	}
-	for _, in := range []string{dir, filepath.Join(dir, "onnx")} {
-		find := func(names ...string) string {
-			for _, n := range names {
-				if p := filepath.Join(in, n); isFile(p) {
-					return p
-				}
-			}
-			return ""
-		}
-		if seq2seq {
-			if l.Encoder = find(encoderName); l.Encoder == "" {
-				continue
-			}
-		}
-		merged := find(mergedNames...)
-		l.Forward, l.Step = find(decoderNames...), find(stepNames...)
-		if l.Step == "" {
-			l.Step = merged
-		}
-		if l.Forward == "" {
-			l.Forward = merged
-			if l.Forward == "" && !seq2seq {
-				l.Forward = l.Step // a past of length 0 turns it into the plain decoder
-			}
-		}
-		if l.Forward != "" {
+	if c.Graph != "" && filepath.Base(c.Files[0]) == genaiConfigName {
+		if l.named(at, c); l.Forward != "" {
 			return l, nil
 		}
 	}
+	for _, in := range at.graphs {
+		var found []Layout
+		for _, e := range endings {
+			if f := l; f.find(in, e, c.EncoderDecoder) {
+				found = append(found, f)
+			}
+		}
+		if len(found) > 0 {
+			var others []string
+			for _, f := range found[1:] {
+				others = append(others, filepath.Base(f.Forward))
+			}
+			found[0].Others = strings.Join(others, ", ")
+			return found[0], nil
+		}
+	}
+	if l.named(at, c); l.Forward != "" {
+		return l, nil
+	}
 	want := "one of " + strings.Join(slices.Concat(decoderNames, mergedNames, stepNames), ", ")
-	if seq2seq {
+	if c.EncoderDecoder {
 		want = encoderName + " with decoder_model.onnx or decoder_model_merged.onnx"
 	}
-	return Layout{}, fmt.Errorf("%w in %s or its onnx subfolder: want %s; export or convert the checkpoint first%s", ErrNoModel, dir, want, others(dir))
+	return Layout{}, fmt.Errorf("%w in %s or its onnx subfolder: want %s; export or convert the checkpoint first%s", ErrNoModel, at.dir, want, others(at.dir))
+}
+
+// named takes the graph that genai_config.json names, if it is there.
+func (l *Layout) named(at place, c Config) {
+	for _, in := range at.graphs {
+		if p := filepath.Join(in, c.Graph); filepath.IsLocal(c.Graph) && isFile(p) {
+			l.Forward = p
+			return
+		}
+	}
+}
+
+// find looks for the graphs of one number format in a folder and says whether
+// they are there.
+func (l *Layout) find(in, ending string, seq2seq bool) bool {
+	file := func(names ...string) string {
+		for _, n := range names {
+			if p := filepath.Join(in, variant(n, ending)); isFile(p) {
+				return p
+			}
+		}
+		return ""
+	}
+	if seq2seq {
+		if l.Encoder = file(encoderName); l.Encoder == "" {
+			return false
+		}
+	}
+	merged := file(mergedNames...)
+	l.Forward, l.Step = file(decoderNames...), file(stepNames...)
+	if l.Step == "" {
+		l.Step = merged
+	}
+	if l.Forward == "" {
+		l.Forward = merged
+		if l.Forward == "" && !seq2seq {
+			l.Forward = l.Step // a past of length 0 turns it into the plain decoder
+		}
+	}
+	return l.Forward != ""
 }
 
 // others names the .onnx files that are there under unknown names.

@@ -59,7 +59,8 @@ type Graph struct {
 	FFNs  []FFN
 	Head  Head // of decoder graphs
 
-	merged bool // one branch of a merged decoder
+	merged    bool  // one branch of a merged decoder
+	positions table // the shortest of positions; no rows where there is none
 }
 
 // analyse looks at one model; side says which outputs to expect.
@@ -69,7 +70,9 @@ func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
 		return nil, err
 	}
 	ix := newGraph(m)
+	ix.settle(&ports)
 	g := &Graph{Path: path, Model: m, Ports: ports, FFNs: ix.ffns(side)}
+	g.positions, _ = ix.positionTable(ports)
 	if side == Decoder {
 		g.Head = ix.head(ports.Logits)
 	}

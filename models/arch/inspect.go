@@ -21,9 +21,11 @@ type Info struct {
 	Width          int      `json:"width"`
 	FFNWidth       int      `json:"ffn_width"`
 	Vocab          int      `json:"vocab"`
-	Context        int      `json:"context"` // most positions; 0 when unbounded
-	DType          string   `json:"dtype"`   // of the weights
-	Files          []string `json:"files"`   // graphs in use
+	Context        int      `json:"context"`                // most positions; 0 when unbounded
+	ContextFrom    string   `json:"context_from,omitempty"` // what bounds the positions
+	DType          string   `json:"dtype"`                  // of the weights
+	Files          []string `json:"files"`                  // graphs in use
+	Others         string   `json:"others,omitempty"`       // the same graph in other number formats, not in use
 	Tokenizer      bool     `json:"tokenizer"`
 	TokenizerFile  string   `json:"tokenizer_file,omitempty"`
 	TokenizerFault string   `json:"tokenizer_fault,omitempty"` // why it cannot be used; "" if it can
@@ -78,23 +80,27 @@ func (a *Anatomy) Close() error {
 	return errors.Join(errs...)
 }
 
-// Open reads the graphs of a model folder, or of one .onnx file with
-// config.json beside it or one folder up, and looks for the parts.
+// Open reads the graphs of a model folder, or of one .onnx file, and looks for
+// the parts. The configuration is config.json or genai_config.json, beside the
+// graphs or one folder up.
 func Open(path string) (*Anatomy, error) {
-	dir, file, err := locate(path)
+	at, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
 	a := &Anatomy{}
-	if a.Config, err = readConfig(dir); err != nil {
+	if a.Config, err = readConfig(at.dir); err != nil {
 		return nil, err
 	}
-	if a.Layout, err = layout(dir, file, a.Config.EncoderDecoder); err != nil {
+	if a.Layout, err = layout(at, a.Config); err != nil {
 		return nil, err
 	}
 	if err := a.graphs(); err != nil {
 		a.Close()
 		return nil, err
+	}
+	if at.file == "" {
+		path = at.dir // not the folder of the graphs within it
 	}
 	a.describe(path)
 	return a, nil
@@ -125,6 +131,13 @@ func (a *Anatomy) graphs() error {
 	if a.Layout.Encoder != "" {
 		a.Encoder = open(a.Layout.Encoder, Encoder, false)
 	}
+	for _, g := range []*Graph{a.Forward, a.Step} {
+		if g != nil && err == nil {
+			if err = g.Ports.configure(a.Config); err != nil {
+				err = fmt.Errorf("%s: %w", g.Path, err)
+			}
+		}
+	}
 	return err
 }
 
@@ -135,7 +148,10 @@ const branchInput = "use_cache_branch"
 // with or without past keys and values.
 func open(path string, side Side, past bool) (*Graph, error) {
 	m, err := onnx.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, onnx.ErrExternal):
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)
 	}
 	merged := m.Graph.Index().Input(branchInput) != nil
@@ -158,12 +174,14 @@ func (a *Anatomy) describe(path string) {
 	i := &a.Info
 	*i = Info{
 		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
-		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab, Context: c.Context,
+		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab,
 		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "", TokenizerFile: a.Layout.Tokenizer,
+		Others: a.Layout.Others,
 	}
 	if f.Ports.Vocab > 0 {
 		i.Vocab = f.Ports.Vocab
 	}
+	a.context()
 	i.FFNs = append(i.FFNs, f.FFNs...)
 	a.checkLayers(Decoder, f.FFNs, c.Layers)
 	if i.Layers == 0 {
@@ -180,6 +198,12 @@ func (a *Anatomy) describe(path string) {
 			a.dropStep()
 		} else if why := a.firstCaches(); a.Encoder != nil && why != "" {
 			a.refuse("%s: generation runs without the cache", why)
+			a.dropStep()
+		}
+	}
+	if a.Step != nil {
+		if why := a.Step.Ports.uncached(a.Encoder != nil); why != "" {
+			a.refuse("%s: %s: generation runs without the cache", filepath.Base(a.Step.Path), why)
 			a.dropStep()
 		}
 	}

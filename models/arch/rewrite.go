@@ -31,10 +31,10 @@ func (l Layout) GraphFiles() []GraphFile {
 	add(l.Forward, Decoder)
 	add(l.Step, Decoder)
 	add(l.Encoder, Encoder)
-	names := slices.Concat(decoderNames, mergedNames, stepNames)
-	if slices.Contains(names, filepath.Base(l.Forward)) {
+	names, ending := slices.Concat(decoderNames, mergedNames, stepNames), endingOf(l.Forward)
+	if slices.ContainsFunc(names, func(n string) bool { return variant(n, ending) == filepath.Base(l.Forward) }) {
 		for _, n := range names {
-			add(filepath.Join(filepath.Dir(l.Forward), n), Decoder)
+			add(filepath.Join(filepath.Dir(l.Forward), variant(n, ending)), Decoder)
 		}
 	}
 	return files

@@ -15,18 +15,27 @@ import (
 // it. Positions may repeat; their shifts add up. Zeros give the unchanged model.
 // The gradient is had by [Gradients] with respect to delta and is float32, too.
 func AddDelta(m *onnx.Model, value, delta, positions string) error {
+	return AddDeltaAlong(m, value, "", delta, positions)
+}
+
+// AddDeltaAlong is [AddDelta] for a value of shape [B, T, w] or [B T, w], as
+// operators that take matrices only want it; the shift of (b, t) is then added at
+// row b T + t. grid names a value whose shape begins with [B, T]; with "" that is
+// the value itself, which then has three axes.
+func AddDeltaAlong(m *onnx.Model, value, grid, delta, positions string) error {
 	f := newFacts(m)
 	z := f.of[value]
+	rank := len(z.shape)
 	switch {
-	case z.shape != nil && len(z.shape) != 3:
-		return fmt.Errorf("grad: adding delta %q: %q has %d axes, want batch, position and width", delta, value, len(z.shape))
+	case z.shape != nil && rank != 3 && (grid == "" || rank != 2):
+		return fmt.Errorf("grad: adding delta %q: %q has %d axes, want batch, position and width", delta, value, rank)
 	case !float(z.dtype):
 		return fmt.Errorf("grad: adding delta %q: %q has type %s, want floating point", delta, value, z.dtype)
 	case isInput(m, delta):
 		return fmt.Errorf("grad: adding delta %q: the model has an input of this name", delta)
 	}
 	width := onnx.Symbolic(delta + "_width")
-	if d := z.shape.at(2); d.known() {
+	if d := z.shape.at(-1); d.known() {
 		width = onnx.Dim{Value: d.n}
 	}
 	err := m.Splice(value, func(b *onnx.Builder, in string) (string, error) {
@@ -38,7 +47,11 @@ func AddDelta(m *onnx.Model, value, delta, positions string) error {
 		}
 		b.Input(delta, onnx.Float, []onnx.Dim{count, width})
 		size := g.op("Shape", in)
-		row, rows := g.rowNumbers(positions, size)
+		along := size
+		if grid != "" {
+			along = g.op("Shape", grid)
+		}
+		row, rows := g.rowNumbers(positions, along)
 		shift := g.reshape(g.scatter(delta, row, rows, onnx.Float), size)
 		if z.dtype != onnx.Float {
 			shift = g.cast(shift, z.dtype)

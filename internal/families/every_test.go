@@ -1,0 +1,5 @@
+//go:build families
+
+package families
+
+func init() { every = true }

@@ -1,0 +1,201 @@
+package arch
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// table is a constant with a row for each position, which a graph cannot read
+// beyond its end.
+type table struct {
+	name string // initializer, or output of a Constant
+	rows int    // positions: rows without those that come before the first
+}
+
+// positionTable finds the shortest table of positions in a graph: learned
+// embeddings, sines and cosines of rotary positions, causal masks. ok is false if
+// it has none.
+func (g *graph) positionTable(p Ports) (least table, ok bool) {
+	shorter := func(name string, rows int64) {
+		if rows > 1 && (!ok || int(rows) < least.rows) {
+			least, ok = table{name, int(rows)}, true
+		}
+	}
+	found := func(value string, first int64) {
+		name, dims := g.stored(value)
+		for len(dims) > 2 && dims[0] == 1 {
+			dims = dims[1:]
+		}
+		if len(dims) == 2 {
+			shorter(name, dims[0]-first)
+		}
+	}
+	for _, n := range g.nodes {
+		in := func(i int) string {
+			if i < len(n.Inputs) {
+				return n.Inputs[i]
+			}
+			return ""
+		}
+		switch n.OpType {
+		case "Gather":
+			if first, is := g.position(in(1), p); is && n.Int("axis", 0) == 0 {
+				found(in(0), first)
+			}
+		case "GatherElements": // of a table that every row of the batch has a copy of
+			if first, is := g.position(in(1), p); is && n.Int("axis", 0) == 1 {
+				found(in(0), first)
+			}
+		case "EmbedLayerNormalization":
+			found(in(3), 0)
+		case "RotaryEmbedding": // X, then caches and positions in the order of the domain
+			if n.Domain == "com.microsoft" {
+				found(in(2), 0)
+			} else {
+				found(in(1), 0)
+			}
+		case "GroupQueryAttention":
+			found(in(7), 0)
+		case "Slice": // to a length that the graph computes
+			if g.constant(in(2)) {
+				continue
+			}
+			name, dims := g.stored(in(0))
+			if axis, is := g.integer(in(3)); is && len(dims) > 1 && axis >= 0 && axis < int64(len(dims)) {
+				shorter(name, dims[axis])
+			}
+		}
+	}
+	return least, ok
+}
+
+// stored follows a value to the constant of which it is all, a part or a
+// repetition, and returns the dimensions of the constant as the value has them:
+// with axes of length 1 put in front or taken away.
+func (g *graph) stored(value string) (name string, dims []int64) {
+	n := g.ix.Producer(value)
+	switch {
+	case g.ix.Initializer(value) != nil:
+		return value, g.ix.Initializer(value).Dims
+	case n == nil:
+		return "", nil
+	case n.OpType == "Constant":
+		if a := n.Attr("value"); a != nil && a.T != nil {
+			return value, a.T.Dims
+		}
+	case len(n.Inputs) == 0:
+	case n.OpType == "Identity", n.OpType == "Cast", n.OpType == "DequantizeLinear", n.OpType == "Slice", n.OpType == "Expand", n.OpType == "Tile":
+		return g.stored(n.Inputs[0])
+	case n.OpType == "Unsqueeze" && len(n.Inputs) == 2:
+		name, dims = g.stored(n.Inputs[0])
+		if axis, ok := g.integer(n.Inputs[1]); ok && axis == 0 {
+			return name, append([]int64{1}, dims...)
+		}
+	case n.OpType == "Squeeze" && len(n.Inputs) == 2:
+		name, dims = g.stored(n.Inputs[0])
+		if axis, ok := g.integer(n.Inputs[1]); ok && axis == 0 && len(dims) > 1 && dims[0] == 1 {
+			return name, dims[1:]
+		}
+	}
+	return "", nil
+}
+
+// position says whether a value counts positions, and the number it gives the
+// first one: it comes from the graph's input of positions, from a range or from
+// a running sum over the mask, with nothing but constants added. Distances
+// between positions, which T5 counts, are none.
+func (g *graph) position(value string, p Ports) (first int64, ok bool) {
+	for range maxWalk {
+		if value != "" && value == p.Positions {
+			return first, true
+		}
+		n := g.ix.Producer(value)
+		if n == nil || len(n.Inputs) == 0 {
+			return 0, false
+		}
+		switch n.OpType {
+		case "Range":
+			start, _ := g.integer(n.Inputs[0]) // else what the cache holds
+			return first + start, true
+		case "CumSum":
+			return first + 1 - n.Int("exclusive", 0), true
+		case "Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Tile", "Slice":
+			value = n.Inputs[0]
+		case "Add", "Sub", "Mul", "Where":
+			operands := n.Inputs
+			if n.OpType == "Where" {
+				operands = n.Inputs[1:]
+			}
+			if len(operands) != 2 {
+				return 0, false
+			}
+			counts := func(v string) bool { _, is := g.position(v, p); return is }
+			a, b := operands[0], operands[1]
+			if n.OpType != "Sub" && !counts(a) {
+				a, b = b, a
+			}
+			c, constant := g.integer(b)
+			switch {
+			case !constant && counts(b):
+				return 0, false
+			case constant && n.OpType == "Add":
+				first += c
+			case constant && n.OpType == "Sub":
+				first -= c
+			}
+			value = a
+		default:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// integer is the one element of a constant.
+func (g *graph) integer(value string) (int64, bool) {
+	t := g.ix.Initializer(value)
+	if n := g.ix.Producer(value); t == nil && n != nil {
+		switch a := n.Attr("value"); {
+		case len(n.Inputs) > 0 && passing[n.OpType]:
+			return g.integer(n.Inputs[0])
+		case n.OpType == "Constant" && a != nil && a.T != nil:
+			t = a.T
+		case n.OpType == "Constant" && n.Attr("value_int") != nil:
+			return n.Int("value_int", 0), true
+		}
+	}
+	if t == nil {
+		return 0, false
+	}
+	if n, err := t.Len(); err != nil || n != 1 {
+		return 0, false
+	}
+	v, err := t.Value()
+	if err != nil {
+		return 0, false
+	}
+	if v.IsFloat() {
+		return int64(v.Float32s()[0]), true
+	}
+	return v.Int64s()[0], true
+}
+
+// context sets the most positions a model can take in, and where the number
+// comes from: the configuration's or that of the shortest table of positions,
+// whichever is smaller.
+func (a *Anatomy) context() {
+	i, c := &a.Info, a.Config.Context
+	if i.Context = c; c > 0 {
+		i.ContextFrom = filepath.Base(a.Config.Files[0])
+	}
+	for _, g := range []*Graph{a.Forward, a.Step} {
+		if g == nil || g.positions.rows == 0 || i.Context > 0 && g.positions.rows >= i.Context {
+			continue
+		}
+		i.Context = g.positions.rows
+		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.name)
+		if c > 0 {
+			i.ContextFrom += fmt.Sprintf("; %s says %d", filepath.Base(a.Config.Files[0]), c)
+		}
+	}
+}

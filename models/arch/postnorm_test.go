@@ -1,0 +1,53 @@
+package arch
+
+import (
+	"fmt"
+	"testing"
+
+	"editpipe/internal/tinylm"
+)
+
+// TestNormBehindFeedForward: the residual stream is found behind a norm of the
+// feed-forward part's output, written out or not.
+func TestNormBehindFeedForward(t *testing.T) {
+	for _, c := range []tinylm.Config{
+		{}, {NamedWeights: true, NoScopes: true}, {Float16: true},
+		{Exporter: tinylm.Dynamo}, {Exporter: tinylm.Dynamo, Opset: 24}, {Exporter: tinylm.GenAI},
+	} {
+		for _, c.Family = range []tinylm.Family{tinylm.Gemma2, tinylm.Gemma3} {
+			t.Run(fmt.Sprintf("%s/%s/%d", c.Family, c.Exporter, c.Opset), func(t *testing.T) {
+				dir := t.TempDir()
+				if err := tinylm.Write(dir, c); err != nil {
+					t.Fatal(err)
+				}
+				a, err := Open(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.Close()
+				if len(a.Info.FFNs) != 2 {
+					t.Fatalf("%d feed-forward parts, want 2", len(a.Info.FFNs))
+				}
+				g := newGraph(a.Forward.Model)
+				for _, f := range a.Info.FFNs {
+					if f.Hidden == "" {
+						// The last sum stays inside the fused norm that follows it.
+						if c.Exporter == tinylm.GenAI && f.Layer == 1 {
+							continue
+						}
+						t.Errorf("layer %d: %s", f.Layer, f.Missing[Hidden])
+						continue
+					}
+					switch n := g.ix.Producer(f.Hidden); {
+					case c.Exporter == tinylm.GenAI:
+						if n.OpType != "SkipSimplifiedLayerNormalization" {
+							t.Errorf("layer %d: %s makes the residual stream", f.Layer, n.OpType)
+						}
+					case n.OpType != "Add" || g.constant(n.Inputs[0]) || g.constant(n.Inputs[1]):
+						t.Errorf("layer %d: %s makes the residual stream", f.Layer, n.OpType)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,203 @@
+//go:build shared
+
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+)
+
+// caseTolerance bounds the distance, relative to the norm, from gradients that
+// another framework computed in float32: the two add up in another order, and a
+// sum of some thousand products keeps about six digits.
+const caseTolerance = 1e-5
+
+func cases(t testing.TB, parts ...string) string {
+	t.Helper()
+	root := os.Getenv("EDITPIPE_SHARED")
+	if root == "" {
+		root = filepath.Join("..", "..", "shared")
+	}
+	path := filepath.Join(append([]string{root, "cases"}, parts...)...)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no case at %s", path)
+	}
+	return path
+}
+
+// lossCase is an oracle's loss: mean cross-entropy over the labels.
+type lossCase struct {
+	dir  string
+	ids  [][]int64
+	rows []LossRow
+
+	Loss  float64
+	Grad  map[string]struct{ File string }
+	Delta []struct {
+		Kind, Module string
+		Positions    []int
+		Delta, Grad  string
+		Loss         float64
+	}
+}
+
+func openLossCase(t *testing.T, dir string) *lossCase {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	must(t, err)
+	o := &lossCase{dir: dir}
+	must(t, json.Unmarshal(data, o))
+	o.ids = rowsOf(npy(t, filepath.Join(dir, "input_ids.npy")), npy(t, filepath.Join(dir, "attention_mask.npy")))
+	labels, n := npy(t, filepath.Join(dir, "labels.npy")), 0
+	for b, ids := range o.ids {
+		r := LossRow{IDs: ids}
+		for p := range ids {
+			if p+1 < labels.Shape[1] {
+				if l := labels.Int64s()[b*labels.Shape[1]+p+1]; l != -100 {
+					r.Terms = append(r.Terms, LossTerm{Position: p, Target: l})
+					n++
+				}
+			}
+		}
+		o.rows = append(o.rows, r)
+	}
+	for _, r := range o.rows {
+		for k := range r.Terms {
+			r.Terms[k].NLL = 1 / float64(n)
+		}
+	}
+	return o
+}
+
+// run gives the loss over all rows and the rows' gradients.
+func (o *lossCase) run(t *testing.T, lm *LM, at Site, rows []LossRow) (loss float64, gradients [][]float32) {
+	t.Helper()
+	got, err := lm.Losses(t.Context(), at, rows)
+	must(t, err)
+	for _, l := range got {
+		must(t, l.Err)
+		loss += l.Loss
+		gradients = append(gradients, l.Gradient)
+	}
+	return loss, gradients
+}
+
+// weightGradient is sum x' dy over all positions, y = x W, [in, out].
+func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y Point) *tensor.Tensor {
+	t.Helper()
+	every := make([]LossRow, len(o.rows))
+	var traced []TraceRow
+	for i, r := range o.rows {
+		every[i] = r
+		every[i].Everywhere = true
+		tr := TraceRow{Query: ask.Query{PromptIDs: r.IDs}}
+		for p := range r.IDs {
+			tr.Positions = append(tr.Positions, p)
+		}
+		traced = append(traced, tr)
+	}
+	_, dy := o.run(t, lm, Site{Layer: layer, Point: y}, every)
+	xs, err := lm.Trace(t.Context(), traced, Site{Layer: layer, Point: x})
+	must(t, err)
+	f := lm.info.FFN(Decoder, layer)
+	in, out := siteWidth(f, x), siteWidth(f, y)
+	sum := make([]float64, in*out)
+	for b := range o.rows {
+		must(t, xs[b].Err)
+		v := xs[b].Values[0].Float32s()
+		for p := range o.rows[b].IDs {
+			for i, a := range v[p*in : (p+1)*in] {
+				for k, d := range dy[b][p*out : (p+1)*out] {
+					sum[i*out+k] += float64(a) * float64(d)
+				}
+			}
+		}
+	}
+	g := tensor.New(tensor.F32, in, out)
+	for i, v := range sum {
+		g.Float32s()[i] = float32(v)
+	}
+	return g
+}
+
+func relative(got, want []float32) float64 {
+	var d, n float64
+	for i, w := range want {
+		d += (float64(got[i]) - float64(w)) * (float64(got[i]) - float64(w))
+		n += float64(w) * float64(w)
+	}
+	return math.Sqrt(d / n)
+}
+
+// TestCaseGradients compares shifts and gradients of weights of exported models
+// with another framework's, in all forms of the export: OPT's feed-forward block
+// works on rows and positions in one axis.
+func TestCaseGradients(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []struct {
+		dir      string
+		up, down string // names of the oracle's weights
+		files    []string
+	}{
+		{"opt", "model.decoder.layers.%d.fc1.weight", "model.decoder.layers.%d.fc2.weight", []string{"model.onnx", "model_nofold.onnx", "model_with_past.onnx"}},
+		{"gpt_neo", "transformer.h.%d.mlp.c_fc.weight", "transformer.h.%d.mlp.c_proj.weight", []string{"model.onnx", "model_with_past.onnx"}},
+	} {
+		for _, file := range c.files {
+			t.Run(c.dir+"/"+file, func(t *testing.T) {
+				dir := cases(t, "models", c.dir)
+				lm := openModel(t, env, filepath.Join(dir, file), Options{Threads: 1})
+				o := openLossCase(t, filepath.Join(dir, "oracle"))
+				worst := 0.0
+				check := func(what string, err float64) {
+					if worst = max(worst, err); !(err <= caseTolerance) {
+						t.Errorf("%s is off by %.2g", what, err)
+					}
+				}
+				for _, d := range o.Delta {
+					at := Site{Layer: 1, Point: FFNOut}
+					if d.Kind == "block_output" {
+						at.Point = Hidden
+					}
+					if !strings.Contains(d.Module, ".1") {
+						t.Fatalf("a shift at %s", d.Module)
+					}
+					rows := append([]LossRow{}, o.rows...)
+					for b := range rows {
+						rows[b].At, rows[b].Shift = d.Positions[b], npy(t, filepath.Join(o.dir, d.Delta)).Float32s()
+					}
+					loss, gradients := o.run(t, lm, at, rows)
+					sum := make([]float32, len(gradients[0]))
+					for _, g := range gradients {
+						for k, x := range g {
+							sum[k] += x
+						}
+					}
+					check(fmt.Sprintf("loss under a shift of %s", at), math.Abs(loss-d.Loss)/d.Loss)
+					check(fmt.Sprintf("gradient of %s", at), relative(sum, npy(t, filepath.Join(o.dir, d.Grad)).Float32s()))
+				}
+				for layer := range lm.info.Layers {
+					for _, w := range []struct {
+						name string
+						x, y Point
+					}{{c.up, FFNIn, FFNPre}, {c.down, FFNAct, FFNOut}} {
+						name := fmt.Sprintf(w.name, layer)
+						want := npy(t, filepath.Join(o.dir, o.Grad[name].File)) // [out, in]
+						got, err := o.weightGradient(t, lm, layer, w.x, w.y).Transpose2D()
+						must(t, err)
+						check("gradient of "+name, relative(got.Float32s(), want.Float32s()))
+					}
+				}
+				t.Logf("%d shifts, %d weights, worst relative error %.2g", len(o.Delta), 2*lm.info.Layers, worst)
+			})
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package models
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
+)
+
+// hubCache lays a model folder out as a hub's local cache does: real files under
+// their digests in blobs, links to them in snapshots/REV, graphs in its folder
+// onnx. It returns the snapshot.
+func hubCache(t *testing.T, from string) string {
+	t.Helper()
+	root := t.TempDir()
+	snapshot := filepath.Join(root, "snapshots", "0123abc")
+	must(t, os.MkdirAll(filepath.Join(root, "blobs"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(snapshot, "onnx"), 0o755))
+	entries, err := os.ReadDir(from)
+	must(t, err)
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(from, e.Name()))
+		must(t, err)
+		blob := fmt.Sprintf("%x", sha256.Sum256(data))
+		must(t, os.WriteFile(filepath.Join(root, "blobs", blob), data, 0o644))
+		link, up := filepath.Join(snapshot, e.Name()), filepath.Join("..", "..")
+		if strings.Contains(e.Name(), ".onnx") {
+			link, up = filepath.Join(snapshot, "onnx", e.Name()), filepath.Join(up, "..")
+		}
+		if err := os.Symlink(filepath.Join(up, "blobs", blob), link); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+	}
+	return snapshot
+}
+
+// TestHubCache: a model whose files, external data too, are links into another
+// folder is the same model: in its answers, its edits and as an export.
+func TestHubCache(t *testing.T) {
+	env := orttest.Open(t)
+	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, ExternalData: true, Cache: tinylm.WithPast})
+	plain, linked := openModel(t, env, from, Options{}), openModel(t, env, hubCache(t, from), Options{})
+	if plain.Hash() != linked.Hash() {
+		t.Errorf("hash %s, by links %s", plain.Hash(), linked.Hash())
+	}
+	r := rand.New(rand.NewPCG(3, 1))
+	patch := randomPatch(plain, r, 0.5)
+	merged, err := patch.Merge()
+	must(t, err)
+	rows := make([]Row, 0, 9)
+	for range 3 {
+		q := randomQuery(plain, r, 6, 2)
+		rows = append(rows, Row{Query: q}, Row{Query: q, Patch: patch}, Row{Query: q, Patch: merged})
+	}
+	want, err := plain.Score(t.Context(), rows)
+	must(t, err)
+	got, err := linked.Score(t.Context(), rows)
+	must(t, err)
+	if d := worstLogProb(t, got, want); d != 0 {
+		t.Errorf("answers differ by %g", d)
+	}
+	losses := lossRows(t, plain, r, Site{Point: FFNOut})
+	a, err := plain.Losses(t.Context(), Site{Point: FFNOut}, losses)
+	must(t, err)
+	b, err := linked.Losses(t.Context(), Site{Point: FFNOut}, losses)
+	must(t, err)
+	for i := range a {
+		if d := maxDiff(a[i].Gradient, b[i].Gradient); d != 0 || a[i].Err != nil || b[i].Err != nil {
+			t.Errorf("gradients of row %d differ by %g, %v, %v", i, d, a[i].Err, b[i].Err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "out")
+	must(t, linked.Export(t.Context(), patch, dir))
+	var links []string
+	must(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if e.Type()&os.ModeSymlink != 0 {
+			links = append(links, path)
+		}
+		return err
+	}))
+	if len(links) > 0 {
+		t.Errorf("the export has links: %v", links)
+	}
+	exported, err := openModel(t, env, dir, Options{}).Score(t.Context(), []Row{{Query: rows[0].Query}})
+	must(t, err)
+	if d := worstLogProb(t, exported, want[1:2]); d > logProbTolerance {
+		t.Errorf("the export differs from the patched model by %g", d)
+	}
+}
+
+// TestDataLinks: which links of external data are followed, and what is said of
+// the others.
+func TestDataLinks(t *testing.T) {
+	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, ExternalData: true})
+	elsewhere := filepath.Join(t.TempDir(), "weights")
+	data, err := os.ReadFile(filepath.Join(from, "model.onnx.data"))
+	must(t, err)
+	must(t, os.WriteFile(elsewhere, data, 0o644))
+	relink := func(t *testing.T, name, target string) {
+		must(t, os.Remove(name))
+		if err := os.Symlink(target, name); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+	}
+	refused := func(t *testing.T, dir, says string) {
+		_, err := Inspect(dir)
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "damaged") {
+			t.Errorf("want %q and not that it is damaged: %v", says, err)
+		}
+	}
+	t.Run("of a plain model leads elsewhere", func(t *testing.T) {
+		dir := t.TempDir()
+		must(t, os.CopyFS(dir, os.DirFS(from)))
+		relink(t, filepath.Join(dir, "model.onnx.data"), elsewhere)
+		refused(t, dir, "leaves the model folder")
+	})
+	t.Run("of a linked model leads elsewhere", func(t *testing.T) {
+		dir := hubCache(t, from)
+		relink(t, filepath.Join(dir, "onnx", "model.onnx.data"), elsewhere)
+		refused(t, dir, "nor beside the model's own file")
+	})
+	t.Run("leads nowhere", func(t *testing.T) {
+		dir := hubCache(t, from)
+		relink(t, filepath.Join(dir, "onnx", "model.onnx.data"), filepath.Join("..", "..", "..", "blobs", "gone"))
+		refused(t, dir, "missing")
+	})
+	t.Run("within the folder", func(t *testing.T) {
+		dir := t.TempDir()
+		must(t, os.CopyFS(dir, os.DirFS(from)))
+		must(t, os.Rename(filepath.Join(dir, "model.onnx.data"), filepath.Join(dir, "weights")))
+		if err := os.Symlink("weights", filepath.Join(dir, "model.onnx.data")); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+		_, err := Inspect(dir)
+		must(t, err)
+	})
+	t.Run("only the model is a link", func(t *testing.T) {
+		dir := hubCache(t, from)
+		name := filepath.Join(dir, "onnx", "model.onnx.data")
+		must(t, os.Remove(name))
+		must(t, os.WriteFile(name, data, 0o644))
+		_, err := Inspect(dir)
+		must(t, err)
+	})
+}
