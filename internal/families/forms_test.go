@@ -34,25 +34,27 @@ const (
 )
 
 // variants are the families, with the choices that each leaves. Heads of 16
-// and rotated parts of 16 are the least that GroupQueryAttention takes.
+// and rotated parts of 16 are the least that GroupQueryAttention takes. The
+// first layer of a parallel block knows nothing but the token, so that the keys
+// of its feed-forward part are no more than there are tokens: it is narrower.
 func variants() map[string]tinylm.Config {
 	list := map[string]tinylm.Config{
 		"gpt2":               {Family: tinylm.GPT2},
-		"gptj":               {Family: tinylm.GPTJ},
+		"gptj":               {Family: tinylm.GPTJ, FFN: 64},
 		"gpt_neo":            {Family: tinylm.GPTNeo, Window: 3},
-		"gpt_neox":           {Family: tinylm.GPTNeoX},
-		"gpt_neox_in_turn":   {Family: tinylm.GPTNeoX, Sequential: true},
+		"gpt_neox":           {Family: tinylm.GPTNeoX, FFN: 64},
+		"gpt_neox_in_turn":   {Family: tinylm.GPTNeoX, Sequential: true, FFN: 64},
 		"opt":                {Family: tinylm.OPT},
 		"bloom":              {Family: tinylm.BLOOM, Heads: 6, Width: 48},
 		"falcon_1b":          {Family: tinylm.Falcon, Alibi: true},
-		"falcon_7b":          {Family: tinylm.Falcon},
-		"falcon_40b":         {Family: tinylm.Falcon, KVHeads: 2},
-		"phi2":               {Family: tinylm.Phi2, Width: 64, Heads: 2},
-		"phi3":               {Family: tinylm.Phi3, Width: 64, Window: 3},
-		"llama":              {Family: tinylm.LLaMA, Width: 64},
-		"llama_tied_grouped": {Family: tinylm.LLaMA, Width: 64, TiedHead: true, KVHeads: 2},
-		"mistral":            {Family: tinylm.Mistral, Width: 64, Window: 3},
-		"qwen2":              {Family: tinylm.Qwen2, Width: 64, TiedHead: true},
+		"falcon_7b":          {Family: tinylm.Falcon, FFN: 64},
+		"falcon_40b":         {Family: tinylm.Falcon, KVHeads: 2, FFN: 64},
+		"phi2":               {Family: tinylm.Phi2, Width: 64, Heads: 2, FFN: 64},
+		"phi3":               {Family: tinylm.Phi3, Width: 64, Window: 3, FFN: 96},
+		"llama":              {Family: tinylm.LLaMA, Width: 64, FFN: 96},
+		"llama_tied_grouped": {Family: tinylm.LLaMA, Width: 64, TiedHead: true, KVHeads: 2, FFN: 96},
+		"mistral":            {Family: tinylm.Mistral, Width: 64, Window: 3, FFN: 96},
+		"qwen2":              {Family: tinylm.Qwen2, Width: 64, TiedHead: true, FFN: 96},
 		"qwen3":              {Family: tinylm.Qwen3},
 		"gemma2":             {Family: tinylm.Gemma2, Window: 3, Layers: 3},
 		"gemma3":             {Family: tinylm.Gemma3, Window: 3, Layers: 3},
