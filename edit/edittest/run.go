@@ -251,7 +251,7 @@ func (s *suite) company(t *testing.T) {
 		for _, p := range []*models.Patch{&alone, nil} {
 			for _, row := range rows(r, p) {
 				one := s.score(t, []models.Row{row})
-				s.keep(t, row, one[0])
+				s.keep(t, s.edits[i].ID, row, one[0])
 				worst = max(worst, apart(one[0], together[at]))
 				if !sameAnswers(one, together[at:at+1], closeTo) {
 					t.Errorf("edit %s, patched %v, %q: %v alone, %v in company", s.edits[i].ID, p != nil, row.Query.Prompt,
@@ -265,7 +265,7 @@ func (s *suite) company(t *testing.T) {
 }
 
 // keep adds an answer to the file that the flag names.
-func (s *suite) keep(t *testing.T, row models.Row, a ask.Answer) {
+func (s *suite) keep(t *testing.T, id dataset.EditID, row models.Row, a ask.Answer) {
 	t.Helper()
 	if *answers == "" {
 		return
@@ -276,7 +276,7 @@ func (s *suite) keep(t *testing.T, row models.Row, a ask.Answer) {
 	}
 	for k, c := range a.Targets {
 		for i, p := range c.LogProbs {
-			_, e := fmt.Fprintf(f, "%s\t%q, target %d, token %d, patched %v\t%.9g\t%d\n", t.Name(), row.Query.Prompt, k, i, row.Patch != nil, p, c.Argmax[i])
+			_, e := fmt.Fprintf(f, "%s\tedit %s, %q, target %d, token %d, patched %v\t%.9g\t%d\n", t.Name(), id, row.Query.Prompt, k, i, row.Patch != nil, p, c.Argmax[i])
 			err = errors.Join(err, e)
 		}
 	}
