@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs what of the conformance suites of the editing methods depends on sums of
 # floats, on this processor and, by Debian's qemu-user, on two older ones: Nehalem
-# (SSE4) and Haswell (AVX2). It has to pass everywhere. Prints how far answers are from those of this
-# processor with the pinned ONNX Runtime, one thread and memory patterns.
+# (SSE4) and Haswell (AVX2). It has to pass everywhere. Prints how far answers are
+# from those of this processor with the pinned ONNX Runtime, one thread and memory
+# patterns.
 #
 # The runtime's releases, threads and memory patterns are crossed on this
 # processor; an emulated one, some ten times slower, gets one thread with patterns
@@ -38,7 +39,7 @@ try() {
 	run= forms='' checks='prepare|company|deterministic'
 	if [ "$1" != here ]; then
 		run="qemu-x86_64 -cpu $1"
-		forms='gpt2|paper|company' checks='prepare|company'
+		forms='(gpt2|paper|company)' checks='prepare|company'
 	fi
 	answers="$out/$1-$2-$3-$4"
 	for s in $suites; do
