@@ -12,8 +12,9 @@ import (
 	"editpipe/ort/orttest"
 )
 
-// The same weight, added up before the product or after it.
-const denseTolerance = 1e-5
+// The same weight, added up before the product or after it: 80 roundings of
+// float32, relative (see logProbTolerance).
+const denseTolerance = 5e-6
 
 // through scores the queries through a patch in the graph that set chooses.
 func through(t testing.TB, lm *LM, rows []Row, set func(*variant)) []float64 {

@@ -12,9 +12,6 @@ import (
 	"editpipe/ort/orttest"
 )
 
-// Gradients and log-probabilities of order 1 by float32 sums in another order.
-const heldTolerance = 1e-5
-
 // compareHeld asks held rows, all and some of them, and compares with Losses.
 func compareHeld(t *testing.T, lm *LM, h *Held, at []Site, rows []LossRow) {
 	t.Helper()

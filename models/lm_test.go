@@ -15,8 +15,26 @@ import (
 	"editpipe/tensor"
 )
 
-// Two ways of computing one log-probability in float32.
-const logProbTolerance = 1e-4
+// Differences are relative to the size of what is compared, at least 1 (see
+// relative), since a sum is rounded to a share of itself. The order of a kernel's
+// sums is the processor's and follows the shapes of a run; a rounding of float32 is
+// 2^-24.
+const (
+	// Two ways of computing one log-probability: 160 roundings.
+	logProbTolerance = 1e-5
+	// The same products, added up in another order: 80 roundings.
+	heldTolerance = 5e-6
+)
+
+// relative is the difference of two numbers relative to the first, at least to 1;
+// infinite where one is no number, so that no bound takes it.
+func relative(x, y float64) float64 {
+	d := math.Abs(x-y) / max(1, math.Abs(x))
+	if math.IsNaN(d) {
+		return math.Inf(1)
+	}
+	return d
+}
 
 func openModel(t testing.TB, env *ort.Env, path string, o Options) *LM {
 	t.Helper()
@@ -50,10 +68,7 @@ func tinyFolder(t testing.TB, c tinylm.Config) string {
 func maxDiff(a, b []float32) float64 {
 	var worst float64
 	for i, x := range a {
-		d := math.Abs(float64(x) - float64(b[i]))
-		if d > worst || math.IsNaN(d) {
-			worst = d
-		}
+		worst = max(worst, relative(float64(x), float64(b[i])))
 	}
 	return worst
 }
@@ -102,7 +117,7 @@ func worstLogProb(t *testing.T, a, b []ask.Answer) float64 {
 		}
 		for k := range a[i].Targets {
 			for p, x := range a[i].Targets[k].LogProbs {
-				worst = max(worst, math.Abs(x-b[i].Targets[k].LogProbs[p]))
+				worst = max(worst, relative(x, b[i].Targets[k].LogProbs[p]))
 			}
 		}
 	}

@@ -537,7 +537,7 @@ func TestRiders(t *testing.T) {
 
 func maxDiff64(a, b []float64) (worst float64) {
 	for i, x := range a {
-		worst = max(worst, math.Abs(x-b[i]))
+		worst = max(worst, relative(x, b[i]))
 	}
 	return worst
 }

@@ -33,8 +33,8 @@ import (
 var ErrOpen = errors.New("ort: the process already has an open environment; share it, or close it first")
 
 // noTelemetry is the variable that keeps a release of 1.29 or later from
-// collecting and sending reports about its use. The runtime reads it once, when
-// its environment is made.
+// collecting and sending reports about its use, on other systems than Windows. The
+// runtime reads it once, when its environment is made.
 const noTelemetry = "ORT_DISABLE_TELEMETRY"
 
 // ErrClosed is returned by the methods of a closed Env or Session.
@@ -122,6 +122,11 @@ func Open(ctx context.Context, lib Library) (*Env, error) {
 	if err := onnx.InitializeEnvironment(onnx.WithLogLevelFatal()); err != nil {
 		C.ep_release_memory(e.api, e.memory)
 		return nil, fmt.Errorf("ort: making the environment: %w", err)
+	}
+	// On Windows, which has no use for the variable.
+	if err := onnx.DisableTelemetry(); err != nil {
+		C.ep_release_memory(e.api, e.memory)
+		return nil, errors.Join(fmt.Errorf("ort: turning telemetry off: %w", err), onnx.DestroyEnvironment())
 	}
 	return e, nil
 }

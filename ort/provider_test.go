@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -113,8 +114,12 @@ func TestProviderErrorMissing(t *testing.T) {
 		`Error loading "C:\a\onnxruntime_providers_cuda.dll" which depends on "cudart64_12.dll" which is missing.`:                                                                  `cudart64_12.dll`,
 		"something else": "",
 	} {
-		if got := cuda.fail(errors.New(said), "1.2.3").Missing; got != want {
-			t.Errorf("%q: missing %q, want %q", said, got, want)
+		e := cuda.fail(errors.New(said), "1.2.3")
+		if e.Missing != want {
+			t.Errorf("%q: missing %q, want %q", said, e.Missing, want)
+		}
+		if !strings.HasSuffix(want, ".12") && !strings.HasSuffix(want, ".dll") && !strings.Contains(e.Hint, "version 1.2.3") {
+			t.Errorf("%q: the hint is %q, want it to name the release", said, e.Hint)
 		}
 	}
 }

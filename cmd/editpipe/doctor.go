@@ -78,7 +78,7 @@ func examine(c *cli.Context) ([]finding, error) {
 	if err != nil {
 		return append(out, finding{"runtime", false, err.Error()}), err
 	}
-	out = append(out, finding{"runtime", true, "ONNX Runtime " + e.Version()})
+	out = append(out, finding{"runtime", true, "ONNX Runtime " + e.Version() + ", its telemetry off"})
 	for _, p := range ort.KnownProviders() {
 		f := finding{"provider " + p.Name, true, "loads"}
 		if err := e.Probe(c.Context, ort.Provider{Name: p.Name}); err != nil {

@@ -15,14 +15,17 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/tensor"
 )
 
 // closeTo bounds the difference between log-probabilities of a row that was asked
 // in other company, relative to their size, at least 1 nat. Rows are padded to the
 // longest of a run, and kernels add up padded rows in another order; 80 roundings
 // of float32 (2^-24) leave as much. A row that sees a thousandth of its neighbour
-// moves by 1e-4 and more (task test:sabotage). How an edit is made has no
-// tolerance: its searches are padded as they would be alone.
+// moves by 1e-4 and more (task test:sabotage). Elements of a weight change are held
+// to the same share of the largest one, however many steps a search makes: it sees
+// the same bits in any company (models.Searches), and only what is read once, keys
+// and values, is padded otherwise.
 const closeTo = 5e-6
 
 // Run checks a method against everything the stages rely on.
@@ -226,8 +229,8 @@ func (s *suite) saved(t *testing.T) {
 	}
 }
 
-// company: an edit made beside others is to the bit the edit made alone, and a row
-// asked beside others gives the answer it gives alone.
+// company: an edit made beside others is the edit made alone, and a row asked
+// beside others gives the answer it gives alone.
 func (s *suite) company(t *testing.T) {
 	if !s.has(edit.Single) {
 		t.Skip("the method does not make single edits")
@@ -245,13 +248,13 @@ func (s *suite) company(t *testing.T) {
 	at, worst := 0, 0.0
 	for i, r := range s.recs {
 		alone := s.make(t, models.Patch{}, s.edits[i:i+1])
-		if !samePatch(alone, patches[i]) {
-			t.Errorf("edit %s made alone and in company gives different weight changes", s.edits[i].ID)
+		if d := changesApart(alone, patches[i]); d > closeTo {
+			t.Errorf("edit %s made alone and in company gives weight changes that are %.2g of their size apart", s.edits[i].ID, d)
 		}
 		for _, p := range []*models.Patch{&alone, nil} {
 			for _, row := range rows(r, p) {
 				one := s.score(t, []models.Row{row})
-				s.keep(t, row, one[0])
+				s.keep(t, s.edits[i].ID, row, one[0])
 				worst = max(worst, apart(one[0], together[at]))
 				if !sameAnswers(one, together[at:at+1], closeTo) {
 					t.Errorf("edit %s, patched %v, %q: %v alone, %v in company", s.edits[i].ID, p != nil, row.Query.Prompt,
@@ -265,7 +268,7 @@ func (s *suite) company(t *testing.T) {
 }
 
 // keep adds an answer to the file that the flag names.
-func (s *suite) keep(t *testing.T, row models.Row, a ask.Answer) {
+func (s *suite) keep(t *testing.T, id dataset.EditID, row models.Row, a ask.Answer) {
 	t.Helper()
 	if *answers == "" {
 		return
@@ -276,7 +279,7 @@ func (s *suite) keep(t *testing.T, row models.Row, a ask.Answer) {
 	}
 	for k, c := range a.Targets {
 		for i, p := range c.LogProbs {
-			_, e := fmt.Fprintf(f, "%s\t%q, target %d, token %d, patched %v\t%.9g\t%d\n", t.Name(), row.Query.Prompt, k, i, row.Patch != nil, p, c.Argmax[i])
+			_, e := fmt.Fprintf(f, "%s\tedit %s, %q, target %d, token %d, patched %v\t%.9g\t%d\n", t.Name(), id, row.Query.Prompt, k, i, row.Patch != nil, p, c.Argmax[i])
 			err = errors.Join(err, e)
 		}
 	}
@@ -317,6 +320,47 @@ func samePatch(a, b models.Patch) bool {
 		}
 		return false
 	})
+}
+
+// changesApart is the largest difference of two patches' elements, relative to the
+// largest element of the same change; infinite for changes of other forms.
+func changesApart(a, b models.Patch) float64 {
+	if len(a.Changes) != len(b.Changes) {
+		return math.Inf(1)
+	}
+	worst := 0.0
+	for i := range a.Changes {
+		x, y := parts(a.Changes[i]), parts(b.Changes[i])
+		if len(x) != len(y) {
+			return math.Inf(1)
+		}
+		for k := range x {
+			if x[k].Len() != y[k].Len() {
+				return math.Inf(1)
+			}
+			size, apart := 0.0, 0.0
+			for j, v := range x[k].Float32s() {
+				size = max(size, math.Abs(float64(v)))
+				apart = max(apart, math.Abs(float64(v)-float64(y[k].Float32s()[j])))
+			}
+			if apart > 0 {
+				worst = max(worst, apart/size)
+			}
+		}
+	}
+	return worst
+}
+
+func parts(c models.Change) []*tensor.Tensor {
+	switch c := c.(type) {
+	case models.LowRank:
+		return []*tensor.Tensor{c.U, c.V}
+	case models.Dense:
+		return []*tensor.Tensor{c.Delta}
+	case models.Bias:
+		return []*tensor.Tensor{c.Delta}
+	}
+	return nil
 }
 
 // sameAnswers compares tokens, and log-probabilities up to a tolerance that is

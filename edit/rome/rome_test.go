@@ -59,7 +59,9 @@ func TestConformance(t *testing.T) {
 		set   map[string]string
 	}{
 		{model: tinylm.Config{Family: tinylm.GPT2}},
-		{model: tinylm.Config{Family: tinylm.LLaMA}, set: map[string]string{"mom2_adjustment": "false", "layer": "1", "v_num_grad_steps": "5"}},
+		// Not the last layer: nothing behind it would look at the subject, and the search
+		// would follow the rounding of slopes that are zero.
+		{model: tinylm.Config{Family: tinylm.LLaMA, Layers: 3}, set: map[string]string{"mom2_adjustment": "false", "layer": "1", "v_num_grad_steps": "5"}},
 	} {
 		t.Run(string(c.model.Family), func(t *testing.T) {
 			o := edittest.Options{Model: c.model, Set: c.set}
