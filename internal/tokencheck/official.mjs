@@ -2,6 +2,8 @@
 //
 //   {tokenizer, texts}   encode texts with a tokenizer.json (its contents as a string):
 //                        a line per text: {ids, offsets, fullIds, fullOffsets, decoded, skipped}
+//   {second, texts}      the ids that @huggingface/tokenizers, written in JavaScript, gives for a
+//                        tokenizer.json: a line per text: [id, ...] or null where it gives up
 //   {patterns, texts}    what regular expressions match: a line per pattern: {hits} with a list of
 //                        [start, end] per text, without empty matches, or {error}
 //   {sets}               which characters regular expressions match: a line per expression:
@@ -13,6 +15,7 @@
 // Offsets count characters (Unicode scalar values), as this binding reports them.
 import { createRequire } from "node:module";
 import { readFileSync, writeSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 
 const { Tokenizer } = createRequire(import.meta.url)("tokenizers");
 
@@ -43,19 +46,33 @@ function withComponent(component) {
 
 const split = (pattern) => ({ type: "Split", pattern: { Regex: pattern }, behavior: "Removed", invert: true });
 
-async function encode(tokenizer, text) {
-  const plain = await tokenizer.encode(text, null, { addSpecialTokens: false });
-  const full = await tokenizer.encode(text, null, { addSpecialTokens: true });
-  const ids = plain.getIds();
-  const fullIds = full.getIds();
-  return {
-    ids,
-    offsets: plain.getOffsets(),
-    fullIds,
-    fullOffsets: full.getOffsets(),
-    decoded: ids.length ? await tokenizer.decode(ids, false) : "",
-    skipped: fullIds.length ? await tokenizer.decode(fullIds, true) : "",
-  };
+// The settings of a file that cut texts short or fill them up are not applied.
+function whole(json) {
+  const file = JSON.parse(json);
+  return JSON.stringify({ ...file, truncation: null, padding: null });
+}
+
+async function encode(tokenizer, texts) {
+  const step = 256;
+  for (let at = 0; at < texts.length; at += step) {
+    const batch = texts.slice(at, at + step);
+    const plain = await tokenizer.encodeBatch(batch, { addSpecialTokens: false });
+    const full = await tokenizer.encodeBatch(batch, { addSpecialTokens: true });
+    const ids = plain.map((e) => e.getIds());
+    const fullIds = full.map((e) => e.getIds());
+    const decoded = await tokenizer.decodeBatch(ids, false);
+    const skipped = await tokenizer.decodeBatch(fullIds, true);
+    for (let i = 0; i < batch.length; i++) {
+      say({
+        ids: ids[i],
+        offsets: plain[i].getOffsets(),
+        fullIds: fullIds[i],
+        fullOffsets: full[i].getOffsets(),
+        decoded: decoded[i],
+        skipped: skipped[i],
+      });
+    }
+  }
 }
 
 // attempt makes an error of the official implementation a line of its own.
@@ -90,8 +107,19 @@ function ranges(pattern) {
 }
 
 if (job.tokenizer) {
-  const tokenizer = Tokenizer.fromString(job.tokenizer);
-  for (const text of job.texts) say(await encode(tokenizer, text));
+  await encode(Tokenizer.fromString(whole(job.tokenizer)), job.texts);
+}
+if (job.second) {
+  const { Tokenizer: Second } = await import(pathToFileURL(createRequire(import.meta.url).resolve("@huggingface/tokenizers")).href);
+  const file = JSON.parse(whole(job.second));
+  const tokenizer = new Second(file, {});
+  for (const text of job.texts) {
+    try {
+      say(tokenizer.encode(text, { add_special_tokens: false }).ids);
+    } catch {
+      say(null);
+    }
+  }
 }
 for (const pattern of job.patterns ?? []) {
   say(

@@ -97,7 +97,7 @@ func compare(t *testing.T, v variant) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := Texts(*seed, *number, v.special)
+	texts := append(Texts(*seed, *number-*number*2/5, v.special), AllScripts(*seed, *number*2/5, v.special)...)
 	want := runOfficial(t, v.data, texts)
 	var ids, spans, decodes, tokens int
 	fail := func(count *int, what, text string, got, want any) {
