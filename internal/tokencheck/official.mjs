@@ -1,7 +1,9 @@
 // Asks the official implementation. One JSON object on stdin says what:
 //
-//   {tokenizer, texts}   encode texts with a tokenizer.json (its contents as a string):
-//                        a line per text: {ids, offsets, fullIds, fullOffsets, decoded, skipped}
+//   {tokenizer, texts, decode}
+//                        encode texts with a tokenizer.json (its contents as a string): a line per
+//                        text: {ids, offsets, fullIds}, and for so many texts to decode also
+//                        {fullOffsets, decoded, skipped}
 //   {second, texts}      the ids that @huggingface/tokenizers, written in JavaScript, gives for a
 //                        tokenizer.json: a line per text: [id, ...] or null where it gives up
 //   {patterns, texts}    what regular expressions match: a line per pattern: {hits} with a list of
@@ -15,7 +17,6 @@
 // Offsets count characters (Unicode scalar values), as this binding reports them.
 import { createRequire } from "node:module";
 import { readFileSync, writeSync } from "node:fs";
-import { pathToFileURL } from "node:url";
 
 const { Tokenizer } = createRequire(import.meta.url)("tokenizers");
 
@@ -52,7 +53,7 @@ function whole(json) {
   return JSON.stringify({ ...file, truncation: null, padding: null });
 }
 
-async function encode(tokenizer, texts) {
+async function encode(tokenizer, texts, decode) {
   const step = 256;
   for (let at = 0; at < texts.length; at += step) {
     const batch = texts.slice(at, at + step);
@@ -60,17 +61,13 @@ async function encode(tokenizer, texts) {
     const full = await tokenizer.encodeBatch(batch, { addSpecialTokens: true });
     const ids = plain.map((e) => e.getIds());
     const fullIds = full.map((e) => e.getIds());
-    const decoded = await tokenizer.decodeBatch(ids, false);
-    const skipped = await tokenizer.decodeBatch(fullIds, true);
+    const some = at < decode;
+    const decoded = some ? await tokenizer.decodeBatch(ids, false) : [];
+    const skipped = some ? await tokenizer.decodeBatch(fullIds, true) : [];
     for (let i = 0; i < batch.length; i++) {
-      say({
-        ids: ids[i],
-        offsets: plain[i].getOffsets(),
-        fullIds: fullIds[i],
-        fullOffsets: full[i].getOffsets(),
-        decoded: decoded[i],
-        skipped: skipped[i],
-      });
+      const line = { ids: ids[i], offsets: plain[i].getOffsets(), fullIds: fullIds[i] };
+      if (some) Object.assign(line, { fullOffsets: full[i].getOffsets(), decoded: decoded[i], skipped: skipped[i] });
+      say(line);
     }
   }
 }
@@ -107,10 +104,10 @@ function ranges(pattern) {
 }
 
 if (job.tokenizer) {
-  await encode(Tokenizer.fromString(whole(job.tokenizer)), job.texts);
+  await encode(Tokenizer.fromString(whole(job.tokenizer)), job.texts, job.decode);
 }
 if (job.second) {
-  const { Tokenizer: Second } = await import(pathToFileURL(createRequire(import.meta.url).resolve("@huggingface/tokenizers")).href);
+  const { Tokenizer: Second } = createRequire(import.meta.url)("@huggingface/tokenizers");
   const file = JSON.parse(whole(job.second));
   const tokenizer = new Second(file, {});
   for (const text of job.texts) {
