@@ -6,6 +6,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,16 @@ func TestPatterns(t *testing.T) {
 		texts[i] = g.text()
 	}
 	comparePatterns(t, list, texts)
+	var stacked, short []string
+	for _, inner := range repeats {
+		for _, outer := range repeats {
+			stacked = append(stacked, "(?:a"+inner+")"+outer+"ab?", "a"+inner+outer+"|b", "(?:a"+inner+"|b)"+outer+"$")
+		}
+	}
+	for i := range 1 << 7 {
+		short = append(short, strings.Map(func(bit rune) rune { return 'a' + bit - '0' }, strconv.FormatInt(int64(i+1), 2)))
+	}
+	comparePatterns(t, stacked, short)
 	comparePatterns(t, published, append(Texts(*seed, *number, nil), texts...))
 }
 

@@ -11,10 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"editpipe/token"
+	"editpipe/token/bytelevel"
 )
 
 var (
@@ -111,7 +113,8 @@ func compareWith(t *testing.T, tok *token.Tokenizer, v variant) {
 	t.Helper()
 	texts := append(Texts(*seed, *number-*number*2/5, v.special), AllScripts(*seed, *number*2/5, v.special)...)
 	want := runOfficial(t, v.data, texts)
-	var ids, spans, decodes, tokens int
+	lost := lostBytes(t, v.data)
+	var ids, spans, decodes, tokens, shifted int
 	fail := func(count *int, what, text string, got, want any) {
 		if *count++; *count <= 3 {
 			t.Errorf("%s of %.200q: %s", what, text, difference(got, want))
@@ -133,13 +136,16 @@ func compareWith(t *testing.T, tok *token.Tokenizer, v variant) {
 			continue
 		}
 		c := newCharacters(text)
-		if got := c.offsets(plain.Spans); !slices.Equal(got, w.Offsets) {
+		shift := strings.ContainsAny(text, lost)
+		if shift {
+			shifted++
+		} else if got := c.offsets(plain.Spans); !slices.Equal(got, w.Offsets) {
 			fail(&spans, "offsets", text, got, w.Offsets)
 		}
 		if w.Decoded == nil {
 			continue
 		}
-		if got := c.offsets(full.Spans); !slices.Equal(got, w.FullOffsets) {
+		if got := c.offsets(full.Spans); !shift && !slices.Equal(got, w.FullOffsets) {
 			fail(&spans, "offsets with special tokens", text, got, w.FullOffsets)
 		}
 		decoded, err := tok.Decode(plain.IDs, false)
@@ -156,7 +162,37 @@ func compareWith(t *testing.T, tok *token.Tokenizer, v variant) {
 			fail(&decodes, "decoding without special tokens", text, skipped, w.Skipped)
 		}
 	}
-	t.Logf("%d texts, %d tokens: %d id, %d offset, %d decode mismatches", len(texts), tokens, ids, spans, decodes)
+	t.Logf("%d texts, %d tokens: %d id, %d offset, %d decode mismatches; %d texts without comparable offsets", len(texts), tokens, ids, spans, decodes, shifted)
+}
+
+// lostBytes are the ASCII characters that a byte-level vocabulary has no token for
+// and drops, as Falcon's does some control characters. The official implementation
+// then reports the rest of the word too far to the left, by what was dropped.
+func lostBytes(t *testing.T, data []byte) string {
+	t.Helper()
+	var c struct {
+		Model struct {
+			Type  string
+			Unk   *string `json:"unk_token"`
+			Vocab json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatal(err)
+	}
+	var vocab map[string]int64
+	if c.Model.Unk != nil || json.Unmarshal(c.Model.Vocab, &vocab) != nil {
+		return ""
+	}
+	var lost strings.Builder
+	if _, ok := vocab[string(bytelevel.Rune(' '))]; ok {
+		for b := range byte(utf8.RuneSelf) {
+			if _, ok := vocab[string(bytelevel.Rune(b))]; !ok {
+				lost.WriteByte(b)
+			}
+		}
+	}
+	return lost.String()
 }
 
 // difference shows where two JSON forms part.
