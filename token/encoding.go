@@ -10,7 +10,8 @@ type Span struct{ Start, End int }
 // Spans follow the official implementation (whole characters, see
 // tokenizers/src/tokenizer/normalizer.rs) with one refinement: a token that
 // holds only some bytes of a character has exactly those bytes as its span,
-// where the official one reports the whole character. Characters that a
+// where the official one reports the whole character; and where a model drops a
+// character that it has no token for, the spans after it stay true. Characters that a
 // normaliser removes, such as combining marks that NFC composes away, may belong
 // to no span, and a character that expands ("ﬁ" to "fi") gives the same span to
 // each of its tokens.

@@ -16,7 +16,7 @@ import (
 
 // The tokenizers of testdata and their golden files, which hold results of the
 // official implementation, are written by internal/tokencheck with -update.
-var smallNames = []string{"bytelevel", "splitlevel", "sentencepiece", "unigram"}
+var smallNames = []string{"bytelevel", "splitlevel", "sentencepiece", "unigram", "wordpiece"}
 
 type golden struct {
 	Text    string
@@ -100,6 +100,49 @@ func TestGolden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPipelines compares ids behind each kind of pattern and normaliser with the
+// official implementation's.
+func TestPipelines(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "pipelines.golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		Normalizer   json.RawMessage
+		PreTokenizer json.RawMessage `json:"pre_tokenizer"`
+		Texts        []golden
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 20 {
+		t.Fatalf("%d pipelines", len(list))
+	}
+	if data, err = os.ReadFile(filepath.Join("testdata", "splitlevel.json")); err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]json.RawMessage
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list {
+		file["normalizer"], file["pre_tokenizer"] = p.Normalizer, p.PreTokenizer
+		if data, err = json.Marshal(file); err != nil {
+			t.Fatal(err)
+		}
+		tok, err := Parse(data)
+		if err != nil {
+			t.Errorf("%s: %v", p.PreTokenizer, err)
+			continue
+		}
+		for _, g := range p.Texts {
+			if e, err := tok.Encode(g.Text); err != nil || !slices.Equal(e.IDs, g.IDs) {
+				t.Errorf("%s %s: %q: ids %v, %v, want %v", p.Normalizer, p.PreTokenizer, g.Text, e.IDs, err, g.IDs)
+			}
+		}
 	}
 }
 
@@ -224,7 +267,7 @@ func TestNormalisedSpans(t *testing.T) {
 }
 
 func TestAddsPrefixSpace(t *testing.T) {
-	for name, want := range map[string]bool{"bytelevel": false, "splitlevel": false, "sentencepiece": true, "unigram": true} {
+	for name, want := range map[string]bool{"bytelevel": false, "splitlevel": false, "sentencepiece": true, "unigram": true, "wordpiece": false} {
 		if got := openSmall(t, name).AddsPrefixSpace(); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -243,7 +286,7 @@ func TestAddsPrefixSpace(t *testing.T) {
 }
 
 func TestAccessors(t *testing.T) {
-	families := map[string]string{"bytelevel": FamilyByteLevel, "splitlevel": FamilyByteLevel, "sentencepiece": FamilySentencePiece, "unigram": FamilyUnigram}
+	families := map[string]string{"bytelevel": FamilyByteLevel, "splitlevel": FamilyByteLevel, "sentencepiece": FamilySentencePiece, "unigram": FamilyUnigram, "wordpiece": FamilyWordPiece}
 	seen := make(map[string]string)
 	for _, name := range smallNames {
 		tok := openSmall(t, name)

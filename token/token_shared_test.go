@@ -33,10 +33,15 @@ func openShared(t testing.TB, name string) *Tokenizer {
 	return tok
 }
 
-// TestWorld compares the small world's tokenizer with ids of the official
-// implementation.
+// TestWorld compares the small world's tokenizer, in one file and in two, with ids
+// of the official implementation.
 func TestWorld(t *testing.T) {
-	tok := openShared(t, "fixtures/world/tokenizer.json")
+	for _, name := range []string{"tokenizer.json", "vocab.json"} {
+		t.Run(name, func(t *testing.T) { testWorld(t, openShared(t, "fixtures/world/"+name)) })
+	}
+}
+
+func testWorld(t *testing.T, tok *Tokenizer) {
 	data, err := os.ReadFile(sharedFile(t, "fixtures/world/oracle_tokenization.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -187,6 +187,8 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 		Type   string
 		Vocab  json.RawMessage
 		Merges json.RawMessage
+		// What only WordPiece has.
+		MaxChars *int `json:"max_input_chars_per_word"`
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return err
@@ -195,6 +197,8 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 		switch {
 		case bytes.HasPrefix(c.Vocab, []byte("[")):
 			c.Type = "Unigram"
+		case c.MaxChars != nil:
+			c.Type = "WordPiece"
 		case !component.Absent(c.Merges):
 			c.Type = "BPE"
 		default:

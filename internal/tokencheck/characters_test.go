@@ -3,6 +3,7 @@
 package tokencheck
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func everyCharacter() []string {
 func TestCharacters(t *testing.T) {
 	texts := everyCharacter()
 	normalizers := []object{
+		{"type": "Precompiled", "precompiled_charsmap": base64.StdEncoding.EncodeToString(charsmap(map[string]string{"b": "B", "d": "D", "ﬁ": "fi"}))},
 		{"type": "NFC"}, {"type": "NFD"}, {"type": "NFKC"}, {"type": "NFKD"}, {"type": "Lowercase"}, {"type": "StripAccents"}, {"type": "Nmt"},
 		{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": false, "lowercase": false},
 		{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true},

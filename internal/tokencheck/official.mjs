@@ -1,7 +1,11 @@
 // Asks the official implementation. One JSON object on stdin says what:
 //
-//   {tokenizer, texts}   encode texts with a tokenizer.json (its contents as a string):
-//                        a line per text: {ids, offsets, fullIds, fullOffsets, decoded, skipped}
+//   {tokenizer, texts, decode}
+//                        encode texts with a tokenizer.json (its contents as a string): a line per
+//                        text: {ids, offsets, fullIds}, and for so many texts to decode also
+//                        {fullOffsets, decoded, skipped}
+//   {second, texts}      the ids that @huggingface/tokenizers, written in JavaScript, gives for a
+//                        tokenizer.json: a line per text: [id, ...] or null where it gives up
 //   {patterns, texts}    what regular expressions match: a line per pattern: {hits} with a list of
 //                        [start, end] per text, without empty matches, or {error}
 //   {sets}               which characters regular expressions match: a line per expression:
@@ -43,19 +47,29 @@ function withComponent(component) {
 
 const split = (pattern) => ({ type: "Split", pattern: { Regex: pattern }, behavior: "Removed", invert: true });
 
-async function encode(tokenizer, text) {
-  const plain = await tokenizer.encode(text, null, { addSpecialTokens: false });
-  const full = await tokenizer.encode(text, null, { addSpecialTokens: true });
-  const ids = plain.getIds();
-  const fullIds = full.getIds();
-  return {
-    ids,
-    offsets: plain.getOffsets(),
-    fullIds,
-    fullOffsets: full.getOffsets(),
-    decoded: ids.length ? await tokenizer.decode(ids, false) : "",
-    skipped: fullIds.length ? await tokenizer.decode(fullIds, true) : "",
-  };
+// The settings of a file that cut texts short or fill them up are not applied.
+function whole(json) {
+  const file = JSON.parse(json);
+  return JSON.stringify({ ...file, truncation: null, padding: null });
+}
+
+async function encode(tokenizer, texts, decode) {
+  const step = 256;
+  for (let at = 0; at < texts.length; at += step) {
+    const batch = texts.slice(at, at + step);
+    const plain = await tokenizer.encodeBatch(batch, { addSpecialTokens: false });
+    const full = await tokenizer.encodeBatch(batch, { addSpecialTokens: true });
+    const ids = plain.map((e) => e.getIds());
+    const fullIds = full.map((e) => e.getIds());
+    const some = at < decode;
+    const decoded = some ? await tokenizer.decodeBatch(ids, false) : [];
+    const skipped = some ? await tokenizer.decodeBatch(fullIds, true) : [];
+    for (let i = 0; i < batch.length; i++) {
+      const line = { ids: ids[i], offsets: plain[i].getOffsets(), fullIds: fullIds[i] };
+      if (some) Object.assign(line, { fullOffsets: full[i].getOffsets(), decoded: decoded[i], skipped: skipped[i] });
+      say(line);
+    }
+  }
 }
 
 // attempt makes an error of the official implementation a line of its own.
@@ -90,8 +104,19 @@ function ranges(pattern) {
 }
 
 if (job.tokenizer) {
-  const tokenizer = Tokenizer.fromString(job.tokenizer);
-  for (const text of job.texts) say(await encode(tokenizer, text));
+  await encode(Tokenizer.fromString(whole(job.tokenizer)), job.texts, job.decode);
+}
+if (job.second) {
+  const { Tokenizer: Second } = createRequire(import.meta.url)("@huggingface/tokenizers");
+  const file = JSON.parse(whole(job.second));
+  const tokenizer = new Second(file, {});
+  for (const text of job.texts) {
+    try {
+      say(tokenizer.encode(text, { add_special_tokens: false }).ids);
+    } catch {
+      say(null);
+    }
+  }
 }
 for (const pattern of job.patterns ?? []) {
   say(

@@ -11,26 +11,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"editpipe/token"
+	"editpipe/token/bytelevel"
 )
 
 var (
-	number = flag.Int("texts", 2500, "texts per tokenizer")
-	seed   = flag.Uint64("seed", 1, "seed of the texts")
+	number  = flag.Int("texts", 10_000, "texts per tokenizer")
+	opinion = flag.Bool("second", false, "count where @huggingface/tokenizers has other ids")
+	seed    = flag.Uint64("seed", 1, "seed of the texts")
 )
 
 // official is one line of official.mjs.
 type official struct {
-	IDs         []int64
-	Offsets     [][2]int
-	FullIDs     []int64
+	IDs     []int64
+	Offsets [][2]int
+	FullIDs []int64
+	// Of the first texts alone.
 	FullOffsets [][2]int
-	Decoded     string
+	Decoded     *string
 	Skipped     string
 }
+
+// decoded is how many texts are decoded again, and have their spans with special
+// tokens compared.
+const decoded = 2560
 
 // node asks the official implementation and reads one line of its answer after
 // another.
@@ -61,7 +69,7 @@ func node[T any](t *testing.T, job map[string]any, lines int) []T {
 // runOfficial encodes texts with the official implementation.
 func runOfficial(t *testing.T, tokenizer []byte, texts []string) []official {
 	t.Helper()
-	return node[official](t, map[string]any{"tokenizer": string(tokenizer), "texts": texts}, len(texts))
+	return node[official](t, map[string]any{"tokenizer": string(tokenizer), "texts": texts, "decode": decoded}, len(texts))
 }
 
 // sharedFile returns a file of the shared reference folder.
@@ -97,9 +105,16 @@ func compare(t *testing.T, v variant) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := Texts(*seed, *number, v.special)
+	compareWith(t, tok, v)
+}
+
+// compareWith compares tok with what the official implementation makes of v.
+func compareWith(t *testing.T, tok *token.Tokenizer, v variant) {
+	t.Helper()
+	texts := append(Texts(*seed, *number-*number*2/5, v.special), AllScripts(*seed, *number*2/5, v.special)...)
 	want := runOfficial(t, v.data, texts)
-	var ids, spans, decodes, tokens int
+	lost := lostBytes(t, v.data)
+	var ids, spans, decodes, tokens, shifted int
 	fail := func(count *int, what, text string, got, want any) {
 		if *count++; *count <= 3 {
 			t.Errorf("%s of %.200q: %s", what, text, difference(got, want))
@@ -121,9 +136,16 @@ func compare(t *testing.T, v variant) {
 			continue
 		}
 		c := newCharacters(text)
-		if got := c.offsets(plain.Spans); !slices.Equal(got, w.Offsets) {
+		shift := strings.ContainsAny(text, lost)
+		if shift {
+			shifted++
+		} else if got := c.offsets(plain.Spans); !slices.Equal(got, w.Offsets) {
 			fail(&spans, "offsets", text, got, w.Offsets)
-		} else if got := c.offsets(full.Spans); !slices.Equal(got, w.FullOffsets) {
+		}
+		if w.Decoded == nil {
+			continue
+		}
+		if got := c.offsets(full.Spans); !shift && !slices.Equal(got, w.FullOffsets) {
 			fail(&spans, "offsets with special tokens", text, got, w.FullOffsets)
 		}
 		decoded, err := tok.Decode(plain.IDs, false)
@@ -134,13 +156,43 @@ func compare(t *testing.T, v variant) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if decoded != w.Decoded {
-			fail(&decodes, "decoding", text, decoded, w.Decoded)
+		if decoded != *w.Decoded {
+			fail(&decodes, "decoding", text, decoded, *w.Decoded)
 		} else if skipped != w.Skipped && !v.noSkip {
 			fail(&decodes, "decoding without special tokens", text, skipped, w.Skipped)
 		}
 	}
-	t.Logf("%d texts, %d tokens: %d id, %d offset, %d decode mismatches", len(texts), tokens, ids, spans, decodes)
+	t.Logf("%d texts, %d tokens: %d id, %d offset, %d decode mismatches; %d texts without comparable offsets", len(texts), tokens, ids, spans, decodes, shifted)
+}
+
+// lostBytes are the ASCII characters that a byte-level vocabulary has no token for
+// and drops, as Falcon's does some control characters. The official implementation
+// then reports the rest of the word too far to the left, by what was dropped.
+func lostBytes(t *testing.T, data []byte) string {
+	t.Helper()
+	var c struct {
+		Model struct {
+			Type  string
+			Unk   *string `json:"unk_token"`
+			Vocab json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatal(err)
+	}
+	var vocab map[string]int64
+	if c.Model.Unk != nil || json.Unmarshal(c.Model.Vocab, &vocab) != nil {
+		return ""
+	}
+	var lost strings.Builder
+	if _, ok := vocab[string(bytelevel.Rune(' '))]; ok {
+		for b := range byte(utf8.RuneSelf) {
+			if _, ok := vocab[string(bytelevel.Rune(b))]; !ok {
+				lost.WriteByte(b)
+			}
+		}
+	}
+	return lost.String()
 }
 
 // difference shows where two JSON forms part.

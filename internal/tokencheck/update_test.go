@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"editpipe/token"
 )
 
 var update = flag.Bool("update", false, "write the tokenizers and golden files of token/testdata")
@@ -105,7 +107,127 @@ func small() []variant {
 			"special_tokens": object{"</s>": object{"id": "</s>", "ids": []any{1}, "tokens": []any{"</s>"}}}},
 		"decoder": meta,
 		"model":   object{"type": "Unigram", "unk_id": 2, "byte_fallback": false, "vocab": pieces(metaWords, 500)}}, "</s>", "<pad>")
+
+	add("wordpiece", object{"version": "1.0",
+		"added_tokens":   []any{added(0, "[PAD]", "special"), added(1, "[UNK]", "special"), added(2, "[CLS]", "special"), added(3, "[SEP]", "special"), added(4, "[MASK]", "special", "lstrip")},
+		"normalizer":     object{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true},
+		"pre_tokenizer":  object{"type": "BertPreTokenizer"},
+		"post_processor": object{"type": "BertProcessing", "sep": []any{"[SEP]", 3}, "cls": []any{"[CLS]", 2}},
+		"decoder":        object{"type": "WordPiece", "prefix": "##", "cleanup": true},
+		"model": object{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 24,
+			"vocab": wordPieces(corpus, 400)}}, "[SEP]", " [MASK] ")
 	return out
+}
+
+// wordPieces makes a WordPiece vocabulary of characters and of the n most frequent
+// words, beginnings and endings, in small letters.
+func wordPieces(corpus []string, n int) object {
+	vocab := object{}
+	put := func(s string) {
+		if _, ok := vocab[s]; !ok {
+			vocab[s] = len(vocab)
+		}
+	}
+	for _, s := range []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"} {
+		put(s)
+	}
+	count := make(map[string]int)
+	for _, w := range corpus {
+		r := []rune(strings.ToLower(w))
+		for i := range r {
+			count[string(r[:i+1])]++
+			count["##"+string(r[i:])]++
+			if i > 0 {
+				count["##"+string(r[i:i+1])]++
+			}
+		}
+	}
+	keys := slices.Sorted(maps.Keys(count))
+	slices.SortStableFunc(keys, func(a, b string) int { return count[b] - count[a] })
+	for _, k := range keys[:n] {
+		put(k)
+	}
+	return vocab
+}
+
+// pipelineGolden is one way to normalise and cut, with what the official
+// implementation makes of texts behind it, on the model of splitlevel.json.
+type pipelineGolden struct {
+	Normalizer   any       `json:"normalizer"`
+	PreTokenizer any       `json:"pre_tokenizer"`
+	Texts        []textIDs `json:"texts"`
+}
+
+type textIDs struct {
+	Text string  `json:"text"`
+	IDs  []int64 `json:"ids"`
+}
+
+// smallPipelines are the pipelines of token/testdata/pipelines.golden.json: the
+// patterns of published tokenizers and each kind of construct.
+func smallPipelines() []pipelineGolden {
+	var out []pipelineGolden
+	for _, p := range []string{llama3Split, o200kSplit, kimiSplit, bloomSplit, v3Split, published[4],
+		`[[:punct:]]+`, `[[:alpha:]]+`, `[[:space:]]+`, `\w+`, `(?m)^.+$`, `^.+$`, `\h+|\R`, `[^[\p{L}&&[^\p{Latin}]]]+`, `\p{Alphabetic}++`, `(?i:[a-c]|'s|the)\b`, `\d{2}+`} {
+		out = append(out, pipelineGolden{PreTokenizer: seq("Sequence", "pretokenizers", regexSplit(p, "Isolated"), bytesOnly())})
+	}
+	first := seq("Sequence", "pretokenizers", object{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}, bytesOnly())
+	for _, n := range []object{{"type": "Strip", "strip_left": true, "strip_right": false}, {"type": "StripAccents"},
+		{"type": "Replace", "pattern": object{"Regex": `^[[:space:]T-]+`}, "content": ""}} {
+		out = append(out, pipelineGolden{Normalizer: n, PreTokenizer: first})
+	}
+	return append(out, pipelineGolden{PreTokenizer: seq("Sequence", "pretokenizers", object{"type": "FixedLength", "length": 3}, bytesOnly())})
+}
+
+// pipelineTexts are short and full of what patterns tell apart.
+var pipelineTexts = []string{" x", "a.b", "का", "a\u200db", "x² Ⅷ ٣", "one\ntwo\r\n three", "\u0301a The IT'S the'ſ", "日本ab カナ", "IsCamelCase 12345 ab", "  a\u0f0b_-b\u00a0!?…"}
+
+// TestSmallPipelines compares them; with -update it writes the golden file.
+func TestSmallPipelines(t *testing.T) {
+	var base object
+	for _, v := range small() {
+		if v.name == "splitlevel" {
+			if err := json.Unmarshal(v.data, &base); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list := smallPipelines()
+	for k := range list {
+		base["normalizer"], base["pre_tokenizer"] = list[k].Normalizer, list[k].PreTokenizer
+		data, err := json.Marshal(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range runOfficial(t, data, pipelineTexts) {
+			list[k].Texts = append(list[k].Texts, textIDs{pipelineTexts[i], w.IDs})
+		}
+		tok, err := token.Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range list[k].Texts {
+			if e, err := tok.Encode(x.Text); err != nil || !slices.Equal(e.IDs, x.IDs) {
+				t.Errorf("%v: %q: %v, %v, want %v", list[k].PreTokenizer, x.Text, e.IDs, err, x.IDs)
+			}
+		}
+	}
+	if *update {
+		var out bytes.Buffer
+		out.WriteString("[\n")
+		for k, p := range list {
+			line, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if k > 0 {
+				out.WriteString(",\n")
+			}
+			out.Write(line)
+		}
+		out.WriteString("\n]\n")
+		write(t, filepath.Join("..", "..", "token", "testdata", "pipelines.golden.json"), out.Bytes())
+	}
 }
 
 // spell writes bytes as GPT-2's byte characters.
@@ -326,7 +448,7 @@ func writeGolden(t *testing.T, path string, v variant) {
 	var out bytes.Buffer
 	out.WriteString("[\n")
 	for i, w := range runOfficial(t, v.data, texts) {
-		line, err := json.Marshal(golden{texts[i], w.IDs, w.Offsets, w.FullIDs, w.Decoded})
+		line, err := json.Marshal(golden{texts[i], w.IDs, w.Offsets, w.FullIDs, *w.Decoded})
 		if err != nil {
 			t.Fatal(err)
 		}

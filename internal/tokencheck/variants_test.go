@@ -30,6 +30,7 @@ const (
 	kimiSplit   = `[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	bloomSplit  = ` ?[^(\s|[.,!?…。，、।۔،])]+`
 	v3Split     = `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_` + "`" + `{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	tekkenSplit = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	clipSplit   = `<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 )
 
@@ -157,6 +158,29 @@ func variants(t *testing.T, gpt2, t5 object) []variant {
 		"pre_tokenizer": seq("Sequence", "pretokenizers", regexSplit(`[\r\n]`, "Isolated"), regexSplit(`\s?\p{L}+`, "Isolated"),
 			regexSplit(`\s?\p{P}+`, "Isolated"), regexSplit(`[一-龥ࠀ-一가-퟿]+`, "Isolated"), object{"type": "Digits", "individual_digits": true}, bytesOnly()),
 	}, "<|endoftext|>")
+	// The pipelines of families whose files are not in published.tsv.
+	split := func(normalizer any, patterns ...string) object {
+		var parts []any
+		for _, p := range patterns {
+			parts = append(parts, regexSplit(p, "Isolated"))
+		}
+		return object{"normalizer": normalizer, "pre_tokenizer": seq("Sequence", "pretokenizers", append(parts, bytesOnly())...)}
+	}
+	add("bloom-like", gpt2, split(nil, bloomSplit), "<|endoftext|>")
+	add("kimi-k2-like", gpt2, split(nil, kimiSplit), "<|endoftext|>")
+	add("mistral-nemo-like", gpt2, split(nil, tekkenSplit), "<|endoftext|>")
+	add("qwen2-like", gpt2, split(object{"type": "NFC"}, qwenSplit), "<|endoftext|>")
+	add("glm4-like", gpt2, split(nil, llama3Split), "<|endoftext|>")
+	add("deepseek-coder-like", gpt2, split(nil, `[\r\n]`, `\s?\p{L}+`, `\s?\p{P}+`, `[一-龥ࠀ-一가-퟿]+`, `\p{N}`), "<|endoftext|>")
+	add("cl100k-newer", gpt2, split(nil, published[4]), "<|endoftext|>")
+	add("olmo-like", gpt2, object{"normalizer": object{"type": "NFC"}}, "<|endoftext|>")
+	// Constructs of Oniguruma.
+	for _, p := range []string{`[[:punct:]]+`, `[[:alpha:]]+`, `[[:space:]]+`, `\w+`, `(?m)^.+$`, `\h+|\R`, `[^[\p{L}&&[^\p{Latin}]]]+`, `\p{Alphabetic}++`, `(?i:[a-c]|the)\b`, `\d{2}+`} {
+		add("split-"+p, gpt2, split(nil, p), "<|endoftext|>")
+	}
+	add("replace-onig", gpt2, byteNorm(seq("Sequence", "normalizers", object{"type": "Replace", "pattern": object{"Regex": `[[:cntrl:]]|\p{Cn}`}, "content": ""},
+		object{"type": "Nmt"}, object{"type": "Replace", "pattern": object{"Regex": `(?<=\w)'(?=\w)`}, "content": "’"})), "<|endoftext|>")
+	add("fixed-length", gpt2, object{"pre_tokenizer": seq("Sequence", "pretokenizers", object{"type": "FixedLength", "length": 3}, bytesOnly())}, "<|endoftext|>")
 	for _, b := range []string{"Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"} {
 		add("split-"+b, gpt2, object{
 			"pre_tokenizer": seq("Sequence", "pretokenizers", stringSplit(" ", b, false), stringSplit("a", b, true), bytesOnly()),
@@ -217,6 +241,42 @@ func variants(t *testing.T, gpt2, t5 object) []variant {
 			add(fmt.Sprintf("llama-metaspace-%s-%v", scheme, cut), llama, object{"normalizer": nil, "pre_tokenizer": m, "decoder": m}, special...)
 		}
 	}
+
+	// A normaliser that removes the beginning of a text, before Metaspace that prepends
+	// to the first piece alone; with and without added tokens.
+	first := object{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}
+	for name, n := range map[string]object{
+		"strip":   {"type": "Strip", "strip_left": true, "strip_right": false},
+		"accents": {"type": "StripAccents"},
+		"bert":    {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true},
+		"replace": {"type": "Replace", "pattern": object{"Regex": `^[ a-d]`}, "content": ""},
+		"nmt":     {"type": "Nmt"},
+	} {
+		add("metaspace-first-"+name, llama, object{"normalizer": n, "pre_tokenizer": first, "decoder": first}, special...)
+		add("metaspace-first-bare-"+name, llama, object{"normalizer": n, "pre_tokenizer": first, "decoder": first, "added_tokens": []any{}})
+	}
+
+	pieceVocab := object{"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3}
+	for _, s := range byID(vocab) {
+		if s = strings.ReplaceAll(strings.ToLower(s), "▁", ""); s == "" {
+			continue
+		}
+		for _, s := range []string{s, "##" + s} {
+			if _, ok := pieceVocab[s]; !ok {
+				pieceVocab[s] = len(pieceVocab)
+			}
+		}
+	}
+	bert := object{"version": "1.0", "truncation": nil, "padding": nil,
+		"added_tokens":  []any{added(0, "[UNK]", "special"), added(1, "[CLS]", "special"), added(2, "[SEP]", "special")},
+		"normalizer":    object{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true},
+		"pre_tokenizer": object{"type": "BertPreTokenizer"}, "post_processor": object{"type": "BertProcessing", "sep": []any{"[SEP]", 2}, "cls": []any{"[CLS]", 1}},
+		"decoder": object{"type": "WordPiece", "prefix": "##", "cleanup": true},
+		"model":   object{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 20, "vocab": pieceVocab}}
+	add("bert-like", bert, nil, "[SEP]", "[UNK]")
+	add("bert-cased-like", bert, object{"normalizer": object{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": false, "lowercase": false},
+		"decoder": object{"type": "WordPiece", "prefix": "##", "cleanup": false}}, "[SEP]", "[UNK]")
+	add("ctc", bert, object{"decoder": object{"type": "CTC", "pad_token": "[PAD]", "word_delimiter_token": "|", "cleanup": true}}, "[SEP]")
 
 	meta := object{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}
 	add("t5-new-format", t5, object{"model.type": "Unigram", "pre_tokenizer": meta, "decoder": meta}, "</s>", "<extra_id_1>")

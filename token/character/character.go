@@ -5,7 +5,7 @@
 //
 //	Unicode 8.0   punctuation and what BertNormalizer removes (crate unicode_categories 0.1)
 //	Unicode 9.0   normalisation forms and StripAccents (crate unicode-normalization-alignments 0.1)
-//	Unicode 16.0  regular expressions (Oniguruma 6.9.10 and crate regex)
+//	Unicode 16.0  regular expressions (Oniguruma 6.9.10 and crate regex), graphemes
 //	Unicode 17.0  digits and lower case (Rust's standard library)
 package character
 
@@ -25,7 +25,7 @@ var (
 	of16 = func(property string) func() oniguruma.Set {
 		return sync.OnceValue(func() oniguruma.Set { return oniguruma.Property(property) })
 	}
-	letters16, numbers16, words16 = of16("l"), of16("n"), of16("word")
+	letters16, numbers16, marks16, words16 = of16("l"), of16("n"), of16("m"), of16("word")
 )
 
 // IsLetter and IsNumber are \p{L} and \p{N} of Unicode 16.0.
@@ -111,6 +111,9 @@ func IsCombining(r rune) bool {
 // Unicode 9.0. To them any other has no decomposition, composes with nothing and
 // has the combining class 0.
 func Normalises(r rune) bool { return r < 0x300 || unicode.Is(of9(), r) }
+
+// IsNewMark reports the marks of Unicode 16.0 that package unicode does not have.
+func IsNewMark(r rune) bool { return marks16().Has(r) && !unicode.IsMark(r) }
 
 // newLower are the capitals that are newer than package unicode: the first, the
 // last, and how far from them their small letters are.

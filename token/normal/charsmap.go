@@ -3,11 +3,13 @@ package normal
 import (
 	"encoding/binary"
 	"errors"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 	"github.com/sugarme/tokenizer/spm"
 
+	"editpipe/token/character"
 	"editpipe/token/piece"
 )
 
@@ -78,7 +80,7 @@ func (c *charsmap) normalise(p *piece.Piece) {
 			continue
 		}
 		var grapheme string
-		grapheme, rest, _, _ = uniseg.FirstGraphemeClusterInString(rest, -1)
+		grapheme, rest = firstGrapheme(rest)
 		if len(grapheme) < maxGrapheme {
 			if s, ok := c.lookup(grapheme); ok {
 				modified = true
@@ -98,6 +100,34 @@ func (c *charsmap) normalise(p *piece.Piece) {
 	if modified {
 		p.Transform(dest, 0)
 	}
+}
+
+// firstGrapheme cuts the first grapheme off a text, by Unicode 16.0. uniseg has the
+// tables of 15.0: to it a newer mark begins a grapheme.
+func firstGrapheme(text string) (grapheme, rest string) {
+	grapheme, rest, _, _ = uniseg.FirstGraphemeClusterInString(text, -1)
+	for {
+		last, _ := utf8.DecodeLastRuneInString(grapheme)
+		mark, _ := utf8.DecodeRuneInString(rest)
+		if mark < 0x300 || !character.IsNewMark(mark) || standsAlone(last) {
+			return grapheme, text[len(grapheme):]
+		}
+		var more string
+		more, rest, _, _ = uniseg.FirstGraphemeClusterInString(rest, -1)
+		grapheme = text[:len(grapheme)+len(more)]
+	}
+}
+
+// standsAlone reports the controls that nothing joins (Unicode Standard Annex #29,
+// rule GB4): all but joiners, tags and the signs that stand before a number.
+func standsAlone(r rune) bool {
+	switch {
+	case r == 0x200C || r == 0x200D || r >= 0xE0020 && r <= 0xE007F:
+		return false
+	case unicode.Is(unicode.Prepended_Concatenation_Mark, r):
+		return false
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // substitute records that the next old characters become s. As in the official

@@ -181,6 +181,10 @@ func (w *writer) repeat(n *node) {
 	}
 	w.out.WriteString("(?:")
 	w.write(n.parts[0])
+	if inner(n.parts[0]).kind == repeat {
+		// regexp2 makes one loop of two, which tries (?:a{2,4})+ in another order.
+		w.out.WriteString("(?=)")
+	}
 	w.out.WriteString("){" + strconv.Itoa(n.min) + ",")
 	if n.max >= 0 {
 		w.out.WriteString(strconv.Itoa(n.max))
@@ -189,6 +193,14 @@ func (w *writer) repeat(n *node) {
 	if n.suffix == "?" {
 		w.out.WriteByte('?')
 	}
+}
+
+// inner takes plain groups off a node.
+func inner(n *node) *node {
+	for n.kind == group && n.open == "(?:" || n.kind == sequence && len(n.parts) == 1 {
+		n = n.parts[0]
+	}
+	return n
 }
 
 // set writes a class of numbers.

@@ -48,7 +48,8 @@ func TestMatches(t *testing.T) {
 		{`a++ab`, "aaab", ""},
 		{`a?+b`, "ab", "ab"},
 		{`a*+a`, "aaa", ""},
-		{`a{2}+`, "aaaaa", "aaaa"}, // not possessive: (?:a{2})+
+		{`a{2}+`, "aaaaa", "aaaa"},                // not possessive: (?:a{2})+
+		{`(?:a{1,2}){2}+ab?`, "baaaaaa", "aaaaa"}, // gives back a whole turn before it shortens one
 		{`a{1,2}+b`, "aaab", "aaab"},
 		{`a{2}?b`, "b aab", "b|aab"}, // (?:a{2})?
 		{`a{1,2}?`, "aa", "a|a"},
