@@ -517,6 +517,9 @@ func dataFaults() []fault {
 				}
 				writeFile(t, filepath.Join(dir, "in.json"), packed.String()[:packed.Len()-9])
 			}},
+		{line: "`kb build` of a dump packed with a window of 2 GiB", args: buildKB(), names: []string{"--long=31"}, grows: true,
+			// A zstd frame of one raw block (RFC 8878), as zstd --long=31 begins it.
+			setup: in("\x28\xb5\x2f\xfd\x00\xa8\x09\x00\x00[")},
 		{line: "`kb build` of a file that is no dump", args: buildKB(), setup: in("[]\n"), names: []string{"(1 lines)"}, grows: true},
 		{line: "`kb build` with broken lines", args: buildKB(), setup: in(smallDump + "{\"id\":\"P36\"\n"), names: []string{"line 5 (syntax)"},
 			after: func(t *testing.T, dir string, _ outcome) {
