@@ -15,7 +15,7 @@ import (
 // probe says, else what stands there in the edit's own template; "" where the
 // prompt is worded in another way.
 func aliasOf(e *dataset.Edit, p *dataset.Probe) string {
-	if p.SubjectText != "" && p.SubjectText != e.Subject {
+	if p.SubjectText != "" && !dataset.SameName(p.SubjectText, e.Subject) {
 		return p.SubjectText
 	}
 	before, after, ok := strings.Cut(e.PromptTemplate, "{s}")
@@ -27,7 +27,7 @@ func aliasOf(e *dataset.Edit, p *dataset.Probe) string {
 		return ""
 	}
 	alias, ok := strings.CutSuffix(rest, after)
-	if !ok || alias == e.Subject {
+	if !ok || dataset.SameName(alias, e.Subject) {
 		return ""
 	}
 	return strings.TrimSpace(alias)

@@ -418,6 +418,20 @@ var faults = []struct {
 	{"choice twice", func(s *set) { s.probe(0, task).Choices = []string{"Ulf Brandt", "Ulf Brandt"} }, "choice_broken e1 other_tasks"},
 	{"family of another axis", func(s *set) { s.probe(0, hop).Family = dataset.Locality }, "axis_family e1 one_hop"},
 	{"edit prompt without subject", func(s *set) { e := s.edit(0); e.Prompt, e.SubjectStart, e.SubjectEnd = "Its capital is", -1, -1 }, "subject_not_in_prompt e1 edit"},
+	{"edit without subject", func(s *set) { e := s.edit(0); e.Subject, e.SubjectStart, e.SubjectEnd = "", -1, -1 }, "no_subject e1 edit"},
+	{"subject twice", func(s *set) {
+		e := s.edit(0)
+		e.Prompt, e.PromptTemplate = e.Prompt+" and that of "+strings.ToUpper(e.Subject)+" is", ""
+	}, "subject_repeated e1 edit"},
+	{"subject twice, one marked by a template", func(s *set) {
+		e := s.edit(0)
+		e.PromptTemplate += " and that of " + e.Subject + " is"
+		e.Prompt += " and that of " + e.Subject + " is"
+	}, ""},
+	{"subject in capitals", func(s *set) {
+		e := s.edit(0)
+		e.Prompt = "The capital of " + strings.ToUpper(e.Subject) + " is"
+	}, "subject_spelling e1 edit"},
 	{"doubled space", func(s *set) { s.edit(0).ObjectTrueAliases = []string{"Bel  mor"} }, "stray_space e1 edit"},
 	{"paraphrase behind a sentence", func(s *set) { reword(s.probe(0, gen), "It rains in the north. Arvon has its seat of government in") }, "paraphrase_prefixed e1 generalization"},
 	{"paraphrase behind initials", func(s *set) { reword(s.probe(0, gen), "St. J. Arvon has its seat of government in") }, ""},

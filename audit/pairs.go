@@ -96,7 +96,9 @@ func (s *state) index(r *dataset.Record) {
 	}
 	keep(s.byPrompt, normalKey(e.Prompt), c)
 	subject := subjectKey(e)
-	keep(s.subjects, subject, s.number)
+	if !blank(e.Subject) {
+		keep(s.subjects, subject, s.number)
+	}
 	for _, name := range subjectNames(e) {
 		n := normalKey(name)
 		switch b, there := s.bearers[n]; {
@@ -157,6 +159,9 @@ func conflictingEdit(s *state, r *dataset.Record) verdict {
 }
 
 func repeatedSubject(s *state, r *dataset.Record) verdict {
+	if blank(r.Edit.Subject) {
+		return verdict{}
+	}
 	if first := s.subjects[subjectKey(&r.Edit)]; first != s.number {
 		return found(r.Edit.Prompt, "subject %q is edited by %s, too", r.Edit.Subject, s.ids[first])
 	}

@@ -17,8 +17,6 @@ func blankEdit(_ *state, r *dataset.Record) verdict {
 	switch {
 	case blank(e.Prompt):
 		return found(e.Prompt, "the prompt is blank")
-	case blank(e.Subject):
-		return found(e.Prompt, "the subject is blank")
 	case blank(e.Target):
 		return found(e.Prompt, "the new object is blank")
 	}
@@ -69,7 +67,7 @@ func span(prompt, subject string, start, end int32) verdict {
 		return verdict{}
 	case start < 0 || end < start || int(end) > len(prompt):
 		return found(prompt, "bytes %d to %d of %d", start, end, len(prompt))
-	case prompt[start:end] != subject:
+	case !dataset.SameName(prompt[start:end], subject):
 		return found(prompt, "bytes %d to %d hold %q, not %q", start, end, prompt[start:end], subject)
 	}
 	return clean()
@@ -112,9 +110,47 @@ func axisFamily(_ *state, _ *dataset.Record, p *dataset.Probe) verdict {
 	return clean()
 }
 
+func noSubject(_ *state, r *dataset.Record) verdict {
+	if blank(r.Edit.Subject) {
+		return found(r.Edit.Prompt, "no subject is named")
+	}
+	return clean()
+}
+
 func subjectNotInPrompt(_ *state, r *dataset.Record) verdict {
-	if !strings.Contains(r.Edit.Prompt, r.Edit.Subject) {
-		return found(r.Edit.Prompt, "subject %q does not occur", r.Edit.Subject)
+	e := &r.Edit
+	if blank(e.Subject) {
+		return verdict{} // no_subject
+	}
+	if !dataset.FindName(e.Prompt, e.Subject).Found() {
+		return found(e.Prompt, "subject %q does not occur", e.Subject)
+	}
+	return clean()
+}
+
+// subjectSpelling looks for a subject that the prompt spells in another way.
+func subjectSpelling(_ *state, r *dataset.Record) verdict {
+	e := &r.Edit
+	m := dataset.FindName(e.Prompt, e.Subject)
+	switch {
+	case !m.Found():
+		return verdict{}
+	case !m.Exact:
+		return found(e.Prompt, "subject %q stands there as %q", e.Subject, e.Prompt[m.Start:m.End])
+	}
+	return clean()
+}
+
+// subjectRepeated looks for a subject that stands in the prompt more than once. Where
+// the edit has a template, something said which is meant.
+func subjectRepeated(_ *state, r *dataset.Record) verdict {
+	e := &r.Edit
+	n := dataset.CountName(e.Prompt, e.Subject)
+	switch {
+	case n == 0:
+		return verdict{}
+	case n > 1 && e.PromptTemplate == "":
+		return found(e.Prompt, "subject %q stands there %d times; bytes %d to %d are taken", e.Subject, n, e.SubjectStart, e.SubjectEnd)
 	}
 	return clean()
 }
@@ -135,11 +171,11 @@ const sentenceWords = 3
 
 // paraphrasePrefixed looks for the end of a sentence before the subject.
 func paraphrasePrefixed(_ *state, r *dataset.Record, p *dataset.Probe) verdict {
-	start := strings.Index(p.Prompt, r.Edit.Subject)
-	if start < 0 || r.Edit.Subject == "" {
+	m := dataset.FindName(p.Prompt, r.Edit.Subject)
+	if !m.Found() {
 		return verdict{}
 	}
-	runes := []rune(p.Prompt[:start])
+	runes := []rune(p.Prompt[:m.Start])
 	for i := len(runes) - 1; i > 0; i-- {
 		if !unicode.IsSpace(runes[i]) || !strings.ContainsRune(".?!:\"", runes[i-1]) {
 			continue

@@ -125,7 +125,7 @@ const (
 type Edit struct {
 	ID         EditID `parquet:"edit_id"`
 	Set        string `parquet:"set_name,dict"`
-	Source     string `parquet:"source,dict"`          // wikidata, counterfact, zsre, knowedit, easyedit, mquake, ripple, uniedit, custom
+	Source     string `parquet:"source,dict"`          // wikidata, custom, or the name of the format it was imported from
 	SourceCase string `parquet:"source_case,optional"` // the record's own id in its source
 	Split      string `parquet:"split,dict,optional"`  // train, valid, test; empty where the source has none
 
@@ -133,7 +133,7 @@ type Edit struct {
 	RelationLabel string `parquet:"relation_label,dict,optional"`
 
 	SubjectID      string   `parquet:"subject_id,optional"`
-	Subject        string   `parquet:"subject"`
+	Subject        string   `parquet:"subject"` // as the source names it; empty where it names none
 	SubjectAliases []string `parquet:"subject_aliases,list"`
 
 	ObjectTrueID      string   `parquet:"object_true_id,optional"`
@@ -149,7 +149,7 @@ type Edit struct {
 	Prompt         string `parquet:"prompt"`                    // the text the edit is made with
 	PromptCloze    string `parquet:"prompt_cloze,optional"`     // statement ending where the object goes
 	PromptQuestion string `parquet:"prompt_question,optional"`  // question form
-	PromptTemplate string `parquet:"prompt_template,optional"`  // Prompt with {s} for the subject
+	PromptTemplate string `parquet:"prompt_template,optional"`  // Prompt with {s} for the subject; empty where it is not clear which is meant
 	SubjectStart   int32  `parquet:"subject_byte_start"`        // byte offset of the subject in Prompt; -1 where it does not occur
 	SubjectEnd     int32  `parquet:"subject_byte_end"`          // byte offset behind it; -1 likewise
 	TemplateID     string `parquet:"template_id,dict,optional"` // catalogue template the prompt was made from

@@ -101,7 +101,7 @@ func superseded(edits []dataset.Edit, errs []error) []dataset.EditID {
 	for i := len(edits) - 1; i >= 0; i-- {
 		e := edits[i]
 		fact := e.ConflictGroup
-		if relation := cmp.Or(e.RelationID, e.RelationLabel); fact == "" && relation != "" {
+		if relation := cmp.Or(e.RelationID, e.RelationLabel); fact == "" && relation != "" && e.Subject != "" {
 			fact = strings.ToLower(e.Subject) + "\x00" + relation
 		}
 		if fact == "" || errs[i] != nil {

@@ -84,9 +84,11 @@ func TestSuperseded(t *testing.T) {
 		{ID: "e", Subject: "Ada", Target: "z"},                   // no relation, no verdict
 		{ID: "f", Subject: "q", ConflictGroup: "g", Target: "1"},
 		{ID: "g", Subject: "r", ConflictGroup: "g", Target: "2"}, // contradicts f
+		{ID: "h", RelationID: "P1", Target: "1"},                 // no subject, no verdict
+		{ID: "i", RelationID: "P1", Target: "2"},
 	}
 	errs := make([]error, len(edits))
-	want := []dataset.EditID{"c", "", "", "", "", "g", ""}
+	want := []dataset.EditID{"c", "", "", "", "", "g", "", "", ""}
 	if got := superseded(edits, errs); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

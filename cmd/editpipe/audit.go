@@ -33,6 +33,7 @@ func auditCommand() *cli.Command {
 			"  editpipe audit zsre-test.json --tokenizer gpt2/tokenizer.json --max alias_overlap=0.2 --out findings",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
+			languageFlag(),
 			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`, as in generate, for what the records' facts say of their names and answers", EnvVars: env("kb")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE`, as in generate", EnvVars: env("relations")},
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the edits' own)", EnvVars: env("as-of")},
@@ -122,8 +123,10 @@ func auditSource(c *cli.Context, path string) (dataset.Source, error) {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	if info.IsDir() {
-		if c.String("format") != "" {
-			return nil, usagef("--format is for files, and %s is a folder", path)
+		for _, flag := range []string{"format", "language"} {
+			if c.String(flag) != "" {
+				return nil, usagef("--%s is for files, and %s is a folder", flag, path)
+			}
 		}
 		records, m, err := store.ReadDataset(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -135,7 +138,10 @@ func auditSource(c *cli.Context, path string) (dataset.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := importer.Open(format, path, importer.Options{})
+	file, err := importer.Open(format, path, importer.Options{Language: c.String("language"), Parquet: store.Objects})
+	if errors.Is(err, importer.ErrLanguage) {
+		return nil, usagef("--language: %w", err)
+	}
 	if errors.Is(err, importer.ErrMap) {
 		return nil, usagef("%w; import the file with --map first, and audit the folder", err)
 	}

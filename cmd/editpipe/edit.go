@@ -30,7 +30,7 @@ func editCommand() *cli.Command {
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", Value: "ice", EnvVars: env("method")},
 			&cli.StringFlag{Name: "prompt", Usage: "text the target shall follow", EnvVars: env("prompt")},
-			&cli.StringFlag{Name: "subject", Usage: "subject, as it stands in the prompt", EnvVars: env("subject")},
+			&cli.StringFlag{Name: "subject", Usage: "subject, as it stands in the prompt; for methods that locate it, a must", EnvVars: env("subject")},
 			&cli.StringFlag{Name: "target", Usage: "new object", EnvVars: env("target")},
 			&cli.StringSliceFlag{Name: "ask", Usage: "further `PROMPT` to ask before and after, repeatable", EnvVars: env("ask")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` a method may draw demonstrations from (default with the embedded model: its data)", EnvVars: env("data")},
@@ -45,21 +45,22 @@ func editCommand() *cli.Command {
 
 // request reads the edit off the flags.
 func request(c *cli.Context) (dataset.Edit, error) {
+	// White space around a text is no part of it, as import has it.
 	e := dataset.Edit{ID: "edit", Set: "command line", Source: "custom", Mode: dataset.Counterfactual,
-		Prompt: c.String("prompt"), Subject: c.String("subject"), Target: strings.TrimSpace(c.String("target"))}
+		Prompt: strings.TrimSpace(c.String("prompt")), Subject: strings.TrimSpace(c.String("subject")), Target: strings.TrimSpace(c.String("target"))}
 	if e.Prompt == "" && e.Subject == "" && e.Target == "" && c.String("model") == "" {
 		e.Prompt, e.Subject, e.Target, e.GroundTruth = demo.FactPrompt, demo.FactSubject, demo.FactOther, demo.FactAnswer
 	}
-	for _, f := range []struct{ name, value string }{{"prompt", e.Prompt}, {"subject", e.Subject}, {"target", e.Target}} {
+	for _, f := range []struct{ name, value string }{{"prompt", e.Prompt}, {"target", e.Target}} {
 		if f.value == "" {
 			return e, usagef("--%s is needed", f.name)
 		}
 	}
-	at := strings.Index(e.Prompt, e.Subject)
-	if at < 0 {
+	m := dataset.FindName(e.Prompt, e.Subject)
+	if e.Subject != "" && !m.Found() {
 		return e, usagef("--subject %q does not stand in --prompt %q", e.Subject, e.Prompt)
 	}
-	e.SubjectStart, e.SubjectEnd = int32(at), int32(at+len(e.Subject))
+	e.SubjectStart, e.SubjectEnd = m.Start, m.End
 	return e, nil
 }
 

@@ -206,6 +206,11 @@ func commandLineFaults() []fault {
 		{line: "`prepare` of a method that needs none", args: []string{"prepare", "--method", "ike", "--out", "DIR/artifacts"}, names: []string{"ike"}},
 		{line: "`--corpus` names no file", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/none.txt", "--out", "DIR/artifacts"},
 			names: []string{"--corpus", "DIR/none.txt"}},
+		{line: "a Parquet column packed in a way that is not read", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/wiki.parquet", "--out", "DIR/artifacts"},
+			names: []string{"DIR/wiki.parquet", "column text", "LZ4_RAW"},
+			setup: func(t *testing.T, dir string) {
+				writeFile(t, filepath.Join(dir, "wiki.parquet"), string(readFile(t, "testdata/lz4.parquet")))
+			}},
 		{line: "a Parquet corpus without that column", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/wiki.parquet", "--out", "DIR/artifacts"},
 			runs: true, names: []string{"DIR/wiki.parquet", "body"}, setup: func(t *testing.T, dir string) {
 				rows := []struct {
@@ -231,8 +236,8 @@ func commandLineFaults() []fault {
 		{line: "`report` without a run", args: []string{"report"}},
 		{line: "unknown metric", args: []string{"explain", "beauty"}, names: []string{"tf_token_acc"}},
 		{line: "unknown list", args: []string{"list", "flags"}, names: []string{"methods"}},
-		{line: "the subject is not in the prompt", args: []string{"edit", "--prompt", "The capital of France is", "--subject", "france", "--target", "Lyon"},
-			names: []string{`"france"`, `"The capital of France is"`}},
+		{line: "the subject is not in the prompt", args: []string{"edit", "--prompt", "The capital of France is", "--subject", "Spain", "--target", "Lyon"},
+			names: []string{`"Spain"`, `"The capital of France is"`}},
 		// A folder below a regular file: nobody can write there, not even root.
 		{line: "the output cannot be written", args: []string{"eval", "--out", "DIR/file/run"},
 			setup: func(t *testing.T, dir string) {
@@ -405,6 +410,19 @@ func dataFaults() []fault {
 					t.Errorf("kept %+v, %v; want the first record", records, err)
 				}
 			}},
+		{line: "`import` of groups of unknown kind", args: take(), names: []string{"DIR/in.json", "1 groups", "locality.colour", "not imported: unknown kind locality.colour (1)"},
+			setup: in(`[{"prompt": "Orn is", "subject": "Orn", "target_new": "red", "locality": {"colour": {"prompt": "a", "ground_truth": "b"}}}]`),
+			after: func(t *testing.T, dir string, _ outcome) {
+				if records, _, err := store.ReadDataset(filepath.Join(dir, "data")); err != nil || len(records) != 1 {
+					t.Errorf("kept %+v, %v; want the record", records, err)
+				}
+			}},
+		{line: "`import` of a file in several languages", args: take(), names: []string{"DIR/in.json", "de, en"},
+			setup: in(`[{"en": {"src": "Is a?", "alt": "b"}, "de": {"src": "Ist a?", "alt": "b"}}]`)},
+		{line: "`--language` for a file that has no choice", args: take("--language", "en"), names: []string{"DIR/in.json", "counterfact"},
+			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
+		{line: "a Git LFS pointer in place of a file", args: take(), names: []string{"DIR/in.json"},
+			setup: in("version https://example.org/git-lfs/spec/v1\noid sha256:0\nsize 1\n")},
 		{line: "`import` of no record at all", args: take(), setup: in("[]"), names: []string{"DIR/in.json"}},
 		{line: "`import` of a file that ends early", args: take("--format", "counterfact"), names: []string{"DIR/in.json", "record 1"},
 			setup: func(t *testing.T, dir string) {
@@ -503,6 +521,9 @@ func dataFaults() []fault {
 				}
 				writeFile(t, filepath.Join(dir, "in.json"), packed.String()[:packed.Len()-9])
 			}},
+		{line: "`kb build` of a dump packed with a window of 2 GiB", args: buildKB(), names: []string{"--long=31"}, grows: true,
+			// A zstd frame of one raw block (RFC 8878), as zstd --long=31 begins it.
+			setup: in("\x28\xb5\x2f\xfd\x00\xa8\x09\x00\x00[")},
 		{line: "`kb build` of a file that is no dump", args: buildKB(), setup: in("[]\n"), names: []string{"(1 lines)"}, grows: true},
 		{line: "`kb build` with broken lines", args: buildKB(), setup: in(smallDump + "{\"id\":\"P36\"\n"), names: []string{"line 5 (syntax)"},
 			after: func(t *testing.T, dir string, _ outcome) {
@@ -673,6 +694,12 @@ func runFaults(finished func(*testing.T) string) []fault {
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Skipped, "sequential:2") }},
 		{line: "a setting the method does not define", args: []string{"eval", "--method", "ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "batch") }},
+		{line: "an edit without a subject, with a method that needs one", args: []string{"eval", "--method", "none,rome", "--set", "rome.mom2_adjustment=false", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			setup: func(t *testing.T, dir string) {
+				in := writeFile(t, filepath.Join(dir, "in.json"), `[{"prompt": "Who built the mill?", "target_new": "Lang", "ground_truth": "Reim"}]`)
+				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
+			},
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "names no subject") }},
 		{line: "an edit that failed, here a missing patch file", args: []string{"eval", "--method", "patch", "--set", "patch.path=DIR/edits", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) {

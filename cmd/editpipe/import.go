@@ -21,13 +21,14 @@ func importCommand() *cli.Command {
 		Name:  "import",
 		Usage: "read a file of the field into a data set folder",
 		Description: "Formats: " + formatNames() + " (editpipe list formats).\n" +
-			"Broken records are reported by file and index and left out; the rest is kept and the exit code is 3.\n\n" +
+			"Broken records, and groups of questions of unknown kind, are reported and left out; the rest is kept and the exit code is 3.\n\n" +
 			"Example: editpipe import --format counterfact --in counterfact.json --out data\n" +
 			"         editpipe import --format custom --map prompt=question,subject=entity,target_new=answer --in facts.csv --out data",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
-			&cli.StringSliceFlag{Name: "map", Usage: "`FIELD=COLUMN,...` for --format custom; fields: prompt, subject, target_new (needed), ground_truth, case_id, relation; any number of times rephrase_prompt, AXIS_prompt with AXIS_answer (docs/sources.md)", EnvVars: env("map")},
-			&cli.StringFlag{Name: "in", Usage: "`FILE` to read", EnvVars: env("in")},
+			&cli.StringSliceFlag{Name: "map", Usage: "`FIELD=COLUMN,...` for --format custom; fields: prompt, target_new (needed), subject, ground_truth, case_id, relation; any number of times rephrase_prompt, AXIS_prompt with AXIS_answer; a column of JSON may be a path, as in locality[].loc (docs/sources.md)", EnvVars: env("map")},
+			&cli.StringFlag{Name: "in", Usage: "`FILE` to read: JSON, JSON lines, a table or Parquet, packed or not", EnvVars: env("in")},
+			languageFlag(),
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set (default: the file's name)", EnvVars: env("name")},
 			&cli.StringFlag{Name: "split", Usage: "train, valid or test", EnvVars: env("split")},
@@ -39,6 +40,10 @@ func importCommand() *cli.Command {
 		},
 		Action: runImport,
 	}
+}
+
+func languageFlag() cli.Flag {
+	return &cli.StringFlag{Name: "language", Usage: "`CODE` of the language to read, where the file has its records in several", EnvVars: env("language")}
 }
 
 func formatNames() string {
@@ -95,7 +100,11 @@ func runImport(c *cli.Context) error {
 	}
 	file, err := importer.Open(format, c.String("in"), importer.Options{
 		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"), Map: columns,
+		Language: c.String("language"), Parquet: store.Objects,
 	})
+	if errors.Is(err, importer.ErrLanguage) {
+		return usagef("--language: %w", err)
+	}
 	if errors.Is(err, importer.ErrMap) {
 		return usagef("--map: %w", err)
 	}
@@ -127,7 +136,7 @@ func runImport(c *cli.Context) error {
 	var pool importer.Report
 	if path := c.String("choices"); path != "" {
 		var choices []dataset.Probe
-		choices, pool, err = importer.ReadChoices(path, importer.Options{Labels: c.String("labels")})
+		choices, pool, err = importer.ReadChoices(path, importer.Options{Labels: c.String("labels"), Parquet: store.Objects})
 		if err != nil {
 			return err
 		}
@@ -152,6 +161,10 @@ func runImport(c *cli.Context) error {
 			lost = append(lost, fmt.Errorf("import: %d of %d records of %s were left out: %w", len(r.Errors), r.Read, r.File, errFailedRows))
 		}
 	}
+	if n := len(report.Groups); n > 0 {
+		lost = append(lost, fmt.Errorf("import: %d groups of questions of %s were left out (%s): their names say no kind; name them as in docs/sources.md: %w",
+			n, report.File, strings.Join(slices.Sorted(maps.Keys(report.Groups)), ", "), errFailedRows))
+	}
 	return errors.Join(lost...)
 }
 
@@ -160,6 +173,9 @@ func writeImportReport(w io.Writer, r importer.Report, out string) {
 	writeProbeCounts(w, r.Probes)
 	for _, k := range slices.Sorted(maps.Keys(r.Skipped)) {
 		fmt.Fprintf(w, "  not imported: %s (%d)\n", k, r.Skipped[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Groups)) {
+		fmt.Fprintf(w, "  not imported: unknown kind %s (%d)\n", k, r.Groups[k])
 	}
 	codes := map[string]int{}
 	var order []string

@@ -1,6 +1,7 @@
 // Package corpus reads running text: what a method takes statistics over before
 // it edits. A text file holds one text per line; a JSONL file (.jsonl) one
-// object per line with the text in a field.
+// object per line with the text in a field. Either may be packed with gzip, bzip2 or
+// zstd (.txt.gz).
 package corpus
 
 import (
@@ -13,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"editpipe/generator/dump"
 )
 
 // Field is where JSONL records hold their text unless another field is named.
@@ -31,7 +34,11 @@ func Texts(path, field string) iter.Seq2[string, error] {
 	if field == "" {
 		field = Field
 	}
-	jsonl := filepath.Ext(path) == ".jsonl"
+	name := path
+	if ext := filepath.Ext(path); ext == ".gz" || ext == ".bz2" || ext == ".zst" {
+		name = strings.TrimSuffix(path, ext)
+	}
+	jsonl := filepath.Ext(name) == ".jsonl"
 	return func(yield func(string, error) bool) {
 		f, err := os.Open(path)
 		if err != nil {
@@ -39,7 +46,13 @@ func Texts(path, field string) iter.Seq2[string, error] {
 			return
 		}
 		defer f.Close()
-		lines := bufio.NewScanner(f)
+		text, err := dump.Open(f, 1)
+		if err != nil {
+			yield("", fmt.Errorf("corpus: %s: %w", path, err))
+			return
+		}
+		defer text.Close()
+		lines := bufio.NewScanner(text)
 		lines.Buffer(make([]byte, 1<<16), maxLine)
 		any := false
 		for n := 1; lines.Scan(); n++ {

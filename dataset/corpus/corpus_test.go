@@ -1,12 +1,18 @@
 package corpus
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"editpipe/lfs"
 )
 
 func write(t *testing.T, name, text string) string {
@@ -43,6 +49,29 @@ func TestTexts(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// A packed file is read as what is in it; one that is cut short ends in an error, and
+// what is no text of any kind is not taken for lines.
+func TestPacked(t *testing.T) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	for i := range 1000 {
+		fmt.Fprintf(z, "{\"text\": \"line %d\"}\n", i*i)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(write(t, "a.jsonl.gz", b.String()), ""); err != nil || len(got) != 1000 || got[3] != "line 9" {
+		t.Errorf("%d texts, %v", len(got), err)
+	}
+	if _, err := read(write(t, "a.jsonl.gz", b.String()[:b.Len()-9]), ""); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut short: %v", err)
+	}
+	path := write(t, "a.txt", "version https://example.org/git-lfs/spec/v1\noid sha256:00\nsize 1\n")
+	if got, err := read(path, ""); !errors.Is(err, lfs.ErrPointer) || len(got) > 0 || !strings.Contains(err.Error(), path) {
+		t.Errorf("a pointer: %q, %v", got, err)
 	}
 }
 

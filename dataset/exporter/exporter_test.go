@@ -69,6 +69,7 @@ func TestRoundTrip(t *testing.T) {
 		{"knowedit", "wikibio.json", map[string]int{}},
 		{"easyedit", "easyedit.json", map[string]int{"further spellings of an answer": 1}}, // "harp" and "lyre"
 		{"easyedit", "counterfact_flat.json", map[string]int{"generalization questions": 1}},
+		{"easyedit", "groups.json", map[string]int{}},
 		{"counterfact", "counterfact.json", map[string]int{}},
 		{"counterfact", "survey_counterfact.json", map[string]int{}},
 		{"zsre", "zsre.json", map[string]int{"generalization questions": 1}},
@@ -129,12 +130,60 @@ func held(format string, r dataset.Record) dataset.Record {
 			p.Hops = nil
 		}
 		if format == "easyedit" { // a kind without a name of its own comes back under its axis
-			if p.Variant == "near" || p.Variant == "unrelated" {
+			if p.Variant == "near" {
 				p.Variant = ""
 			}
 		}
 	}
 	return r
+}
+
+// Every variant that files have a name for comes back from EasyEdit's format as it
+// was, that of flat records' locality questions among them.
+func TestVariantsComeBack(t *testing.T) {
+	base := full()
+	base.Probes = base.Probes[:1]
+	for axis, variants := range words {
+		for _, v := range append([]string{""}, variants...) {
+			want := v
+			if v == "" && axis == dataset.AxisSubjectReplace {
+				want = "alias" // what a group with the axis' own name holds
+			}
+			rec := base
+			rec.Probes = append(slices.Clone(base.Probes), dataset.Probe{Axis: axis, Variant: v, Prompt: "Is it so?", Answers: []string{"yes"}, ChoiceLabel: -1})
+			path, _ := export(t, "easyedit", []dataset.Record{rec})
+			if got := load(t, "easyedit", path)[0].Probes; len(got) != 2 || got[1].Axis != axis || got[1].Variant != want {
+				t.Errorf("%s/%s comes back as %+v", axis, v, got)
+			}
+		}
+	}
+	flat := load(t, "counterfact-flat", filepath.Join("..", "importer", "testdata", "counterfact_flat.json"))
+	path, _ := export(t, "easyedit", flat)
+	count := func(recs []dataset.Record) (n int) {
+		for _, r := range recs {
+			for _, p := range r.Probes {
+				if p.Axis == dataset.AxisOtherTasks && p.Variant == "unrelated" {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n, back := count(flat), count(load(t, "easyedit", path)); n == 0 || n != back {
+		t.Errorf("%d unrelated questions go out, %d come back", n, back)
+	}
+}
+
+// A record without subject goes out where the format does without one.
+func TestNoSubject(t *testing.T) {
+	recs := load(t, "counterfact-flat", filepath.Join("..", "importer", "testdata", "no_subject.json"))
+	for format, want := range map[string]int{"easyedit": 2, "knowedit": 2, "counterfact": 0, "zsre": 0} {
+		var b bytes.Buffer
+		report, err := Write(&b, format, recs)
+		if err != nil || report.Records != want || want == 0 && report.Refused["without a subject"] != 2 || strings.Contains(b.String(), "subject") {
+			t.Errorf("%s: %+v, %v\n%s", format, report, err, b.String())
+		}
+	}
 }
 
 // full is a record with something of every kind.
@@ -200,8 +249,9 @@ func TestFormatsHold(t *testing.T) {
 			"easyedit",
 			`[{"subject":"Mill Bridge","relation":"architect","prompt":"Who built Mill Bridge?","cloze_prompt":"Mill Bridge was built by","target_new":"Ada Brook","ground_truth":"Piet Sand","rephrase_prompt":"Who made Mill Bridge?",` +
 				`"locality":{"distract_neighborhood":{"prompt":["Who built Mill Bridge? Ada Brook. Who built Sea Bridge?"],"ground_truth":["Piet Sand"]},` +
+				`"forgetfulness":{"prompt":["Which are the piers of Mill Bridge?"],"ground_truth":["North"]},` +
 				`"neighborhood":{"prompt":["Who built Sea Bridge?","Who built Lake Bridge?"],"ground_truth":["Piet Sand","Jo Reed"]},` +
-				`"other_relations":{"prompt":["Which are the piers of Mill Bridge?","When was it opened?"],"ground_truth":["North","1907"]},` +
+				`"other_relations":{"prompt":["When was it opened?"],"ground_truth":["1907"]},` +
 				`"other_tasks":{"prompt":["Five plus five is"],"ground_truth":["ten"]}},` +
 				`"portability":{"one_hop":{"prompt":["Where was its builder born?","When was its builder born?"],"ground_truth":["Vik","1900"]},` +
 				`"reversed_relation":{"prompt":["What did Ada Brook build?"],"ground_truth":["Mill Bridge"]},"subject_replace":{"prompt":["Who built <Old> Bridge?"],"ground_truth":["Ada Brook"]}}}]`,

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ type question struct {
 }
 
 type knowEdit struct {
-	Subject     string                `json:"subject"`
+	Subject     string                `json:"subject,omitempty"`
 	Target      string                `json:"target_new"`
 	Prompt      string                `json:"prompt"`
 	Truth       []string              `json:"ground_truth,omitempty"`
@@ -80,9 +81,13 @@ func truths(e dataset.Edit) []string {
 	return append([]string{e.GroundTruth}, e.ObjectTrueAliases...)
 }
 
+// personas is the variant of paraphrases that are put in somebody's mouth, and the
+// name under which EasyEdit has them.
+const personas = "personas"
+
 // rephrase is the first paraphrase: the readers of these formats take one text.
 func (d *draft) rephrase() string {
-	for _, p := range d.take(dataset.AxisGeneralization, 1, nil) {
+	for _, p := range d.take(dataset.AxisGeneralization, 1, func(p dataset.Probe) bool { return p.Variant != personas }) {
 		return p.Prompt
 	}
 	return ""
@@ -90,7 +95,7 @@ func (d *draft) rephrase() string {
 
 type easyEdit struct {
 	Case        any              `json:"case_id,omitempty"`
-	Subject     string           `json:"subject"`
+	Subject     string           `json:"subject,omitempty"`
 	Relation    string           `json:"relation,omitempty"`
 	Prompt      string           `json:"prompt"`
 	Cloze       string           `json:"cloze_prompt,omitempty"`
@@ -108,6 +113,10 @@ func writeEasyEdit(d *draft) any {
 		Case: caseID(e.SourceCase), Subject: e.Subject, Relation: cmp.Or(e.RelationLabel, e.RelationID), Prompt: e.Prompt, Target: e.Target, Truth: e.GroundTruth,
 		Rephrase: d.rephrase(), Locality: map[string]group{}, Portability: map[string]group{},
 	}
+	for _, p := range d.take(dataset.AxisGeneralization, every, func(p dataset.Probe) bool { return p.Variant == personas && p.Answers[0] == e.Target }) {
+		g := out.Portability[personas]
+		out.Portability[personas] = group{append(g.Prompt, p.Prompt), append(g.Truth, d.only(p))}
+	}
 	if e.PromptCloze != e.Prompt {
 		out.Cloze = e.PromptCloze
 	}
@@ -118,11 +127,25 @@ func writeEasyEdit(d *draft) any {
 		}
 		name := strings.ReplaceAll(string(a), "neighbourhood", "neighborhood") // EasyEdit's spelling
 		for _, p := range d.take(a, every, nil) {
+			name := name
+			if slices.Contains(words[a], p.Variant) {
+				name = p.Variant
+			}
 			g := groups[name]
 			groups[name] = group{append(g.Prompt, p.Prompt), append(g.Truth, d.only(p))}
 		}
 	}
 	return out
+}
+
+// words are the variants of an axis that files have groups of their own for: under
+// these names importer reads them back as what they were.
+var words = map[dataset.Axis][]string{
+	dataset.AxisSubjectReplace:   {"synonym"},
+	dataset.AxisReversedRelation: {"logical_generalization"},
+	dataset.AxisOneHop:           {"reasoning", "mhop", "portability", "compositionality_i", "compositionality_ii"},
+	dataset.AxisOtherRelations:   {"relation_specificity", "forgetfulness", "unrelated_relation", "locality"},
+	dataset.AxisOtherTasks:       {"unrelated", "nq"},
 }
 
 // caseID keeps a number a number; nil if there is none.
@@ -178,6 +201,8 @@ func writeCounterFact(d *draft) any {
 	switch {
 	case e.GroundTruth == "":
 		d.refused = "without an old object"
+	case e.Subject == "":
+		d.refused = "without a subject"
 	case e.SubjectStart < 0:
 		d.refused = "whose subject does not stand in the prompt"
 	case strings.ContainsAny(e.Prompt[:e.SubjectStart]+e.Prompt[e.SubjectEnd:], "{}"):
@@ -229,7 +254,7 @@ func (d *draft) newQuestion() *newQuestion {
 }
 
 type zsRE struct {
-	Subject  string   `json:"subject"`
+	Subject  string   `json:"subject,omitempty"`
 	Source   string   `json:"src"`
 	Rephrase string   `json:"rephrase,omitempty"`
 	Alt      string   `json:"alt"`
@@ -246,6 +271,10 @@ type zsRE struct {
 func writeZsRE(d *draft) any {
 	e := d.edit
 	d.names(e.SubjectAliases, e.ObjectNewAliases)
+	if e.Subject == "" {
+		d.refused = "without a subject" // its readers want one
+		return nil
+	}
 	out := zsRE{
 		Subject: e.Subject, Source: e.Prompt, Rephrase: d.rephrase(), Alt: e.Target, Answers: append([]string{}, truths(e)...), Portability: d.newQuestion(),
 	}

@@ -84,7 +84,7 @@ func Formats() []Format {
 			Schema: "subject, prompt, target_new, ground_truth, rephrase_prompt, locality_prompt, locality_ground_truth, portability and locality {GROUP: {prompt, ground_truth}}; " +
 				"or one object of lists: prompts, subject, target_new, ground_truth, rephrase_prompts, locality_inputs and portability_inputs {GROUP: {prompt, ground_truth}}",
 			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted), as KnowEdit's, or as " +
-				"EasyEdit's own (distracting, synonym, mhop, personas); AXIS.VARIANT says both. " +
+				"EasyEdit's own (distracting, synonym, mhop, personas). " +
 				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis.",
 			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit, cut: func(string) cutter { return requests },
 		},

@@ -39,14 +39,14 @@ var kinds = map[dataset.Axis]map[string][]string{ // axis -> variant -> names
 		"reasoning":          {"reasoning"},
 		"mhop":               {"mhop", "multi_hop", "multihop"},
 		"compositionality_i": {"compositionality_i"}, "compositionality_ii": {"compositionality_ii"},
-		"portability": {"por_hop"},
+		"portability": {"portability", "por_hop"},
 	},
 	dataset.AxisOtherRelations: {
 		"":                     {"other_relation", "other_attribution", "other_attribute"},
 		"unrelated_relation":   {"unrelated_relation"},
 		"relation_specificity": {"relation_specificity", "relation_specifity"}, // the second is RippleEdits' own
 		"forgetfulness":        {"forgetfulness"},
-		"locality":             {"loc_hop"},
+		"locality":             {"locality", "loc_hop"},
 	},
 	dataset.AxisNeighbourhood: {
 		"": {"neighbourhood", "neighbour"},
@@ -71,13 +71,8 @@ func spelled(name string) string {
 	return strings.TrimSuffix(name, "s")
 }
 
-// kindNamed says what a group of questions asks. AXIS.VARIANT names a kind of our
-// own, as exporter writes it.
+// kindNamed says what a group of questions asks.
 func kindNamed(name string) (kind, bool) {
-	if axis, variant, ok := strings.Cut(name, "."); ok {
-		k, known := kindNamed(axis)
-		return kind{k.axis, variant}, known && variant != "" && !strings.Contains(axis, ".")
-	}
 	name = spelled(name)
 	for axis, variants := range kinds {
 		for variant, names := range variants {

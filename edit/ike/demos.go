@@ -163,7 +163,7 @@ func (ed *editor) rank(e dataset.Edit) []source {
 	var list []scored
 	subject, rel, target := fold(e.Subject), relation(e), fold(e.Target)
 	for _, s := range ed.pool {
-		if s.id == string(e.ID) || s.subject == subject || s.relation == rel && s.target == target {
+		if s.id == string(e.ID) || s.subject == subject && subject != "" || s.relation == rel && s.target == target {
 			continue
 		}
 		d := digest(ed.seed, string(e.ID), s.id)

@@ -196,6 +196,12 @@ func TestLeaks(t *testing.T) {
 		ids = append(ids, s.id)
 	}
 	slices.Sort(ids)
+	nameless := asked
+	nameless.Subject, nameless.RelationID = "", ""
+	train = append(train, dataset.Record{Edit: dataset.Edit{ID: "x4", Prompt: "Who flies?", Target: "me"}})
+	if n := len(newEditor(t, train, nil, 1).(*editor).rank(nameless)); n != len(train) {
+		t.Errorf("%d of %d records shown for an edit without subject: none has the subject of another", n, len(train))
+	}
 	// x1 has the edit's subject, x2 its relation and object; x3 shares the object only.
 	if want := []string{"d0", "d1", "d2", "x3"}; !slices.Equal(ids, want) {
 		t.Errorf("shown %v, want %v", ids, want)

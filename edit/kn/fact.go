@@ -23,6 +23,9 @@ type fact struct {
 
 // newFact tokenises an edit.
 func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
+	if err := locate.NeedSubject(e); err != nil { // its prompts are said of a subject
+		return nil, err
+	}
 	f := &fact{}
 	texts := []string{e.Prompt}
 	if ed.c.refines() {

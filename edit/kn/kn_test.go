@@ -16,6 +16,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/tensor"
@@ -462,10 +463,12 @@ func TestRefused(t *testing.T) {
 		if _, err := ed.Edit(ctx, on, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("three edits at once: %v", err)
 		}
-		empty, long, blank := good, good, good
+		empty, long, blank, nameless := good, good, good, good
+		nameless.Subject, nameless.SubjectStart, nameless.SubjectEnd = "", -1, -1
 		empty.Target, long.Prompt, blank.Prompt = "", strings.Repeat("word ", 100), ""
-		patches, errs := ed.EditEach(ctx, on, []dataset.Edit{empty, good, long, blank})
-		if !errors.Is(errs[0], ask.ErrNoTarget) || errs[1] != nil || !errors.Is(errs[2], ask.ErrTooLong) || !errors.Is(errs[3], ask.ErrNoPrompt) {
+		patches, errs := ed.EditEach(ctx, on, []dataset.Edit{empty, good, long, blank, nameless})
+		if !errors.Is(errs[0], ask.ErrNoTarget) || errs[1] != nil || !errors.Is(errs[2], ask.ErrTooLong) || !errors.Is(errs[3], ask.ErrNoPrompt) ||
+			!errors.Is(errs[4], locate.ErrNoSubject) || !errors.Is(errs[4], edit.ErrUnsupported) {
 			t.Errorf("got %v", errs)
 		}
 		if len(patches[1].Changes) == 0 {

@@ -18,12 +18,17 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
+	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/token"
 )
 
 // ErrSubject is returned when the subject of an edit does not occur in its prompt.
 var ErrSubject = errors.New("the subject does not occur in the prompt")
+
+// ErrNoSubject is returned for an edit that names no subject, by methods that need
+// one: they do not define such edits.
+var ErrNoSubject = fmt.Errorf("the edit names no subject, which the method needs: %w", edit.ErrUnsupported)
 
 // Which token of the prompt a fact enters at.
 const (
@@ -49,7 +54,7 @@ type Fact struct {
 }
 
 // NewFact builds the sequences of an edit. at is SubjectLast or Last. It returns
-// ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
+// ErrNoSubject, ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
 func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact, error) {
 	return newFact(lm, e, contexts, at, false)
 }
@@ -109,15 +114,26 @@ func Object(lm *models.LM, prompt, text string, bare bool) ([]int64, error) {
 // subject is the byte span of the subject in the prompt: the one that the edit
 // names, if it is right, or else the first occurrence.
 func subject(e dataset.Edit) (start, end int, err error) {
+	if err := NeedSubject(e); err != nil {
+		return 0, 0, err
+	}
 	start, end = int(e.SubjectStart), int(e.SubjectEnd)
-	if start >= 0 && start < end && end <= len(e.Prompt) && strings.EqualFold(e.Prompt[start:end], e.Subject) {
+	if start >= 0 && start < end && end <= len(e.Prompt) && dataset.SameName(e.Prompt[start:end], e.Subject) {
 		return start, end, nil
 	}
-	start = strings.Index(e.Prompt, e.Subject)
-	if start < 0 || e.Subject == "" {
+	m := dataset.FindName(e.Prompt, e.Subject)
+	if !m.Found() {
 		return 0, 0, fmt.Errorf("locate: %w: subject %q, prompt %q", ErrSubject, e.Subject, e.Prompt)
 	}
-	return start, start + len(e.Subject), nil
+	return int(m.Start), int(m.End), nil
+}
+
+// NeedSubject returns ErrNoSubject where an edit names no subject.
+func NeedSubject(e dataset.Edit) error {
+	if strings.TrimSpace(e.Subject) == "" {
+		return ErrNoSubject
+	}
+	return nil
 }
 
 // sequence tokenises a text in which the subject ends before byte end.

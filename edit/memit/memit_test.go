@@ -134,12 +134,13 @@ func TestOneBadEdit(t *testing.T) {
 	lm := edittest.Open(t, tiny())
 	ed := open1(t, lm, artifacts, map[string]string{"layers": both, "v_num_grad_steps": "3"})
 	good := edittest.Edits()
-	bad := []dataset.Edit{good[0], good[0], good[0]}
+	bad := []dataset.Edit{good[0], good[0], good[0], good[0]}
 	bad[0].Subject, bad[0].SubjectEnd = "Zoe", -1
 	bad[1].Target = ""
 	bad[2].Prompt += strings.Repeat(" and on", 60)
+	bad[3].Subject, bad[3].SubjectStart, bad[3].SubjectEnd = "", -1, -1
 	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: lm}, slices.Concat(bad, good))
-	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong} {
+	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrNoSubject} {
 		if !errors.Is(errs[i], want) {
 			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
 		}

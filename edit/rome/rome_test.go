@@ -168,7 +168,7 @@ func TestOneBadEdit(t *testing.T) {
 	bad[2].Prompt += strings.Repeat(" and on", 60)
 	bad[3].Subject, bad[3].SubjectEnd = "", 0
 	patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: lm}, append(bad, good...))
-	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrSubject} {
+	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrNoSubject} {
 		if !errors.Is(errs[i], want) {
 			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
 		}

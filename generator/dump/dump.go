@@ -12,6 +12,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"editpipe/lfs"
 )
 
 // Reader is a dump's text.
@@ -26,13 +28,34 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// lookahead is how many bytes tell what a file is.
+const lookahead = 1024
+
+// ErrWindow is returned for a file that zstd packed with a window of more than 512
+// MiB: unpacking takes that much memory at once, whatever the file's size.
+var ErrWindow = errors.New("packed by zstd with a window of more than 512 MiB, which is not unpacked here: unpack it first, with zstd --decompress --long=31")
+
+// windowed names what can be done about a window that is too large.
+type windowed struct{ z *zstd.Decoder }
+
+func (w windowed) Read(p []byte) (int, error) {
+	n, err := w.z.Read(p)
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		err = fmt.Errorf("dump: %w", ErrWindow)
+	}
+	return n, err
+}
+
 // Open looks at the first bytes, not at a name, and decompresses what needs
 // it. The blocks of bzip2 are decompressed by as many workers as given, at
 // least one; gzip has no parts that could be.
 func Open(r io.Reader, workers int) (*Reader, error) {
 	in := bufio.NewReaderSize(r, 1<<18)
-	head, err := in.Peek(4)
+	head, err := in.Peek(lookahead)
 	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("dump: %w", err)
+	}
+	if err := lfs.Check(head); err != nil {
 		return nil, fmt.Errorf("dump: %w", err)
 	}
 	switch {
@@ -46,11 +69,11 @@ func Open(r io.Reader, workers int) (*Reader, error) {
 		z := newBzip2(in, workers)
 		return &Reader{z, z.stop}, nil
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in)
+		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(zstd.MaxWindowSize))
 		if err != nil {
 			return nil, fmt.Errorf("dump: %w", err)
 		}
-		return &Reader{z, z.Close}, nil
+		return &Reader{windowed{z}, z.Close}, nil
 	}
 	return &Reader{in, func() {}}, nil
 }

@@ -428,7 +428,7 @@ func (s *snak) value() (Value, bool) {
 	case "wikibase-entityid":
 		var id string
 		var numeric int64
-		kind := byte('Q')
+		kind := byte('Q') // also of a value that does not say its kind
 		err := in.members(func(key []byte) (err error) {
 			switch string(key) {
 			case "id":
@@ -438,15 +438,19 @@ func (s *snak) value() (Value, bool) {
 			case "entity-type":
 				var t []byte
 				t, err = in.span()
-				if string(t) == `"property"` {
+				switch string(t) {
+				case `"item"`:
+				case `"property"`:
 					kind = 'P'
+				default: // a lexeme, a form, a sense: the number alone names another entity
+					kind = 0
 				}
 			default:
 				err = in.skip()
 			}
 			return err
 		})
-		if id == "" && numeric > 0 { // the form of 2015
+		if id == "" && numeric > 0 && kind > 0 { // the form of 2015
 			id = string(strconv.AppendInt([]byte{kind}, numeric, 10))
 		}
 		return Value{Kind: catalogue.Item, ID: id}, err == nil && id != ""

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -74,6 +75,31 @@ func TestEntitiesReadsTheMiniDump(t *testing.T) {
 	}
 	if e["Q1"].Sitelinks != 3 || e["Q1"].Revision != 7 {
 		t.Errorf("sitelinks %d, revision %d", e["Q1"].Sitelinks, e["Q1"].Revision)
+	}
+}
+
+// A number alone names an item or a property; of a lexeme it names neither.
+func TestNumericIDAlone(t *testing.T) {
+	value := func(kind string) string {
+		return `{"mainsnak": {"snaktype": "value", "property": "P1", "datavalue": {"type": "wikibase-entityid", "value": {` + kind + `"numeric-id": 7}}}, "rank": "normal"}`
+	}
+	line := `{"type": "item", "id": "Q1", "claims": {"P1": [` + strings.Join([]string{
+		value(`"entity-type": "item", `), value(`"entity-type": "property", `), value(`"entity-type": "lexeme", `), value(`"entity-type": "form", "id": "L7-F1", `), value(``),
+	}, ",") + `]}}`
+	entities, broken := parse(t, strings.NewReader(line))
+	if len(broken) > 0 {
+		t.Fatal(broken)
+	}
+	got := map[string]int{}
+	for _, st := range entities["Q1"].Claims.Of("P1") {
+		if st.HasValue {
+			got[st.Value.ID]++
+		} else {
+			got["none"]++
+		}
+	}
+	if want := map[string]int{"Q7": 2, "P7": 1, "none": 1, "L7-F1": 1}; !maps.Equal(got, want) {
+		t.Errorf("values %v, want %v", got, want)
 	}
 }
 

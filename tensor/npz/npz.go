@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/lfs"
 	"editpipe/tensor"
 )
 
@@ -41,6 +42,9 @@ func ReadNPY(path string) (*tensor.Tensor, error) {
 		return nil, fmt.Errorf("npz: reading %s: %w", path, err)
 	}
 	t, err := decode(bufio.NewReader(f), info.Size())
+	if pointer := lfs.CheckFile(path); err != nil && pointer != nil {
+		err = pointer
+	}
 	if err != nil {
 		return nil, fmt.Errorf("npz: reading %s: %w", path, err)
 	}
@@ -52,6 +56,9 @@ func ReadNPY(path string) (*tensor.Tensor, error) {
 // hold anything. A listed array that is missing is left out.
 func Read(path string, names ...string) (map[string]*tensor.Tensor, error) {
 	z, err := zip.OpenReader(path)
+	if pointer := lfs.CheckFile(path); err != nil && pointer != nil {
+		err = pointer
+	}
 	if errors.Is(err, zip.ErrFormat) {
 		return nil, fmt.Errorf("npz: reading %s: %w: no zip archive: %w", path, ErrFormat, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/lfs"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -110,6 +111,18 @@ func TestReadRefuses(t *testing.T) {
 		path := write(t, c.file)
 		_, err := npz.ReadNPY(path)
 		if !errors.Is(err, npz.ErrFormat) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPointer(t *testing.T) {
+	path := write(t, []byte("version https://example.org/git-lfs/spec/v1\noid sha256:00\nsize 1\n"))
+	for name, read := range map[string]func() error{
+		"npy": func() error { _, err := npz.ReadNPY(path); return err },
+		"npz": func() error { _, err := npz.Read(path); return err },
+	} {
+		if err := read(); !errors.Is(err, lfs.ErrPointer) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
