@@ -107,7 +107,7 @@ func TestEmptyVariables(t *testing.T) {
 			t.Fatal(err)
 		}
 		for flag := range flags {
-			name := variable(flag)
+			name := "EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 			t.Setenv(name, "")
 			empty, err := read(t, cmd.Name)
 			if err != nil {

@@ -251,7 +251,7 @@ func TestUnfinished(t *testing.T) {
 	if err := store.Write(filepath.Join(run, "results", "further.parquet"), rows[:1], nil); err != nil {
 		t.Fatal(err)
 	}
-	if o := callOK(t, "report", "--format", "json", run); !strings.Contains(o.out, fmt.Sprintf("the means count %d of", len(rows))) || !strings.Contains(o.err, "warning") {
+	if o := callOK(t, "report", "--format", "json", run); !strings.Contains(o.out, fmt.Sprintf("the means count %d result rows", len(rows))) || !strings.Contains(o.err, "warning") {
 		t.Errorf("%s\n%s", o.out, o.err)
 	}
 	shard := filepath.Join(dir, "shard")
