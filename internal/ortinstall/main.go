@@ -50,6 +50,9 @@ func run(ctx context.Context, from string, args []string, out, progress io.Write
 		_, err := fmt.Fprintln(out, path)
 		return err
 	}
+	if err := makeFolder(dir); err != nil {
+		return err
+	}
 	if from == "" {
 		tmp, err := os.MkdirTemp("", "ortinstall")
 		if err != nil {
