@@ -19,6 +19,7 @@ type Comparison struct {
 	B         string  `json:"b"`
 	Tolerance float64 `json:"tolerance"` // nats
 	Rows      int     `json:"rows"`      // rows in both
+	Answered  int     `json:"answered"`  // of these, rows with numbers
 	OnlyA     int     `json:"only_a"`
 	OnlyB     int     `json:"only_b"`
 	Status    int     `json:"status_differs"` // rows in both with another status
@@ -98,6 +99,7 @@ func Compare(ctx context.Context, a, b string, tolerance float64) (*Comparison, 
 	for _, col := range compared {
 		c.Columns = append(c.Columns, ColumnDistance{Column: col.name})
 	}
+	met := map[question]bool{}
 	for i := range left {
 		r := &left[i]
 		s := theirs[asked(r)]
@@ -105,10 +107,11 @@ func Compare(ctx context.Context, a, b string, tolerance float64) (*Comparison, 
 			c.OnlyA++
 			continue
 		}
+		met[asked(r)] = true
 		c.Rows++
 		c.add(r, s)
 	}
-	c.OnlyB = len(right) - c.Rows
+	c.OnlyB = len(theirs) - len(met)
 	for i := range c.Columns {
 		if n := c.Columns[i].N; n > 0 {
 			c.Columns[i].Mean /= float64(n)
@@ -145,6 +148,9 @@ func (c *Comparison) add(r, s *store.Result) {
 		c.Status++
 		return
 	}
+	if r.Status == store.OK {
+		c.Answered++
+	}
 	if !slices.Equal(r.ArgmaxIDs, s.ArgmaxIDs) {
 		c.Argmax++
 		if near := func(gap *float64) bool { return gap != nil && *gap <= c.Tolerance }; near(r.MinGap) && near(s.MinGap) {
@@ -171,21 +177,21 @@ func (c *Comparison) add(r, s *store.Result) {
 	}
 }
 
-// Agree says whether the runs have the same rows, with every number within the
-// tolerance and no argmax that differs by more than it.
+// Agree says whether the runs have the same rows, some of them answered, with
+// every number within the tolerance and no argmax that differs by more than it.
 func (c *Comparison) Agree() bool {
 	for _, d := range c.Columns {
 		if d.Beyond > 0 {
 			return false
 		}
 	}
-	return c.Rows > 0 && c.OnlyA == 0 && c.OnlyB == 0 && c.Status == 0 && c.Argmax == c.Close
+	return c.Answered > 0 && c.OnlyA == 0 && c.OnlyB == 0 && c.Status == 0 && c.Argmax == c.Close
 }
 
 // Write prints the comparison as text.
 func (c *Comparison) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "rows in both\t%d\nonly in %s\t%d\nonly in %s\t%d\nother status\t%d\n", c.Rows, c.A, c.OnlyA, c.B, c.OnlyB, c.Status)
+	fmt.Fprintf(t, "rows in both\t%d\nwith numbers\t%d\nonly in %s\t%d\nonly in %s\t%d\nother status\t%d\n", c.Rows, c.Answered, c.A, c.OnlyA, c.B, c.OnlyB, c.Status)
 	fmt.Fprintf(t, "other most probable token\t%d (%d of them with two logits within %g)\n", c.Argmax, c.Close, c.Tolerance)
 	fmt.Fprintf(t, "\ncolumn\trows\tmean distance\tlargest\tbeyond %g nats\n", c.Tolerance)
 	for _, d := range c.Columns {

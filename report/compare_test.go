@@ -52,6 +52,7 @@ func TestCompare(t *testing.T) {
 		"status":  {func(r []store.Result) []store.Result { r[0].Status = store.Failed; return r }, false, func(c *Comparison) bool { return c.Status == 1 }, "other status"},
 		"no number": {func(r []store.Result) []store.Result { r[0].LogPMean = nil; return r }, false,
 			func(c *Comparison) bool { return c.Columns[2].Beyond == 1 && c.Columns[2].N == 2 }, "one run has no number"},
+		"twice": {func(r []store.Result) []store.Result { return append(r, r[2]) }, true, func(c *Comparison) bool { return c.OnlyB == 0 && c.Rows == 3 }, "rows in both"},
 		"argmax": {func(r []store.Result) []store.Result { r[0].ArgmaxIDs = []int32{7, 9}; return r }, false,
 			func(c *Comparison) bool { return c.Argmax == 1 && c.Close == 0 }, "most probable token  "},
 	} {
@@ -66,6 +67,15 @@ func TestCompare(t *testing.T) {
 		if got.Agree() != c.agree || !c.check(got) || !strings.Contains(text.String(), c.says) {
 			t.Errorf("%s: agree %v, %+v\n%s", name, got.Agree(), got, text.String())
 		}
+	}
+	none := func(r []store.Result) []store.Result {
+		for i := range r {
+			r[i] = store.Result{Method: "rome", ProbeID: r[i].ProbeID, Status: store.Unsupported}
+		}
+		return r
+	}
+	if c, err := Compare(context.Background(), answered(t, none), answered(t, none), tolerance); err != nil || c.Agree() || c.Rows != 3 {
+		t.Errorf("runs without a single answer agree: %+v, %v", c, err)
 	}
 	if _, err := Compare(context.Background(), a, t.TempDir(), tolerance); err == nil {
 		t.Error("a folder that is no run was compared")

@@ -165,7 +165,7 @@ func warnings(run *store.Run, results int) ([]string, error) {
 		return nil, err
 	}
 	if covered >= 0 && covered != results {
-		list = append(list, fmt.Sprintf("the means count %d of %d result rows: run its last command again to count them all", covered, results))
+		list = append(list, fmt.Sprintf("the means count %d result rows, and the folder has %d: run its last command again", covered, results))
 	}
 	replaced, err := run.Replaced()
 	if err != nil {

@@ -211,3 +211,74 @@ func TestNotARun(t *testing.T) {
 		t.Error("format pdf was accepted")
 	}
 }
+
+// TestDiffers: a line of a run is told from those of other runs by what differs
+// between them, and by nothing else, in any order.
+func TestDiffers(t *testing.T) {
+	write := func(change func(m *store.Manifest)) string {
+		m := store.Manifest{
+			RunID: "r", Provider: "cpu", DType: "float32", RuntimeVersion: "1.27.0", ProtocolID: "p", Seed: 1,
+			Model:    store.ModelInfo{Name: "tiny", Path: "models/tiny", Hash: "0123456789abcdef"},
+			Dataset:  store.DatasetInfo{Name: "facts", Path: "facts", Hash: "fedcba9876543210"},
+			Methods:  []store.MethodInfo{{Name: "ice"}, {Name: "rome", Config: map[string]string{"layer": "5", "v_lr": "0.5"}}},
+			Commands: []store.Command{{Config: map[string]string{"limit": "0", "threads": "2", "eval-at": "final"}}},
+		}
+		change(&m)
+		dir := filepath.Join(t.TempDir(), "run")
+		run, err := store.CreateRun(dir, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []store.Summary
+		for _, method := range []string{"ice", "rome"} {
+			rows = append(rows, store.Summary{Run: "r", Method: method, Setting: "single", Axis: "reliability", Metric: "tf_token_acc", Mean: new(0.5), N: 1})
+		}
+		if err := run.WriteSummary(rows, 0); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	plain := func(*store.Manifest) {}
+	for what, c := range map[string]struct {
+		change    func(m *store.Manifest)
+		ice, rome string // of the changed run
+		plain     string // rome of the other one
+	}{
+		"nothing":           {plain, "", "", ""},
+		"setting":           {func(m *store.Manifest) { m.Methods[1].Config = map[string]string{"layer": "6", "v_lr": "0.5"} }, "", "layer=6", "layer=5"},
+		"model":             {func(m *store.Manifest) { m.Model = store.ModelInfo{Name: "small", Path: "models/small", Hash: "1"} }, "model=small", "model=small", "model=tiny"},
+		"model of one name": {func(m *store.Manifest) { m.Model.Path, m.Model.Hash = "others/tiny", "1" }, "model path=others/tiny", "model path=others/tiny", "model path=models/tiny"},
+		"model of one path": {func(m *store.Manifest) { m.Model.Hash = "1" }, "model hash=1", "model hash=1", "model hash=0123456789ab"},
+		"model moved":       {func(m *store.Manifest) { m.Model.Path = "elsewhere" }, "", "", ""},
+		"data of one name":  {func(m *store.Manifest) { m.Dataset.Path, m.Dataset.Hash = "facts2", "1" }, "data path=facts2", "data path=facts2", "data path=facts"},
+		"provider":          {func(m *store.Manifest) { m.Provider, m.ProtocolID = "cuda", "p2" }, "provider=cuda", "provider=cuda", "provider=cpu"},
+		"protocol alone":    {func(m *store.Manifest) { m.ProtocolID = "p2" }, "protocol=p2", "protocol=p2", "protocol=p"},
+		"seed":              {func(m *store.Manifest) { m.Seed = 0 }, "seed=0", "seed=0", "seed=1"},
+		"limit":             {func(m *store.Manifest) { m.Commands[0].Config = map[string]string{"limit": "5", "eval-at": "final"} }, "limit=5", "limit=5", "no limit"},
+		"two at once":       {func(m *store.Manifest) { m.Seed, m.RuntimeVersion = 2, "1.30.0" }, "runtime=1.30.0, seed=2", "runtime=1.30.0, seed=2", "runtime=1.27.0, seed=1"},
+	} {
+		a, b := write(plain), write(c.change)
+		for _, dirs := range [][]string{{a, b}, {b, a}} {
+			r, err := Load(t.Context(), dirs...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, row := range r.Rows {
+				got[row.Dir+row.Method] = row.Differs
+			}
+			if len(r.Rows) != 4 || got[b+"ice"] != c.ice || got[b+"rome"] != c.rome || got[a+"rome"] != c.plain {
+				t.Errorf("%s: %d rows, differing in %q; %q; %q", what, len(r.Rows), got[b+"ice"], got[b+"rome"], got[a+"rome"])
+			}
+			var text bytes.Buffer
+			if err := r.Write(&text, Text); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{a, b, c.rome, c.plain} {
+				if !strings.Contains(text.String(), want) {
+					t.Errorf("%s: no %q in\n%s", what, want, text.String())
+				}
+			}
+		}
+	}
+}

@@ -224,6 +224,11 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err := j.restore(); err != nil {
 		return nil, err
 	}
+	// Before anything is run: rows that stand twice in the tables would be neither
+	// averaged nor told apart, should this command not come to its end.
+	if err := j.setReplacedAside(); err != nil {
+		return nil, err
+	}
 	if e.RetryErrors {
 		if err := j.findFailed(); err != nil {
 			return nil, err
@@ -233,9 +238,6 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 		Shard: e.Shard, MaxErrors: e.MaxErrors, Redo: j.redo, Observe: e.Observe,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if err := j.setReplacedAside(); err != nil {
 		return nil, err
 	}
 	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))

@@ -9,6 +9,7 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/locate"
 	"editpipe/metric"
 	"editpipe/models"
 	"editpipe/store"
@@ -81,6 +82,9 @@ type without struct {
 	detail string
 }
 
+// ofData are the reasons that are the record's or the question's.
+var ofData = []error{ask.ErrNoTarget, locate.ErrSubject}
+
 // ofModel are the reasons that are the model's, also when an edit is made.
 var ofModel = []error{models.ErrRun, models.ErrNoGradient, models.ErrSite, models.ErrNotEditable, models.ErrVocabulary, models.ErrTokenizer}
 
@@ -101,13 +105,18 @@ func statusOf(err error) without {
 	case errors.Is(err, ask.ErrTooLong):
 		return without{store.SkippedLength, store.FaultData, err.Error()}
 	}
+	is := func(fault error) bool { return errors.Is(err, fault) }
 	w := without{store.Failed, store.FaultMethod, err.Error()}
 	if errors.Is(err, edit.ErrUnsupported) {
 		w.status = store.Unsupported
 	}
+	if slices.ContainsFunc(ofData, is) {
+		w.fault = store.FaultData
+		return w
+	}
 	var making *edit.Error
 	answering := !errors.As(err, &making) && !errors.Is(err, ask.ErrNotFinite)
-	if answering || slices.ContainsFunc(ofModel, func(fault error) bool { return errors.Is(err, fault) }) {
+	if answering || slices.ContainsFunc(ofModel, is) {
 		w.fault = store.FaultModel
 	}
 	return w

@@ -227,3 +227,38 @@ func TestKill(t *testing.T) {
 	}
 	sameRun(t, "killed three times", whole, e.Out)
 }
+
+// TestLessIsAskedThenStopped: a command that asks less of a finished folder, and
+// does not come to its end, loses nothing and stops no later one.
+func TestLessIsAskedThenStopped(t *testing.T) {
+	e := Eval{
+		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single", "batch:4"),
+	}
+	do(t, e)
+	whole := e
+	whole.Out = filepath.Join(t.TempDir(), "whole")
+	do(t, whole)
+	ctx, stop := context.WithCancel(context.Background())
+	less := e
+	less.Select.Limit = 10
+	less.Observe = func(ev pipeline.Event) {
+		if ev.Kind == pipeline.UnitFinished && ev.Stage == "evaluate" {
+			stop()
+		}
+	}
+	if _, err := less.Do(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	other := e
+	other.Methods = []edit.Method{nudge()}
+	if r := do(t, other); r.Replaced == 0 {
+		t.Error("nothing is said of the rows that were set aside")
+	}
+	whole.Methods = other.Methods
+	do(t, whole)
+	if r := do(t, e); r.Units.Done != 0 {
+		t.Errorf("%d units were done again", r.Units.Done)
+	}
+	sameRun(t, "less was asked, and stopped", whole.Out, e.Out)
+}

@@ -8,8 +8,9 @@
 // stopped and however it was shared out.
 package stages
 
-// schema counts changes to the rows' meaning; part of every unit's id.
-const schema = 1
+// schema counts changes to the rows' columns and meaning; part of every unit's
+// id, so that all files of a table have the same columns.
+const schema = 2
 
 // Units are sized by fixed numbers, never by measurement, as the size decides
 // which rows share a run of the model and with it the last bits of their

@@ -221,7 +221,9 @@ func commandLineFaults() []fault {
 				}
 			}},
 		{line: "`prepare` of `kn` without `--data`", args: []string{"prepare", "--method", "kn", "--out", "DIR/artifacts"}, runs: true, names: []string{"kn", "--data"}},
-		{line: "a method that was not prepared", args: []string{"edit", "--method", "rome", "--artifacts", "DIR/none"}, runs: true, names: []string{"rome"}},
+		{line: "a method that was not prepared", args: []string{"eval", "--method", "none,rome", "--set", "rome.kl_factor=0.1", "--threads", "2", "--artifacts", "DIR/my artifacts", "--out", "DIR/run"}, runs: true,
+			names: []string{"hint: editpipe prepare --method rome --threads 2 --set rome.kl_factor=0.1 --out 'DIR/my artifacts'", "then this command again"}},
+		{line: "`--set` of a layer that the model does not have", args: []string{"eval", "--method", "rome", "--set", "rome.layer=17", "--out", "DIR/run"}, runs: true},
 		{line: "unknown method", args: []string{"eval", "--method", "none,magic", "--out", "DIR/run"}, names: []string{`"magic"`, "ike"}},
 		{line: "unknown `--set` key", args: []string{"eval", "--method", "ike", "--set", "ike.demos=3", "--out", "DIR/run"},
 			runs: true, names: []string{"ike.demos", "--set", "scope"}},
@@ -339,6 +341,20 @@ func modelFaults() []fault {
 		{line: "a model folder without a graph", args: []string{"inspect", "--model", "DIR/model"}, setup: without("model.onnx", "model_with_past.onnx"), names: []string{"DIR/model"}},
 		{line: "a truncated model", args: []string{"inspect", "--model", "DIR/model"}, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "model.onnx")) })},
+		{line: "a model folder without a tokenizer", args: []string{"eval", "--model", "DIR/model", "--limit", "1", "--out", "DIR/run"}, runs: true, names: []string{"DIR/model"}, setup: without("tokenizer.json"),
+			after: func(t *testing.T, dir string, _ outcome) {
+				before := contents(t, dir)
+				model := filepath.Join(dir, "model")
+				for _, args := range [][]string{ask("--model", model), {"prepare", "--model", model, "--method", "rome", "--corpus", "testdata/counterfact.json", "--out", filepath.Join(dir, "artifacts")}} {
+					if o := call(t, args...); o.code != exitFailure || !strings.Contains(o.err, "no tokenizer in "+model) || !maps.Equal(before, contents(t, dir)) {
+						t.Errorf("%s: code %d: %s", args[0], o.code, o.err)
+					}
+				}
+			}},
+		{line: "the cache folder cannot be written", args: []string{"eval", "--out", "DIR/run"}, names: []string{"DIR/cache"},
+			setup: func(t *testing.T, dir string) {
+				t.Setenv(ort.EnvCache, writeFile(t, filepath.Join(dir, "cache"), "no folder"))
+			}},
 		{line: "a malformed tokenizer.json", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "tokenizer.json")) })},
 		{line: "a tokenizer with more tokens than the model", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model", "3073", "3072"},
@@ -636,6 +652,17 @@ func runFaults(finished func(*testing.T) string) []fault {
 					t.Fatal(err)
 				}
 			}},
+		{line: "`report` on a run with units missing", args: []string{"report", "DIR/run"}, runs: true, names: []string{"DIR/run", "1 of the 1 units"},
+			setup: func(t *testing.T, dir string) {
+				if err := os.Remove(onlyResult(t, copied(t, dir))); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{line: "`report` on a run that was asked for less later", args: []string{"report", "DIR/run"}, runs: true, names: []string{"none single"},
+			setup: func(t *testing.T, dir string) {
+				callOK(t, "eval", "--limit", "2", "--out", filepath.Join(dir, "run"))
+				callOK(t, "eval", "--limit", "1", "--out", filepath.Join(dir, "run"))
+			}},
 		{line: "`report` on a run with a damaged file", args: []string{"report", "DIR/run"}, runs: true, names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) { shorten(t, onlyResult(t, copied(t, dir))) },
 			after: func(t *testing.T, dir string, _ outcome) {
@@ -692,7 +719,7 @@ func runFaults(finished func(*testing.T) string) []fault {
 				callOK(t, "generate", "--n", "1", "--sets", "reliability,round_edit", "--out", filepath.Join(dir, "data"))
 			},
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Skipped, "sequential:2") }},
-		{line: "a setting the method does not define", args: []string{"eval", "--method", "ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
+		{line: "a setting the method does not define", args: []string{"eval", "--method", "none,ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "batch") }},
 		{line: "an edit without a subject, with a method that needs one", args: []string{"eval", "--method", "none,rome", "--set", "rome.mom2_adjustment=false", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			setup: func(t *testing.T, dir string) {
@@ -700,6 +727,13 @@ func runFaults(finished func(*testing.T) string) []fault {
 				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
 			},
 			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "names no subject") }},
+		{line: "nothing at all could be asked, here a batch larger than the edits under test", args: []string{"eval", "--setting", "batch:20000", "--limit", "2", "--out", "DIR/run"}, runs: true,
+			after: func(t *testing.T, dir string, _ outcome) {
+				shows(t, dir, store.Unsupported, "only 2 edits are under test")
+			}},
+		{line: "a row that the model's graph fails on, alone as well", args: []string{"eval", "--model", "DIR/model", "--data", "DIR/data", "--method", "none,ft-l", "--set", "ft-l.num_steps=2", "--out", "DIR/run"}, runs: true,
+			setup: failingModel,
+			after: checkGraphFailure},
 		{line: "an edit that failed, here a missing patch file", args: []string{"eval", "--method", "patch", "--set", "patch.path=DIR/edits", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) {

@@ -183,11 +183,15 @@ func flagsFirst(app *cli.App, args []string) []string {
 // env names the environment variable a flag also reads; an empty one counts as
 // unset.
 func env(flag string) []string {
-	name := "EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	name := variable(flag)
 	if value, ok := os.LookupEnv(name); ok && value == "" {
 		return nil
 	}
 	return []string{name}
+}
+
+func variable(flag string) string {
+	return "EDITPIPE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // noArgs refuses arguments on commands that take flags only.

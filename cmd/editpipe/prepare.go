@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -153,8 +154,9 @@ func prepareFirst(c *cli.Context, err error) error {
 	for _, m := range methods {
 		words := []string{"editpipe", "prepare", "--method", m}
 		for _, flag := range []string{"model", "provider", "threads", "memory", "ort-lib", "seed"} {
-			if c.IsSet(flag) {
-				words = append(words, "--"+flag, fmt.Sprint(c.Value(flag)))
+			value := fmt.Sprint(c.Value(flag))
+			if c.IsSet(flag) && os.Getenv(variable(flag)) != value { // the environment stays
+				words = append(words, "--"+flag, value)
 			}
 		}
 		for _, s := range c.StringSlice("set") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -35,6 +36,11 @@ func reportCommand() *cli.Command {
 			r, err := report.Load(c.Context, c.Args().Slice()...)
 			if err != nil {
 				return err
+			}
+			for _, run := range r.Runs {
+				for _, w := range run.Warnings {
+					fmt.Fprintf(c.App.ErrWriter, "warning: %s: %s\n", run.Dir, w)
+				}
 			}
 			if out := c.String("out"); out != "" {
 				var b bytes.Buffer

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -412,9 +412,9 @@ func checkReports(t *testing.T, run string, rows []store.Result) {
 	document := callOK(t, "report", "--format", "json", run).out
 	var whole map[string][]map[string]any
 	parse(t, document, &whole)
-	rowKeys := []string{"run", "model", "dataset", "method", "setting", "axis", "metric", "protocol_id", "n", "mean", "ci_lo", "ci_hi"}
-	costKeys := []string{"run", "method", "setting", "n", "t_prepare", "t_edit_p50", "t_edit_p90", "edits_per_second", "probes_per_second", "peak_rss", "peak_vram"}
-	if got := sortedKeys(whole); !slices.Equal(got, []string{"efficiency", "rows"}) {
+	rowKeys := []string{"run", "model", "dataset", "method", "setting", "axis", "metric", "protocol_id", "n", "mean", "ci_lo", "ci_hi", "folder", "differs"}
+	costKeys := []string{"run", "folder", "differs", "method", "setting", "n", "t_prepare", "t_edit_p50", "t_edit_p90", "edits_per_second", "probes_per_second", "peak_rss", "peak_vram"}
+	if got := sortedKeys(whole); !slices.Equal(got, []string{"efficiency", "problems", "rows", "runs"}) {
 		t.Errorf("keys %v", got)
 	}
 	for name, want := range map[string][]string{"rows": rowKeys, "efficiency": costKeys} {
@@ -575,14 +575,17 @@ func checkShards(t *testing.T, whole, shared string) {
 	if !maps.Equal(a, b) || len(a) < 2 {
 		t.Errorf("the whole has %v, its parts %v", sortedKeys(a), sortedKeys(b))
 	}
-	rows := func(run string) []byte {
-		var doc struct{ Rows json.RawMessage }
+	rows := func(run string) []map[string]any {
+		var doc struct{ Rows []map[string]any }
 		if err := json.Unmarshal([]byte(callOK(t, "report", "--format", "json", run).out), &doc); err != nil {
 			t.Fatal(err)
 		}
+		for _, row := range doc.Rows {
+			delete(row, "folder")
+		}
 		return doc.Rows
 	}
-	if !bytes.Equal(rows(whole), rows(shared)) {
+	if !reflect.DeepEqual(rows(whole), rows(shared)) {
 		t.Error("the reports differ")
 	}
 }

@@ -59,6 +59,9 @@ func run(ctx context.Context, version, from string, args []string, out, progress
 		_, err := fmt.Fprintln(out, path)
 		return err
 	}
+	if err := makeFolder(dir); err != nil {
+		return err
+	}
 	if from == "" {
 		tmp, err := os.MkdirTemp("", "ortinstall")
 		if err != nil {

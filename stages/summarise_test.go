@@ -1,0 +1,149 @@
+package stages
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/store"
+)
+
+// asks makes the rows that chains of so many edits have when they are asked as
+// when says: accuracies are 1 in the last place and 0 before.
+func asks(t *testing.T, setting, when string, chains ...int) []store.Result {
+	t.Helper()
+	set, err := edit.ParseSetting(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := ParseWhen(when)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []store.Result
+	for c, n := range chains {
+		for _, step := range chunks(n, max(1, set.Step)) {
+			from, to := w.due(step.lo, step.hi, n)
+			for i := from; i < to; i++ {
+				acc := 0.0
+				if step.hi == n {
+					acc = 1
+				}
+				id := fmt.Sprintf("%d/%d", c, i)
+				rows = append(rows, store.Result{
+					Method: "m", Setting: setting, ProtocolID: "p", EditID: id, ProbeID: id, Subject: id, EditIndex: int32(i), EvaluatedAfter: int32(step.hi),
+					Axis: string(dataset.AxisReliability), Status: store.OK, TokenAcc: &acc, Tokens: new(int32(1)), Correct: new(int32(acc)),
+				})
+			}
+		}
+	}
+	return rows
+}
+
+// TestCheckpointsOfChains: each time at which chains were asked is summarised
+// apart, by what the rows say, and what was not asked is not there.
+func TestCheckpointsOfChains(t *testing.T) {
+	for _, c := range []struct {
+		setting, when string
+		chains        []int
+		want          map[string]string // mean and records by time
+	}{
+		{"sequential", "final", []int{6}, map[string]string{"final": "1 of 6"}},
+		{"sequential", "final", []int{1}, map[string]string{"final": "1 of 1"}},
+		{"sequential:4", "final", []int{4, 2}, map[string]string{"final": "1 of 6"}},
+		{"sequential:4", "immediate", []int{4, 1}, map[string]string{"immediate": "0.4 of 5"}},
+		{"sequential:4", "immediate,final", []int{4, 2}, map[string]string{"final": "1 of 6", "immediate": "0.333 of 6"}},
+		{"sequential:6", "every:2", []int{6}, map[string]string{"final": "1 of 6", "after:2": "0 of 2", "after:4": "0 of 4"}},
+		{"sequential:6", "immediate,every:4,final", []int{6, 5}, map[string]string{"final": "1 of 11", "immediate": "0.182 of 11", "after:4": "0 of 8"}},
+		{"sequential:6/2", "every:2", []int{6}, map[string]string{"final": "1 of 6", "immediate": "0.333 of 6", "after:4": "0 of 4"}},
+		{"sequential:6/3", "every:4", []int{6}, map[string]string{"final": "1 of 6"}},
+		{"sequential:6/4", "immediate,final", []int{6}, map[string]string{"final": "1 of 6", "immediate": "0.333 of 6"}},
+	} {
+		summary, err := Summarise(asks(t, c.setting, c.when, c.chains...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		var order []string
+		for _, s := range summary {
+			if s.Metric == "tf_token_acc" {
+				_, at, _ := strings.Cut(s.ProtocolID, ";eval-at=")
+				got[at] = fmt.Sprintf("%.3g of %d", *s.Mean, s.N)
+				order = append(order, at)
+			}
+		}
+		if !maps.Equal(got, c.want) {
+			t.Errorf("%s at %s of %v: %v, want %v", c.setting, c.when, c.chains, got, c.want)
+		}
+		if i := slices.Index(order, "final"); i > 0 {
+			t.Errorf("%s at %s: %v does not begin with what counts", c.setting, c.when, order)
+		}
+	}
+}
+
+// TestFaults: a row says whose fault it is that it has no numbers.
+func TestFaults(t *testing.T) {
+	made := func(err error) error { return edit.Wrap("rome", "e", err) }
+	for _, c := range []struct {
+		err    error
+		status store.Status
+		fault  store.Fault
+	}{
+		{nil, store.OK, ""},
+		{errNothing, store.Skipped, store.FaultData},
+		{fmt.Errorf("%w: e2", errSuperseded), store.Skipped, store.FaultData},
+		{errNotOnTop, store.Skipped, store.FaultSetting},
+		{made(fmt.Errorf("%w batch:9", edit.ErrSetting)), store.Unsupported, store.FaultSetting},
+		{made(edit.ErrUnsupported), store.Unsupported, store.FaultMethod},
+		{made(locate.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
+		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
+		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
+		{made(locate.ErrSubject), store.Failed, store.FaultData},
+		{made(errors.New("no value was found")), store.Failed, store.FaultMethod},
+		{made(models.ErrRun), store.Failed, store.FaultModel},
+		{models.ErrRun, store.Failed, store.FaultModel},
+		{ask.ErrNotFinite, store.Failed, store.FaultMethod}, // of an edited model; see TestFaultOfTheModelItself
+		{&recalled{store.Failed, store.FaultModel, "as it was"}, store.Failed, store.FaultModel},
+	} {
+		if got := statusOf(c.err); got.status != c.status || got.fault != c.fault || (got.detail == "") != (c.err == nil) {
+			t.Errorf("%v: %+v, want %s of %s", c.err, got, c.status, c.fault)
+		}
+	}
+}
+
+// TestFaultOfTheModelItself: what the unedited model cannot be asked either is the
+// model's fault, and counts against no method; what an edit broke does.
+func TestFaultOfTheModelItself(t *testing.T) {
+	q := question{edit: dataset.Edit{ID: "e", Subject: "s"}, probe: dataset.Probe{ID: "p", Axis: dataset.AxisReliability, Answers: []string{"a"}}}
+	base := asked{question: q, err: ask.ErrNotFinite}.baseRow("p")
+	if base.Status != store.Failed || base.Fault != store.FaultModel {
+		t.Errorf("%+v", base)
+	}
+	var rows []store.Result
+	for id, pre := range map[string]store.Base{"e1": base, "e2": {Status: store.OK}} {
+		q.edit.ID = dataset.EditID(id)
+		r := asked{question: q, err: ask.ErrNotFinite}.result(pre)
+		r.Setting = string(edit.Single)
+		rows = append(rows, r)
+		if want := map[bool]store.Fault{true: store.FaultModel, false: store.FaultMethod}[id == "e1"]; r.Fault != want {
+			t.Errorf("%s: fault %q, want %q", id, r.Fault, want)
+		}
+	}
+	summary, err := Summarise(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range summary {
+		if s.Metric == "tf_token_acc" && (s.N != 1 || *s.Mean != 0) {
+			t.Errorf("%+v", s)
+		}
+	}
+}
