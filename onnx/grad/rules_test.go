@@ -391,7 +391,7 @@ func (c ruleCase) test(t *testing.T, e *ort.Env, shapes string) {
 		t.Skipf("ONNX Runtime %s does this in another way (%v)", e.Version(), err)
 	}
 	m, in, wrt, outs := c.model(shapes)
-	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64, sample: 40}
+	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64, sample: 24}
 	if c.single {
 		d.step, d.tolerance = step32, tolerance32
 	}
