@@ -99,6 +99,7 @@ func tensorFile(path string) (*tensor.Tensor, error) {
 // nodeTest is one of the tests: a model, what is fed to it and what comes out.
 type nodeTest struct {
 	dir      string
+	narrow   bool // the runtime has no float64 for it
 	m        *onnx.Model
 	original []byte
 	in, out  feeds
@@ -129,29 +130,39 @@ func TestNodes(t *testing.T) {
 			if result != "" {
 				return
 			}
+			op := n.m.Graph.Nodes[0].OpType
+			if len(n.m.Graph.Nodes) > 1 {
+				op = "(several nodes)"
+			}
+			if perOp[op] == nil {
+				perOp[op] = &count{}
+			}
+			var inputs []string
 			for _, v := range n.m.Graph.Inputs {
-				if x := n.in[v.Name]; x == nil || x.DType != tensor.F32 && x.DType != tensor.F64 || x.Len() == 0 {
-					continue
+				if x := n.in[v.Name]; x != nil && (x.DType == tensor.F32 || x.DType == tensor.F64) && x.Len() > 0 {
+					inputs = append(inputs, v.Name)
 				}
-				for _, mode := range []string{"known", "unranked", "untyped"} {
-					ok := t.Run(mode+"/"+v.Name, func(t *testing.T) {
-						result := n.gradient(t, e, mode, v.Name)
-						if t.Failed() {
-							result = "wrong"
-						}
-						gradients.add(result)
-						op := n.m.Graph.Nodes[0].OpType
-						if len(n.m.Graph.Nodes) > 1 {
-							op = "(several nodes)"
-						}
-						if perOp[op] == nil {
-							perOp[op] = &count{}
-						}
-						perOp[op].add(result)
-					})
-					if !ok {
-						t.Logf("%s %s: wrong", mode, v.Name)
+			}
+			try := func(mode string, inputs ...string) (result string) {
+				t.Run(mode+"/"+strings.Join(inputs, ","), func(t *testing.T) {
+					result = n.gradient(t, e, mode, inputs)
+					if t.Failed() {
+						result = "wrong"
 					}
+				})
+				return result
+			}
+			for _, mode := range []string{"known", "unranked", "untyped"} {
+				// All at once where that can be had: of several inputs one may have
+				// no gradient.
+				together := try(mode, inputs...)
+				for _, v := range inputs {
+					result := together
+					if result != "" && len(inputs) > 1 {
+						result = try(mode, v)
+					}
+					gradients.add(result)
+					perOp[op].add(result)
 				}
 			}
 		})
@@ -283,8 +294,11 @@ func (n *nodeTest) run(t *testing.T, e *ort.Env) string {
 }
 
 // gradient compares the gradients of the floating point outputs with respect to
-// one input: in float64 where the runtime has kernels for it.
-func (n *nodeTest) gradient(t *testing.T, e *ort.Env, mode, input string) string {
+// some inputs: in float64 where the runtime has kernels for it.
+func (n *nodeTest) gradient(t *testing.T, e *ort.Env, mode string, inputs []string) string {
+	if len(inputs) == 0 {
+		return "no floating point input"
+	}
 	for _, dt := range []tensor.DType{tensor.F64, tensor.F32} {
 		m := n.m.Clone()
 		in := maps.Clone(n.in)
@@ -303,7 +317,7 @@ func (n *nodeTest) gradient(t *testing.T, e *ort.Env, mode, input string) string
 					set(wide, i, v)
 				}
 				in[name] = wide
-			case name == input:
+			case slices.Contains(inputs, name):
 				in[name] = &tensor.Tensor{DType: x.DType, Shape: x.Shape, Data: slices.Clone(x.Data)}
 			}
 		}
@@ -315,8 +329,8 @@ func (n *nodeTest) gradient(t *testing.T, e *ort.Env, mode, input string) string
 			}
 		}
 		m.Graph.Outputs = nil // with their types
-		d := &differences{m: m, in: in, wrt: []string{input}, outs: outs, step: step64, tolerance: tolerance64, longer: []float64{step32, 0.1, 0.3, 1e-3}, sample: 8, kinks: true}
-		if dt == tensor.F32 && n.in[input].DType == tensor.F32 {
+		d := &differences{m: m, in: in, wrt: inputs, outs: outs, step: step64, tolerance: tolerance64, longer: []float64{step32, 0.1, 0.3, 1e-3}, sample: 8, kinks: true}
+		if dt == tensor.F32 {
 			d.step, d.tolerance = step32, tolerance32
 		}
 		if len(outs) == 0 {
@@ -332,8 +346,13 @@ func (n *nodeTest) gradient(t *testing.T, e *ort.Env, mode, input string) string
 			if m.Opset("") < 11 {
 				return "refused: " + grad.ErrOpset.Error()
 			}
-			hide(m, input)
-			d.wrt, d.feed = []string{"hidden"}, map[string]string{"hidden": input}
+			d.wrt, d.feed = nil, map[string]string{}
+			for _, v := range inputs {
+				hidden := "hidden " + v
+				hide(m, v, hidden)
+				d.wrt = append(d.wrt, hidden)
+				d.feed[hidden] = v
+			}
 		}
 		err := d.differentiable()
 		if err != nil && strings.Contains(err.Error(), "its output") {
@@ -393,24 +412,28 @@ func unquoted(s string) string {
 }
 
 // hide passes an input through a sequence, of which the facts know nothing.
-func hide(m *onnx.Model, input string) {
+func hide(m *onnx.Model, input, hidden string) {
 	for _, n := range m.Graph.Nodes {
 		for i, v := range n.Inputs {
 			if v == input {
-				n.Inputs[i] = "hidden"
+				n.Inputs[i] = hidden
 			}
 		}
 	}
 	zero := onnx.NewTensor("", tensor.FromInt64s([]int64{0}))
 	m.Graph.Nodes = append([]*onnx.Node{
-		{OpType: "Constant", Outputs: []string{"hidden/at"}, Attrs: []*onnx.Attribute{onnx.AttrTensor("value", zero)}},
-		{OpType: "SequenceConstruct", Inputs: []string{input}, Outputs: []string{"hidden/list"}},
-		{OpType: "SequenceAt", Inputs: []string{"hidden/list", "hidden/at"}, Outputs: []string{"hidden"}},
+		{OpType: "Constant", Outputs: []string{hidden + "/at"}, Attrs: []*onnx.Attribute{onnx.AttrTensor("value", zero)}},
+		{OpType: "SequenceConstruct", Inputs: []string{input}, Outputs: []string{hidden + "/list"}},
+		{OpType: "SequenceAt", Inputs: []string{hidden + "/list", hidden + "/at"}, Outputs: []string{hidden}},
 	}, m.Graph.Nodes...)
 }
 
 // wide says whether the runtime computes the same in float64.
 func (n *nodeTest) wide(t *testing.T, e *ort.Env, d *differences) bool {
+	if n.narrow {
+		return false
+	}
+	n.narrow = true
 	m := d.m.Clone()
 	for _, o := range d.outs {
 		m.Graph.Outputs = append(m.Graph.Outputs, &onnx.ValueInfo{Name: o})
@@ -438,6 +461,7 @@ func (n *nodeTest) wide(t *testing.T, e *ort.Env, d *differences) bool {
 			return false
 		}
 	}
+	n.narrow = false
 	return true
 }
 
