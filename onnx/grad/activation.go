@@ -25,11 +25,11 @@ func relu(s *step) {
 func softplus(s *step) { s.give(0, s.mul(s.dy(), s.op("Sigmoid", s.in(0)))) }
 
 func gelu(s *step) {
-	d := s.geluExact(s.in(0))
+	slope := s.geluExact
 	if s.n.String("approximate", "none") == "tanh" {
-		d = s.geluTanh(s.in(0))
+		slope = s.geluTanh
 	}
-	s.give(0, s.mul(s.dy(), d))
+	s.give(0, s.mul(s.dy(), slope(s.in(0))))
 }
 
 // fastGelu is the tanh approximation of x + bias.

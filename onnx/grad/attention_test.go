@@ -2,8 +2,12 @@ package grad_test
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
+	"testing"
 
 	"editpipe/onnx"
+	"editpipe/onnx/grad"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
@@ -129,4 +133,78 @@ func attentionCases() []ruleCase {
 		}
 	}
 	return cases
+}
+
+// In float16 the gradients of attention are those of float32, rounded.
+func TestAttentionOfHalves(t *testing.T) {
+	e := orttest.Open(t)
+	r := rand.New(rand.NewPCG(5, 6))
+	in := feeds{
+		"q": random(r, tensor.F32, -1, 1, 2, 5, 32), "k": random(r, tensor.F32, -1, 1, 2, 5, 16), "v": random(r, tensor.F32, -1, 1, 2, 5, 16),
+		"cos": random(r, tensor.F32, -1, 1, 8, 8), "sin": random(r, tensor.F32, -1, 1, 8, 8), "seed": random(r, tensor.F32, -1, 1, 2, 5, 32),
+	}
+	wanted := []string{"q", "k", "v"}
+	builds := map[string]func(b *onnx.Builder) string{
+		"GroupQueryAttention": func(b *onnx.Builder) string {
+			b.Initializer("lengths", shortInts([]int64{4, 4}, 2))
+			b.Initializer("total", shortInts([]int64{5}))
+			return b.OpN("GroupQueryAttention", "com.microsoft", []string{"q", "k", "v", "", "", "lengths", "total", "cos", "sin"}, 3,
+				integer("num_heads", 2), integer("kv_num_heads", 1), integer("do_rotary", 1))[0]
+		},
+		"Attention": func(b *onnx.Builder) string {
+			mask := tensor.New(tensor.Bool, 5, 5)
+			for i := range mask.Data {
+				mask.Data[i] = byte(i % 3 & 1)
+			}
+			for i := range 5 {
+				mask.Data[6*i] = 1
+			}
+			return b.Op("Attention", []string{"q", "k", "v", b.Const(mask)}, integer("q_num_heads", 2), integer("kv_num_heads", 1))
+		},
+	}
+	for name, build := range builds {
+		t.Run(name, func(t *testing.T) {
+			results := map[tensor.DType]feeds{}
+			for _, dt := range []tensor.DType{tensor.F32, tensor.F16} {
+				m := onnx.New(10, 23)
+				m.Opsets = append(m.Opsets, onnx.Opset{Domain: "com.microsoft", Version: 1})
+				b := m.Builder()
+				fed := feeds{}
+				for v, x := range in {
+					var err error
+					if fed[v], err = x.Convert(dt); err != nil {
+						t.Fatal(err)
+					}
+					dims := make([]onnx.Dim, len(x.Shape))
+					for i, d := range x.Shape {
+						dims[i].Value = int64(d)
+					}
+					b.Input(v, onnx.TypeOf(dt), dims)
+				}
+				y := build(b)
+				names, err := grad.GradientsFrom(m, map[string]string{y: "seed"}, wanted...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range names {
+					if err := m.Expose(n, onnx.TypeOf(dt), nil); err != nil {
+						t.Fatal(err)
+					}
+					m.Graph.Outputs[len(m.Graph.Outputs)-1].HasShape = false
+				}
+				got := run(t, session(t, e, m), fed, names...)
+				results[dt] = feeds{}
+				for i, w := range wanted {
+					if results[dt][w], err = got[names[i]].Convert(tensor.F32); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, w := range wanted {
+				if err := relative(floats(results[tensor.F16][w]), floats(results[tensor.F32][w])); err > halfTolerance {
+					t.Errorf("gradient of %s is off by %.2g", w, err)
+				}
+			}
+		})
+	}
 }

@@ -52,8 +52,8 @@ func pow(s *step) {
 		s.giveReduced(0, d)
 	} else if s.wants(0) {
 		q := p
-		if s.dtype(p) != s.dtype(x) {
-			q = s.cast(p, s.dtype(x))
+		if !s.sameType(p, x) {
+			q = s.castLike(p, x)
 		}
 		d := s.mul(q, s.op("Pow", x, s.sub(q, s.scalar(1))))
 		s.giveReduced(0, s.mul(s.dy(), s.op("Where", s.op("Equal", q, s.scalar(0)), s.scalar(0), d)))
@@ -62,8 +62,8 @@ func pow(s *step) {
 		limit := s.op("And", s.op("Equal", x, s.scalar(0)), s.op("Not", s.op("Less", p, s.constant(0, p))))
 		d := s.op("Where", limit, s.scalar(0), s.mul(s.out(), s.op("Log", x)))
 		d = s.mul(s.dy(), d)
-		if s.dtype(p) != s.dtype(x) {
-			d = s.cast(d, s.dtype(p))
+		if !s.sameType(p, x) {
+			d = s.castLike(d, p)
 		}
 		s.giveReduced(1, d)
 	}

@@ -469,8 +469,8 @@ func (f *facts) pointwise(n *onnx.Node) fact {
 	switch n.OpType {
 	case "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual":
 		t.dtype = onnx.Bool
-	case "Pow":
-		t.dtype = ins[0].dtype
+	case "Pow": // has the type of its base, whatever that of the exponent
+		values = ins[:1]
 	case "Where":
 		values = ins[1:]
 	}

@@ -19,14 +19,19 @@
 //     one table from operators to rules; an operator that is not in it is an
 //     [UnsupportedError].
 //
+// Operators that are compositions, such as the attention operators, are written
+// with plainer ones beside the node, and the walk goes back through those. The
+// node itself stays: what the model computes does not change.
+//
 // Where broadcasting took place one routine sums a cotangent back to the shape
 // of the operand, deciding at run time over which axes if it must.
 //
 // [AddHead] adds the losses that the editing methods share and [AddDelta] a
 // trainable shift of a hidden value at chosen positions.
 //
-// Only operators of ONNX itself are added. Models of opset 13 and later are
-// supported.
+// Only operators of ONNX itself are added, and ONNX Runtime's own ones where the
+// gradient is one of the same kind (the rotation back of its RotaryEmbedding).
+// Models of opset 13 and later are supported.
 package grad
 
 import (

@@ -168,3 +168,16 @@ func TestForeignOperators(t *testing.T) {
 		}
 	}
 }
+
+// A power has the type of its base, also where that is not known.
+func TestPowOfUnknownType(t *testing.T) {
+	e := orttest.Open(t)
+	got := limit(t, e, feeds{"x": f32s(3, 2)}, func(b *onnx.Builder) string {
+		at := b.Const(tensor.FromInt64s([]int64{0}))
+		list := b.Op("SequenceConstruct", []string{"x"}) // of which nothing is known
+		b.Op("SequenceAt", []string{list, at})
+		b.Graph().Nodes[len(b.Graph().Nodes)-1].Outputs[0] = "hidden"
+		return b.Op("Pow", []string{"hidden", b.Int64s(2, 3)})
+	}, "hidden")
+	want(t, "x", got["hidden"], 6, 12)
+}

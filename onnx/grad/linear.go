@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"editpipe/onnx"
+	"editpipe/tensor"
 )
 
 // operand is a factor of a matrix product: a value and what is known of its
@@ -16,8 +17,8 @@ type operand struct {
 }
 
 // matMul serves MatMul and FusedMatMul, which can transpose and scale. With
-// Y = A B, dA = dY Bt and dB = At dY, summed over broadcast batch axes. Factors
-// of unknown rank are taken for matrices; the run fails if they are vectors.
+// Y = A B, dA = dY Bt and dB = At dY, summed over broadcast batch axes. Whether
+// a factor of unknown rank is a vector is found out when the model runs.
 func matMul(s *step) {
 	if s.n.Int("transBatchA", 0) != 0 || s.n.Int("transBatchB", 0) != 0 {
 		s.fail("transposed batch axes")
@@ -42,6 +43,9 @@ func matMul(s *step) {
 		a = operand{s.op("Unsqueeze", a.v, s.ints(0)), shape{known(1), a.shape[0]}}
 		dy = s.op("Unsqueeze", dy, s.ints(-2))
 	}
+	if a.shape == nil || b.shape == nil {
+		a, b, dy = s.asMatrices(a, b, dy)
+	}
 
 	if s.wants(0) {
 		d := s.leftFactor(a, b, dy)
@@ -50,6 +54,9 @@ func matMul(s *step) {
 		}
 		if s.n.Int("transA", 0) != 0 {
 			d = s.swap(operand{d, a.shape}).v
+		}
+		if a.shape == nil {
+			d = s.like(d, s.in(0))
 		}
 		s.give(0, d)
 	}
@@ -61,8 +68,35 @@ func matMul(s *step) {
 		if s.n.Int("transB", 0) != 0 {
 			d = s.swap(operand{d, b.shape}).v
 		}
+		if b.shape == nil {
+			d = s.like(d, s.in(1))
+		}
 		s.give(1, d)
 	}
+}
+
+// asMatrices makes matrices of those factors of unknown rank that are vectors: a
+// row in front, a column behind, and dY as it would be then.
+func (s *step) asMatrices(a, b operand, dy string) (_, _ operand, _ string) {
+	one := onnx.NewTensor("", tensor.FromInt64s([]int64{1}, 1))
+	// lacking is [1] for vectors and [] for others.
+	lacking := func(size string) string {
+		count := s.op("Max", s.sub(s.ints(2), s.op("Shape", size)), s.ints(0))
+		return s.b.Op("ConstantOfShape", []string{count}, onnx.AttrTensor("value", one))
+	}
+	size := s.op("Shape", dy)
+	if b.shape == nil {
+		all := s.op("Shape", b.v)
+		column := lacking(all)
+		b.v, size = s.reshape(b.v, s.concat(0, all, column)), s.concat(0, size, column)
+	}
+	if a.shape == nil {
+		all := s.op("Shape", a.v)
+		row := lacking(all)
+		batch := s.op("Slice", size, s.ints(0), s.ints(-1), s.ints(0))
+		a.v, size = s.reshape(a.v, s.concat(0, row, all)), s.concat(0, batch, row, s.part(size, -1))
+	}
+	return a, b, s.reshape(dy, size)
 }
 
 func (s *step) operand(i int) operand { return operand{s.in(i), s.shape(s.in(i))} }

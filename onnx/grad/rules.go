@@ -115,6 +115,12 @@ func (s *step) dtype(v string) onnx.DataType {
 	return dt
 }
 
+// sameType says that two values are known to have one type.
+func (s *step) sameType(a, b string) bool {
+	dt := s.fact(a).dtype
+	return dt != onnx.Undefined && dt == s.fact(b).dtype
+}
+
 // scalar is a constant of the type of input 0.
 func (s *step) scalar(v float64) string { return s.constant(v, s.in(0)) }
 

@@ -293,9 +293,6 @@ func TestRules(t *testing.T) {
 			c.opset = 17
 		}
 		for _, shapes := range []string{"fixed", "symbolic", "unranked"} {
-			if shapes == "unranked" && c.op == "MatMul" && (len(c.in[0].shape) == 1 || len(c.in[1].shape) == 1) {
-				continue // taken for matrices, which the runtime then refuses
-			}
 			t.Run(fmt.Sprintf("%d/%s/%s", i, c.op, shapes), func(t *testing.T) {
 				c.test(t, e, shapes)
 			})
@@ -391,7 +388,7 @@ func (c ruleCase) test(t *testing.T, e *ort.Env, shapes string) {
 		t.Skipf("ONNX Runtime %s does this in another way (%v)", e.Version(), err)
 	}
 	m, in, wrt, outs := c.model(shapes)
-	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64, sample: 40}
+	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64, sample: 24}
 	if c.single {
 		d.step, d.tolerance = step32, tolerance32
 	}

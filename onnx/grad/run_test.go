@@ -19,6 +19,15 @@ func session(t testing.TB, e *ort.Env, m *onnx.Model) *ort.Session {
 
 func sessionWith(t testing.TB, e *ort.Env, m *onnx.Model, threads int) *ort.Session {
 	t.Helper()
+	s, err := open(t, e, m, threads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func open(t testing.TB, e *ort.Env, m *onnx.Model, threads int) (*ort.Session, error) {
+	t.Helper()
 	if err := m.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -28,14 +37,14 @@ func sessionWith(t testing.TB, e *ort.Env, m *onnx.Model, threads int) *ort.Sess
 	}
 	s, err := e.NewSession(t.Context(), data, ort.Options{Threads: threads, ExternalDir: m.Dir})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+	return s, nil
 }
 
 // feeds are tensors by name.
