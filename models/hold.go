@@ -282,6 +282,9 @@ func (r *heldRun) layOut(before, T int, s saving) (err error) {
 			at := r.from[b] + t
 			if at >= end {
 				ids[b*T+t], pos[b*T+t] = lm.pad(), int64(t)
+				if ports.Lengths { // see input.tokens
+					seen[before+t] = 1
+				}
 				continue
 			}
 			ids[b*T+t], pos[b*T+t], seen[before+t] = row.IDs[at], int64(at), 1
