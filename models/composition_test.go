@@ -4,15 +4,18 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
+	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/onnx"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 // compositionsOfEach is how many of each form are asked.
-const compositionsOfEach = 6
+const compositionsOfEach = 5
 
 // compositions asks a model in many random ways, each time several rows together:
 // by Score, of which some share beginnings of unequal lengths, and token by token
@@ -153,22 +156,100 @@ func logSoftmax(logits []float32) []float64 {
 	return out
 }
 
-// TestHeldCompositions: no saving of a search changes a loss or a gradient, in any
-// form of attention that can be differentiated, for rows that begin to be shifted
-// at different positions.
+// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
+// rows that begin to be shifted at different positions.
 func TestHeldCompositions(t *testing.T) {
 	env := orttest.Open(t)
 	at := []Site{{Layer: 0, Point: FFNOut}}
-	for name, c := range attentionForms {
+	for name, saves := range map[string]saving{
+		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
+		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
+	} {
 		t.Run(name, func(t *testing.T) {
-			lm := tiny(t, env, c, Options{Threads: 1})
+			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
 			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
 			h, err := lm.Hold(t.Context(), at, rows, 1)
 			must(t, err)
-			t.Logf("saving %d, given up %q", h.saves, lm.Abandoned())
+			if h.saves != saves || len(lm.Abandoned()) > 0 {
+				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
+			}
 			compareHeld(t, lm, h, at, rows)
 			must(t, h.Close())
 		})
+	}
+}
+
+// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
+// row is that of a computation, the same every time. Were it whatever memory held,
+// gradients of the row could become NaN.
+func TestPaddingBehindLengths(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
+	site := Site{Layer: 0, Point: AttnOut}
+	r := rand.New(rand.NewPCG(4, 5))
+	rows := lossRows(t, lm, r, Site{Layer: 0, Point: FFNOut})
+	var jobs []*job
+	for _, n := range []int{3, 20, 9} {
+		jobs = append(jobs, &job{joined: joined{ids: append(randomQuery(lm, r, n, 1).PromptIDs, 0), first: n}})
+	}
+	var first []float32
+	for range 5 {
+		_, err := lm.LossesAt(t.Context(), []Site{{Layer: 0, Point: FFNOut}}, rows) // leaves other numbers in memory
+		must(t, err)
+		in := lm.newInput(forward, jobs, nil)
+		in.v.taps, in.v.top = true, site.Layer
+		for i := range in.rows * in.T {
+			in.tapped = append(in.tapped, int64(i))
+		}
+		in.outputs = map[string]*tensor.Tensor{tapOf(site): nil}
+		_, err = in.run(t.Context())
+		must(t, err)
+		got := in.outputs[tapOf(site)].Float32s()
+		if first == nil {
+			first = got
+		}
+		if !slices.Equal(got, first) {
+			t.Fatal("padding is not computed")
+		}
+	}
+}
+
+// TestState: state that does not grow is zero before the first position, so that
+// scoring goes as without it, and generation does without the cache.
+func TestState(t *testing.T) {
+	env := orttest.Open(t)
+	c := tinylm.Config{Family: tinylm.LLaMA, Cache: tinylm.OneFile}
+	plain, dir := tiny(t, env, c, Options{Threads: 1}), tinyFolder(t, c)
+	const width, taps = 32, 2
+	rewriteGraph(t, dir, "model.onnx", func(m *onnx.Model) {
+		b := m.Builder()
+		shape := []onnx.Dim{onnx.Symbolic("batch_size"), {Value: width}, {Value: taps}}
+		state := b.Input("past_conv.0", onnx.Float, shape)
+		b.Output(b.Op("Identity", []string{state}), "present_conv.0", onnx.Float, shape)
+		must(t, m.Splice("logits", func(b *onnx.Builder, in string) (string, error) {
+			kept := b.Op("Reshape", []string{state, b.Int64s(0, -1)})
+			kept = b.Op("Unsqueeze", []string{b.Op("Gather", []string{kept, b.Int64s(0)}, onnx.AttrInt("axis", 1)), b.Int64s(1)})
+			return b.Op("Add", []string{in, kept}), nil
+		}))
+	})
+	lm := openModel(t, env, dir, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(9, 2))
+	rows := stemmed(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30)
+	if d := worstLogProb(t, score(t, lm, rows...), score(t, plain, rows...)); d > logProbTolerance {
+		t.Errorf("scores differ by %g", d)
+	}
+	o := ask.Sampling{MaxNew: 5}
+	got, err := lm.Generate(t.Context(), rows[:6], o)
+	must(t, err)
+	want, err := plain.Generate(t.Context(), rows[:6], o)
+	must(t, err)
+	for i := range got {
+		if !slices.Equal(got[i].TextIDs, want[i].TextIDs) {
+			t.Errorf("row %d: %v, want %v", i, got[i].TextIDs, want[i].TextIDs)
+		}
+	}
+	if len(lm.info.Refusals) != 1 || !strings.Contains(lm.info.Refusals[0], "past_conv.0") || !strings.Contains(lm.info.Generation, "re-run") {
+		t.Errorf("refusals %q, generation %q", lm.info.Refusals, lm.info.Generation)
 	}
 }
 

@@ -29,7 +29,7 @@ const DefaultMemoryBudget = 1 << 30
 func (lm *LM) Budget() int64 { return lm.opts.MemoryBudget }
 
 // scorerVersion changes when an answer to the same question would change.
-const scorerVersion = "tf1"
+const scorerVersion = "tf2"
 
 // Options say how a model is opened. The zero value runs on the CPU.
 type Options struct {

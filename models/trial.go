@@ -51,6 +51,8 @@ func (lm *LM) keepsApart(ctx context.Context, positions int) bool {
 		return true
 	case t.failed > 0 && n >= t.failed || n < leastTrial:
 		return false
+	case lm.cost(step).bytes(2, n, 0, 1, 0) > lm.opts.MemoryBudget:
+		return false
 	}
 	alike, err := lm.tryApart(ctx, n)
 	switch {

@@ -14,7 +14,7 @@ import (
 func TestKeepsApart(t *testing.T) {
 	env := orttest.Open(t)
 	for name, want := range map[string]bool{
-		"learned positions": true, "positions counted": false, "rotary, positions counted": true, "local windows": true, "local windows, no positions": false,
+		"learned positions": true, "positions counted": false, "rotary, positions counted": false, "local windows": true, "local windows, no positions": false,
 		"sliding window": true, "alibi": true, "positions of the mask": true, "stacked": true, "GroupQueryAttention": false, "MultiHeadAttention": true,
 	} {
 		if got := tiny(t, env, attentionForms[name], Options{Threads: 1}).keepsApart(t.Context(), 20); got != want {
