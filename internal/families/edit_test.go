@@ -59,7 +59,7 @@ func overrides(lm *models.LM, method string) map[string]string {
 	return map[string]map[string]string{
 		"rome":  {"v_num_grad_steps": "5", "mom2_tokens": "1500"},
 		"memit": {"v_num_grad_steps": "5", "mom2_tokens": "1500", "layers": layers, "mom2_update_weight": "1", "clamp_norm_factor": "4"},
-		"ft-l":  {"num_steps": "5"},
+		"ft-l":  {"num_steps": "5", "layer": "0"}, // so that slopes come through an attention
 		"kn":    {"refine": "no", "steps": "4"},
 	}[method]
 }
