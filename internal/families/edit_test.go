@@ -384,17 +384,24 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 				}
 			}
 		}
-		ids := slices.Clone(row.Query.PromptIDs)
+		ids, sure := slices.Clone(row.Query.PromptIDs), true
 		for range more {
-			last := second.logits(ids)[len(ids)-1]
+			last := slices.Clone(second.logits(ids)[len(ids)-1])
 			best := int64(slices.Index(last, slices.Max(last)))
-			if slices.Contains(lm.EOS(), best) {
+			slices.Sort(last)
+			// Two logits this close may change places by rounding.
+			first := last[len(last)-1]
+			if sure = first-last[len(last)-2] > 2*formTolerance*max(first, -last[0]); !sure || slices.Contains(lm.EOS(), best) {
 				break
 			}
 			ids = append(ids, best)
 		}
-		if want := ids[len(row.Query.PromptIDs):]; !slices.Equal(generated[i].TextIDs, want) {
-			t.Errorf("row %d: continued by %v, by the second implementation %v", i, generated[i].TextIDs, want)
+		got, want := generated[i].TextIDs, ids[len(row.Query.PromptIDs):]
+		if !sure {
+			got = got[:min(len(got), len(want))]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("row %d: continued by %v, by the second implementation %v", i, got, want)
 		}
 	}
 }
