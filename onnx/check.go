@@ -1,6 +1,9 @@
 package onnx
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Check verifies the model's structure: versions in range, names defined once
 // and before use, no cycles, tensors as long as their dimensions say, and
@@ -17,24 +20,39 @@ func (m *Model) check() error {
 	if m.IRVersion < MinIR || m.IRVersion > MaxIR {
 		return fmt.Errorf("%w: IR version %d, supported are %d to %d", ErrVersion, m.IRVersion, MinIR, MaxIR)
 	}
-	seen := map[string]bool{}
-	for _, o := range m.Opsets {
-		d := plainDomain(o.Domain)
-		if seen[d] {
-			return fmt.Errorf("%w: opset of domain %q", ErrDuplicate, o.Domain)
-		}
-		seen[d] = true
-		if d == "" && (o.Version < MinOpset || o.Version > MaxOpset) {
-			return fmt.Errorf("%w: opset %d, supported are %d to %d", ErrVersion, o.Version, MinOpset, MaxOpset)
-		}
-		if o.Version < 1 {
-			return fmt.Errorf("%w: opset %d of domain %q", ErrVersion, o.Version, o.Domain)
-		}
+	// ONNX Runtime takes two imports of one domain and any version of others.
+	if v := m.Opset(""); (v < MinOpset || v > MaxOpset) && m.imports("") {
+		return fmt.Errorf("%w: opset %d, supported are %d to %d", ErrVersion, v, MinOpset, MaxOpset)
 	}
 	if m.Graph == nil {
 		return fmt.Errorf("%w: no graph", ErrFormat)
 	}
-	return m.checkGraph(m.Graph, nil)
+	if err := m.checkGraph(m.Graph, nil); err != nil {
+		return err
+	}
+	for _, fn := range m.functions {
+		for _, n := range fn.nodes {
+			if err := n.checkTensors(); err != nil {
+				return fmt.Errorf("node %s of a function: %w", n.label(), err)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Model) imports(domain string) bool {
+	return slices.ContainsFunc(m.Opsets, func(o Opset) bool { return plainDomain(o.Domain) == domain })
+}
+
+// checkTensors checks the tensors of a function's body; its values are the
+// runtime's business.
+func (n *Node) checkTensors() (err error) {
+	n.tensors(func(t *Tensor) {
+		if err == nil {
+			err = t.check()
+		}
+	})
+	return err
 }
 
 // checkGraph checks g, which lies inside the graphs whose names outer holds.
@@ -109,15 +127,10 @@ func (m *Model) checkGraph(g *Graph, outer map[string]bool) error {
 			return fmt.Errorf("node %s: %w", n.label(), err)
 		}
 	}
-	outputs := map[string]bool{}
 	for _, o := range g.Outputs {
 		if !all[o.Name] {
 			return fmt.Errorf("%w: graph output %q", ErrUndefined, o.Name)
 		}
-		if outputs[o.Name] && outer == nil {
-			return fmt.Errorf("%w: graph output %q", ErrDuplicate, o.Name)
-		}
-		outputs[o.Name] = true
 	}
 	return nil
 }

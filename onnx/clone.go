@@ -8,6 +8,11 @@ func (m *Model) Clone() *Model {
 	c.Opsets = slices.Clone(m.Opsets)
 	c.Metadata = slices.Clone(m.Metadata)
 	c.Graph = m.Graph.clone()
+	c.functions = each(m.functions, func(fn *function) *function {
+		c := *fn
+		c.nodes = each(fn.nodes, (*Node).clone)
+		return &c
+	})
 	return &c
 }
 

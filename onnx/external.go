@@ -55,7 +55,7 @@ func (e *External) read(size int64) ([]byte, error) {
 // relative to its folder, sorted.
 func (m *Model) ExternalFiles() []string {
 	var files []string
-	m.Graph.tensors(func(t *Tensor) {
+	m.tensors(func(t *Tensor) {
 		if t.External != nil {
 			files = append(files, filepath.Clean(filepath.FromSlash(t.External.Location)))
 		}

@@ -311,3 +311,71 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("left behind: %v", entries)
 	}
 }
+
+// External data inside a function that the model brings along moves with it.
+func TestSaveMovesDataOfFunctions(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "w.bin"), []byte{0, 0, 128, 63, 0, 0, 0, 64})
+	entry := func(k, v string) []byte { return msg(13, text(1, k), text(2, v)) }
+	value := msg(5, text(1, "value"), msg(5, num(1, 2), num(2, 1), num(14, 1), entry("location", "w.bin")), num(20, 4))
+	data := append(num(1, 8), msg(8, num(2, 17))...)
+	data = append(data, msg(7, msg(1, text(2, "y"), text(4, "Two"), text(7, "own")), msg(12, text(1, "y")))...)
+	data = append(data, msg(25, text(1, "Two"), text(5, "c"), msg(7, text(2, "c"), text(4, "Constant"), value), msg(9, num(2, 17)), text(10, "own"))...)
+	write(t, filepath.Join(dir, "model.onnx"), data)
+	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeModel(t, m)
+	if files := m.ExternalFiles(); !slices.Equal(files, []string{"w.bin"}) {
+		t.Errorf("external files %q", files)
+	}
+	path := filepath.Join(other, "model.onnx")
+	if err := m.Save(path, onnx.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	saved, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(saved), "w.bin") || !strings.Contains(string(saved), "\x00\x00\x80\x3f\x00\x00\x00\x40") {
+		t.Errorf("the saved model does not hold the constant itself: %q", saved)
+	}
+	again, err := onnx.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeModel(t, again)
+	if files := m.ExternalFiles(); len(files) != 1 {
+		t.Errorf("saving changed the model: %q", files)
+	}
+	// A file that is not there is found when the model is opened.
+	if err := os.Remove(filepath.Join(dir, "w.bin")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := onnx.Open(filepath.Join(dir, "model.onnx")); !errors.Is(err, onnx.ErrExternal) {
+		t.Errorf("opened without its data: %v", err)
+	}
+}
+
+// Sparse initializers are kept as they are, so their data cannot move.
+func TestSaveRefusesSparseDataElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "w.bin"), make([]byte, 4))
+	entry := func(k, v string) []byte { return msg(13, text(1, k), text(2, v)) }
+	values := msg(1, num(1, 1), num(2, 1), text(8, "s"), num(14, 1), entry("location", "w.bin"))
+	sparse := msg(15, values, msg(2, num(1, 1), num(2, 7), num(7, 0)), num(3, 4))
+	data := append(num(1, 8), msg(8, num(2, 17))...)
+	write(t, filepath.Join(dir, "model.onnx"), append(data, msg(7, sparse)...))
+	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeModel(t, m)
+	if err := m.Save(filepath.Join(t.TempDir(), "m.onnx"), onnx.SaveOptions{}); !errors.Is(err, onnx.ErrExternal) || !strings.Contains(err.Error(), `"s"`) {
+		t.Errorf("saved elsewhere: %v", err)
+	}
+	if err := m.Save(filepath.Join(dir, "again.onnx"), onnx.SaveOptions{}); err != nil {
+		t.Error(err)
+	}
+}

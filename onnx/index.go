@@ -136,23 +136,36 @@ func (g *Graph) defined() map[string]bool {
 	return own
 }
 
-// tensors calls f for every tensor of the graph: initializers and attributes,
-// at every level.
+// tensors calls f for every tensor of the model: initializers and attributes, at
+// every level and in the functions it brings along. Sparse ones are left out.
+func (m *Model) tensors(f func(*Tensor)) {
+	m.Graph.tensors(f)
+	for _, fn := range m.functions {
+		for _, n := range fn.nodes {
+			n.tensors(f)
+		}
+	}
+}
+
 func (g *Graph) tensors(f func(*Tensor)) {
 	for _, t := range g.Initializers {
 		f(t)
 	}
 	for _, n := range g.Nodes {
-		for _, a := range n.Attrs {
-			if a.T != nil {
-				f(a.T)
-			}
-			for _, t := range a.Tensors {
-				f(t)
-			}
-		}
-		n.graphs(func(sub *Graph) { sub.tensors(f) })
+		n.tensors(f)
 	}
+}
+
+func (n *Node) tensors(f func(*Tensor)) {
+	for _, a := range n.Attrs {
+		if a.T != nil {
+			f(a.T)
+		}
+		for _, t := range a.Tensors {
+			f(t)
+		}
+	}
+	n.graphs(func(sub *Graph) { sub.tensors(f) })
 }
 
 // rename replaces value names, all at once, wherever the node reads them: among

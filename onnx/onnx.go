@@ -17,6 +17,8 @@
 // (IR versions 3 to 13).
 package onnx
 
+import "slices"
+
 // The IR and default-domain opset versions that [Model.Check] accepts. The
 // upper ends are what ONNX Runtime 1.27 loads.
 const (
@@ -35,9 +37,19 @@ type Model struct {
 	// Dir is the folder that external data locations are relative to.
 	Dir string
 
-	file    string // name for error messages, "" when parsed from memory
-	store   *store
-	unknown []byte // other fields, verbatim: producer, functions, training info, ...
+	functions []*function
+	file      string // name for error messages, "" when parsed from memory
+	store     *store
+	unknown   []byte // other fields, verbatim: producer, training info, ...
+}
+
+// function is an operator that the model brings along, kept for the tensors in
+// its body.
+type function struct {
+	nodes []*Node
+	// Verbatim, in the order of the fields: name, inputs, outputs, ... and
+	// opset imports, domain, ...
+	before, after []byte
 }
 
 // Opset says which version of an operator set the model uses. The empty domain
@@ -68,8 +80,9 @@ type Graph struct {
 
 // sparse is a sparse initializer, kept verbatim; only its name is needed.
 type sparse struct {
-	name string
-	wire []byte // the SparseTensorProto message
+	name     string
+	external bool   // its values or indices are in another file
+	wire     []byte // the SparseTensorProto message
 }
 
 // Node is one operation. An empty string among Inputs or Outputs stands for an
@@ -165,9 +178,10 @@ func New(ir, opset int64) *Model {
 }
 
 // Opset returns the version of a domain's operator set, 0 if the model does
-// not import it. "" and "ai.onnx" are the same domain.
+// not import it. "" and "ai.onnx" are the same domain. Of several imports of one
+// domain the last counts, as it does for ONNX Runtime.
 func (m *Model) Opset(domain string) int64 {
-	for _, o := range m.Opsets {
+	for _, o := range slices.Backward(m.Opsets) {
 		if plainDomain(o.Domain) == plainDomain(domain) {
 			return o.Version
 		}

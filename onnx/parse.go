@@ -1,10 +1,12 @@
 package onnx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -51,11 +53,40 @@ func parse(data []byte, file string, st *store) (*Model, error) {
 	if m.Graph == nil {
 		return nil, fmt.Errorf("onnx: reading %s: %w: no graph", m.label(), ErrFormat)
 	}
+	m.Graph.dropTwins()
 	m.Graph.sortIfNeeded()
 	if err := m.Check(); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// dropTwins drops initializers that are given again with the same content, which
+// some tools write and ONNX Runtime loads.
+func (g *Graph) dropTwins() {
+	first := make(map[string]*Tensor, len(g.Initializers))
+	g.Initializers = slices.DeleteFunc(g.Initializers, func(t *Tensor) bool {
+		before := first[t.Name]
+		if before == nil {
+			first[t.Name] = t
+		}
+		return before != nil && before.same(t)
+	})
+	for _, n := range g.Nodes {
+		n.graphs((*Graph).dropTwins)
+	}
+}
+
+// same says that two tensors are written in the same way.
+func (t *Tensor) same(u *Tensor) bool {
+	if (t.External == nil) != (u.External == nil) {
+		return false
+	}
+	if e, f := t.External, u.External; e != nil && (e.Location != f.Location || e.Offset != f.Offset || e.Length != f.Length) {
+		return false
+	}
+	return t.DType == u.DType && slices.Equal(t.Dims, u.Dims) && t.hasRaw == u.hasRaw &&
+		bytes.Equal(t.raw, u.raw) && bytes.Equal(t.typed, u.typed)
 }
 
 // label names the model in error messages.
@@ -239,10 +270,31 @@ func (d *decoder) model(b []byte) *Model {
 				m.Metadata = append(m.Metadata, d.property(f.b))
 			}
 			return true
+		case 25:
+			if d.want(f, protowire.BytesType) {
+				m.functions = append(m.functions, d.function(f.b))
+			}
+			return true
 		}
 		return false
 	})
 	return m
+}
+
+func (d *decoder) function(b []byte) *function {
+	fn := &function{}
+	fn.after = d.walk("function", b, func(f field) bool {
+		switch {
+		case f.num < 7:
+			fn.before = append(fn.before, f.wire...)
+		case f.num > 7:
+			return false
+		case d.want(f, protowire.BytesType):
+			fn.nodes = append(fn.nodes, d.node(f.b))
+		}
+		return true
+	})
+	return fn
 }
 
 func (d *decoder) opset(b []byte) (o Opset) {
@@ -302,8 +354,12 @@ func (d *decoder) graph(b []byte) *Graph {
 		case 15:
 			s := sparse{wire: f.b}
 			d.walk("sparse initializer", f.b, func(f field) bool {
-				if f.num == 1 && d.want(f, protowire.BytesType) {
-					s.name = d.tensor(f.b).Name
+				if (f.num == 1 || f.num == 2) && d.want(f, protowire.BytesType) {
+					t := d.tensor(f.b)
+					s.external = s.external || t.External != nil
+					if f.num == 1 {
+						s.name = t.Name
+					}
 				}
 				return true
 			})

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,9 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 	if o.KeepReferences && !sameFolder(m.Dir, filepath.Dir(path)) {
 		return fmt.Errorf("%w: references into %q do not hold in another folder", ErrExternal, m.Dir)
 	}
+	if name := m.Graph.externalSparse(); name != "" && !sameFolder(m.Dir, filepath.Dir(path)) {
+		return fmt.Errorf("%w: the data of sparse initializer %q cannot be moved from %q to another folder", ErrExternal, name, m.Dir)
+	}
 	c := m.Clone()
 	location := filepath.Base(path) + ".data"
 	if o.KeepReferences {
@@ -57,7 +61,7 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 	move := map[*Tensor]bool{}
 	c.Graph.initializers(func(t *Tensor) { move[t] = o.ExternalOver > 0 })
 	err = nil
-	c.Graph.tensors(func(t *Tensor) {
+	c.tensors(func(t *Tensor) {
 		if err != nil || t.External != nil && o.KeepReferences {
 			return
 		}
@@ -124,6 +128,20 @@ func (g *Graph) initializers(f func(*Tensor)) {
 	for _, n := range g.Nodes {
 		n.graphs(func(sub *Graph) { sub.initializers(f) })
 	}
+}
+
+// externalSparse is the name of a sparse initializer whose data are in another
+// file, "" if there is none.
+func (g *Graph) externalSparse() (name string) {
+	for _, s := range g.sparse {
+		if s.external {
+			return s.name
+		}
+	}
+	for _, n := range g.Nodes {
+		n.graphs(func(sub *Graph) { name = cmp.Or(name, sub.externalSparse()) })
+	}
+	return name
 }
 
 func sameFolder(a, b string) bool {

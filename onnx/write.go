@@ -116,6 +116,15 @@ func (m *Model) rope() (*rope, error) {
 	for _, p := range m.Metadata {
 		putProperty(r, 14, p)
 	}
+	for _, fn := range m.functions {
+		r.message(25, func(r *rope) {
+			r.verbatim(fn.before)
+			for _, n := range fn.nodes {
+				r.message(7, func(r *rope) { putNode(r, n) })
+			}
+			r.verbatim(fn.after)
+		})
+	}
 	r.flush()
 	if r.size > maxMessage {
 		return nil, fmt.Errorf("onnx: writing %s: %w (%d bytes); save with external data", m.label(), ErrTooLarge, r.size)

@@ -50,9 +50,50 @@ func biasGelu(s *step) {
 	s.giveReduced(1, d)
 }
 
+// leakyRelu has derivative 1 at 0.
+func leakyRelu(s *step) {
+	slope := s.times(s.dy(), float64(s.n.Float("alpha", 0.01)))
+	s.give(0, s.op("Where", s.op("Less", s.in(0), s.scalar(0)), slope, s.dy()))
+}
+
+func pRelu(s *step) []string {
+	x := s.in(0)
+	return []string{s.op("Where", s.op("Less", x, s.scalar(0)), s.mul(s.in(1), x), x)}
+}
+
+// elu: y = a (e^x - 1) below 0; y' = y + a.
+func elu(s *step) {
+	below := s.mul(s.dy(), s.add(s.out(), s.scalar(float64(s.n.Float("alpha", 1)))))
+	s.give(0, s.op("Where", s.op("Less", s.in(0), s.scalar(0)), below, s.dy()))
+}
+
+// hardSigmoid: y = a x + b between 0 and 1.
+func hardSigmoid(s *step) {
+	slope := s.times(s.dy(), float64(s.n.Float("alpha", 0.2)))
+	inside := s.op("And", s.op("Greater", s.out(), s.scalar(0)), s.op("Less", s.out(), s.scalar(1)))
+	s.give(0, s.op("Where", inside, slope, s.scalar(0)))
+}
+
+// hardSwish: y = x min(1, max(0, x / 6 + 1 / 2)).
+func hardSwish(s *step) {
+	x := s.in(0)
+	inside := s.mul(s.dy(), s.add(s.times(x, 1./3), s.scalar(0.5)))
+	above := s.op("Where", s.op("Less", x, s.scalar(3)), inside, s.dy())
+	s.give(0, s.op("Where", s.op("Greater", x, s.scalar(-3)), above, s.scalar(0)))
+}
+
+func mish(s *step) []string {
+	return []string{s.mul(s.in(0), s.op("Tanh", s.op("Softplus", s.in(0))))}
+}
+
 // quickGelu: y = x s(ax) with the logistic function s; y' = s + ax s (1 - s).
+// Swish is the same with a = 1 unless it says otherwise.
 func quickGelu(s *step) {
-	u := s.times(s.in(0), float64(s.n.Float("alpha", 1.702)))
+	alpha := float32(1.702)
+	if s.n.OpType == "Swish" {
+		alpha = 1
+	}
+	u := s.times(s.in(0), float64(s.n.Float("alpha", alpha)))
 	g := s.op("Sigmoid", u)
 	d := s.mul(g, s.add(s.scalar(1), s.mul(u, s.sub(s.scalar(1), g))))
 	s.give(0, s.mul(s.dy(), d))

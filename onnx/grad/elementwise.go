@@ -75,6 +75,12 @@ func sumAll(s *step) {
 	}
 }
 
+func meanAll(s *step) {
+	for i := range s.n.Inputs {
+		s.giveReduced(i, s.times(s.dy(), 1/float64(len(s.n.Inputs))))
+	}
+}
+
 // Min and Max share the gradient among the operands that attain the result.
 func extremum(s *step) {
 	masks := make([]string, len(s.n.Inputs))

@@ -202,8 +202,17 @@ func (f *facts) in(n *onnx.Node, i int) fact {
 	return fact{}
 }
 
+// official says whether a node's name means what ONNX or ONNX Runtime mean by it.
+// A function of the model's own, or of another library, may be called anything.
+func official(n *onnx.Node) bool {
+	return n.Domain == "" || n.Domain == "ai.onnx" || n.Domain == "com.microsoft"
+}
+
 // result returns the facts of the outputs, or of the first few of them.
 func (f *facts) result(n *onnx.Node) []fact {
+	if !official(n) {
+		return nil
+	}
 	x := f.in(n, 0)
 	one := func(dt onnx.DataType, s shape) []fact { return []fact{{dtype: dt, shape: s}} }
 	switch n.OpType {
@@ -222,12 +231,12 @@ func (f *facts) result(n *onnx.Node) []fact {
 	case "Neg", "Sqrt", "Reciprocal", "Exp", "Log", "Tanh", "Sigmoid", "Erf", "Relu", "Gelu", "Softplus", "Abs", "Sign",
 		"Sin", "Cos", "Floor", "Ceil", "Round", "Not", "Clip", "Softmax", "LogSoftmax", "CumSum", "Trilu", "Dropout",
 		"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "FastGelu", "BiasGelu", "QuickGelu",
-		"ScatterND", "ScatterElements":
+		"ScatterND", "ScatterElements", "TensorScatter", "LeakyRelu", "PRelu", "Elu", "HardSwish", "HardSigmoid", "Mish", "Swish", "LpNormalization":
 		return one(x.dtype, x.shape)
 	case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
 		same := fact{dtype: x.dtype, shape: x.shape}
 		return []fact{same, {dtype: onnx.Float}, {dtype: onnx.Float}, same}
-	case "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mod", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where":
+	case "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Mod", "And", "Or", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Where":
 		return []fact{f.pointwise(n)}
 	case "Cast":
 		t := fact{dtype: onnx.DataType(n.Int("to", 0)), shape: x.shape, scalar: x.scalar}
@@ -257,12 +266,32 @@ func (f *facts) result(n *onnx.Node) []fact {
 			return one(x.dtype, nil)
 		}
 		return one(x.dtype, f.ranked(len(e.out)))
-	case "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2":
+	case "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+		"ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp":
 		return one(x.dtype, f.reduced(n, x.shape))
 	case "RotaryEmbedding":
 		return one(x.dtype, x.shape)
 	case "Attention", "MultiHeadAttention", "GroupQueryAttention":
 		return f.attended(n)
+	case "TopK":
+		t := fact{dtype: x.dtype}
+		if axis, ok := x.shape.axis(n.Int("axis", -1)); ok && x.shape != nil {
+			t.shape = slices.Clone(x.shape)
+			t.shape[axis] = f.symbol()
+			if k := f.in(n, 1).elems; len(k) == 1 {
+				t.shape[axis] = f.dim(k[0])
+			}
+		}
+		return []fact{t, {dtype: onnx.Int64, shape: t.shape}}
+	case "Conv":
+		if x.shape == nil {
+			return one(x.dtype, nil)
+		}
+		s := f.ranked(len(x.shape))
+		if len(s) > 1 {
+			s[0], s[1] = x.shape[0], f.dim(f.in(n, 1).shape.at(0))
+		}
+		return one(x.dtype, s)
 	case "ArgMax", "ArgMin", "NonZero":
 		return one(onnx.Int64, nil)
 	}

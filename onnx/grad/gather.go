@@ -1,6 +1,10 @@
 package grad
 
-import "editpipe/onnx"
+import (
+	"slices"
+
+	"editpipe/onnx"
+)
 
 // putBack adds the rows dy, of shape [P, N, Q] in its element order, to
 // [P, rows, Q] zeros at the N row numbers in index, and gives the result the
@@ -113,4 +117,39 @@ func (s *step) overwritten(without, at func(dy string) string) {
 	if s.wants(2) {
 		s.give(2, at(s.dy()))
 	}
+}
+
+// topK sends the gradient of the values to where they were found.
+func topK(s *step) {
+	s.give(0, s.b.Op("ScatterElements", []string{s.filled(0, s.in(0)), s.n.Outputs[1], s.dy()}, onnx.AttrInt("axis", s.n.Int("axis", -1))))
+}
+
+// tensorScatter writes an update into a cache, for each row of the batch from
+// another place on. Inputs: cache, update, places.
+func tensorScatter(s *step) []string {
+	cache, update := s.in(0), s.in(1)
+	axis, ok := s.shape(cache).axis(s.n.Int("axis", -2))
+	rank := len(s.shape(cache))
+	if !ok || rank == 0 {
+		s.fail("the rank of %q is not known", cache)
+		return nil
+	}
+	along := func(axis int) string { // the shape of a list along one axis
+		dims := slices.Repeat([]int64{1}, rank)
+		dims[axis] = -1
+		return s.ints(dims...)
+	}
+	at := s.op("Reshape", s.upTo(s.dimOf(update, axis)), along(axis))
+	if starts := s.in(2); starts != "" {
+		at = s.add(at, s.op("Reshape", starts, along(0)))
+	}
+	switch mode := s.n.String("mode", "linear"); mode {
+	case "linear":
+	case "circular":
+		at = s.op("Mod", at, s.dimOf(cache, axis))
+	default:
+		s.fail("its mode is %q", mode)
+	}
+	at = s.op("Expand", at, s.shapeOf(update))
+	return []string{s.b.Op("ScatterElements", []string{cache, at, update}, onnx.AttrInt("axis", int64(axis)))}
 }

@@ -315,6 +315,9 @@ func (w *walk) results(wrt []string) ([]string, error) {
 // stops says that a node passes no gradient on to input v: its result does not
 // change with it, or only in jumps.
 func stops(n *onnx.Node, v string) bool {
+	if !official(n) {
+		return false
+	}
 	switch n.OpType {
 	case "Shape", "Size", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ArgMax", "ArgMin", "NonZero",
 		"IsNaN", "IsInf", "Sign", "Floor", "Ceil", "Round":

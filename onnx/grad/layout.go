@@ -225,6 +225,12 @@ func padCopies(s *step) []string {
 	return []string{x}
 }
 
+// trilu keeps one triangle, of the gradient too.
+func trilu(s *step) {
+	in := append([]string{s.dy()}, s.n.Inputs[1:]...)
+	s.give(0, s.b.OpN(s.n.OpType, s.n.Domain, in, 1, s.n.Attrs...)[0])
+}
+
 // cumSum: y_i = sum of x_j up to i, so dx_j = sum of dy_i from j on.
 func cumSum(s *step) {
 	s.give(0, s.b.Op("CumSum", []string{s.dy(), s.in(1)},

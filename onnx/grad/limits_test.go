@@ -1,6 +1,7 @@
 package grad_test
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -127,4 +128,43 @@ func TestCastLikeTypes(t *testing.T) {
 	}
 	square := func(x float64) float64 { return 1 - math.Tanh(x)*math.Tanh(x) }
 	want(t, "x", run(t, session(t, e, m), in, names...)[names[0]], square(0.5), square(-1))
+}
+
+// A product's gradient is the product of the other elements, zeros or not.
+func TestReduceProdOfZeros(t *testing.T) {
+	in := feeds{"x": tensor.FromFloat32s([]float32{2, 3, 4, 0, 3, 4, 0, 0, 5}, 3, 3)}
+	got := limit(t, orttest.Open(t), in, func(b *onnx.Builder) string {
+		return b.Op("ReduceProd", []string{"x"}, onnx.AttrInts("axes", 1))
+	}, "x")
+	want(t, "x", got["x"], 12, 8, 6, 12, 0, 0, 0, 0, 0)
+}
+
+// Lengths and norms have no gradient at 0; 0 is what the others have there.
+func TestNormsOfZero(t *testing.T) {
+	e := orttest.Open(t)
+	for _, op := range []string{"ReduceL1", "ReduceL2", "LpNormalization"} {
+		got := limit(t, e, feeds{"x": tensor.New(tensor.F32, 1, 3)}, func(b *onnx.Builder) string { return b.Op(op, []string{"x"}) }, "x")
+		for _, v := range floats(got["x"]) {
+			if math.IsNaN(v) {
+				t.Errorf("%s: NaN", op)
+			}
+		}
+	}
+}
+
+// A function of the model's own may bear the name of an operator; nothing is
+// known of it.
+func TestForeignOperators(t *testing.T) {
+	for _, op := range []string{"Relu", "Floor"} {
+		m := onnx.New(8, 17)
+		m.Opsets = append(m.Opsets, onnx.Opset{Domain: "own", Version: 1})
+		b := m.Builder()
+		b.Input("x", onnx.Float, onnx.Fixed(2))
+		y := b.OpN(op, "own", []string{"x"}, 1)[0]
+		_, err := grad.Gradients(m, b.Op("Neg", []string{y}), "x")
+		var refused *grad.UnsupportedError
+		if !errors.As(err, &refused) || refused.Op != "own."+op {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
 }

@@ -119,3 +119,21 @@ func skipNorm(s *step) {
 	}
 	s.giveReduced(biasAt, g.dx)
 }
+
+// lpNorm divides by the sum of magnitudes or the root of the sum of squares along
+// an axis; zeros stay zeros.
+func lpNorm(s *step) []string {
+	x, axis := s.in(0), s.n.Int("axis", -1)
+	op := map[int64]string{1: "ReduceL1", 2: "ReduceL2"}[s.n.Int("p", 2)]
+	if op == "" {
+		s.fail("its attribute p is %d", s.n.Int("p", 2))
+		return nil
+	}
+	var size string
+	if s.opset >= 18 {
+		size = s.op(op, x, s.ints(axis))
+	} else {
+		size = s.b.Op(op, []string{x}, onnx.AttrInts("axes", axis))
+	}
+	return []string{s.op("Div", x, s.op("Where", s.op("Equal", size, s.scalar(0)), s.scalar(1), size))}
+}

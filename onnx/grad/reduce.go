@@ -74,14 +74,68 @@ func reduceExtremum(s *step) {
 	}
 	x := s.in(0)
 	hit := s.op("Equal", x, s.spread(s.out()))
-	inputs, attrs := []string{s.cast(hit, s.dtype(x))}, []*onnx.Attribute{onnx.AttrInt("keepdims", s.n.Int("keepdims", 1))}
+	count := s.summed(s.castLike(hit, x))
+	s.give(0, s.op("Where", hit, s.spread(s.op("Div", s.dy(), count)), s.scalar(0)))
+}
+
+// summed adds up along the axes of the reduction.
+func (s *step) summed(x string) string {
+	inputs := []string{x}
 	if axes := s.n.Ints("axes", nil); axes != nil {
 		inputs = append(inputs, s.ints(axes...))
 	} else if s.in(1) != "" {
 		inputs = append(inputs, s.in(1))
 	}
-	count := s.b.Op("ReduceSum", inputs, attrs...)
-	s.give(0, s.op("Where", hit, s.spread(s.op("Div", s.dy(), count)), s.scalar(0)))
+	return s.b.Op("ReduceSum", inputs, onnx.AttrInt("keepdims", s.n.Int("keepdims", 1)))
+}
+
+func reduceL1(s *step) {
+	s.give(0, s.mul(s.spreadOr(s.dy()), s.op("Sign", s.in(0))))
+}
+
+// y = |x|: dx = x / y, and 0 at 0.
+func reduceL2(s *step) {
+	y := s.spreadOr(s.out())
+	d := s.op("Div", s.mul(s.spreadOr(s.dy()), s.in(0)), y)
+	s.give(0, s.op("Where", s.op("Equal", y, s.scalar(0)), s.scalar(0), d))
+}
+
+func reduceSumSquare(s *step) {
+	s.give(0, s.mul(s.spreadOr(s.dy()), s.times(s.in(0), 2)))
+}
+
+func reduceLogSum(s *step) {
+	s.give(0, s.expand(s.spreadOr(s.op("Div", s.dy(), s.op("Exp", s.out()))), s.in(0)))
+}
+
+func reduceLogSumExp(s *step) {
+	s.give(0, s.mul(s.spreadOr(s.dy()), s.op("Exp", s.sub(s.in(0), s.spreadOr(s.out())))))
+}
+
+// spreadOr is spread, or nothing for a reduction over no axes, which is applied
+// to each element.
+func (s *step) spreadOr(v string) string {
+	if !s.reduces() {
+		return v
+	}
+	return s.spread(v)
+}
+
+// reduceProd: an element's gradient is the product of the others. Where zeros are
+// among them it is not y / x: one zero alone gets the product of the rest.
+func reduceProd(s *step) {
+	if !s.reduces() {
+		s.give(0, s.dy())
+		return
+	}
+	x := s.in(0)
+	zero := s.op("Equal", x, s.scalar(0))
+	zeros := s.spread(s.summed(s.castLike(zero, x)))
+	others := s.op("Where", zero, s.scalar(1), x)
+	rest := s.b.OpN("ReduceProd", "", append([]string{others}, s.n.Inputs[1:]...), 1, s.n.Attrs...)[0]
+	product := s.mul(s.spread(rest), s.spread(s.dy()))
+	counted := s.op("Where", zero, s.scalar(1), s.scalar(0))
+	s.give(0, s.op("Where", s.op("Equal", zeros, counted), s.op("Div", product, others), s.scalar(0)))
 }
 
 // y = softmax(x): dx = y (dy - sum(y dy)).

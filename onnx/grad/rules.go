@@ -16,27 +16,32 @@ const microsoft = "com.microsoft."
 // table maps operators to their rules.
 func table() map[string]rule {
 	return map[string]rule{
-		"Add": add, "Sub": sub, "Mul": mul, "Div": div, "Pow": pow, "Sum": sumAll,
+		"Add": add, "Sub": sub, "Mul": mul, "Div": div, "Pow": pow, "Sum": sumAll, "Mean": meanAll,
 		"Min": extremum, "Max": extremum, "Where": where, "Clip": clip,
 
 		"Neg": neg, "Sqrt": sqrt, "Reciprocal": reciprocal, "Exp": exp, "Log": log, "Abs": abs, "Sin": sin, "Cos": cos,
 		"Identity": identity, "Dropout": identity, "Cast": cast, "CastLike": cast,
 
-		"Tanh": tanh, "Sigmoid": sigmoid, "Erf": erf, "Relu": relu, "Softplus": softplus, "Gelu": gelu,
+		"Tanh": tanh, "Sigmoid": sigmoid, "Erf": erf, "Relu": relu, "Softplus": softplus, "Gelu": gelu, "Swish": quickGelu,
+		"LeakyRelu": leakyRelu, "PRelu": composed(pRelu), "Elu": elu, "HardSwish": hardSwish, "HardSigmoid": hardSigmoid, "Mish": composed(mish),
 		microsoft + "Gelu": gelu, microsoft + "FastGelu": fastGelu, microsoft + "BiasGelu": biasGelu, microsoft + "QuickGelu": quickGelu,
 
 		"MatMul": matMul, microsoft + "FusedMatMul": matMul, "Gemm": gemm, "Einsum": einsum,
 
 		"Reshape": relayout, "Flatten": relayout, "Squeeze": relayout, "Unsqueeze": relayout, "Transpose": transpose,
-		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile, "Pad": pad,
+		"Concat": concat, "Split": split, "Slice": slice, "Expand": expand, "Tile": tile, "Pad": pad, "Trilu": trilu,
 
 		"Gather": gather, "GatherND": gatherND, "GatherElements": gatherElements,
-		"ScatterND": scatterND, "ScatterElements": scatterElements,
+		"ScatterND": scatterND, "ScatterElements": scatterElements, "TensorScatter": composed(tensorScatter), "TopK": topK,
 
 		"ReduceSum": reduceSum, "ReduceMean": reduceMean, "ReduceMax": reduceExtremum, "ReduceMin": reduceExtremum,
+		"ReduceL1": reduceL1, "ReduceL2": reduceL2, "ReduceSumSquare": reduceSumSquare, "ReduceProd": reduceProd,
+		"ReduceLogSum": reduceLogSum, "ReduceLogSumExp": reduceLogSumExp,
 		"Softmax": softmax, "LogSoftmax": logSoftmax, "CumSum": cumSum,
 
-		"LayerNormalization": layerNorm, "SimplifiedLayerNormalization": rmsNorm, "RMSNormalization": rmsNorm,
+		"Conv": composed(conv),
+
+		"LpNormalization": composed(lpNorm), "LayerNormalization": layerNorm, "SimplifiedLayerNormalization": rmsNorm, "RMSNormalization": rmsNorm,
 		microsoft + "SkipLayerNormalization": skipNorm, microsoft + "SkipSimplifiedLayerNormalization": skipNorm,
 
 		"RotaryEmbedding": rotary, microsoft + "RotaryEmbedding": rotary,
