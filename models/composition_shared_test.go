@@ -31,3 +31,17 @@ func TestCompositionsOfExports(t *testing.T) {
 		})
 	}
 }
+
+// TestManyCompositions is TestCompositions with many more.
+func TestManyCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	for name, c := range attentionForms {
+		t.Run(name, func(t *testing.T) {
+			worst, saved := compositions(t, tiny(t, env, c, Options{Threads: 1}), rand.New(rand.NewPCG(9, 3)), 100)
+			t.Logf("largest difference %.2g nats; savings %v", worst, saved)
+			if worst > logProbTolerance {
+				t.Errorf("answers differ by %g nats", worst)
+			}
+		})
+	}
+}

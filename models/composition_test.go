@@ -4,10 +4,18 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
+	"editpipe/ask"
+	"editpipe/internal/tinylm"
+	"editpipe/onnx"
+	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
+
+// compositionsOfEach is how many of each form are asked.
+const compositionsOfEach = 5
 
 // compositions asks a model in many random ways, each time several rows together:
 // by Score, of which some share beginnings of unequal lengths, and token by token
@@ -146,4 +154,152 @@ func logSoftmax(logits []float32) []float64 {
 		out[i] = float64(x) - top - math.Log(sum)
 	}
 	return out
+}
+
+// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
+// rows that begin to be shifted at different positions.
+func TestHeldCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	at := []Site{{Layer: 0, Point: FFNOut}}
+	for name, saves := range map[string]saving{
+		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
+		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
+	} {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
+			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+			h, err := lm.Hold(t.Context(), at, rows, 1)
+			must(t, err)
+			if h.saves != saves || len(lm.Abandoned()) > 0 {
+				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
+			}
+			compareHeld(t, lm, h, at, rows)
+			must(t, h.Close())
+		})
+	}
+}
+
+// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
+// row is that of a computation, the same every time. Were it whatever memory held,
+// gradients of the row could become NaN.
+func TestPaddingBehindLengths(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
+	site := Site{Layer: 0, Point: AttnOut}
+	r := rand.New(rand.NewPCG(4, 5))
+	rows := lossRows(t, lm, r, Site{Layer: 0, Point: FFNOut})
+	var jobs []*job
+	for _, n := range []int{3, 20, 9} {
+		jobs = append(jobs, &job{joined: joined{ids: append(randomQuery(lm, r, n, 1).PromptIDs, 0), first: n}})
+	}
+	var first []float32
+	for range 5 {
+		_, err := lm.LossesAt(t.Context(), []Site{{Layer: 0, Point: FFNOut}}, rows) // leaves other numbers in memory
+		must(t, err)
+		in := lm.newInput(forward, jobs, nil)
+		in.v.taps, in.v.top = true, site.Layer
+		for i := range in.rows * in.T {
+			in.tapped = append(in.tapped, int64(i))
+		}
+		in.outputs = map[string]*tensor.Tensor{tapOf(site): nil}
+		_, err = in.run(t.Context())
+		must(t, err)
+		got := in.outputs[tapOf(site)].Float32s()
+		if first == nil {
+			first = got
+		}
+		if !slices.Equal(got, first) {
+			t.Fatal("padding is not computed")
+		}
+	}
+}
+
+// TestState: state that does not grow is zero before the first position, so that
+// scoring goes as without it, and generation does without the cache.
+func TestState(t *testing.T) {
+	env := orttest.Open(t)
+	c := tinylm.Config{Family: tinylm.LLaMA, Cache: tinylm.OneFile}
+	plain, dir := tiny(t, env, c, Options{Threads: 1}), tinyFolder(t, c)
+	const width, taps = 32, 2
+	rewriteGraph(t, dir, "model.onnx", func(m *onnx.Model) {
+		b := m.Builder()
+		shape := []onnx.Dim{onnx.Symbolic("batch_size"), {Value: width}, {Value: taps}}
+		state := b.Input("past_conv.0", onnx.Float, shape)
+		b.Output(b.Op("Identity", []string{state}), "present_conv.0", onnx.Float, shape)
+		must(t, m.Splice("logits", func(b *onnx.Builder, in string) (string, error) {
+			kept := b.Op("Reshape", []string{state, b.Int64s(0, -1)})
+			kept = b.Op("Unsqueeze", []string{b.Op("Gather", []string{kept, b.Int64s(0)}, onnx.AttrInt("axis", 1)), b.Int64s(1)})
+			return b.Op("Add", []string{in, kept}), nil
+		}))
+	})
+	lm := openModel(t, env, dir, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(9, 2))
+	rows := stemmed(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30)
+	if d := worstLogProb(t, score(t, lm, rows...), score(t, plain, rows...)); d > logProbTolerance {
+		t.Errorf("scores differ by %g", d)
+	}
+	o := ask.Sampling{MaxNew: 5}
+	got, err := lm.Generate(t.Context(), rows[:6], o)
+	must(t, err)
+	want, err := plain.Generate(t.Context(), rows[:6], o)
+	must(t, err)
+	for i := range got {
+		if !slices.Equal(got[i].TextIDs, want[i].TextIDs) {
+			t.Errorf("row %d: %v, want %v", i, got[i].TextIDs, want[i].TextIDs)
+		}
+	}
+	if len(lm.info.Refusals) != 1 || !strings.Contains(lm.info.Refusals[0], "past_conv.0") || !strings.Contains(lm.info.Generation, "re-run") {
+		t.Errorf("refusals %q, generation %q", lm.info.Refusals, lm.info.Generation)
+	}
+}
+
+// attentionForms are the ways in which exports attend and keep keys and values.
+var attentionForms = map[string]tinylm.Config{
+	"learned positions":            {Family: tinylm.GPT2, Cache: tinylm.WithPast},
+	"positions counted":            {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"rotary, merged":               {Family: tinylm.GPTJ, Cache: tinylm.Merged},
+	"rotary, positions counted":    {Family: tinylm.LLaMA, Cache: tinylm.OneFile, NoPositionIDs: true},
+	"grouped":                      {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
+	"local windows":                {Family: tinylm.GPTNeo, Cache: tinylm.WithPast},
+	"local windows, merged":        {Family: tinylm.GPTNeo, Cache: tinylm.Merged},
+	"local windows, no positions":  {Family: tinylm.GPTNeo, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"sliding window":               {Family: tinylm.Mistral, Cache: tinylm.WithPast},
+	"sliding window, dynamo":       {Family: tinylm.Mistral, Cache: tinylm.WithPast, Exporter: tinylm.Dynamo},
+	"sliding, alternating, capped": {Family: tinylm.Gemma2, Cache: tinylm.WithPast},
+	"sliding, two rotations":       {Family: tinylm.Gemma3, Cache: tinylm.OneFile},
+	"alibi":                        {Family: tinylm.BLOOM, Cache: tinylm.WithPast},
+	"alibi, merged":                {Family: tinylm.BLOOM, Cache: tinylm.Merged},
+	"alibi, grouped":               {Family: tinylm.Falcon, Alibi: true, Cache: tinylm.WithPast},
+	"positions of the mask":        {Family: tinylm.OPT, Cache: tinylm.WithPast},
+	"multi-query":                  {Family: tinylm.StarCoder, Cache: tinylm.WithPast},
+	"GroupQueryAttention":          {Family: tinylm.LLaMA, Exporter: tinylm.GenAI},
+	"GroupQueryAttention, rotary":  {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, NoPositionIDs: true, Width: 64, Heads: 2},
+	"GroupQueryAttention, window":  {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
+	"MultiHeadAttention":           {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"MultiHeadAttention, window":   {Family: tinylm.Mistral, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"Attention":                    {Family: tinylm.LLaMA, Exporter: tinylm.Dynamo, Opset: 23, Cache: tinylm.WithPast},
+	"stacked":                      {Family: tinylm.GPT2, Exporter: tinylm.ORT},
+	"int32 positions":              {Family: tinylm.GPT2, Cache: tinylm.WithPast, Int32Positions: true},
+	"logits to keep":               {Family: tinylm.LLaMA, Cache: tinylm.WithPast, LogitsToKeep: "num_logits_to_keep"},
+	"logits to keep, merged":       {Family: tinylm.GPT2, Cache: tinylm.Merged, LogitsToKeep: "logits_to_keep"},
+}
+
+// TestCompositions: rows are answered together, in runs that share beginnings and
+// keep keys and values, as each is alone and without a cache, whatever the form of
+// attention.
+func TestCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	for name, c := range attentionForms {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, c, Options{Threads: 1})
+			worst, saved := compositions(t, lm, rand.New(rand.NewPCG(9, 1)), compositionsOfEach)
+			t.Logf("largest difference %.2g nats; savings %v; %s", worst, saved, lm.info.Generation)
+			if worst > logProbTolerance {
+				t.Errorf("answers differ by %g nats", worst)
+			}
+			if lm.anatomy.Step == nil || len(lm.Abandoned()) > 0 {
+				t.Errorf("no cached graph, or given up: %q, %q", lm.info.Refusals, lm.Abandoned())
+			}
+		})
+	}
 }

@@ -238,6 +238,7 @@ func TestGenerationWithAndWithoutCache(t *testing.T) {
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
 		{Family: tinylm.GPTJ, Cache: tinylm.Merged}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
 		{Family: tinylm.T5, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged, Gated: true},
+		{Family: tinylm.GPTNeo, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Exporter: tinylm.ORT}, {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
 	} {
 		t.Run(fmt.Sprintf("%s %s positions=%v gated=%v", c.Family, c.Cache, !c.NoPositionIDs, c.Gated), func(t *testing.T) {
 			dir := tinyFolder(t, c)

@@ -259,6 +259,11 @@ func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
 
 // tokens adds ids, mask, positions and the past, empty unless given, for the jobs'
 // rows, padded on the right.
+//
+// Attention that takes lengths is told that padding counts, which the causal order
+// keeps from the tokens anyway: ONNX Runtime leaves what it gives back behind a
+// row's length as memory happens to be, and what is not a number there would
+// spread to the gradients of the tokens.
 func (in *input) tokens(feeds map[string]*tensor.Tensor) {
 	p := in.lm.graph(in.v.role).Ports
 	B, T, before := in.rows, in.T, in.past.padded()
@@ -272,9 +277,10 @@ func (in *input) tokens(feeds map[string]*tensor.Tensor) {
 		n := copy(ids[b*T:(b+1)*T], j.ids[start:j.fed()])
 		for t := range T {
 			pos[b*T+t] = int64(start + t)
-			if t < n {
+			if t < n || p.Lengths {
 				row[before+t] = 1
-			} else {
+			}
+			if t >= n {
 				ids[b*T+t] = pad
 			}
 		}

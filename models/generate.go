@@ -135,10 +135,11 @@ func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation
 			jobs[i] = c.job
 		}
 		logits, err := d.next(ctx, jobs)
-		if err != nil && d.cached && ctx.Err() == nil {
-			lm.abandon(cachedGeneration, err)
+		if failed := err; err != nil && d.cached && ctx.Err() == nil {
 			d.cached, d.past = false, nil
-			logits, err = d.next(ctx, jobs)
+			if logits, err = d.next(ctx, jobs); err == nil {
+				lm.abandon(cachedGeneration, failed)
+			}
 		}
 		if err != nil {
 			return err

@@ -78,17 +78,17 @@ func (lm *LM) Side() int {
 // threads and of the memory budget. Errors are those of LossesAt, and those of
 // rows.
 func (lm *LM) Hold(ctx context.Context, at []Site, rows []LossRow, beside int) (*Held, error) {
-	var failed func() // takes note of a saving that failed where it should not
+	var failed func() // takes note of a saving that failed in a run
 	for s := savesBoth; ; s-- {
 		if s != savesNothing && lm.without(s.shortcut()) {
 			continue
 		}
 		h, err := lm.hold(ctx, at, rows, beside, s)
 		switch {
-		case err == nil && failed != nil:
-			failed()
-			return h, nil
 		case err == nil || s == savesNothing:
+			if err == nil && failed != nil && h.runs != nil { // else nothing shows yet what is at fault
+				failed()
+			}
 			return h, err
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("models: preparing losses: %w", ctx.Err())
@@ -157,7 +157,7 @@ func (lm *LM) pastBytes(positions int) int64 {
 	for _, c := range lm.anatomy.Step.Ports.Past {
 		size := int64(positions) * 4
 		for i, d := range c.Shape {
-			if i > 0 && i != c.Length {
+			if i != c.Rows && i != c.Length {
 				size *= max(d, 1)
 			}
 		}
@@ -282,6 +282,9 @@ func (r *heldRun) layOut(before, T int, s saving) (err error) {
 			at := r.from[b] + t
 			if at >= end {
 				ids[b*T+t], pos[b*T+t] = lm.pad(), int64(t)
+				if ports.Lengths { // see input.tokens
+					seen[before+t] = 1
+				}
 				continue
 			}
 			ids[b*T+t], pos[b*T+t], seen[before+t] = row.IDs[at], int64(at), 1
@@ -421,7 +424,9 @@ func (h *Held) plainly(ctx context.Context, rows []LossRow, failed error) ([]Los
 	if err != nil {
 		return nil, err
 	}
-	h.lm.abandon(h.saves.shortcut(), failed)
+	if !slices.ContainsFunc(out, func(l Loss) bool { return l.Err != nil }) {
+		h.lm.abandon(h.saves.shortcut(), failed)
+	}
 	err = h.Close()
 	h.runs = nil
 	return out, err

@@ -38,15 +38,24 @@
 // runs. A target whose tokens begin another one's shares its row.
 //
 // Rows are padded on the right with explicit attention mask and positions;
-// models are causal, so padding cannot reach a real position. An answer does
-// not depend on which other rows were asked, up to floating-point reassociation
-// in the runtime's kernels (below 1e-4 nats in float32). Within one shape of
-// run, a row without a patch and a row with a patch of zeros agree to the bit.
+// models are causal, so padding cannot reach a real position. Behind cached keys
+// and values it stands in front of them, masked: local windows and biases by
+// distance count the places in a cache, so none may lie between a row's tokens.
+// Whether a graph takes padding there is tried, see LM.keepsApart; rows of unequal
+// length do not share cached runs of one that does not.
+//
+// An answer does not depend on which other rows were asked, up to floating-point
+// reassociation in the runtime's kernels (below 1e-4 nats in float32). Within one
+// shape of run, a row without a patch and a row with a patch of zeros agree to the
+// bit.
 //
 // Rows that begin alike under one patch, as all questions behind one text of an
 // in-context method do, share a run of what they begin with: its keys and values
-// stand before each of them. This takes a graph with past keys and values, an
-// attention mask and positions.
+// stand before each of them, cut to one length. This takes a graph with past keys
+// and values whose attention does not take lengths (GroupQueryAttention does).
+//
+// Where a saving fails in a run the rows are asked plainly; if that goes well, the
+// saving is given up for good, and [LM.Abandoned] says so.
 //
 // # Sessions and memory
 //

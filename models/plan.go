@@ -30,6 +30,11 @@ type job struct {
 // all lists the job and its riders.
 func (j *job) all() []*job { return append([]*job{j}, j.riders...) }
 
+// failed says whether the job or a rider has no answer.
+func (j *job) failed() bool {
+	return slices.ContainsFunc(j.all(), func(k *job) bool { return k.err != nil })
+}
+
 // positions lists the positions of the job's run whose logits it or a rider
 // needs, in order. Those of one job follow each other.
 func (j *job) positions() []int {

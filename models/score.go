@@ -150,17 +150,17 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 	}
 	for _, jobs := range [][]*job{bases, rest} {
 		stems, rest := w.lm.stems(share(jobs))
+		var unshared []*job
+		var failed error
 		for _, s := range w.lm.stalks(stems) {
-			if w.lm.without(sharedBeginnings) {
-				rest = append(rest, s.jobs...)
-			} else if err := s.score(ctx, w.lm); err != nil {
+			if err := s.score(ctx, w.lm); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}
-				w.lm.abandon(sharedBeginnings, err)
-				rest = append(rest, s.jobs...)
+				unshared, failed = append(unshared, s.jobs...), err
 			}
 		}
+		rest = append(rest, unshared...)
 		var last *input // batches of one patch follow each other and share its factors
 		for _, b := range w.lm.plan(rest, 0) {
 			in := w.lm.newInput(forward, b.jobs, b.only)
@@ -171,6 +171,10 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 				return err
 			}
 			last = in
+		}
+		// A row that fails either way is not the fault of sharing.
+		if failed != nil && !slices.ContainsFunc(unshared, (*job).failed) {
+			w.lm.abandon(sharedBeginnings, failed)
 		}
 	}
 	for _, a := range w.rows {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -112,7 +113,12 @@ func withModel(c *cli.Context, f func(ctx context.Context, m opened) error) erro
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, lm.Close()) }()
+		defer func() {
+			for _, what := range lm.Abandoned() {
+				fmt.Fprintln(c.App.ErrWriter, what)
+			}
+			err = errors.Join(err, lm.Close())
+		}()
 		return f(ctx, opened{lm, e.Version(), p, budget})
 	})
 }

@@ -337,6 +337,8 @@ func (a *Anatomy) modes() {
 		a.Info.Generation = "encoder once, " + filepath.Base(a.Step.Path) + ", cached keys and values"
 	case a.Encoder != nil:
 		a.Info.Generation = "encoder once, decoder re-run for every token (no graph with past keys and values)"
+	case a.Step != nil && a.Step.Ports.Lengths:
+		a.Info.Generation = filepath.Base(a.Step.Path) + ", cached keys and values, prompts of one length together: attention takes lengths in place of a mask"
 	case a.Step != nil:
 		a.Info.Generation = filepath.Base(a.Step.Path) + ", cached keys and values"
 	default:

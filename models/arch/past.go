@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"editpipe/onnx"
@@ -22,6 +23,8 @@ type Past struct {
 	Rows   int  // axis of the rows: 1 where keys and values are stacked along axis 0
 	Length int  // axis that grows by one position per step; -1: it does not grow
 	Cross  bool // keys or values of the encoder: they do not grow
+
+	all int // heads times width by the weights of the keys; 0 if unknown
 }
 
 // State says that this is not a cache: what a convolution or a recurrence left
@@ -70,8 +73,12 @@ func pastOf(in *onnx.ValueInfo) (Past, error) {
 	return p, nil
 }
 
-// keyed says whether the name is that of keys or values.
+// keyed says whether the name is that of keys or values; "past_" with a number is
+// that of both.
 func keyed(name string) bool {
+	if _, err := strconv.Atoi(strings.TrimPrefix(name, "past_")); err == nil {
+		return true
+	}
 	return strings.HasPrefix(name, "past_key_values") || strings.Contains(name, "key") || strings.Contains(name, "value")
 }
 
@@ -114,10 +121,8 @@ func (g *graph) settle(ports *Ports) {
 		if p.Shape[number] < 0 {
 			p.Shape[number] = positive(n.Int("kv_num_heads", 0), n.Int("num_heads", 0))
 		}
-		if heads := p.Shape[number]; heads > 0 && p.Shape[width] < 0 {
-			if l := g.mapped(keys); l != nil && l.out%int(heads) == 0 {
-				p.Shape[width] = int64(l.out) / heads
-			}
+		if l := g.mapped(keys); l != nil {
+			p.all = l.out
 		}
 	}
 }
@@ -195,15 +200,22 @@ func (p *Ports) configure(c Config) error {
 	for i := range p.Past {
 		past := &p.Past[i]
 		if number, width, ok := past.heads(); ok {
-			heads, size := positive(int64(c.KVHeads), int64(c.Heads)), int64(c.HeadWidth)
-			if size == 0 && c.Heads > 0 && c.Width%c.Heads == 0 {
-				size = int64(c.Width / c.Heads)
+			over := func(n int64) int64 { // the other factor of all
+				if n <= 0 || past.all == 0 || int64(past.all)%n != 0 {
+					return 0
+				}
+				return int64(past.all) / n
 			}
-			if past.Shape[number] < 0 {
-				past.Shape[number] = heads
+			said := 0 // width of a head
+			if said = c.HeadWidth; said == 0 && c.Heads > 0 && c.Width%c.Heads == 0 {
+				said = c.Width / c.Heads
 			}
-			if past.Shape[width] < 0 {
-				past.Shape[width] = positive(size)
+			heads, size := &past.Shape[number], &past.Shape[width]
+			if *heads < 0 {
+				*heads = positive(int64(c.KVHeads), over(*size), int64(c.Heads))
+			}
+			if *size < 0 {
+				*size = positive(over(*heads), int64(said))
 			}
 		}
 		for k, d := range past.Shape {
