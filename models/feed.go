@@ -267,7 +267,7 @@ func (in *input) tokens(feeds map[string]*tensor.Tensor) {
 	for b, j := range in.jobs {
 		start, row := in.past.start(b), mask[b*(before+T):(b+1)*(before+T)]
 		for t := range start {
-			row[t] = 1
+			row[before-1-t] = 1
 		}
 		n := copy(ids[b*T:(b+1)*T], j.ids[start:j.fed()])
 		for t := range T {
@@ -301,24 +301,21 @@ func (lm *LM) pad() int64 {
 // feedTokens feeds the inputs that a graph has of ids and positions [B, T] and
 // mask [B, past+T].
 func feedTokens(feeds map[string]*tensor.Tensor, p arch.Ports, B, T int, ids, mask, pos []int64) {
-	feeds[p.IDs] = integers(p.IDType, ids, B, T)
-	if p.Mask != "" {
-		feeds[p.Mask] = integers(p.MaskType, mask, B, len(mask)/B)
-	}
-	if p.Positions != "" {
-		feeds[p.Positions] = tensor.FromInt64s(pos, B, T)
-	}
-	if p.TokenTypes != "" {
-		feeds[p.TokenTypes] = tensor.New(tensor.I64, B, T)
-	}
-	if p.CachePosition != "" {
-		past := len(mask)/B - T
-		at := make([]int64, T)
-		for t := range at {
-			at[t] = int64(past + t)
+	feed := func(name string, v []int64, shape ...int) {
+		if name != "" {
+			feeds[name] = integers(p.Type(name), v, shape...)
 		}
-		feeds[p.CachePosition] = tensor.FromInt64s(at, T)
 	}
+	feed(p.IDs, ids, B, T)
+	feed(p.Mask, mask, B, len(mask)/B)
+	feed(p.Positions, pos, B, T)
+	feed(p.TokenTypes, make([]int64, B*T), B, T)
+	at := make([]int64, T)
+	for t := range at {
+		at[t] = int64(len(mask)/B - T + t)
+	}
+	feed(p.CachePosition, at, T)
+	feed(p.KeepLogits, []int64{0}, slices.Repeat([]int{1}, p.KeepRank)...)
 }
 
 // integers makes a tensor of the element type an input wants.
@@ -330,8 +327,8 @@ func integers(dt onnx.DataType, v []int64, shape ...int) *tensor.Tensor {
 			binary.LittleEndian.PutUint32(t.Data[4*i:], uint32(int32(x)))
 		}
 		return t
-	case onnx.Bool:
-		t := tensor.New(tensor.Bool, shape...)
+	case onnx.Bool, onnx.Int8, onnx.Uint8:
+		t := tensor.New(map[onnx.DataType]tensor.DType{onnx.Bool: tensor.Bool, onnx.Int8: tensor.I8, onnx.Uint8: tensor.U8}[dt], shape...)
 		for i, x := range v {
 			t.Data[i] = byte(x)
 		}
@@ -344,18 +341,4 @@ func integers(dt onnx.DataType, v []int64, shape ...int) *tensor.Tensor {
 		return tensor.FromFloat32s(f, shape...)
 	}
 	return tensor.FromInt64s(v, shape...)
-}
-
-// emptyPast is a cache of length 0 for B rows.
-func emptyPast(c arch.Past, B int) *tensor.Tensor {
-	shape := make([]int, len(c.Shape))
-	for i, d := range c.Shape {
-		shape[i] = int(d)
-	}
-	shape[0], shape[c.Length] = B, 0
-	dt, err := c.DType.Tensor()
-	if err != nil {
-		dt = tensor.F32
-	}
-	return tensor.New(dt, shape...)
 }

@@ -54,7 +54,7 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 		of[i], prompts[i] = byJob[j], n
 	}
 	for _, b := range lm.plan(w.jobs, o.MaxNew) {
-		for _, part := range lm.aligned(b) {
+		for _, part := range lm.aligned(ctx, b, o.MaxNew) {
 			active := make([]*continuation, len(part.jobs))
 			for k, j := range part.jobs {
 				active[k] = byJob[j]
@@ -99,17 +99,14 @@ func (w *wave) open(r Row) (*job, int, error) {
 	return w.job(patch, j), len(prompt), nil
 }
 
-// aligned splits a batch into parts of equal length where the cached graph has
-// no mask or no positions to tell padding from text.
-func (lm *LM) aligned(b batch) []batch {
+// aligned splits a batch into parts of equal length where rows of the cached graph
+// must not be padded.
+func (lm *LM) aligned(ctx context.Context, b batch, more int) []batch {
 	if lm.anatomy.Encoder != nil || lm.anatomy.Step == nil {
 		return []batch{b}
 	}
-	if p := lm.anatomy.Step.Ports; p.Mask != "" && p.Positions != "" {
-		return []batch{b}
-	}
 	var parts []batch
-	at := map[int]int{}
+	at, longest := map[int]int{}, 0
 	for _, j := range b.jobs {
 		i, ok := at[j.fed()]
 		if !ok {
@@ -118,6 +115,10 @@ func (lm *LM) aligned(b batch) []batch {
 			parts = append(parts, batch{only: b.only})
 		}
 		parts[i].jobs = append(parts[i].jobs, j)
+		longest = max(longest, j.fed())
+	}
+	if len(parts) > 1 && lm.keepsApart(ctx, longest+more) {
+		return []batch{b}
 	}
 	return parts
 }
@@ -125,7 +126,7 @@ func (lm *LM) aligned(b batch) []batch {
 // continueBatch generates for one batch until every row has stopped.
 func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation, o ask.Sampling) error {
 	d := &decoding{
-		lm: lm, only: b.only, cached: lm.anatomy.Step != nil,
+		lm: lm, only: b.only, cached: lm.anatomy.Step != nil && !lm.without(cachedGeneration),
 		v: map[role]variant{}, patches: map[role]map[string]*tensor.Tensor{},
 	}
 	for len(active) > 0 {
@@ -134,6 +135,11 @@ func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation
 			jobs[i] = c.job
 		}
 		logits, err := d.next(ctx, jobs)
+		if err != nil && d.cached && ctx.Err() == nil {
+			lm.abandon(cachedGeneration, err)
+			d.cached, d.past = false, nil
+			logits, err = d.next(ctx, jobs)
+		}
 		if err != nil {
 			return err
 		}
@@ -233,8 +239,7 @@ type decoding struct {
 	v       map[role]variant                   // fixed by the first run: rows that leave must not change the session
 	patches map[role]map[string]*tensor.Tensor // inputs that carry the patches; empty after rows have left
 	encoded *encoding
-	past    map[string]*tensor.Tensor // by input name; nil before the first token
-	mask    [][]int64                 // per row, over the cached positions
+	past    *past // of all tokens but the newest; nil before the first token
 }
 
 // variant is the graph that the batch runs in a role, and its inputs that carry
@@ -259,7 +264,7 @@ func (d *decoding) variant(r role, jobs []*job) (variant, map[string]*tensor.Ten
 func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
 	// Padding of shorter prompts takes room in the cache. Where that room is
 	// used up the cache is built anew: the longest row itself still fits.
-	if c := d.lm.info.Context; d.past != nil && (c == 0 || len(d.mask[0]) < c) {
+	if c := d.lm.info.Context; d.past != nil && (c == 0 || d.past.length < c) {
 		return d.extend(ctx, jobs)
 	}
 	// A decoder's graph with past computes the prompt as well, behind a past of
@@ -290,48 +295,36 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 	}
 	d.encoded = in.encoded
 	if d.cached {
-		d.past = map[string]*tensor.Tensor{}
-		d.remember(r, in.outputs)
-		d.mask = make([][]int64, len(jobs))
+		lengths := make([]int, len(jobs))
 		for b, j := range jobs {
-			d.mask[b] = make([]int64, in.T, in.T+1)
-			for t := range j.fed() {
-				d.mask[b][t] = 1
-			}
+			lengths[b] = j.fed()
 		}
+		d.past = d.lm.settled(r, in.outputs, lengths, in.T)
 	}
 	return logits, nil
 }
 
-// remember turns the caches given out into the caches of the next run.
-func (d *decoding) remember(r role, out map[string]*tensor.Tensor) {
-	for _, c := range d.lm.caches(r) {
-		d.past[c.in] = out[c.out]
-	}
-}
-
-// extend runs the newest token of every row behind the cache. Padding of
-// shorter prompts stays in the cache, masked.
+// extend runs the newest token of every row behind the cache.
 func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
-	lm, B := d.lm, len(jobs)
+	lm, B, length := d.lm, len(jobs), d.past.length+1
 	v, patches, err := d.variant(step, jobs)
 	if err != nil {
 		return nil, err
 	}
 	feeds := maps.Clone(patches)
-	ids, pos, wanted := make([]int64, B), make([]int64, B), make([]int64, B)
-	var mask []int64
+	ids, pos, wanted, mask := make([]int64, B), make([]int64, B), make([]int64, B), make([]int64, B*length)
 	for b, j := range jobs {
 		ids[b], pos[b], wanted[b] = j.ids[j.fed()-1], int64(j.fed()-1), int64(b)
-		d.mask[b] = append(d.mask[b], 1)
-		mask = append(mask, d.mask[b]...)
+		for t := length - 1 - d.past.from[b]; t < length; t++ {
+			mask[b*length+t] = 1
+		}
 	}
 	ports := lm.anatomy.Step.Ports
 	feedTokens(feeds, ports, B, 1, ids, mask, pos)
 	if d.encoded != nil {
 		d.encoded.feed(feeds, ports)
 	}
-	maps.Copy(feeds, d.past)
+	maps.Copy(feeds, d.past.values)
 	feeds[rowsInput] = tensor.FromInt64s(wanted, B)
 	out := map[string]*tensor.Tensor{logitsOutput: nil}
 	for _, c := range lm.caches(step) {
@@ -344,7 +337,13 @@ func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, err
 	if err := s.Run(ctx, feeds, out); err != nil {
 		return nil, fmt.Errorf("models: generating with %s on %d rows: %w", lm.Name(), B, err)
 	}
-	d.remember(step, out)
+	for _, c := range lm.caches(step) {
+		d.past.values[c.In] = out[c.out]
+	}
+	for b := range jobs {
+		d.past.from[b]++
+	}
+	d.past.length++
 	return out[logitsOutput], nil
 }
 
@@ -354,31 +353,9 @@ func (d *decoding) keep(rows []int) {
 		clear(d.patches)
 	}
 	if e := d.encoded; e != nil {
-		d.encoded = &encoding{states: takeRows(e.states, rows), mask: takeRows(e.mask, rows)}
+		d.encoded = &encoding{states: takeRows(e.states, 0, rows), mask: takeRows(e.mask, 0, rows)}
 	}
-	for name, t := range d.past {
-		d.past[name] = takeRows(t, rows)
+	if d.past != nil {
+		d.past = d.past.take(d.lm, rows)
 	}
-	if d.mask != nil {
-		mask := make([][]int64, len(rows))
-		for i, r := range rows {
-			mask[i] = d.mask[r]
-		}
-		d.mask = mask
-	}
-}
-
-// takeRows copies the listed rows of a tensor's first dimension.
-func takeRows(t *tensor.Tensor, rows []int) *tensor.Tensor {
-	shape := slices.Clone(t.Shape)
-	size := 0
-	if shape[0] > 0 {
-		size = len(t.Data) / shape[0]
-	}
-	shape[0] = len(rows)
-	out := tensor.New(t.DType, shape...)
-	for i, r := range rows {
-		copy(out.Data[i*size:(i+1)*size], t.Data[r*size:])
-	}
-	return out
 }

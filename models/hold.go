@@ -16,8 +16,8 @@ import (
 //
 //   - the layers below the sites, and whatever else depends on no shift;
 //   - the positions before a row's first shift and term, whose keys and values
-//     stand in for them. This takes a graph with past keys and values, an
-//     attention mask and positions.
+//     stand in for them. This takes a graph with past keys and values that keeps
+//     rows of unequal length apart.
 //
 // What lies behind a row's last term is left out, and without a patch the graph
 // has no slots. A model whose graph cannot be divided is asked through
@@ -31,6 +31,7 @@ type Held struct {
 	widths []int
 	rows   []LossRow
 	beside int
+	saves  saving
 	runs   []*heldRun // nil where nothing is saved
 }
 
@@ -42,6 +43,14 @@ const (
 	savesLayers         // what no shift reaches
 	savesBoth           // and the positions before it
 )
+
+// shortcut is the saving by name.
+func (s saving) shortcut() shortcut {
+	if s == savesBoth {
+		return heldPositions
+	}
+	return heldLayers
+}
 
 // errUndivided is returned when a graph does not allow a saving.
 var errUndivided = errors.New("the graph cannot be divided")
@@ -69,10 +78,22 @@ func (lm *LM) Side() int {
 // threads and of the memory budget. Errors are those of LossesAt, and those of
 // rows.
 func (lm *LM) Hold(ctx context.Context, at []Site, rows []LossRow, beside int) (*Held, error) {
+	var failed func() // takes note of a saving that failed where it should not
 	for s := savesBoth; ; s-- {
+		if s != savesNothing && lm.without(s.shortcut()) {
+			continue
+		}
 		h, err := lm.hold(ctx, at, rows, beside, s)
-		if s == savesNothing || !errors.Is(err, errUndivided) && !errors.Is(err, ErrNoGradient) {
+		switch {
+		case err == nil && failed != nil:
+			failed()
+			return h, nil
+		case err == nil || s == savesNothing:
 			return h, err
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("models: preparing losses: %w", ctx.Err())
+		case !errors.Is(err, errUndivided) && !errors.Is(err, ErrNoGradient) && failed == nil:
+			failed = func() { lm.abandon(s.shortcut(), err) }
 		}
 	}
 }
@@ -89,11 +110,11 @@ func (lm *LM) hold(ctx context.Context, at []Site, rows []LossRow, beside int, s
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
-	h := &Held{lm: lm, sites: sites, widths: widths, rows: rows, beside: beside}
+	h := &Held{lm: lm, sites: sites, widths: widths, rows: rows, beside: beside, saves: s}
 	if s == savesNothing || len(rows) == 0 {
 		return h, nil
 	}
-	if err := h.plan(s); err != nil {
+	if err := h.plan(ctx, s); err != nil {
 		return nil, err
 	}
 	for _, r := range h.runs {
@@ -179,18 +200,20 @@ func (h *Held) length() int {
 }
 
 // plan lays out the runs.
-func (h *Held) plan(s saving) error {
+func (h *Held) plan(ctx context.Context, s saving) error {
 	lm, from := h.lm, make([]int, len(h.rows))
 	before, T := Span(h.rows)
 	if s == savesBoth {
 		st := lm.anatomy.Step
 		switch c := lm.info.Context; {
-		case st == nil || st.Ports.Mask == "" || st.Ports.Positions == "":
-			return fmt.Errorf("%w: no graph takes keys and values, a mask and positions", errUndivided)
+		case st == nil:
+			return fmt.Errorf("%w: no graph takes keys and values", errUndivided)
 		case before == 0:
 			return fmt.Errorf("%w: no position is before the shifts", errUndivided)
 		case c > 0 && before+T > c:
 			return fmt.Errorf("%w: with padding a row is longer than the context", errUndivided)
+		case !lm.keepsApart(ctx, before+T):
+			return fmt.Errorf("%w: padding before keys and values is not without effect", errUndivided)
 		}
 		for i, r := range h.rows {
 			from[i], _ = r.reach()
@@ -252,7 +275,7 @@ func (r *heldRun) layOut(before, T int, s saving) (err error) {
 	for b, row := range r.rows {
 		_, end := row.reach()
 		seen := mask[b*(before+T):]
-		for t := range r.from[b] {
+		for t := before - r.from[b]; t < before; t++ {
 			seen[t] = 1
 		}
 		for t := range T {
@@ -321,16 +344,33 @@ func (r *heldRun) remember(ctx context.Context) error {
 	feeds := maps.Clone(r.feeds)
 	feedTokens(feeds, ports, B, n, ids, mask, pos)
 	feeds[rowsInput] = tensor.FromInt64s([]int64{0}, 1) // logits that nobody reads
+	got := map[string]*tensor.Tensor{}
+	for _, c := range lm.caches(step) {
+		got[c.out] = nil
+	}
+	if err := s.Run(ctx, feeds, got); err != nil {
+		return fmt.Errorf("models: computing keys and values of %s on %d rows: %w", lm.Name(), B, err)
+	}
+	return r.carry(ctx, lm.settled(step, got, r.from, n))
+}
+
+// carry takes keys and values to where runs read them, once for all of these.
+func (r *heldRun) carry(ctx context.Context, p *past) error {
+	lm := r.h.lm
+	s, err := lm.session(ctx, variant{role: step, carries: true})
+	if err != nil {
+		return err
+	}
 	var keep []string
 	for _, c := range lm.caches(step) {
 		keep = append(keep, c.out)
 	}
-	kept, err := s.RunResident(ctx, feeds, nil, nil, keep...)
+	kept, err := s.RunResident(ctx, p.values, nil, nil, keep...)
 	if err != nil {
-		return fmt.Errorf("models: computing keys and values of %s on %d rows: %w", lm.Name(), B, err)
+		return fmt.Errorf("models: keeping keys and values of %s: %w", lm.Name(), err)
 	}
 	for _, c := range lm.caches(step) {
-		r.kept[c.in] = kept[c.out]
+		r.kept[c.In] = kept[c.out]
 	}
 	return nil
 }
@@ -364,12 +404,33 @@ func (h *Held) Losses(ctx context.Context, which []int, rows []LossRow) ([]Loss,
 	}
 	out := make([]Loss, len(rows))
 	for _, r := range h.runs {
-		if err := r.losses(ctx, place[r.first:r.first+len(r.rows)], rows, out); err != nil {
+		err := r.losses(ctx, place[r.first:r.first+len(r.rows)], rows, out)
+		if errors.As(err, new(runError)) && ctx.Err() == nil {
+			return h.plainly(ctx, rows, err)
+		} else if err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
+
+// plainly computes losses without the saving, from now on, where a run of it
+// failed.
+func (h *Held) plainly(ctx context.Context, rows []LossRow, failed error) ([]Loss, error) {
+	out, err := h.lm.losses(ctx, h.sites, h.widths, rows, h.length())
+	if err != nil {
+		return nil, err
+	}
+	h.lm.abandon(h.saves.shortcut(), failed)
+	err = h.Close()
+	h.runs = nil
+	return out, err
+}
+
+// runError is that of a run, of rows that are right.
+type runError struct{ error }
+
+func (e runError) Unwrap() error { return e.error }
 
 // losses makes the run, if any of its rows has a place.
 func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out []Loss) error {
@@ -403,7 +464,7 @@ func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out [
 	feeds, held := r.inputs(s)
 	got := lm.feedLosses(feeds, now, r.from, r.h.widths)
 	if _, err := s.RunResident(ctx, feeds, held, got); err != nil {
-		return fmt.Errorf("models: computing losses of %s on %d rows: %w", lm.Name(), len(now), err)
+		return runError{fmt.Errorf("models: computing losses of %s on %d rows: %w", lm.Name(), len(now), err)}
 	}
 	for b, l := range lm.readLosses(got, now, r.h.widths) {
 		if k := place[b]; k >= 0 {

@@ -54,6 +54,7 @@ type variant struct {
 	loss     differentiated // in place of the logits; see Losses
 	every    layerShifts    // likewise; see LayerShifts
 	half     half           // of a graph with a loss; see split
+	carries  bool           // hands keys and values on, and computes nothing; see heldRun.carry
 	beside   int            // sessions that share the threads; 0 if none does
 }
 
@@ -139,6 +140,9 @@ func (lm *LM) replaced(v variant) []Weight {
 // instrument builds the graph of a variant.
 func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	g := lm.graph(v.role)
+	if v.carries {
+		return lm.carrier(g)
+	}
 	m := g.Model.Clone()
 	// Only the caches stay outputs; what else is wanted is added below.
 	keep := map[string]bool{}
@@ -208,9 +212,27 @@ func (lm *LM) instrument(v variant) (*onnx.Model, error) {
 	return m, nil
 }
 
-// cache is an output of keys or values and the input of the graph with past
-// that takes it.
-type cache struct{ out, in string }
+// carrier is a graph that hands keys and values on.
+func (lm *LM) carrier(g *arch.Graph) (*onnx.Model, error) {
+	m := onnx.New(g.Model.IRVersion, g.Model.Opset(""))
+	b := m.Builder()
+	for _, c := range lm.caches(step) {
+		dims := make([]onnx.Dim, len(c.Shape))
+		for i := range dims {
+			dims[i] = onnx.Symbolic("")
+		}
+		in := b.Input(c.In, c.DType, dims)
+		b.Output(b.Op("Identity", []string{in}), c.out, c.DType, dims)
+	}
+	return m, m.Check()
+}
+
+// cache is an input of keys or values of the graph with past, and the output that
+// it goes on from.
+type cache struct {
+	arch.Past
+	out string
+}
 
 // caches lists the keys and values that a graph hands out. Where the graph
 // without past begins what the other goes on with, both do; what it computes
@@ -224,9 +246,9 @@ func (lm *LM) caches(r role) []cache {
 	for _, p := range lm.anatomy.Step.Ports.Past {
 		switch {
 		case lm.anatomy.Encoder == nil && g == lm.anatomy.Step, r == step && !p.Cross:
-			list = append(list, cache{p.Out, p.In})
+			list = append(list, cache{p, p.Out})
 		case lm.anatomy.Encoder != nil && r == forward:
-			list = append(list, cache{p.First, p.In})
+			list = append(list, cache{p, p.First})
 		}
 	}
 	return list

@@ -53,9 +53,11 @@ type LM struct {
 	text    texts // how the tokenizer frames a text
 	hash    string
 
-	mu       sync.Mutex
-	closed   bool
-	sessions map[variant]*session
+	mu        sync.Mutex
+	closed    bool
+	sessions  map[variant]*session
+	abandoned []abandoned
+	trial     trial
 }
 
 // session is one instrumented graph on the runtime; it is built by the first

@@ -151,8 +151,14 @@ func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
 	for _, jobs := range [][]*job{bases, rest} {
 		stems, rest := w.lm.stems(share(jobs))
 		for _, s := range w.lm.stalks(stems) {
-			if err := s.score(ctx, w.lm); err != nil {
-				return err
+			if w.lm.without(sharedBeginnings) {
+				rest = append(rest, s.jobs...)
+			} else if err := s.score(ctx, w.lm); err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
+				w.lm.abandon(sharedBeginnings, err)
+				rest = append(rest, s.jobs...)
 			}
 		}
 		var last *input // batches of one patch follow each other and share its factors

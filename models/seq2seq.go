@@ -11,7 +11,7 @@ import (
 // encoding is what the encoder makes of the prompts of a run.
 type encoding struct {
 	states *tensor.Tensor // [B, S, width]
-	mask   *tensor.Tensor // [B, S]
+	mask   *tensor.Tensor // int64 [B, S]
 }
 
 // feed feeds a decoder what it takes of the encoder.
@@ -20,7 +20,7 @@ func (e *encoding) feed(feeds map[string]*tensor.Tensor, p arch.Ports) {
 		feeds[p.EncoderStates] = e.states
 	}
 	if p.EncoderMask != "" {
-		feeds[p.EncoderMask] = e.mask
+		feeds[p.EncoderMask] = integers(p.Type(p.EncoderMask), e.mask.Int64s(), e.mask.Shape...)
 	}
 }
 

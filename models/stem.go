@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -14,6 +15,10 @@ const (
 	leastShare = 4
 )
 
+// mostCut is how many tokens of a stem may be left to its rows, so that it shares
+// a run with shorter ones.
+const mostCut = 2
+
 // stem is what sequences under one patch begin with, such as the demonstrations
 // and the new fact before every question of an edit. Its keys and values are
 // computed once.
@@ -23,9 +28,10 @@ type stem struct {
 }
 
 // stems finds the sequences that share a stem, and the rest in their order. It
-// takes a decoder's graph that keeps keys and values apart from padding.
+// takes a decoder's graph with past keys and values. Attention that counts the
+// keys of each row does not take several tokens of several rows behind a past.
 func (lm *LM) stems(jobs []*job) (found []stem, rest []*job) {
-	if s := lm.anatomy.Step; lm.anatomy.Encoder != nil || s == nil || s.Ports.Mask == "" || s.Ports.Positions == "" || lm.maxRows() == 1 {
+	if s := lm.anatomy.Step; lm.anatomy.Encoder != nil || s == nil || s.Ports.Lengths || lm.maxRows() == 1 || lm.without(sharedBeginnings) {
 		return nil, jobs
 	}
 	order := map[*Patch]int{}
@@ -77,7 +83,9 @@ func agreed(a, b []int64) int {
 	return n
 }
 
-// stalk is a run's worth of jobs with their stems.
+// stalk is a run's worth of jobs with their stems, all cut to the length of the
+// shortest: so no padding stands between a stem and what follows, which attention
+// with a window would count as positions.
 type stalk struct {
 	stems []stem
 	jobs  []*job
@@ -85,31 +93,46 @@ type stalk struct {
 	only  *Patch
 }
 
-// stalks packs stems into runs, those of one patch together: as many as the
-// memory budget takes and, with padding on both sides, the context.
+// length is that of the stems.
+func (s stalk) length() int { return len(s.stems[0].ids) }
+
+// stalks packs stems into runs, those of one patch together and in order of
+// their lengths: as many as the memory budget takes and differ little.
 func (lm *LM) stalks(stems []stem) []stalk {
 	if len(stems) == 0 {
 		return nil
 	}
+	order := map[*Patch]int{}
+	for i, s := range stems {
+		if p := s.jobs[0].patch; order[p] == 0 {
+			order[p] = i + 1
+		}
+	}
+	stems = slices.Clone(stems)
+	slices.SortStableFunc(stems, func(a, b stem) int {
+		return cmp.Or(order[a.jobs[0].patch]-order[b.jobs[0].patch], len(a.ids)-len(b.ids))
+	})
 	c, most := lm.cost(step), lm.maxRows()
 	var out []stalk
 	var now stalk
-	var before, behind, wanted int // the longest stem, the longest rest, and the logits of now
+	var behind, wanted int // the longest rest, and the logits of now
 	for _, s := range stems {
 		factors := lm.factorBytes(s.jobs[0].patch.ranks())
 		for i, j := range s.jobs {
-			p, q := max(before, len(s.ids)), max(behind, j.fed()-len(s.ids))
-			P := wanted + len(j.positions())
-			rows := len(now.jobs) + 1
-			if rows > 1 && (rows > most || now.only != j.patch || c.bytes(rows, p+q, 0, P, factors) > lm.opts.MemoryBudget || lm.info.Context > 0 && p+q > lm.info.Context) {
+			cut := len(s.ids)
+			if len(now.jobs) > 0 {
+				cut = now.length()
+			}
+			q, P, rows := max(behind, j.fed()-cut), wanted+len(j.positions()), len(now.jobs)+1
+			if rows > 1 && (rows > most || now.only != j.patch || len(s.ids)-cut > mostCut || c.bytes(rows, cut+q, 0, P, factors) > lm.opts.MemoryBudget) {
 				out = append(out, now)
-				now, p, q, P = stalk{}, len(s.ids), j.fed()-len(s.ids), len(j.positions())
+				now, q, P = stalk{}, j.fed()-len(s.ids), len(j.positions())
 			}
 			if i == 0 || len(now.jobs) == 0 {
 				now.stems = append(now.stems, s)
 			}
 			now.jobs, now.of, now.only = append(now.jobs, j), append(now.of, len(now.stems)-1), j.patch
-			before, behind, wanted = p, q, P
+			behind, wanted = q, P
 		}
 	}
 	if len(now.jobs) > 0 {
@@ -118,57 +141,41 @@ func (lm *LM) stalks(stems []stem) []stalk {
 	return out
 }
 
-// past is what stands in for the first positions of the rows of a run.
-type past struct {
-	values map[string]*tensor.Tensor // keys and values by input name, [B, ...]
-	from   []int                     // how many tokens of each row it stands for
-	length int                       // to which it is padded
-}
-
-// start is the first position of a row that is computed.
-func (p *past) start(row int) int {
-	if p == nil {
-		return 0
-	}
-	return p.from[row]
-}
-
-// padded is the length of the past of every row.
-func (p *past) padded() int {
-	if p == nil {
-		return 0
-	}
-	return p.length
-}
-
 // score computes the stems and scores the jobs behind them.
 func (s stalk) score(ctx context.Context, lm *LM) error {
-	heads := make([]*job, len(s.stems))
+	n, heads := s.length(), make([]*job, len(s.stems))
 	for i, st := range s.stems {
-		heads[i] = &job{joined: joined{ids: append(slices.Clone(st.ids), 0), first: len(st.ids)}, patch: s.only}
+		heads[i] = &job{joined: joined{ids: append(slices.Clone(st.ids[:n]), 0), first: n}, patch: s.only}
 	}
 	in := lm.newInput(step, heads, s.only)
-	in.want(0, 0) // logits that nobody reads
-	in.outputs = map[string]*tensor.Tensor{}
-	for _, c := range lm.caches(step) {
-		in.outputs[c.out] = nil
-	}
-	if _, err := in.run(ctx); err != nil {
+	p, err := in.remember(ctx)
+	if err != nil {
 		return err
 	}
-	p := &past{values: map[string]*tensor.Tensor{}, length: in.T}
-	for _, c := range lm.caches(step) {
-		p.values[c.in] = takeRows(in.outputs[c.out], s.of)
-	}
-	for _, i := range s.of {
-		p.from = append(p.from, len(s.stems[i].ids))
-	}
 	rest := lm.newInput(step, s.jobs, s.only)
-	rest.follow(p)
+	rest.follow(p.take(lm, s.of))
 	if s.only != nil { // one patch, fed once
 		rest.patches = in.patches
 	}
 	return rest.score(ctx)
+}
+
+// remember runs the decoder on the input's jobs for the keys and values of their
+// tokens.
+func (in *input) remember(ctx context.Context) (*past, error) {
+	in.want(0, 0) // logits that nobody reads
+	in.outputs = map[string]*tensor.Tensor{}
+	for _, c := range in.lm.caches(in.v.role) {
+		in.outputs[c.out] = nil
+	}
+	if _, err := in.run(ctx); err != nil {
+		return nil, err
+	}
+	lengths := make([]int, len(in.jobs))
+	for b, j := range in.jobs {
+		lengths[b] = j.fed()
+	}
+	return in.lm.settled(in.v.role, in.outputs, lengths, in.T), nil
 }
 
 // follow makes the rows begin behind a past.

@@ -70,6 +70,7 @@ func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
 		return nil, err
 	}
 	ix := newGraph(m)
+	ix.settle(&ports)
 	g := &Graph{Path: path, Model: m, Ports: ports, FFNs: ix.ffns(side)}
 	g.positions, _ = ix.positionTable(ports)
 	if side == Decoder {

@@ -128,6 +128,13 @@ func (a *Anatomy) graphs() error {
 	if a.Layout.Encoder != "" {
 		a.Encoder = open(a.Layout.Encoder, Encoder, false)
 	}
+	for _, g := range []*Graph{a.Forward, a.Step} {
+		if g != nil && err == nil {
+			if err = g.Ports.configure(a.Config); err != nil {
+				err = fmt.Errorf("%s: %w", g.Path, err)
+			}
+		}
+	}
 	return err
 }
 
@@ -187,6 +194,12 @@ func (a *Anatomy) describe(path string) {
 			a.dropStep()
 		} else if why := a.firstCaches(); a.Encoder != nil && why != "" {
 			a.refuse("%s: generation runs without the cache", why)
+			a.dropStep()
+		}
+	}
+	if a.Step != nil {
+		if why := a.Step.Ports.uncached(a.Encoder != nil); why != "" {
+			a.refuse("%s: %s: generation runs without the cache", filepath.Base(a.Step.Path), why)
 			a.dropStep()
 		}
 	}
