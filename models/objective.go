@@ -176,10 +176,8 @@ func (lm *LM) shiftable(at []Site) (differentiated, []int, error) {
 		return sites, nil, fmt.Errorf("models: computing losses: %w", err)
 	}
 	switch {
-	case lm.anatomy.Encoder != nil:
-		return fail(fmt.Errorf("%w: it has an encoder", ErrNoGradient))
-	case lm.info.DType != "float32":
-		return fail(fmt.Errorf("%w: it is %s, want float32", ErrNoGradient, lm.info.DType))
+	case lm.info.NoGradient != "":
+		return fail(fmt.Errorf("%w: %s", ErrNoGradient, lm.info.NoGradient))
 	case len(at) == 0 || len(at) > mostSites || len(at) == 2 && at[0] == at[1]:
 		return fail(fmt.Errorf("%w: %v: want one or two different sites", ErrSite, at))
 	}
