@@ -398,8 +398,7 @@ func addShifts(m *onnx.Model, g *arch.Graph, at []Site) error {
 	for k, s := range at {
 		for _, f := range g.FFNs {
 			if f.Side == s.Side && f.Layer == s.Layer {
-				value, _ := f.Value(s.Point)
-				if err := grad.AddDeltaAlong(m, value, g.Ports.IDs, numbered(shiftInput, k), shiftPositions); err != nil {
+				if err := grad.AddDeltaAlong(m, f.Shifted(s.Point), g.Ports.IDs, numbered(shiftInput, k), shiftPositions); err != nil {
 					return fmt.Errorf("%w: %w", ErrNoGradient, err)
 				}
 			}
