@@ -29,6 +29,10 @@ type Spec[C any] struct {
 	// Validate reports faults that tags cannot express; nil where there are none.
 	Validate func(c C) error
 
+	// Needs says what an editor will ask of a model, so that a model that lacks it
+	// is refused before any work; nil where answers are all it asks for.
+	Needs func(c C, info *models.Info) models.Need
+
 	// New makes an editor. It fails where an input it needs is missing, naming
 	// what to pass.
 	New func(c C, in Inputs) (Editor, error)
@@ -63,6 +67,7 @@ type Method struct {
 	Decoders           map[string]models.WrapDecoder
 
 	configure func(info *models.Info, overrides map[string]string) (Config, error)
+	needs     func(c Config, info *models.Info) models.Need
 	create    func(c Config, in Inputs) (Editor, error)
 	files     func(c Config) ([]string, error)
 	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
@@ -90,6 +95,12 @@ func Define[C any](s Spec[C]) Method {
 			}
 		}
 		return Config{method: s.Name, value: c, keys: keysOf(v)}, nil
+	}
+	m.needs = func(c Config, info *models.Info) models.Need {
+		if s.Needs == nil {
+			return models.Need{}
+		}
+		return s.Needs(c.value.(C), info)
 	}
 	m.create = func(c Config, in Inputs) (Editor, error) {
 		ed, err := s.New(c.value.(C), in)
@@ -171,6 +182,18 @@ func (m Method) Supports(s Setting, info *models.Info) error {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))
 	}
 	return Wrap(m.Name, "", errors.Join(faults...))
+}
+
+// Lacks says whether a model gives what the method, so configured, asks of it:
+// nil, or an error that wraps ErrUnsupported and the model's own.
+func (m Method) Lacks(c Config, info *models.Info) error {
+	if err := m.own(c); err != nil {
+		return err
+	}
+	if err := models.Lacks(info, m.needs(c, info)); err != nil {
+		return Wrap(m.Name, "", fmt.Errorf("%w: %w", ErrUnsupported, err))
+	}
+	return nil
 }
 
 // Find gives the method of a name. The error lists the names there are.

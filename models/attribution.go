@@ -138,8 +138,7 @@ func (lm *LM) runLayerShifts(ctx context.Context, p Point, rows []LayerShift, li
 // addShifts makes the value at the point read a shift in every layer.
 func (e layerShifts) addShifts(m *onnx.Model, g *arch.Graph) error {
 	for _, f := range g.FFNs {
-		value, _ := f.Value(e.point)
-		if err := grad.AddDeltaAlong(m, value, g.Ports.IDs, numbered(shiftInput, f.Layer), numbered(shiftPositions, f.Layer)); err != nil {
+		if err := grad.AddDeltaAlong(m, f.Shifted(e.point), g.Ports.IDs, numbered(shiftInput, f.Layer), numbered(shiftPositions, f.Layer)); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoGradient, err)
 		}
 	}

@@ -42,6 +42,7 @@ func (lm *LM) OpenGram(ctx context.Context, at ...Site) (*Gram, error) {
 		return nil, fmt.Errorf("models: adding up products: %w: sums are taken in decoder-only models", ErrSite)
 	}
 	m := lm.anatomy.Forward.Model.Clone()
+	lm.anatomy.Forward.Reveal(m)
 	m.Graph.Outputs = nil
 	b := m.Builder()
 	rows := b.Input(gramRows, onnx.Int64, symbolic("tokens"))

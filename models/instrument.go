@@ -363,6 +363,7 @@ func (lm *LM) addRows(m *onnx.Model, g *arch.Graph) error {
 // addTaps gives every readable site up to a layer an output with chosen rows, as
 // float32.
 func addTaps(m *onnx.Model, g *arch.Graph, top int) {
+	g.Reveal(m)
 	b := m.Builder()
 	rows := b.Input(tapsInput, onnx.Int64, symbolic("tapped"))
 	for _, f := range g.FFNs {

@@ -178,10 +178,8 @@ func (lm *LM) shiftable(at []Site) (differentiated, []int, error) {
 		return sites, nil, fmt.Errorf("models: computing losses: %w", err)
 	}
 	switch {
-	case lm.anatomy.Encoder != nil:
-		return fail(fmt.Errorf("%w: it has an encoder", ErrNoGradient))
-	case lm.info.DType != "float32":
-		return fail(fmt.Errorf("%w: it is %s, want float32", ErrNoGradient, lm.info.DType))
+	case lm.info.NoGradient != "":
+		return fail(fmt.Errorf("%w: %s", ErrNoGradient, lm.info.NoGradient))
 	case len(at) == 0 || len(at) > mostSites || len(at) == 2 && at[0] == at[1]:
 		return fail(fmt.Errorf("%w: %v: want one or two different sites", ErrSite, at))
 	}
@@ -402,8 +400,7 @@ func addShifts(m *onnx.Model, g *arch.Graph, at []Site) error {
 	for k, s := range at {
 		for _, f := range g.FFNs {
 			if f.Side == s.Side && f.Layer == s.Layer {
-				value, _ := f.Value(s.Point)
-				if err := grad.AddDeltaAlong(m, value, g.Ports.IDs, numbered(shiftInput, k), shiftPositions); err != nil {
+				if err := grad.AddDeltaAlong(m, f.Shifted(s.Point), g.Ports.IDs, numbered(shiftInput, k), shiftPositions); err != nil {
 					return fmt.Errorf("%w: %w", ErrNoGradient, err)
 				}
 			}

@@ -80,6 +80,7 @@ func Inspect(dir string) (*Info, error) {
 	if _, _, err := readTokenizer(&a.Info); err != nil {
 		a.Info.TokenizerFault = err.Error()
 	}
+	a.Info.NoGradient = noGradient(a)
 	return &a.Info, nil
 }
 
@@ -90,6 +91,7 @@ func Open(ctx context.Context, env *ort.Env, dir string, o Options) (*LM, error)
 	if err != nil {
 		return nil, fmt.Errorf("models: %w", err)
 	}
+	a.Info.NoGradient = noGradient(a)
 	lm := &LM{env: env, opts: o, anatomy: a, info: a.Info, sessions: map[variant]*session{}}
 	if err := lm.prepare(ctx); err != nil {
 		a.Close()
@@ -318,14 +320,7 @@ func (lm *LM) ProtocolID() string {
 
 // editable returns ErrNotEditable with a reason if a weight cannot be changed.
 func (lm *LM) editable(id WeightID) error {
-	w := lm.info.Weight(id)
-	if w == nil {
-		return fmt.Errorf("%w: %s: the model has no such weight", ErrNotEditable, id)
-	}
-	if !w.Editable {
-		return fmt.Errorf("%w: %s: %s", ErrNotEditable, id, w.Why)
-	}
-	return nil
+	return Lacks(&lm.info, Need{Edits: []WeightID{id}})
 }
 
 // biased returns ErrNotEditable with a reason if the bias of a weight cannot be
@@ -362,7 +357,7 @@ func (lm *LM) weightIn(r role, id WeightID) *Weight {
 // orientation and type.
 func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
 	if err := lm.editable(id); err != nil {
-		return nil, fmt.Errorf("models: %w", err)
+		return nil, err
 	}
 	r := forward
 	if id.Side == Encoder {
@@ -387,11 +382,10 @@ func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
 // Bias returns a copy of the bias of a down-projection as float32 [out]. It
 // returns ErrNotEditable where a Bias change would.
 func (lm *LM) Bias(id WeightID) (*tensor.Tensor, error) {
-	err := lm.editable(id)
-	if err == nil {
-		err = lm.biased(id)
+	if err := lm.editable(id); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := lm.biased(id); err != nil {
 		return nil, fmt.Errorf("models: %w", err)
 	}
 	r := forward
@@ -446,7 +440,7 @@ func (lm *LM) accepts(p *Patch) error {
 			return err
 		}
 		if err := lm.editable(c.change()); err != nil {
-			return fmt.Errorf("models: %w", err)
+			return err
 		}
 		w := lm.info.Weight(c.change())
 		in, out := 0, 0

@@ -177,7 +177,10 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 	for _, s := range e.Settings {
 		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
-		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil && s.N > n {
+		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil {
+			c.refused = m.Lacks(config, e.LM.Info())
+		}
+		if c.refused == nil && s.N > n {
 			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSetting, s, n)
 		}
 		if c.refused != nil {

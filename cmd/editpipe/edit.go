@@ -93,6 +93,9 @@ func runEdit(c *cli.Context) error {
 		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
+		if err := method.Lacks(config, lm.Info()); err != nil {
+			return err
+		}
 		in := edit.Inputs{Shown: train, Seed: c.Int64("seed")}
 		if dir := c.String("artifacts"); dir != "" {
 			in.Artifacts = filepath.Join(dir, method.Name)

@@ -67,7 +67,11 @@ func methodsFor(info *models.Info) ([]methodFor, error) {
 			return nil, err
 		}
 		row := methodFor{Name: m.Name, Defaults: config.Map()}
-		if err := m.Supports(edit.Setting{Kind: m.Settings[0]}, info); err != nil {
+		err = m.Supports(edit.Setting{Kind: m.Settings[0]}, info)
+		if err == nil {
+			err = m.Lacks(config, info)
+		}
+		if err != nil {
 			row.Why = err.Error()
 		}
 		out = append(out, row)
@@ -112,6 +116,11 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	line("scoring", "%s", info.Scoring)
 	line("generation", "%s", info.Generation)
 	line("dense patches", "%s", info.Dense)
+	gradients := "yes"
+	if info.NoGradient != "" {
+		gradients = "no: " + info.NoGradient
+	}
+	line("gradients", "%s", gradients)
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"editpipe/edit"
+	"editpipe/onnx"
 	"editpipe/ort/orttest"
 	"editpipe/store"
 )
@@ -36,6 +40,85 @@ func TestLongPrompts(t *testing.T) {
 			}
 			if len(count) != 2 || count[store.SkippedLength] == 0 || count[store.OK] == 0 {
 				t.Errorf("rows by status: %v", count)
+			}
+		})
+	}
+}
+
+// rewire copies the embedded model and changes its graph.
+func rewire(t *testing.T, change func(m *onnx.Model) error) string {
+	t.Helper()
+	dir := copyDir(t, embedded(t), filepath.Join(t.TempDir(), "model"))
+	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))
+	if err == nil {
+		err = change(m)
+	}
+	if err == nil {
+		err = m.Save(filepath.Join(dir, "model.onnx"), onnx.SaveOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestRefusedInTheSameWords: what a model cannot do is said by inspect, by a plan,
+// before any running text is read and before an edit, each time in the same words.
+func TestRefusedInTheSameWords(t *testing.T) {
+	orttest.Find(t)
+	for _, c := range []struct {
+		name, says string
+		set        string // for a method to ask for it
+		dir        string
+	}{
+		{"an operator without a rule", "operator Unheard of node", "", rewire(t, func(m *onnx.Model) error {
+			for _, n := range slices.Backward(m.Graph.Nodes) { // behind the first block
+				if n.OpType == "Softmax" {
+					return m.Splice(n.Outputs[0], func(b *onnx.Builder, in string) (string, error) { return b.Op("Unheard", []string{in}), nil })
+				}
+			}
+			return onnx.ErrUndefined
+		})},
+		{"a layer that is not there", "the decoder has 6 layers, 0 to 5", "rome.layer=17", embedded(t)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			corpus := writeFile(t, filepath.Join(t.TempDir(), "corpus.txt"), strings.Repeat("Some text that runs on.\n", 50))
+			set := []string{}
+			if c.set != "" {
+				set = []string{"--set", c.set}
+			}
+			with := func(args ...string) outcome { return call(t, append(append(args, "--model", c.dir), set...)...) }
+			plan := with("eval", "--plan", "--method", "rome", "--limit", "1", "--out", filepath.Join(t.TempDir(), "run"))
+			_, words, ok := strings.Cut(plan.out, "unsupported: ")
+			words, _, _ = strings.Cut(words, "\n")
+			if !ok || !strings.Contains(words, c.says) || !strings.Contains(words, edit.ErrUnsupported.Error()) {
+				t.Fatalf("the plan says\n%s%s", plan.out, plan.err)
+			}
+			prepare := with("prepare", "--method", "rome", "--corpus", corpus, "--out", t.TempDir())
+			if prepare.code != exitFailure || !strings.Contains(prepare.err, words) || strings.Contains(prepare.err, "read ") {
+				t.Errorf("prepare: code %d, says\n%s\nwant %q", prepare.code, prepare.err, words)
+			}
+			if o := with("edit", "--method", "rome", "--subject", "Ada", "--prompt", "Ada works as a", "--target", "pilot"); o.code != exitFailure || !strings.Contains(o.err, words) {
+				t.Errorf("edit: code %d, says\n%s\nwant %q", o.code, o.err, words)
+			}
+			if c.set != "" {
+				return // inspect knows the defaults only
+			}
+			text := callOK(t, "inspect", "--model", c.dir).out
+			if !strings.Contains(text, "not on this model: "+words) {
+				t.Errorf("inspect says\n%s\nwant %q", text, words)
+			}
+			var info struct {
+				Methods []methodFor `json:"methods"`
+			}
+			if err := json.Unmarshal([]byte(callOK(t, "inspect", "--json", "--model", c.dir).out), &info); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range info.Methods {
+				needs := map[string]bool{"rome": true, "memit": true, "pmet": true, "kn": true, "ft-l": true, "ft-m": true}[m.Name]
+				if needs != strings.Contains(m.Why, c.says) {
+					t.Errorf("%s: %q", m.Name, m.Why)
+				}
 			}
 		})
 	}

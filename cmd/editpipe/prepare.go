@@ -85,6 +85,9 @@ func runPrepare(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := method.Lacks(config, m.Info()); err != nil { // running text may take hours
+			return err
+		}
 		if err := method.Prepare(ctx, edit.Base{LM: m.LM}, config, in, out); err != nil {
 			return err
 		}

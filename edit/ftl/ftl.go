@@ -22,7 +22,6 @@ package ftl
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -94,9 +93,13 @@ func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: title, Paper: paper, Version: 2,
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults, Validate: validate,
+		Defaults: defaults, Validate: validate, Needs: needs,
 		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return &editor{name: name, c: c}, nil },
 	})
+}
+
+func needs(c Config, _ *models.Info) models.Need {
+	return locate.Need([]int{c.Layer}, models.FFNAct, models.FFNOut)
 }
 
 type editor struct {
@@ -160,14 +163,10 @@ const copies = 5
 // weight is the weight that is trained.
 func (ed *editor) weight(on edit.Base) (models.WeightID, *models.Weight, error) {
 	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
-	w := on.LM.Info().Weight(at)
-	if w == nil {
-		return at, nil, fmt.Errorf("%w: %s: the model has no such weight", models.ErrNotEditable, at)
+	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+		return at, nil, err
 	}
-	if !w.Editable {
-		return at, nil, fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, w.Why)
-	}
-	return at, w, nil
+	return at, on.LM.Info().Weight(at), nil
 }
 
 // train trains the changes of tasks side by side and sets their patches and

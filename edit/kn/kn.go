@@ -24,7 +24,6 @@ package kn
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -107,8 +106,17 @@ func Method() edit.Method {
 		Paper:    "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
 		Settings: []edit.Kind{edit.Single, edit.Sequential},
 		Defaults: defaults, Validate: validate,
-		New: open, Prepare: prepare,
+		Needs: needs, New: open, Prepare: prepare,
 	})
+}
+
+// needs are the down-projections and the neurons of all layers.
+func needs(c Config, info *models.Info) models.Need {
+	layers := make([]int, info.Layers)
+	for l := range layers {
+		layers[l] = l
+	}
+	return locate.Need(layers, c.point())
 }
 
 // open reads what preparing wrote, if the configuration has a use for it.
@@ -167,15 +175,8 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 
 // each fills in what concerns single edits and returns what concerns all.
 func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
-	for l := range on.LM.Info().Layers {
-		at := models.WeightID{Layer: l, Part: models.FFNDown}
-		if w := on.LM.Info().Weight(at); w == nil || !w.Editable {
-			why := "the model has no such weight"
-			if w != nil {
-				why = w.Why
-			}
-			return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
-		}
+	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+		return err
 	}
 	facts := make([]*fact, len(edits))
 	for i, e := range edits {

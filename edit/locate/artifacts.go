@@ -25,6 +25,19 @@ func Refused(err error) error {
 	return err
 }
 
+// Need is what locating methods ask of a model: gradients, the down-projections
+// of layers to change, and points of each to read.
+func Need(layers []int, points ...models.Point) models.Need {
+	n := models.Need{Gradients: true}
+	for _, l := range layers {
+		n.Edits = append(n.Edits, down(l))
+		for _, p := range points {
+			n.Sites = append(n.Sites, models.Site{Layer: l, Point: p})
+		}
+	}
+	return n
+}
+
 // Each is EditEach by way of fill, which sets the patches and errors of
 // single edits and returns what keeps all of them from being made.
 func Each(edits []dataset.Edit, fill func(patches []models.Patch, errs []error) error) ([]models.Patch, []error) {

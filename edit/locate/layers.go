@@ -103,6 +103,16 @@ func (c Spreading) Validate(method string) error {
 	return errors.Join(errs...)
 }
 
+// Need is what the methods ask of a model: the keys of all layers, and points of
+// the last at which values are searched.
+func (c Spreading) Need(points ...models.Point) models.Need {
+	n := Need(c.Layers, models.FFNAct)
+	for _, p := range points {
+		n.Sites = append(n.Sites, models.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})
+	}
+	return n
+}
+
 // Files lists the files that the configuration names.
 func (c Spreading) Files() []string {
 	list := append([]string(nil), c.Covariance...)

@@ -2,7 +2,6 @@ package locate
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"editpipe/ask"
@@ -211,15 +210,14 @@ func down(layer int) models.WeightID { return models.WeightID{Layer: layer, Part
 
 // fits says what keeps the layers from being changed in a model.
 func (s *Spreader) fits(lm *models.LM) error {
+	need := models.Need{Sites: s.sites(), Gradients: true}
 	for _, l := range s.layers {
-		at := down(l.index)
-		if w := lm.Info().Weight(at); w == nil || !w.Editable {
-			why := "the model has no such weight"
-			if w != nil {
-				why = w.Why
-			}
-			return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
-		}
+		need.Edits = append(need.Edits, down(l.index))
+	}
+	if err := models.Lacks(lm.Info(), need); err != nil {
+		return err
+	}
+	for _, l := range s.layers {
 		if err := l.moments.Fits(lm, l.index); err != nil {
 			return err
 		}

@@ -113,8 +113,12 @@ func Method() edit.Method {
 		Paper:    "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
 		Settings: []edit.Kind{edit.Single, edit.Sequential},
 		Defaults: defaults, Validate: validate,
-		New: open, Files: files, Prepare: prepare,
+		Needs: needs, New: open, Files: files, Prepare: prepare,
 	})
+}
+
+func needs(c Config, _ *models.Info) models.Need {
+	return locate.Need([]int{c.Layer}, models.FFNAct, models.FFNOut)
 }
 
 // files lists the files that the configuration names.
@@ -199,12 +203,8 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 // each fills in what concerns single edits and returns what concerns all.
 func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
 	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
-	if w := on.LM.Info().Weight(at); w == nil || !w.Editable {
-		why := "the model has no such weight"
-		if w != nil {
-			why = w.Why
-		}
-		return fmt.Errorf("%w: %s: %s", models.ErrNotEditable, at, why)
+	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+		return err
 	}
 	if ed.moments != nil {
 		if err := ed.moments.Fits(on.LM, ed.c.Layer); err != nil {

@@ -33,7 +33,7 @@ const (
 	// gradientTolerance bounds how far a derivative in a random direction may be
 	// from the float64 implementation's central difference, relative to the norms
 	// of gradient and direction. The float32 pass back rounds like the one there,
-	// see formTolerance; the largest difference seen is 7e-8.
+	// see formTolerance; the largest difference seen is 9e-8.
 	gradientTolerance = 1e-5
 	// differenceStep makes the error of central differences in float64, which is
 	// of the order of its square, negligible.
@@ -41,7 +41,7 @@ const (
 	// exportTolerance bounds, in nats, how far the exported model's answers may be
 	// from the patched one's: W + U V is rounded once in the file, and summed in
 	// another order in the patched run. Log-probabilities are of order ten; the
-	// largest difference seen is 8e-6.
+	// largest difference seen is 9e-6.
 	exportTolerance = 1e-4
 )
 
@@ -59,7 +59,7 @@ func overrides(lm *models.LM, method string) map[string]string {
 	return map[string]map[string]string{
 		"rome":  {"v_num_grad_steps": "5", "mom2_tokens": "1500"},
 		"memit": {"v_num_grad_steps": "5", "mom2_tokens": "1500", "layers": layers, "mom2_update_weight": "1", "clamp_norm_factor": "4"},
-		"ft-l":  {"num_steps": "5"},
+		"ft-l":  {"num_steps": "5", "layer": "0"}, // so that slopes come through an attention
 		"kn":    {"refine": "no", "steps": "4"},
 	}[method]
 }
@@ -77,6 +77,9 @@ func TestEdits(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			c := variants()[name]
+			if c.Window > 0 { // wide enough for the end of a prompt to see its subject
+				c.Window = 12
+			}
 			all := forms(c)
 			for _, form := range slices.Sorted(maps.Keys(all)) {
 				if !every && !slices.Contains(few[name], form) {
@@ -203,8 +206,6 @@ func TestWhatCannotBeEdited(t *testing.T) {
 		refused(half, m, set, "it is float16, want float32")
 		half.Exporter = tinylm.TorchScript
 	}
-	// The sum behind the last layer is inside the operator that normalises it.
-	refused(tinylm.Config{Family: tinylm.Qwen3, Exporter: tinylm.GenAI}, memit.Method(), map[string]string{"layers": "1"}, "the residual sum stays inside")
 	dir := t.TempDir()
 	if err := tinylm.Write(dir, tinylm.Config{Family: tinylm.Phi3}); err != nil {
 		t.Fatal(err)
@@ -339,14 +340,17 @@ func score(t *testing.T, lm *models.LM, rows []models.Row) (all []float64) {
 	return all
 }
 
+// story is longer than the windows here.
+var story = append(slices.Clone(prompt), 5, 99, 130, 14, 77, 201, 8, 33, 120)
+
 // answers compares what the model says with the second implementation: rows of
 // unequal lengths asked and continued together, some with the same beginning.
 func answers(t *testing.T, lm *models.LM, second *paper) {
 	const more = 5
 	targets := [][]int64{{40, 7}, {12}}
 	var rows []models.Row
-	for _, n := range []int{2, 5, 9} {
-		ids := prompt[:n]
+	for _, n := range []int{2, 5, len(story)} {
+		ids := story[:n]
 		if n == 5 { // a beginning of its own
 			ids = append([]int64{88, 60}, ids...)
 		}
@@ -384,17 +388,24 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 				}
 			}
 		}
-		ids := slices.Clone(row.Query.PromptIDs)
+		ids, sure := slices.Clone(row.Query.PromptIDs), true
 		for range more {
-			last := second.logits(ids)[len(ids)-1]
+			last := slices.Clone(second.logits(ids)[len(ids)-1])
 			best := int64(slices.Index(last, slices.Max(last)))
-			if slices.Contains(lm.EOS(), best) {
+			slices.Sort(last)
+			// Two logits this close may change places by rounding.
+			first := last[len(last)-1]
+			if sure = first-last[len(last)-2] > 2*formTolerance*max(first, -last[0]); !sure || slices.Contains(lm.EOS(), best) {
 				break
 			}
 			ids = append(ids, best)
 		}
-		if want := ids[len(row.Query.PromptIDs):]; !slices.Equal(generated[i].TextIDs, want) {
-			t.Errorf("row %d: continued by %v, by the second implementation %v", i, generated[i].TextIDs, want)
+		got, want := generated[i].TextIDs, ids[len(row.Query.PromptIDs):]
+		if !sure {
+			got = got[:min(len(got), len(want))]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("row %d: continued by %v, by the second implementation %v", i, got, want)
 		}
 	}
 }
@@ -403,7 +414,7 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 // part gives, and by its down-projection, with differences of the second
 // implementation.
 func slopes(t *testing.T, lm *models.LM, second *paper) {
-	ids := prompt
+	ids := story
 	every := make([]int, len(ids))
 	for i := range every {
 		every[i] = i

@@ -99,7 +99,7 @@ func forms(c tinylm.Config) map[string]tinylm.Config {
 		add("onnxruntime's own", func(c *tinylm.Config) { c.Exporter, c.Int32Positions = tinylm.ORT, true })
 	case tinylm.LLaMA, tinylm.Mistral, tinylm.Qwen2, tinylm.Qwen3, tinylm.Phi2, tinylm.Phi3, tinylm.Gemma2, tinylm.Gemma3:
 		c = torch
-		add("group query", func(c *tinylm.Config) { c.Exporter, c.NoPositionIDs = tinylm.GenAI, true })
+		add("group query", func(c *tinylm.Config) { c.Exporter, c.NoPositionIDs, c.ExternalData = tinylm.GenAI, true, true })
 		c = torch
 		add("group query with positions", func(c *tinylm.Config) { c.Exporter = tinylm.GenAI })
 		if c.Family != tinylm.Gemma2 { // the operator has no soft cap
@@ -159,7 +159,7 @@ func load(t testing.TB, env *ort.Env, c tinylm.Config, file string) *graph {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := env.NewSession(t.Context(), data, ort.Options{Threads: 1})
+	s, err := env.NewSession(t.Context(), data, ort.Options{Threads: 1, ExternalDir: filepath.Dir(filepath.Join(dir, file))})
 	if err != nil {
 		t.Fatal(err)
 	}

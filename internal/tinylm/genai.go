@@ -3,6 +3,7 @@ package tinylm
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"editpipe/onnx"
 	"editpipe/tensor"
@@ -211,10 +212,11 @@ func (g *fused) attend(layer int, h string) string {
 	if a.qkv != "" {
 		q = g.weigh(layer, h, a.qkv, "attn.qkv_proj", g.Width, wide+2*narrow, a.qkvBias)
 		if g.Operator == MultiHead || !g.NoPositionIDs {
-			parts := g.within3(scope, func() []string {
-				return g.ops("Split", 3, q, g.ints(int64(wide), int64(narrow), int64(narrow)), onnx.AttrInt("axis", -1))
+			g.within(scope, func() string {
+				parts := g.ops("Split", 3, q, g.ints(int64(wide), int64(narrow), int64(narrow)), onnx.AttrInt("axis", -1))
+				q, k, v = parts[0], parts[1], parts[2]
+				return ""
 			})
-			q, k, v = parts[0], parts[1], parts[2]
 		}
 	} else {
 		q = g.weigh(layer, h, a.q, "attn.q_proj", g.Width, wide, a.qkvBias)
@@ -236,16 +238,12 @@ func (g *fused) attend(layer int, h string) string {
 	return g.weigh(layer, h, a.o, "attn.o_proj", wide, g.Width, a.oBias)
 }
 
-func (g *fused) within3(scope string, f func() []string) (out []string) {
-	g.within(scope, func() string { out = f(); return "" })
-	return out
-}
-
 // headNorm normalises every head of x, [batch, length, heads*width].
 func (g *fused) headNorm(layer int, module, x string, heads int) string {
 	_, name := g.module(layer, module)
-	stored := fmt.Sprintf("model.layers.%d.attn.%s.layernorm", layer, module[len(g.a.attention)+1:])
-	return g.within(fmt.Sprintf("/model/layers.%d/attn/%s", layer, module[len(g.a.attention)+1:]), func() string {
+	part := strings.TrimPrefix(module, g.a.attention+".")
+	stored := fmt.Sprintf("model.layers.%d.attn.%s.layernorm", layer, part)
+	return g.within(fmt.Sprintf("/model/layers.%d/attn/%s", layer, part), func() string {
 		flat := g.op("Reshape", x, g.ints(0, -1, int64(g.HeadWidth)))
 		flat, _ = g.norm(g.path, name, stored, flat, "", false)
 		return g.op("Reshape", flat, g.ints(0, -1, int64(heads*g.HeadWidth)))

@@ -1,7 +1,9 @@
 // Package tinylm writes tiny language models with seeded random weights as
 // folders of exported ONNX models, for the project's own tests. The graphs are
-// shaped like the ones PyTorch's exporter and Optimum produce, quirks included:
-// how shapes and masks are computed, how weights are named, folded or merged.
+// shaped like the ones that PyTorch's two exporters with Optimum,
+// onnxruntime-genai's model builder and ONNX Runtime's own scripts produce, quirks
+// included: how shapes and masks are computed, which operators are fused, how
+// weights are named, folded or merged.
 //
 // A parameter depends only on the seed and its name, so two folders that
 // differ in form alone (opset, naming, cache, external data) hold the same

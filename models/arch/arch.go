@@ -197,8 +197,22 @@ type FFN struct {
 	Result    string `json:"-"`
 	Hidden    string `json:"-"`
 	Attention string `json:"-"`
+	// Summand is the value that a fused operator adds to the residual stream where
+	// Hidden is that operator's sum; "" elsewhere.
+	Summand string `json:"-"`
 
 	Missing map[Point]string `json:"missing,omitempty"`
+}
+
+// Shifted returns the graph value that is to be changed so that the value behind
+// a point changes by as much, for all its readers. It is that value, but where a
+// fused operator reads the residual sum itself: there it is a summand.
+func (f *FFN) Shifted(p Point) string {
+	if p == Hidden && f.Summand != "" {
+		return f.Summand
+	}
+	value, _ := f.Value(p)
+	return value
 }
 
 // Weight returns the block's matrix of a part, nil if it has none.

@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"editpipe/onnx"
 )
@@ -155,7 +156,7 @@ func (g *graph) ffns(side Side) []FFN {
 			g.outputs(&f, down)
 			switch {
 			case joined:
-				f.Missing[FFNPre] = "gate and up-projection are one matrix"
+				g.gateHalf(&f, down.x)
 			case gate == nil:
 				g.activationInput(&f, up.l)
 			case gate.activated == up.activated:
@@ -233,6 +234,42 @@ func (g *graph) unflattened(value string) string {
 	return value
 }
 
+// gateHalf finds the value behind FFNPre where one matrix holds gate and
+// up-projection: the half of its output that goes through the activation
+// function.
+func (g *graph) gateHalf(f *FFN, value string) {
+	halves := map[string]bool{}
+	var walk func(value string, act bool, steps int)
+	walk = func(value string, act bool, steps int) {
+		n := g.ix.Producer(value)
+		if n == nil || steps == 0 || g.linears[value] != nil || g.constant(value) {
+			return
+		}
+		if n.OpType == "Split" || n.OpType == "Slice" {
+			if act {
+				halves[value] = true
+			}
+			return
+		}
+		inputs := n.Inputs
+		if firstInputOnly[n.OpType] {
+			inputs = inputs[:1]
+		}
+		for _, in := range inputs {
+			walk(in, act || elementwise[n.OpType], steps-1)
+		}
+	}
+	const longest = 12 // from the product back to the halves
+	walk(value, false, longest)
+	if len(halves) != 1 {
+		f.Missing[FFNPre] = "gate and up-projection are one matrix"
+		return
+	}
+	for v := range halves {
+		f.Pre = v
+	}
+}
+
 // activationInput finds the value behind FFNPre: the output, bias included, of
 // the projection that the activation function reads.
 func (g *graph) activationInput(f *FFN, l *linear) {
@@ -255,24 +292,13 @@ func (g *graph) outputs(f *FFN, down *linear) {
 	}
 	for range 16 {
 		readers := g.readers(v)
-		if len(readers) > 1 {
-			if norm := g.normalised(v); norm != "" {
-				v = norm
-				continue
-			}
-		}
 		if len(readers) != 1 {
 			break
 		}
 		n := readers[0]
 		switch n.OpType {
 		case "SkipLayerNormalization", "SkipSimplifiedLayerNormalization":
-			// Output 3 is the sum before the norm.
-			if len(n.Outputs) > 3 && n.Outputs[3] != "" {
-				f.Hidden = n.Outputs[3]
-				return
-			}
-			f.Missing[Hidden] = "the residual sum stays inside " + label(n)
+			g.within(f, n, v)
 			return
 		case "Add":
 			other := n.Inputs[0]
@@ -283,7 +309,7 @@ func (g *graph) outputs(f *FFN, down *linear) {
 				v = n.Outputs[0]
 				continue
 			}
-			f.Hidden = g.lastSum(n)
+			g.sum(f, n)
 			return
 		case "Reshape", "Cast", "Identity", "Dropout", "Mul", "Div", "LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization":
 			if n.Inputs[0] != v && !g.constant(n.Inputs[0]) || len(n.Inputs) > 1 && n.Inputs[1] != v && !g.constant(n.Inputs[1]) && n.OpType != "Reshape" {
@@ -295,63 +321,97 @@ func (g *graph) outputs(f *FFN, down *linear) {
 		}
 		break
 	}
+	// A norm between the block and the residual stream, as Gemma has it, that is
+	// written out in its parts.
+	if n := g.pastNorm(v); n != nil {
+		g.sum(f, n)
+		return
+	}
 	f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
 }
 
-// normParts are the operations that a norm is written out with.
+// normParts are the operations that norms are written out in.
 var normParts = map[string]bool{
-	"Cast": true, "Identity": true, "Pow": true, "Mul": true, "ReduceMean": true, "Sub": true, "Add": true, "Sqrt": true, "Div": true, "Reciprocal": true,
+	"Pow": true, "ReduceMean": true, "Sub": true, "Mul": true, "Div": true, "Sqrt": true, "Reciprocal": true,
+	"Cast": true, "Identity": true, "Abs": true,
 }
 
-// normalised follows a value through a norm that is written out node by node,
-// as Gemma has one behind the feed-forward part: nodes that read nothing
-// computed but the value and each other, take a mean, and hand on one value. ""
-// is no such norm.
-func (g *graph) normalised(value string) string {
-	own := map[string]bool{value: true}
-	result, mean := "", false
-	first := g.ix.Producer(value)
-	if first == nil {
-		return ""
-	}
-	for _, n := range g.nodes[g.at[first]+1:] {
-		reads, only := false, normParts[n.OpType]
+// pastNorm follows a value through a norm in parts to the node that adds its
+// result to something else; nil if anything else is met.
+func (g *graph) pastNorm(v string) *onnx.Node {
+	from := map[string]bool{v: true}
+	met := 0
+	for _, n := range g.nodes[g.at[g.ix.Producer(v)]+1:] {
+		own, foreign := 0, 0
 		for _, in := range n.Inputs {
-			reads = reads || own[in]
-			only = only && (own[in] || g.constant(in))
+			switch {
+			case from[in]:
+				own++
+			case !g.constant(in):
+				foreign++
+			}
 		}
 		switch {
-		case !reads || n.OpType == "Shape":
-		case only && len(n.Outputs) == 1:
-			own[n.Outputs[0]] = true
-			mean = mean || n.OpType == "ReduceMean"
-		default: // what the norm hands on
-			for _, in := range n.Inputs {
-				if own[in] && result != "" && in != result || in == value {
-					return ""
-				}
-				if own[in] {
-					result = in
-				}
+		case own == 0 || n.OpType == "Shape":
+			continue
+		case n.OpType == "Add" && foreign == 1:
+			return n
+		case foreign > 0 || !normParts[n.OpType] && n.OpType != "Add" || met == maxWalk:
+			return nil
+		}
+		met++
+		from[n.Outputs[0]] = true
+	}
+	return nil
+}
+
+// within sets Hidden to the sum that a fused norm computes of a value and the
+// residual stream. The node need not hand it out, see Graph.Reveal.
+func (g *graph) within(f *FFN, n *onnx.Node, v string) {
+	f.Summand, f.Hidden = v, hiddenSum(f.Side, f.Layer)
+	if len(n.Outputs) > sumOutput && n.Outputs[sumOutput] != "" {
+		f.Hidden = n.Outputs[sumOutput]
+	}
+}
+
+// sumOutput is the output of a fused norm that is the sum before the norm.
+const sumOutput = 3
+
+// hiddenSum names the sum of a fused norm that does not hand it out.
+func hiddenSum(s Side, layer int) string { return fmt.Sprintf("editpipe.hidden.%s.%d", s, layer) }
+
+// Reveal makes fused norms of m, a copy of the graph's model, hand out the sums
+// that are values behind Hidden.
+func (g *Graph) Reveal(m *onnx.Model) {
+	for _, f := range g.FFNs {
+		if f.Summand == "" || f.Hidden != hiddenSum(f.Side, f.Layer) {
+			continue
+		}
+		for _, n := range m.Graph.Nodes {
+			if strings.HasPrefix(n.OpType, "Skip") && slices.Contains(n.Inputs[:2], f.Summand) {
+				n.Outputs = append(n.Outputs, make([]string, max(sumOutput+1-len(n.Outputs), 0))...)
+				n.Outputs[sumOutput] = f.Hidden
 			}
 		}
 	}
-	if !mean {
-		return ""
-	}
-	return result
 }
 
-// lastSum follows additions that nobody reads but the next addition: parallel
-// blocks add attention, feed-forward and residual in two steps, and only the
-// last sum is the block's output.
-func (g *graph) lastSum(n *onnx.Node) string {
+// sum sets Hidden to the last of the additions that begin with a node: parallel
+// blocks add attention, feed-forward and residual in two steps. The last may be
+// within a fused norm.
+func (g *graph) sum(f *FFN, n *onnx.Node) {
 	for {
 		v := n.Outputs[0]
 		r := g.readers(v)
-		if len(r) != 1 || r[0].OpType != "Add" {
-			return v
+		switch {
+		case len(r) == 1 && r[0].OpType == "Add":
+			n = r[0]
+			continue
+		case len(r) == 1 && (r[0].OpType == "SkipLayerNormalization" || r[0].OpType == "SkipSimplifiedLayerNormalization"):
+			g.within(f, r[0], v)
+		default:
+			f.Hidden = v
 		}
-		n = r[0]
+		return
 	}
 }

@@ -37,6 +37,9 @@ type Info struct {
 	Generation     string   `json:"generation"`
 	Dense          string   `json:"dense"`    // how dense patches are applied
 	Refusals       []string `json:"refusals"` // what cannot be done, and why
+	// NoGradient says why losses cannot be differentiated; "" if they can, and
+	// until package models has looked.
+	NoGradient string `json:"no_gradient,omitempty"`
 }
 
 // Weight returns the description of a weight, nil if the model has no such.
