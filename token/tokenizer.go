@@ -38,6 +38,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"editpipe/lfs"
 	"editpipe/token/bytelevel"
 	"editpipe/token/component"
 	"editpipe/token/decode"
@@ -90,6 +91,9 @@ func Open(path string) (*Tokenizer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("token: reading tokenizer: %w", err)
+	}
+	if err := lfs.Check(data); err != nil {
+		return nil, fmt.Errorf("token: %s: %w", path, err)
 	}
 	t, err := parse(data)
 	if err != nil {
