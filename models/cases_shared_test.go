@@ -129,15 +129,6 @@ func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y Point) *
 	return g
 }
 
-func relative(got, want []float32) float64 {
-	var d, n float64
-	for i, w := range want {
-		d += (float64(got[i]) - float64(w)) * (float64(got[i]) - float64(w))
-		n += float64(w) * float64(w)
-	}
-	return math.Sqrt(d / n)
-}
-
 // TestCaseGradients compares shifts and gradients of weights of exported models
 // with another framework's, in all forms of the export: OPT's feed-forward block
 // works on rows and positions in one axis.

@@ -2,6 +2,7 @@ package models
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/lfs"
 	"editpipe/ort/orttest"
 )
 
@@ -148,4 +150,17 @@ func TestDataLinks(t *testing.T) {
 		_, err := Inspect(dir)
 		must(t, err)
 	})
+}
+
+// TestTokenizerPointer: where the tokenizer is only a Git LFS pointer, the model
+// does not open, and says why as for every other file.
+func TestTokenizerPointer(t *testing.T) {
+	env := orttest.Open(t)
+	dir := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2})
+	path := filepath.Join(dir, "tokenizer.json")
+	must(t, os.WriteFile(path, []byte("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n"), 0o644))
+	_, err := Open(t.Context(), env, dir, Options{})
+	if !errors.Is(err, lfs.ErrPointer) || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v", err)
+	}
 }

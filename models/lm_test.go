@@ -148,3 +148,20 @@ func rawLogits(t *testing.T, env *ort.Env, path string, ids []int64) []float32 {
 	}
 	return out["logits"].Float32s()
 }
+
+// relative is the distance of two vectors over the norm of the second.
+func relative(got, want []float32) float64 {
+	d := make([]float32, len(want))
+	for i, w := range want {
+		d[i] = got[i] - w
+	}
+	return norm(d) / norm(want)
+}
+
+func norm(v []float32) float64 {
+	var n float64
+	for _, x := range v {
+		n += float64(x) * float64(x)
+	}
+	return math.Sqrt(n)
+}

@@ -49,7 +49,7 @@ func absent(info *Info, side Side, layer int, what string) string {
 		layers = info.EncoderLayers
 	}
 	if layers > 0 && (layer < 0 || layer >= layers) {
-		return fmt.Sprintf("the %s has %d layers, 0 to %d", side, layers, layers-1)
+		return fmt.Sprintf("the model has %d layers, 0 to %d", layers, layers-1)
 	}
 	return "the model has no such " + what
 }

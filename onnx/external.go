@@ -9,7 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"editpipe/lfs"
 )
+
+// pointerSize is how much of a data file is looked at for a Git LFS pointer.
+const pointerSize = 1024
 
 // mapAbove is the file size from which files are mapped; smaller ones are read.
 const mapAbove = 1 << 20
@@ -192,8 +197,16 @@ func (s *store) size(location string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer func() { _ = f.Close() }() // read only
+	head := make([]byte, min(n, pointerSize))
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return 0, fmt.Errorf("%w: reading %s: %w", ErrExternal, location, err)
+	}
+	if err := lfs.Check(head); err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", ErrExternal, location, err)
+	}
 	s.sizes[location] = n
-	return n, f.Close()
+	return n, nil
 }
 
 // file is the content of an external file.
@@ -232,7 +245,11 @@ func (s *store) openModel(name string) ([]byte, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.load("", f, info.Size())
+	data, err := s.load("", f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	return data, lfs.Check(data)
 }
 
 // load maps or reads f and files it under key. The lock is held.

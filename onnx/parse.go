@@ -23,7 +23,7 @@ func Open(path string) (*Model, error) {
 	st := newStore(filepath.Dir(path))
 	data, err := st.openModel(filepath.Base(path))
 	if err != nil {
-		return nil, fmt.Errorf("onnx: opening %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("onnx: opening %s: %w", path, err), st.close())
 	}
 	m, err := parse(data, filepath.Base(path), st)
 	if err != nil {

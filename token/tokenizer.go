@@ -40,6 +40,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"editpipe/lfs"
 	"editpipe/token/bytelevel"
 	"editpipe/token/component"
 	"editpipe/token/decode"
@@ -107,6 +108,9 @@ func Open(path string) (*Tokenizer, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
+	}
+	if err := lfs.Check(data); err != nil {
+		return nil, fmt.Errorf("token: %s: %w", path, err)
 	}
 	t, err := parse(data)
 	if err != nil {

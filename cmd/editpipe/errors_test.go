@@ -19,6 +19,8 @@ import (
 	"editpipe/demo"
 	"editpipe/demo/world"
 	"editpipe/generator/catalogue"
+	"editpipe/internal/tinylm"
+	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/store"
@@ -354,6 +356,33 @@ func modelFaults() []fault {
 		{line: "the cache folder cannot be written", args: []string{"eval", "--out", "DIR/run"}, names: []string{"DIR/cache"},
 			setup: func(t *testing.T, dir string) {
 				t.Setenv(ort.EnvCache, writeFile(t, filepath.Join(dir, "cache"), "no folder"))
+			}},
+		{line: "a Git LFS pointer in place of a model, its data, a configuration or a tokenizer", args: []string{"inspect", "--model", "DIR/model"}, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) {
+				writeFile(t, filepath.Join(model, "model.onnx"), "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n")
+			})},
+		{line: "external data behind a link that leaves the folder", args: []string{"inspect", "--model", "DIR/model"}, names: []string{"DIR/model", "model.onnx.data"},
+			setup: badModel(func(t *testing.T, model string) {
+				name := filepath.Join(model, "model.onnx")
+				m, err := onnx.Open(name)
+				if err == nil {
+					err = m.Save(name, onnx.SaveOptions{ExternalOver: 1024})
+				}
+				if err == nil {
+					err = os.Rename(name+".data", filepath.Join(filepath.Dir(model), "elsewhere"))
+				}
+				if err == nil {
+					err = os.Symlink(filepath.Join("..", "elsewhere"), name+".data")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			})},
+		{line: "a method on a model that cannot do what it needs", args: []string{"prepare", "--method", "rome", "--model", "DIR/model", "--corpus", "testdata/counterfact.json", "--out", "DIR/artifacts"}, runs: true,
+			setup: func(t *testing.T, dir string) {
+				if err := tinylm.Write(filepath.Join(dir, "model"), tinylm.Config{Family: tinylm.GPT2, Float16: true}); err != nil {
+					t.Fatal(err)
+				}
 			}},
 		{line: "a malformed tokenizer.json", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "tokenizer.json")) })},

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"editpipe/lfs"
 )
 
 // The files that describe a model beside its graphs. Exports of
@@ -205,6 +207,9 @@ type object struct {
 func readObject(path string) (*object, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if err := lfs.Check(data); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	o := &object{path: path, fault: new(error)}

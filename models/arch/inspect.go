@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"editpipe/lfs"
 	"editpipe/onnx"
 )
 
@@ -152,7 +153,7 @@ const branchInput = "use_cache_branch"
 func open(path string, side Side, past bool) (*Graph, error) {
 	m, err := onnx.Open(path)
 	switch {
-	case errors.Is(err, onnx.ErrExternal):
+	case errors.Is(err, onnx.ErrExternal), errors.Is(err, lfs.ErrPointer):
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	case err != nil:
 		return nil, fmt.Errorf("opening %s: %w: the file is damaged or incomplete; export or copy it again", path, err)

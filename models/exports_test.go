@@ -1,0 +1,202 @@
+package models
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"editpipe/internal/tinylm"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+)
+
+// exports are models of the families whose feed-forward blocks differ, the plain
+// export first, then the same model by other exporters.
+var exports = []exported{
+	{tinylm.GPT2, []tinylm.Config{{}, {Exporter: tinylm.Dynamo, Opset: 23}}},
+	{tinylm.OPT, []tinylm.Config{{}, {NamedWeights: true, Cache: tinylm.WithPast}}},
+	{tinylm.Phi3, []tinylm.Config{{}, {Exporter: tinylm.GenAI}}},
+	{tinylm.Gemma2, []tinylm.Config{{}, {Exporter: tinylm.GenAI}}},
+}
+
+type exported struct {
+	family tinylm.Family
+	forms  []tinylm.Config
+}
+
+// said is what a model gives of everything that methods use.
+type said struct {
+	first     bool // checked against the weights and by differences too
+	logProbs  []float32
+	traced    []*tensor.Tensor
+	gradients [][]float32
+}
+
+// TestEveryExport: whoever exported a model, its blocks are found, and what is
+// read, shifted and added there is the same, up to how kernels round.
+func TestEveryExport(t *testing.T) {
+	env := orttest.Open(t)
+	for _, e := range exports {
+		var base *said
+		for _, c := range e.forms {
+			t.Run(fmt.Sprintf("%s %s %s %d", e.family, c.Exporter, c.Operator, c.Opset), func(t *testing.T) {
+				c.Family, c.Seed = e.family, 3
+				lm := tiny(t, env, c, Options{Threads: 1})
+				if why := lm.info.NoGradient; why != "" {
+					t.Fatalf("no gradients: %s", why)
+				}
+				if len(lm.info.FFNs) != lm.info.Layers {
+					t.Fatalf("%d blocks in %d layers", len(lm.info.FFNs), lm.info.Layers)
+				}
+				got := &said{first: base == nil}
+				got.ask(t, lm)
+				if base == nil {
+					base = got
+					return
+				}
+				check := func(what string, a, b []float32) {
+					if d := relative(a, b); !(d <= exportTolerance) {
+						t.Errorf("%s differs from the plain export's by %.2g of its norm", what, d)
+					}
+				}
+				check("log-probabilities", got.logProbs, base.logProbs)
+				for i, v := range got.traced {
+					check(fmt.Sprintf("activation %d", i), v.Float32s(), base.traced[i].Float32s())
+				}
+				for i, g := range got.gradients {
+					check(fmt.Sprintf("gradient %d", i), g, base.gradients[i])
+				}
+			})
+		}
+	}
+}
+
+// exportTolerance bounds the distance of float32 results, relative to their norm,
+// of graphs that compute the same in another order: two blocks, some hundred
+// additions each.
+const exportTolerance = 2e-4
+
+// ask asks everything. The questions depend on the model's sizes alone, which all
+// its exports share.
+func (s *said) ask(t *testing.T, lm *LM) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(8, 1))
+	down := lm.info.FFN(Decoder, 0).Down
+	patch := &Patch{Changes: []Change{LowRank{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
+	dense, err := patch.Merge()
+	must(t, err)
+	var rows []Row
+	var traces []TraceRow
+	for i := range 4 {
+		q := randomQuery(lm, r, 4+5*i, 2)
+		for _, p := range []*Patch{nil, patch, dense} {
+			rows = append(rows, Row{Query: q, Patch: p})
+		}
+		traces = append(traces, TraceRow{Query: q, Positions: []int{0, -1, 2}})
+	}
+	traces[1].Patch = patch
+	answers, err := lm.Score(t.Context(), rows)
+	must(t, err)
+	for _, a := range answers {
+		must(t, a.Err)
+		for _, c := range a.Targets {
+			for _, l := range c.LogProbs {
+				s.logProbs = append(s.logProbs, float32(l))
+			}
+		}
+	}
+	for i := 0; i < len(answers); i += 3 { // a patch is the same as factors and as a whole
+		if d := worstLogProb(t, answers[i+1:i+2], answers[i+2:i+3]); d > logProbTolerance {
+			t.Errorf("a patch differs from its product by %g", d)
+		}
+		if d := worstLogProb(t, answers[i:i+1], answers[i+1:i+2]); d < logProbTolerance {
+			t.Errorf("a patch changes nothing: %g", d)
+		}
+	}
+	var sites []Site
+	for l := range lm.info.Layers {
+		for _, p := range []Point{FFNIn, FFNPre, FFNAct, FFNOut, AttnOut, Hidden} {
+			sites = append(sites, Site{Layer: l, Point: p})
+		}
+	}
+	got, err := lm.Trace(t.Context(), traces, sites...)
+	must(t, err)
+	for _, tr := range got {
+		must(t, tr.Err)
+		s.traced = append(s.traced, tr.Values...)
+	}
+	if s.first {
+		s.belongTogether(t, lm, got[0])
+	}
+	for _, at := range [][]Site{
+		{{Layer: 0, Point: FFNOut}, {Layer: 1, Point: Hidden}}, {{Layer: 0, Point: Hidden}, {Layer: 1, Point: AttnOut}}, {{Layer: 0, Point: FFNAct}, {Layer: 1, Point: FFNPre}},
+	} {
+		width := 0
+		for _, x := range at {
+			width += siteWidth(lm.info.FFN(Decoder, x.Layer), x.Point)
+		}
+		var list []LossRow
+		for i, tr := range traces[:2] {
+			ids := tr.Query.PromptIDs
+			list = append(list, LossRow{IDs: ids, Patch: tr.Patch, At: 1 + i, Shift: randn(r, 0.5, width).Float32s(),
+				Terms: []LossTerm{{Position: len(ids) - 1, Target: 3, NLL: 1}, {Position: 2, Target: 5, NLL: 0.5}}})
+		}
+		losses, err := lm.LossesAt(t.Context(), at, list)
+		must(t, err)
+		for i, l := range losses {
+			must(t, l.Err)
+			s.gradients = append(s.gradients, append(l.Gradient, float32(l.Loss)))
+			if s.first {
+				s.slope(t, lm, at, list[i], l)
+			}
+		}
+	}
+}
+
+// belongTogether checks traced values of a row against the weights: the output is
+// the product of the input with the down-projection, and its bias.
+func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
+	t.Helper()
+	const points, act, out = 6, 2, 3
+	for l := range lm.info.Layers {
+		w, err := lm.Weight(WeightID{Layer: l, Part: FFNDown})
+		must(t, err)
+		want, err := tensor.MatMul(tr.Values[points*l+act], w)
+		must(t, err)
+		v := want.Float32s()
+		if lm.info.FFN(Decoder, l).Down.Bias != "" {
+			b, err := lm.Bias(WeightID{Layer: l, Part: FFNDown})
+			must(t, err)
+			for k := range v {
+				v[k] += b.Float32s()[k%w.Shape[1]]
+			}
+		}
+		if d := relative(tr.Values[points*l+out].Float32s(), v); !(d <= exportTolerance) {
+			t.Errorf("layer %d: act W + b is off by %.2g of the output's norm", l, d)
+		}
+	}
+}
+
+// slope compares a gradient with a central difference of the loss along itself.
+func (s *said) slope(t *testing.T, lm *LM, at []Site, row LossRow, l Loss) {
+	t.Helper()
+	norm := norm(l.Gradient)
+	var slope float64
+	for _, sign := range []float64{1, -1} {
+		moved := row
+		moved.Shift = make([]float32, len(row.Shift))
+		for k, g := range l.Gradient {
+			moved.Shift[k] = row.Shift[k] + float32(sign*differenceStep*float64(g)/norm)
+		}
+		got, err := lm.LossesAt(t.Context(), at, []LossRow{moved})
+		must(t, err)
+		slope += sign * got[0].Loss / (2 * differenceStep)
+	}
+	if d := slope - norm; !(d < slopeTolerance*(1+norm) && -d < slopeTolerance*(1+norm)) {
+		t.Errorf("%v: slope %g, by differences %g", at, norm, slope)
+	}
+}
+
+// slopeTolerance is that of differenceTolerance, for losses of some nats: their
+// rounding over the step, and the third derivative times the step's square.
+const slopeTolerance = 2e-3
