@@ -66,12 +66,12 @@ func verbatim(s string) folded { return folded{text: []byte(s)} }
 
 // fold composes what NFC composes, and gives case, apostrophes, hyphens and runs of white
 // space one form each.
-func fold(s string) folded { return comparable(s, " ") }
+func fold(s string) folded { return folding(s, " ") }
 
 // squeeze is fold without any white space.
-func squeeze(s string) folded { return comparable(s, "") }
+func squeeze(s string) folded { return folding(s, "") }
 
-func comparable(s, space string) folded {
+func folding(s, space string) folded {
 	out := folded{text: make([]byte, 0, len(s)), from: make([]int, 0, len(s)), to: make([]int, 0, len(s))}
 	lower := cases.Fold()
 	for at := 0; at < len(s); {

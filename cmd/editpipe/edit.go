@@ -30,7 +30,7 @@ func editCommand() *cli.Command {
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", Value: "ice", EnvVars: env("method")},
 			&cli.StringFlag{Name: "prompt", Usage: "text the target shall follow", EnvVars: env("prompt")},
-			&cli.StringFlag{Name: "subject", Usage: "subject, as it stands in the prompt; for methods that locate it, a must", EnvVars: env("subject")},
+			&cli.StringFlag{Name: "subject", Usage: "subject, as it stands in the prompt; methods that locate facts need it", EnvVars: env("subject")},
 			&cli.StringFlag{Name: "target", Usage: "new object", EnvVars: env("target")},
 			&cli.StringSliceFlag{Name: "ask", Usage: "further `PROMPT` to ask before and after, repeatable", EnvVars: env("ask")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` a method may draw demonstrations from (default with the embedded model: its data)", EnvVars: env("data")},
