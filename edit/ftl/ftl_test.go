@@ -359,8 +359,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%v: accepted", set)
 			}
 		}
-		far := open1(t, lm, promptLast, map[string]string{"layer": "9"})
-		if _, err := far.Edit(ctx, edit.Base{LM: lm}, good[:1]); !errors.Is(err, edit.ErrUnsupported) || !errors.Is(err, models.ErrNotEditable) {
+		if _, err := method1(t, promptLast).Configure(lm.Info(), map[string]string{"layer": "9"}); err == nil || !strings.Contains(err.Error(), "the model has 2 layers") {
 			t.Errorf("no such layer: %v", err)
 		}
 		gone, cancel := context.WithCancel(ctx)

@@ -191,12 +191,8 @@ func TestInputsAreChecked(t *testing.T) {
 		if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{}, filepath.Join(t.TempDir(), "p")); err == nil {
 			t.Error("prepared from no text")
 		}
-		far := open1(t, lm, "", map[string]string{"layers": "9", "covariance": own})
-		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, edit.ErrUnsupported) || !errors.Is(err, models.ErrNotEditable) {
+		if _, err := Method().Configure(lm.Info(), map[string]string{"layers": "0,9"}); err == nil || !strings.Contains(err.Error(), "layers=0,9: the model has") {
 			t.Errorf("no such layer: %v", err)
-		}
-		if _, errs := far.EditEach(ctx, edit.Base{LM: lm}, edits); !errors.Is(errs[2], models.ErrNotEditable) {
-			t.Errorf("no such layer: %v", errs)
 		}
 	})
 	with(t, "another model", tinylm.Config{Layers: 3, LayerNormOp: true}, func(t *testing.T, lm *models.LM) {

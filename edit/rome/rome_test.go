@@ -205,7 +205,7 @@ func TestInputsAreChecked(t *testing.T) {
 				t.Errorf("%v: accepted", set)
 			}
 		}
-		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); err == nil || !strings.Contains(err.Error(), "rome.covariance") {
+		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); !errors.Is(err, edit.ErrNotPrepared) || !strings.Contains(err.Error(), "rome.covariance") {
 			t.Errorf("no covariance: %v", err)
 		}
 		if _, err := Method().New(config(t, lm, map[string]string{"covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) {
@@ -232,11 +232,10 @@ func TestInputsAreChecked(t *testing.T) {
 				t.Errorf("its own moments: %v", err)
 			}
 		}
-		far := open1(t, lm, "", map[string]string{"mom2_adjustment": "false", "layer": "9"})
-		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, models.ErrNotEditable) {
+		if _, err := Method().Configure(lm.Info(), map[string]string{"layer": "9"}); err == nil || !strings.Contains(err.Error(), "the model has 2 layers") {
 			t.Errorf("no such layer: %v", err)
 		}
-		if _, err := far.Edit(ctx, edit.Base{LM: lm}, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
+		if _, err := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"}).Edit(ctx, edit.Base{LM: lm}, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("three edits at once: %v", err)
 		}
 	})
