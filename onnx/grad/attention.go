@@ -19,11 +19,11 @@ type attention struct {
 	all     string // N, of shape [1]
 	scale   float64
 	cap     float64
-	bias    string // added to the scores, broadcast to [B, N, S, T]; "" for none
-	allowed string // truth values likewise; "" for all
-	sink    string // one more score of every query, whose key has no value: [N, 1, 1]; "" for none
-	whole   bool   // some query may see no key at all; it yields 0
-	work    onnx.DataType
+	bias    string        // added to the scores, broadcast to [B, N, S, T]; "" for none
+	allowed string        // truth values likewise; "" for all
+	sink    string        // one more score of every query, whose key has no value: [N, 1, 1]; "" for none
+	whole   bool          // some query may see no key at all; it yields 0
+	work    onnx.DataType // of the softmax; Undefined for that of the queries
 
 	scores, capped, masked, probs string // along the way
 }
@@ -129,10 +129,10 @@ func (s *step) both(op, a, b string) string {
 	return s.op(op, a, b)
 }
 
-// causal lets query i of S see key j if j <= i + offset; offset and the number
-// of keys have shape [1], or offset [B, 1, 1, 1].
-func (s *step) causal(q string, axis int, offset, keys string) string {
-	rows := s.op("Unsqueeze", s.upTo(s.dimOf(q, axis)), s.ints(1))
+// causal lets query i of q, [B, N, S, d], see key j if j <= i + offset. The offset
+// has shape [1] or [B, 1, 1, 1], "" for 0; the number of keys has shape [1].
+func (s *step) causal(q, offset, keys string) string {
+	rows := s.op("Unsqueeze", s.upTo(s.dimOf(q, 2)), s.ints(1))
 	if offset != "" {
 		rows = s.add(rows, offset)
 	}
@@ -204,7 +204,7 @@ func multiHead(s *step) []string {
 		if s.in(6) != "" {
 			offset = s.dimOf(s.in(6), 2)
 		}
-		a.allowed = s.causal(a.q, 2, offset, keys)
+		a.allowed = s.causal(a.q, offset, keys)
 	}
 	y := s.joined(s.attend(a))
 	return []string{y, k, v, ""}
@@ -394,7 +394,7 @@ func projected(s *step) []string {
 		if past != "" {
 			offset = s.dimOf(past, 3)
 		}
-		a.allowed = s.causal(a.q, 2, offset, keys)
+		a.allowed = s.causal(a.q, offset, keys)
 	}
 	y := s.joined(s.attend(a))
 	if len(s.dys) < 2 || s.dys[1] == "" {
@@ -455,11 +455,12 @@ func standardAttention(s *step) []string {
 		case past != "":
 			offset = s.dimOf(past, 2)
 		case s.in(6) != "":
-			// The last query is that of the last token, as ONNX has it; before
-			// version 1.30 ONNX Runtime lets the first query begin at key 0.
+			// The last query is that of the last token, as ONNX has it. Before
+			// version 1.30 ONNX Runtime lets the first query begin at key 0, and
+			// a query that is alone see every key.
 			offset = s.op("Unsqueeze", s.sub(s.in(6), s.dimOf(a.q, 2)), s.ints(1, 2, 3))
 		}
-		a.allowed = s.both("And", a.allowed, s.causal(a.q, 2, offset, keys))
+		a.allowed = s.both("And", a.allowed, s.causal(a.q, offset, keys))
 		a.whole = a.whole || s.in(6) != ""
 	}
 	if dt := onnx.DataType(s.n.Int("softmax_precision", 0)); dt != onnx.Undefined && dt != s.fact(a.q).dtype {

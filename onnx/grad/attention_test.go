@@ -111,6 +111,8 @@ func attentionCases() []ruleCase {
 	plain(23, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3))
 	plain(23, nil, attrs(number("scale", 0.4), number("softcap", 0.5)), x(2, 4, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3))
 	plain(23, nil, append(three, integer("is_causal", 1)), x(2, 5, 16), x(2, 5, 8), x(2, 5, 6))
+	plain(23, nil, attrs(integer("is_causal", 1)), x(2, 2, 1, 4), x(2, 2, 5, 4), x(2, 2, 5, 3)) // a query alone
+	cases[len(cases)-1].since = 30
 	plain(23, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("110111010111111", 3, 5))
 	plain(23, nil, attrs(integer("is_causal", 1)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("111111111111111111111010010000", 2, 1, 3, 5))
 	plain(23, nil, nil, x(2, 4, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(4, 3, 5))

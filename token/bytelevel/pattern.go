@@ -36,7 +36,22 @@ const (
 	otherClass
 )
 
+// asciiClasses are the classes of the characters of nearly all text.
+var asciiClasses = func() (t [utf8.RuneSelf]int) {
+	for r := range t {
+		t[r] = lookUp(rune(r))
+	}
+	return t
+}()
+
 func classOf(r rune) int {
+	if r < utf8.RuneSelf {
+		return asciiClasses[r]
+	}
+	return lookUp(r)
+}
+
+func lookUp(r rune) int {
 	switch {
 	case unicode.IsSpace(r):
 		return spaceClass

@@ -5,8 +5,8 @@
 //
 //	Unicode 8.0   punctuation and what BertNormalizer removes (crate unicode_categories 0.1)
 //	Unicode 9.0   normalisation forms and StripAccents (crate unicode-normalization-alignments 0.1)
-//	Unicode 16.0  regular expressions (Oniguruma 6.9.10 and crate regex), graphemes
-//	Unicode 17.0  digits and lower case (Rust's standard library)
+//	Unicode 16.0  regular expressions (Oniguruma 6.9.10 and crate regex)
+//	Unicode 17.0  digits and lower case (Rust's standard library), graphemes
 package character
 
 import (
@@ -112,8 +112,19 @@ func IsCombining(r rune) bool {
 // has the combining class 0.
 func Normalises(r rune) bool { return r < 0x300 || unicode.Is(of9(), r) }
 
-// IsNewMark reports the marks of Unicode 16.0 that package unicode does not have.
-func IsNewMark(r rune) bool { return marks16().Has(r) && !unicode.IsMark(r) }
+// marks17 are the marks that Unicode 17.0 added.
+var marks17 = [...][2]rune{{0x1ACF, 0x1ADD}, {0x1AE0, 0x1AEB}, {0x10EFA, 0x10EFB}, {0x11B60, 0x11B67},
+	{0x1E6E3, 0x1E6E3}, {0x1E6E6, 0x1E6E6}, {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5}}
+
+// IsNewMark reports the marks of Unicode 17.0 that package unicode does not have.
+func IsNewMark(r rune) bool {
+	for _, m := range marks17 {
+		if r >= m[0] && r <= m[1] {
+			return true
+		}
+	}
+	return marks16().Has(r) && !unicode.IsMark(r)
+}
 
 // newLower are the capitals that are newer than package unicode: the first, the
 // last, and how far from them their small letters are.

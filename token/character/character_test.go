@@ -21,7 +21,7 @@ func TestCharacters(t *testing.T) {
 		{"IsOther", IsOther, "\u0000\n\u00ad\ue000\u200d", "a \u0890\u08e2\u0378"},
 		{"IsNonspacing", IsNonspacing, "\u0301\u1734", "a\u0903\u1885\u0897"},
 		{"IsCombining", IsCombining, "\u0301\u0903\u1cf2", "a\u0afa\u0897"},
-		{"IsNewMark", IsNewMark, "\u0897\U00011f5a", "a\u0301\U00016d40"},
+		{"IsNewMark", IsNewMark, "\u0897\U00011f5a\u1acf", "a\u0301\U00016d40"},
 		{"Normalises", Normalises, "aé가\u0f73", "\u32ff\U00011938\ua7f2"},
 	} {
 		for _, r := range c.in {

@@ -102,7 +102,7 @@ func (c *charsmap) normalise(p *piece.Piece) {
 	}
 }
 
-// firstGrapheme cuts the first grapheme off a text, by Unicode 16.0. uniseg has the
+// firstGrapheme cuts the first grapheme off a text, by Unicode 17.0. uniseg has the
 // tables of 15.0: to it a newer mark begins a grapheme.
 func firstGrapheme(text string) (grapheme, rest string) {
 	grapheme, rest, _, _ = uniseg.FirstGraphemeClusterInString(text, -1)
