@@ -118,7 +118,7 @@ func (lm *LM) aligned(ctx context.Context, b batch, more int) []batch {
 		parts[i].jobs = append(parts[i].jobs, j)
 		longest = max(longest, j.fed())
 	}
-	if len(parts) > 1 && lm.keepsApart(ctx, longest+more) {
+	if len(parts) > 1 && lm.keepsApart(ctx, lm.newVariant(step, nil, nil), longest+more) {
 		return []batch{b}
 	}
 	return parts

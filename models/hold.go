@@ -219,7 +219,7 @@ func (h *Held) plan(ctx context.Context, s saving) error {
 			return fmt.Errorf("%w: no position is before the shifts", errUndivided)
 		case c > 0 && before+T > c:
 			return fmt.Errorf("%w: with padding a row is longer than the context", errUndivided)
-		case !lm.keepsApart(ctx, before+T):
+		case !lm.keepsApart(ctx, h.unpatched(), before+T):
 			return fmt.Errorf("%w: padding before keys and values is not without effect", errUndivided)
 		}
 		for i, r := range h.rows {
@@ -238,6 +238,18 @@ func (h *Held) plan(ctx context.Context, s saving) error {
 		k += n
 	}
 	return nil
+}
+
+// unpatched is the graph with past that most runs use, asked without a patch.
+func (h *Held) unpatched() variant {
+	v := h.lm.newVariant(step, nil, nil)
+	if !slices.ContainsFunc(h.rows, func(r LossRow) bool { return r.Patch.Binding() != BindNone }) {
+		v.slots = noSlots
+	}
+	if h.beside > 1 {
+		v.beside = h.beside
+	}
+	return v
 }
 
 // heldRun is the rows of one run.

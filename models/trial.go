@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"slices"
 	"sync"
 )
 
@@ -34,8 +33,9 @@ const (
 // in the cache, attends in blocks of them, or takes lengths in place of the mask
 // does not. No file says which it is, so it is tried: a row alone and without a
 // cache against the same row beside a longer one. What shows only with more
-// positions than were tried is tried again when there are as many.
-func (lm *LM) keepsApart(ctx context.Context, positions int) bool {
+// positions than were tried is tried again when there are as many. The trial runs in
+// the session of v, one of the graph with past that the caller needs anyway.
+func (lm *LM) keepsApart(ctx context.Context, v variant, positions int) bool {
 	if p := lm.anatomy.Step.Ports; p.Mask == "" || p.Lengths || lm.maxRows() == 1 {
 		return false
 	}
@@ -51,10 +51,10 @@ func (lm *LM) keepsApart(ctx context.Context, positions int) bool {
 		return true
 	case t.failed > 0 && n >= t.failed || n < leastTrial:
 		return false
-	case lm.cost(step).bytes(2, n, 0, 1, 0) > lm.opts.MemoryBudget:
+	case lm.cost(step).bytes(3, n, 0, 2, 0) > lm.opts.MemoryBudget:
 		return false
 	}
-	alike, err := lm.tryApart(ctx, n)
+	alike, err := lm.tryApart(ctx, v, n)
 	switch {
 	case err == nil && alike:
 		t.passed = n
@@ -65,17 +65,18 @@ func (lm *LM) keepsApart(ctx context.Context, positions int) bool {
 	return false
 }
 
-// tryApart compares the logits behind a row of half as many positions as n, from
-// two tokens behind its past beside a row of n, with those of the row alone.
-func (lm *LM) tryApart(ctx context.Context, n int) (alike bool, err error) {
-	const behind = 2
+// tryApart compares the logits behind two rows, of half as many positions as n and
+// of a few, two tokens behind their pasts beside a row of n, with those of the rows
+// alone. The first shows what is cut off or told apart by places; the second what
+// comes with the number of places.
+func (lm *LM) tryApart(ctx context.Context, v variant, n int) (alike bool, err error) {
+	const behind, few = 2, 3
 	r := rand.New(rand.NewPCG(trialSeed, uint64(n)))
-	lengths := []int{n - behind, (n - behind) / 2}
-	if (lengths[0]-lengths[1])%2 == 0 {
-		lengths[1]-- // blocks have even sizes, so padding of an odd one shifts them
-	}
 	var whole, heads []*job
-	for _, m := range lengths {
+	for _, m := range []int{n - behind, (n - behind) / 2, few} {
+		if len(heads) > 0 && (n-behind-m)%2 == 0 {
+			m-- // blocks have even sizes, so padding of an odd one shifts them
+		}
 		ids := make([]int64, m+behind+1) // the last is never fed
 		for i := range ids {
 			ids[i] = r.Int64N(int64(lm.info.Vocab))
@@ -83,33 +84,43 @@ func (lm *LM) tryApart(ctx context.Context, n int) (alike bool, err error) {
 		whole = append(whole, &job{joined: joined{ids: ids, first: len(ids) - 1}})
 		heads = append(heads, &job{joined: joined{ids: ids[:m+1], first: m}})
 	}
-	before, err := lm.newInput(step, heads, nil).remember(ctx)
+	run := func(jobs ...*job) *input {
+		in := lm.newInput(step, jobs, nil)
+		in.v = v
+		return in
+	}
+	before, err := run(heads...).remember(ctx)
 	if err != nil {
 		return false, err
 	}
-	beside := lm.newInput(step, whole, nil)
+	beside := run(whole...)
 	beside.follow(before)
-	beside.want(1, lengths[1]+behind-1)
-	got, err := beside.run(ctx)
-	if err != nil {
-		return false, err
+	var want []float32
+	for row, j := range whole[1:] {
+		beside.want(row+1, j.fed()-1)
+		alone := run(j)
+		alone.want(0, j.fed()-1)
+		logits, err := alone.run(ctx)
+		if err != nil {
+			return false, err
+		}
+		want = append(want, logits.Float32s()...)
 	}
-	alone := lm.newInput(forward, whole[1:], nil)
-	alone.want(0, lengths[1]+behind-1)
-	want, err := alone.run(ctx)
+	logits, err := beside.run(ctx)
 	if err != nil {
 		return false, err
 	}
 	var worst, largest float64
-	for i, x := range want.Float32s() {
-		worst = max(worst, math.Abs(float64(x)-float64(got.Float32s()[i])))
-		largest = max(largest, math.Abs(float64(x)))
+	for i, x := range logits.Float32s() {
+		if math.IsNaN(float64(x)) {
+			return false, nil
+		}
+		worst = max(worst, math.Abs(float64(x)-float64(want[i])))
+		largest = max(largest, math.Abs(float64(want[i])))
 	}
 	tolerance := narrowTrialTolerance
 	if lm.info.DType == "float32" && lm.opts.Provider.Name == "cpu" {
 		tolerance = trialTolerance
 	}
-	return worst <= tolerance*largest && !slices.ContainsFunc(got.Float32s(), notFinite), nil
+	return worst <= tolerance*largest, nil
 }
-
-func notFinite(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }

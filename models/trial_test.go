@@ -17,7 +17,8 @@ func TestKeepsApart(t *testing.T) {
 		"learned positions": true, "positions counted": false, "rotary, positions counted": false, "local windows": true, "local windows, no positions": false,
 		"sliding window": true, "alibi": true, "positions of the mask": true, "stacked": true, "GroupQueryAttention": false, "MultiHeadAttention": true,
 	} {
-		if got := tiny(t, env, attentionForms[name], Options{Threads: 1}).keepsApart(t.Context(), 20); got != want {
+		lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
+		if got := lm.keepsApart(t.Context(), lm.newVariant(step, nil, nil), 20); got != want {
 			t.Errorf("%s: rows of unequal length share runs: %v, want %v", name, got, want)
 		}
 	}
@@ -41,7 +42,7 @@ func TestKeepsApartUpTo(t *testing.T) {
 		positions int
 		want      bool
 	}{{20, true}, {32, true}, {33, false}, {64, false}, {30, true}} {
-		if got := lm.keepsApart(t.Context(), c.positions); got != c.want {
+		if got := lm.keepsApart(t.Context(), lm.newVariant(step, nil, nil), c.positions); got != c.want {
 			t.Errorf("%d positions: %v", c.positions, got)
 		}
 	}
