@@ -20,7 +20,7 @@ package onnx
 import "slices"
 
 // The IR and default-domain opset versions that [Model.Check] accepts. The
-// upper ends are what ONNX Runtime 1.27 loads.
+// upper ends are what ONNX Runtime 1.30 loads.
 const (
 	MinIR    = 3
 	MaxIR    = 13

@@ -135,9 +135,6 @@ func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit
 	patches, errs = make([]models.Patch, len(tasks)), make([]error, len(tasks))
 	at, w, err := ed.weight(on)
 	most := 1
-	if err == nil { // says what the model lacks before anything else is asked of it
-		_, err = on.LM.Losses(ctx, models.Site{Layer: at.Layer, Point: models.FFNOut}, nil)
-	}
 	if err == nil {
 		most = max(int(on.LM.Budget()/int64(copies*4*w.In*w.Out)), 1)
 	}
