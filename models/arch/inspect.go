@@ -289,6 +289,9 @@ func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
 		return
 	}
 	why := fmt.Sprintf("config.json counts %d %s layers, the graph shows %d feed-forward blocks of a known form", want, side, len(found))
+	if op := a.Forward.experts(); op != "" && side == Decoder {
+		why += fmt.Sprintf(" and mixtures of experts (%s), which cannot be changed", op)
+	}
 	a.refuse("%s", why)
 	for k := range a.Info.FFNs {
 		f := &a.Info.FFNs[k]
@@ -301,6 +304,16 @@ func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
 			}
 		}
 	}
+}
+
+// experts is the operator of a graph's mixtures of experts, "" if it has none.
+func (g *Graph) experts() string {
+	for _, n := range g.Model.Graph.Nodes {
+		if n.OpType == "MoE" || n.OpType == "QMoE" {
+			return n.OpType
+		}
+	}
+	return ""
 }
 
 func (a *Anatomy) refuse(format string, args ...any) {

@@ -1,0 +1,19 @@
+package arch
+
+import (
+	"strings"
+	"testing"
+
+	"editpipe/onnx"
+)
+
+// TestExpertsAreNamed: where blocks are mixtures of experts the refusal says so.
+func TestExpertsAreNamed(t *testing.T) {
+	m := onnx.New(8, 17)
+	m.Graph.Nodes = []*onnx.Node{{OpType: "QMoE", Domain: "com.microsoft", Inputs: []string{"x"}, Outputs: []string{"y"}}}
+	a := &Anatomy{Forward: &Graph{Model: m}}
+	a.checkLayers(Decoder, nil, 2)
+	if len(a.Info.Refusals) != 1 || !strings.Contains(a.Info.Refusals[0], "mixtures of experts (QMoE)") {
+		t.Errorf("%q", a.Info.Refusals)
+	}
+}
