@@ -173,7 +173,7 @@ func TestCaseGradients(t *testing.T) {
 						}
 					}
 					check(fmt.Sprintf("loss under a shift of %s", at), math.Abs(loss-d.Loss)/d.Loss)
-					check(fmt.Sprintf("gradient of %s", at), relative(sum, npy(t, filepath.Join(o.dir, d.Grad)).Float32s()))
+					check(fmt.Sprintf("gradient of %s", at), distance(sum, npy(t, filepath.Join(o.dir, d.Grad)).Float32s()))
 				}
 				for layer := range lm.info.Layers {
 					for _, w := range []struct {
@@ -184,7 +184,7 @@ func TestCaseGradients(t *testing.T) {
 						want := npy(t, filepath.Join(o.dir, o.Grad[name].File)) // [out, in]
 						got, err := o.weightGradient(t, lm, layer, w.x, w.y).Transpose2D()
 						must(t, err)
-						check("gradient of "+name, relative(got.Float32s(), want.Float32s()))
+						check("gradient of "+name, distance(got.Float32s(), want.Float32s()))
 					}
 				}
 				t.Logf("%d shifts, %d weights, worst relative error %.2g", len(o.Delta), 2*lm.info.Layers, worst)

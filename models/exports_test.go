@@ -55,7 +55,7 @@ func TestEveryExport(t *testing.T) {
 					return
 				}
 				check := func(what string, a, b []float32) {
-					if d := relative(a, b); !(d <= exportTolerance) {
+					if d := distance(a, b); !(d <= exportTolerance) {
 						t.Errorf("%s differs from the plain export's by %.2g of its norm", what, d)
 					}
 				}
@@ -171,7 +171,7 @@ func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
 				v[k] += b.Float32s()[k%w.Shape[1]]
 			}
 		}
-		if d := relative(tr.Values[points*l+out].Float32s(), v); !(d <= exportTolerance) {
+		if d := distance(tr.Values[points*l+out].Float32s(), v); !(d <= exportTolerance) {
 			t.Errorf("layer %d: act W + b is off by %.2g of the output's norm", l, d)
 		}
 	}

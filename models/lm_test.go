@@ -149,8 +149,8 @@ func rawLogits(t *testing.T, env *ort.Env, path string, ids []int64) []float32 {
 	return out["logits"].Float32s()
 }
 
-// relative is the distance of two vectors over the norm of the second.
-func relative(got, want []float32) float64 {
+// distance is that of two vectors over the norm of the second.
+func distance(got, want []float32) float64 {
 	d := make([]float32, len(want))
 	for i, w := range want {
 		d[i] = got[i] - w
