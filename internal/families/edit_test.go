@@ -41,7 +41,7 @@ const (
 	// exportTolerance bounds, in nats, how far the exported model's answers may be
 	// from the patched one's: W + U V is rounded once in the file, and summed in
 	// another order in the patched run. Log-probabilities are of order ten; the
-	// largest difference seen is 9e-6.
+	// largest difference seen is 1e-5.
 	exportTolerance = 1e-4
 )
 
