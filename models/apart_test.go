@@ -132,3 +132,58 @@ func TestOneRowFails(t *testing.T) {
 		check("trace", i, tr[i].Err, float64(len(tr[i].Values)-map[bool]int{false: 1}[bad[i]]))
 	}
 }
+
+// TestOneRowFailsBehindASharedBeginning: a row that fails among those that share
+// what they begin with, or among those that a cache continues, fails alone, and
+// the saving stays in use where the plain way fails on the row as well.
+func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
+	env := orttest.Open(t)
+	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
+	const rounding = 1e-5 // of float32, between runs of another number of rows
+	beginning := slices.Repeat([]int64{3, 4, 5, 6}, leastStem/4+1)
+	var rows []Row
+	const bad = 2
+	for i := range leastShare + 2 {
+		last := int64(20 + i)
+		if i == bad {
+			last = trapped
+		}
+		rows = append(rows, Row{Query: ask.Query{PromptIDs: append(slices.Clone(beginning), last), TargetIDs: [][]int64{{11, 12}}, Targets: []string{""}}})
+	}
+	if found, _ := lm.stems(jobsOf(rows)); len(found) != 1 {
+		t.Fatalf("%d shared beginnings, want 1", len(found))
+	}
+	texts, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 3})
+	must(t, err)
+	for i, a := range score(t, lm, rows...) {
+		if i == bad {
+			if !errors.Is(a.Err, ErrRun) || !errors.Is(texts[i].Err, ErrRun) {
+				t.Errorf("row %d: error %v in scoring, %v in generating", i, a.Err, texts[i].Err)
+			}
+			continue
+		}
+		must(t, a.Err)
+		must(t, texts[i].Err)
+		for k, want := range score(t, lm, rows[i])[0].Targets[0].LogProbs {
+			if d := math.Abs(a.Targets[0].LogProbs[k] - want); !(d <= rounding) {
+				t.Errorf("row %d is off by %g", i, d)
+			}
+		}
+		alone, err := lm.Generate(t.Context(), rows[i:i+1], ask.Sampling{MaxNew: 3})
+		must(t, err)
+		if !slices.Equal(alone[0].TextIDs, texts[i].TextIDs) {
+			t.Errorf("row %d continues as %v, alone as %v", i, texts[i].TextIDs, alone[0].TextIDs)
+		}
+	}
+	if given := lm.Abandoned(); len(given) > 0 {
+		t.Errorf("given up: %v", given)
+	}
+}
+
+func jobsOf(rows []Row) []*job {
+	var jobs []*job
+	for _, r := range rows {
+		jobs = append(jobs, &job{joined: joined{ids: slices.Concat(r.Query.PromptIDs, r.Query.TargetIDs[0]), first: len(r.Query.PromptIDs)}})
+	}
+	return jobs
+}

@@ -427,7 +427,7 @@ func (h *Held) Losses(ctx context.Context, which []int, rows []LossRow) ([]Loss,
 	out := make([]Loss, len(rows))
 	for _, r := range h.runs {
 		err := r.losses(ctx, place[r.first:r.first+len(r.rows)], rows, out)
-		if errors.As(err, new(runError)) && ctx.Err() == nil {
+		if errors.Is(err, ErrRun) && ctx.Err() == nil {
 			return h.plainly(ctx, rows, err)
 		} else if err != nil {
 			return nil, err
@@ -450,11 +450,6 @@ func (h *Held) plainly(ctx context.Context, rows []LossRow, failed error) ([]Los
 	h.runs = nil
 	return out, err
 }
-
-// runError is that of a run, of rows that are right.
-type runError struct{ error }
-
-func (e runError) Unwrap() error { return e.error }
 
 // losses makes the run, if any of its rows has a place.
 func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out []Loss) error {
@@ -488,7 +483,7 @@ func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out [
 	feeds, held := r.inputs(s)
 	got := lm.feedLosses(feeds, now, r.from, r.h.widths)
 	if _, err := s.RunResident(ctx, feeds, held, got); err != nil {
-		return runError{fmt.Errorf("models: computing losses of %s on %d rows: %w", lm.Name(), len(now), err)}
+		return fmt.Errorf("models: computing losses of %s on %d rows: %w: %w", lm.Name(), len(now), ErrRun, err)
 	}
 	for b, l := range lm.readLosses(got, now, r.h.widths) {
 		if k := place[b]; k >= 0 {
