@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -312,7 +313,9 @@ func shorten(t *testing.T, path string) {
 }
 
 // moreTokens gives a tokenizer.json a token behind the model's last one.
-func moreTokens(t *testing.T, path string) {
+// amendTokenizer changes a tokenizer.json. The numbers of its own vocabulary are
+// in model.vocab.
+func amendTokenizer(t *testing.T, path string, amend func(doc map[string]any)) {
 	t.Helper()
 	var doc map[string]any
 	dec := json.NewDecoder(bytes.NewReader(readFile(t, path)))
@@ -320,16 +323,19 @@ func moreTokens(t *testing.T, path string) {
 	if err := dec.Decode(&doc); err != nil {
 		t.Fatal(err)
 	}
-	vocab := doc["model"].(map[string]any)["vocab"].(map[string]any)
-	doc["added_tokens"] = append(doc["added_tokens"].([]any), map[string]any{
-		"id": len(vocab), "content": "<|one too many|>", "special": true,
-		"single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-	})
+	amend(doc)
 	data, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, path, string(data))
+}
+
+// oneTooMany is a token behind the last of the embedded model's vocabulary.
+const oneTooMany = "<|one too many|>"
+
+func vocabulary(doc map[string]any) map[string]any {
+	return doc["model"].(map[string]any)["vocab"].(map[string]any)
 }
 
 func modelFaults() []fault {
@@ -387,7 +393,33 @@ func modelFaults() []fault {
 		{line: "a malformed tokenizer.json", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) { shorten(t, filepath.Join(model, "tokenizer.json")) })},
 		{line: "a tokenizer with more tokens than the model", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model", "3073", "3072"},
-			setup: badModel(func(t *testing.T, model string) { moreTokens(t, filepath.Join(model, "tokenizer.json")) })},
+			setup: badModel(func(t *testing.T, model string) {
+				amendTokenizer(t, filepath.Join(model, "tokenizer.json"), func(doc map[string]any) {
+					vocabulary(doc)[oneTooMany] = len(vocabulary(doc))
+				})
+			})},
+		{line: "a tokenizer with a construct that is not translated", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) {
+				amendTokenizer(t, filepath.Join(model, "tokenizer.json"), func(doc map[string]any) {
+					doc["pre_tokenizer"] = map[string]any{"type": "Split", "pattern": map[string]any{"Regex": `\X`}, "behavior": "Isolated", "invert": false}
+				})
+			})},
+		{line: "`vocab.json` and `merges.txt` of another class", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) {
+				file := filepath.Join(model, "tokenizer.json")
+				amendTokenizer(t, file, func(doc map[string]any) {
+					vocab, err := json.Marshal(vocabulary(doc))
+					if err != nil {
+						t.Fatal(err)
+					}
+					writeFile(t, filepath.Join(model, "vocab.json"), string(vocab))
+				})
+				if err := os.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(model, "merges.txt"), "#version: 0.2\n")
+				writeFile(t, filepath.Join(model, "tokenizer_config.json"), `{"tokenizer_class": "BertTokenizer"}`)
+			})},
 		{line: "a prompt too long for `edit`", args: []string{"edit", "--prompt", long, "--subject", demo.FactSubject, "--target", demo.FactOther}, runs: true},
 		{line: "a patch for another model", args: []string{"edit", "--method", "patch", "--set", "patch.path=DIR/p.safetensors"}, runs: true,
 			names: []string{"DIR/p.safetensors", `"decoder.99.ffn_down.delta"`},
@@ -763,6 +795,25 @@ func runFaults(finished func(*testing.T) string) []fault {
 		{line: "a row that the model's graph fails on, alone as well", args: []string{"eval", "--model", "DIR/model", "--data", "DIR/data", "--method", "none,ft-l", "--set", "ft-l.num_steps=2", "--out", "DIR/run"}, runs: true,
 			setup: failingModel,
 			after: checkGraphFailure},
+		{line: "a text with a token that the model does not have", args: []string{"eval", "--model", "DIR/model", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			setup: func(t *testing.T, dir string) {
+				badModel(func(t *testing.T, model string) {
+					amendTokenizer(t, filepath.Join(model, "tokenizer.json"), func(doc map[string]any) {
+						doc["added_tokens"] = append(doc["added_tokens"].([]any), map[string]any{
+							"id": len(vocabulary(doc)), "content": oneTooMany, "special": true,
+							"single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+						})
+					})
+				})(t, dir)
+				in := writeFile(t, filepath.Join(dir, "in.json"), `[{"prompt": "The mill was built by", "target_new": "Lang"}, {"prompt": "`+oneTooMany+` Who built the mill?", "target_new": "Lang"}]`)
+				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
+			},
+			after: func(t *testing.T, dir string, _ outcome) {
+				shows(t, dir, store.Failed, oneTooMany)
+				if rows := resultsOf(t, filepath.Join(dir, "run")); !slices.ContainsFunc(rows, func(r store.Result) bool { return r.Status == store.OK }) {
+					t.Error("no row was scored")
+				}
+			}},
 		{line: "an edit that failed, here a missing patch file", args: []string{"eval", "--method", "patch", "--set", "patch.path=DIR/edits", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			names: []string{"DIR/run"},
 			setup: func(t *testing.T, dir string) {

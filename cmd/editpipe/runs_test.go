@@ -254,13 +254,27 @@ func TestUnfinished(t *testing.T) {
 	if o := callOK(t, "report", "--format", "json", run); !strings.Contains(o.out, fmt.Sprintf("the means count %d result rows", len(rows))) || !strings.Contains(o.err, "warning") {
 		t.Errorf("%s\n%s", o.out, o.err)
 	}
-	shard := filepath.Join(dir, "shard")
-	for _, part := range []string{"1/2", "2/2"} {
-		callOK(t, "eval", "--limit", "40", "--shard", part, "--out", shard)
-		if o := callOK(t, "report", shard); strings.Contains(o.out, "every shard") != (part == "1/2") {
-			t.Errorf("after shard %s:\n%s", part, o.out)
+	// Which shard a unit belongs to follows from its id, and so from the seed.
+	for seed := range 20 {
+		shard := filepath.Join(dir, fmt.Sprint("seed", seed))
+		part := func(which string) outcome {
+			callOK(t, "eval", "--method", "none,ice", "--limit", "1", "--seed", fmt.Sprint(seed), "--shard", which, "--out", shard)
+			return call(t, "report", shard)
 		}
+		half := part("1/2")
+		units, err := filepath.Glob(filepath.Join(shard, "results", "*.parquet"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(units) != 1 {
+			continue // both units are one shard's
+		}
+		if whole := part("2/2"); !strings.Contains(half.out, "every shard") || strings.Contains(whole.out, "every shard") {
+			t.Errorf("after one shard:\n%s\nafter both:\n%s", half.out, whole.out)
+		}
+		return
 	}
+	t.Error("no seed divides two units")
 }
 
 // fails makes the graph of a tiny model look up a row that is not there where a
