@@ -45,12 +45,14 @@ try() {
 	for s in $suites; do
 		# shellcheck disable=SC2086 # the emulator and its flags are words
 		(cd "edit/$s" && EDITPIPE_ORT_LIB=$(cat "$out/lib-$2") $run "$out/$s.test" \
-			-test.v -test.timeout 1h -test.run "^TestConformance\$/$forms/^($checks)" -threads "$3" -patterns="$4" -answers "$answers") > "$out/log" 2>&1 || {
+			-test.v -test.timeout 1h -test.run "^TestConformance\$/$forms/^($checks)" -threads "$3" -patterns="$4" -answers "$out/answers") > "$out/log" 2>&1 || {
 			failed=1
 			echo "FAILED: $s, processor $1, ONNX Runtime $2, $3 threads, patterns $4"
 			grep -v '^=== ' "$out/log" | head -n 40
 		}
 		sed -n 's/.*largest difference in company, relative: //p' "$out/log" >> "$answers.company"
+		[ ! -f "$out/answers" ] || sed "s|^|$s |" "$out/answers" >> "$answers" # suites name their tests alike
+		rm -f "$out/answers"
 	done
 	[ -f "$answers" ] || return 0
 	awk -F '\t' -v what="processor $1, ONNX Runtime $2, $3 threads, patterns $4" \
