@@ -180,6 +180,7 @@ func commandLineFaults() []fault {
 		{line: "unknown flag", args: []string{"eval", "--bogus", "--out", "DIR/run"}, names: []string{"-bogus", "editpipe eval --help"}},
 		{line: "a flag's value is no number", args: []string{"eval", "--limit", "many", "--out", "DIR/run"}, names: []string{`"many"`, "-limit"}},
 		{line: "a number below zero", args: []string{"eval", "--limit", "-1", "--out", "DIR/run"}, names: []string{"--limit"}},
+		{line: "more threads than any machine has", args: []string{"eval", "--threads", "5000", "--out", "DIR/run"}, names: []string{"--threads 5000"}},
 		{line: "an argument where none belongs", args: []string{"eval", "--out", "DIR/run", "ike"}, names: []string{"eval", `"ike"`}},
 		{line: "a needed flag is missing", args: []string{"generate", "--n", "5"}, names: []string{"generate needs --out"}},
 		{line: "`--config` with an unknown key", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},

@@ -80,6 +80,10 @@ func withTexts(c *cli.Context, f func(ctx context.Context, m opened) error) erro
 	})
 }
 
+// mostThreads is more than any machine has cores for. The runtime starts as many
+// as it is told to, with a stack each, before it fails.
+const mostThreads = 4096
+
 // withRuntime opens the runtime with the provider the flags name, calls f and
 // closes it again. A provider that does not load is an error here, before any
 // work is done.
@@ -90,6 +94,9 @@ func withRuntime(c *cli.Context, f func(ctx context.Context, e *ort.Env, p ort.P
 	}
 	if c.Int("threads") < 0 || c.Int64("memory") < 0 {
 		return usagef("--threads and --memory must not be negative")
+	}
+	if n := c.Int("threads"); n > mostThreads {
+		return usagef("--threads %d: want at most %d; 0 takes the physical cores", n, mostThreads)
 	}
 	lib, err := findLibrary(c)
 	if err != nil {
