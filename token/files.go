@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/checkpoint"
 	"editpipe/token/bytelevel"
 )
 
@@ -79,7 +80,7 @@ type side struct {
 // special_tokens_map.json.
 func assemble(dir string) ([]byte, error) {
 	var vocab map[string]int64
-	if err := readJSON(filepath.Join(dir, vocabFile), &vocab); err != nil {
+	if err := readIDs(filepath.Join(dir, vocabFile), &vocab); err != nil {
 		return nil, err
 	}
 	for b := range 256 {
@@ -157,7 +158,7 @@ func classOfModel(dir string) (string, error) {
 		Class string `json:"tokenizer_class"`
 		Type  string `json:"model_type"`
 	}
-	if err := readOptional(filepath.Join(dir, "config.json"), &c); err != nil {
+	if err := optional(checkpoint.ReadJSON(filepath.Join(dir, "config.json"), &c)); err != nil {
 		return "", err
 	}
 	if c.Class != "" {
@@ -172,9 +173,9 @@ func classOfModel(dir string) (string, error) {
 
 // readMerges reads the lines of a merges.txt; the first may say a version.
 func readMerges(path string) ([]string, error) {
-	data, err := os.ReadFile(path)
+	data, err := checkpoint.Read(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading merges: %w", err)
+		return nil, err
 	}
 	var out []string
 	for i, line := range strings.Split(string(data), "\n") {
@@ -192,15 +193,15 @@ func readMerges(path string) ([]string, error) {
 
 func readSide(dir string) (*side, error) {
 	s := &side{roles: make(map[string]map[string]any)}
-	if err := readOptional(filepath.Join(dir, "added_tokens.json"), &s.added); err != nil {
+	if err := optional(readIDs(filepath.Join(dir, "added_tokens.json"), &s.added)); err != nil {
 		return nil, err
 	}
-	if err := readOptional(filepath.Join(dir, configFile), s); err != nil {
+	if err := optional(checkpoint.ReadJSON(filepath.Join(dir, configFile), s)); err != nil {
 		return nil, err
 	}
 	for _, name := range roleFiles {
 		var c map[string]json.RawMessage
-		if err := readOptional(filepath.Join(dir, name), &c); err != nil {
+		if err := optional(checkpoint.ReadJSON(filepath.Join(dir, name), &c)); err != nil {
 			return nil, err
 		}
 		for _, role := range roleOrder {
@@ -284,21 +285,23 @@ func (s *side) tokens(vocab map[string]int64) ([]map[string]any, error) {
 	return slices.SortedFunc(maps.Values(all), func(a, b map[string]any) int { return int(a["id"].(int64) - b["id"].(int64)) }), nil
 }
 
-func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
+// readIDs reads a file that gives tokens their ids. Unlike a setting, an id that is
+// no number counts, so that JSON is all that is read.
+func readIDs(path string, ids *map[string]int64) error {
+	data, err := checkpoint.Read(path)
 	if err != nil {
-		return fmt.Errorf("reading tokenizer: %w", err)
+		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if err := json.Unmarshal(data, ids); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	return nil
 }
 
-// readOptional is readJSON of a file that may be absent.
-func readOptional(path string, v any) error {
-	if err := readJSON(path, v); !errors.Is(err, os.ErrNotExist) {
-		return err
+// optional passes the error of reading a file that may be absent.
+func optional(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -34,13 +34,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"editpipe/lfs"
+	"editpipe/checkpoint"
 	"editpipe/token/bytelevel"
 	"editpipe/token/component"
 	"editpipe/token/decode"
@@ -103,14 +102,11 @@ func Open(path string) (*Tokenizer, error) {
 	var err error
 	if filepath.Base(path) == vocabFile {
 		data, err = assemble(filepath.Dir(path))
-	} else if data, err = os.ReadFile(path); err != nil {
-		err = fmt.Errorf("reading tokenizer: %w", err)
+	} else {
+		data, err = checkpoint.Read(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
-	}
-	if err := lfs.Check(data); err != nil {
-		return nil, fmt.Errorf("token: %s: %w", path, err)
 	}
 	t, err := parse(data)
 	if err != nil {
@@ -464,16 +460,9 @@ func (t *Tokenizer) SpecialID(role string) (id int64, ok bool) {
 // readRoles reads entries such as "eos_token": "</s>" or
 // "eos_token": {"content": "</s>"} from a file that may be absent.
 func (t *Tokenizer) readRoles(path string) error {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading special tokens: %w", err)
-	}
 	var c map[string]json.RawMessage
-	if err := json.Unmarshal(data, &c); err != nil {
-		return fmt.Errorf("reading special tokens: %s: %w", path, err)
+	if err := optional(checkpoint.ReadJSON(path, &c)); err != nil {
+		return err
 	}
 	for role, v := range c {
 		if !strings.HasSuffix(role, "_token") {

@@ -42,6 +42,8 @@ var floor = map[string]int{
 	"tensor": 0, "dataset": 0, "ask": 0, "token": 0, "pipeline": 0, "dataset/corpus": 0, "demo/world": 0,
 	"dataset/importer": 0, "dataset/importer/rows": 0, "dataset/exporter": 0, "generator/catalogue": 0, "generator/kb": 0, "generator/dump": 0,
 
+	"checkpoint": 0,
+
 	"lfs": -1, // below the floors: every reader of files asks it
 }
 
@@ -86,6 +88,8 @@ var sameFloor = map[[2]string]bool{
 	{"token/decode", "token/pattern"}:   true,
 	{"token/decode", "token/bytelevel"}: true,
 	{"token/decode", "token/split"}:     true, // Metaspace is both a way of cutting and its undoing
+
+	{"token", "checkpoint"}: true, // as of models/arch, one reader of what Python writes
 
 	{"token", "token/component"}: true,
 	{"token", "token/bytelevel"}: true,

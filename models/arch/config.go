@@ -1,18 +1,15 @@
 package arch
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"editpipe/lfs"
+	"editpipe/checkpoint"
 )
 
 // The files that describe a model beside its graphs. Exports of
@@ -202,45 +199,12 @@ type object struct {
 	values map[string]any
 }
 
-// readObject reads a file as Python's json module does: with a byte order mark
-// and the words NaN, Infinity and -Infinity, too, which count as not given.
 func readObject(path string) (*object, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if err := lfs.Check(data); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
 	o := &object{path: path, fault: new(error)}
-	if err := json.Unmarshal(standard(data), &o.values); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if err := checkpoint.ReadJSON(path, &o.values); err != nil {
+		return nil, err
 	}
 	return o, nil
-}
-
-// standard turns what Python's json module writes into JSON.
-func standard(data []byte) []byte {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	words := [][]byte{[]byte("-Infinity"), []byte("Infinity"), []byte("NaN")}
-	var out []byte
-	for i, quoted := 0, false; i < len(data); i++ {
-		switch c := data[i]; {
-		case quoted && c == '\\' && i+1 < len(data):
-			out = append(out, c)
-			i++
-		case c == '"':
-			quoted = !quoted
-		case !quoted:
-			if w := slices.IndexFunc(words, func(w []byte) bool { return bytes.HasPrefix(data[i:], w) }); w >= 0 {
-				out = append(out, "null"...)
-				i += len(words[w]) - 1
-				continue
-			}
-		}
-		out = append(out, data[i])
-	}
-	return out
 }
 
 // over gives the members of o, and those of p that o does not have.

@@ -128,6 +128,7 @@ func TestConfig(t *testing.T) {
 		{"as Python writes it", []string{"config.json=\ufeff" + `{"n_positions":64.0,"n_layer":2e0,"scale":Infinity,"x":[-Infinity,NaN],"name":"Infinity \"NaN\\","eos_token_id":7.0,"model_type":"gpt2"}`},
 			Config{ModelType: "gpt2", Context: 64, Layers: 2, EOS: []int64{7}}},
 		{"infinite is not given", []string{`config.json={"n_positions":Infinity,"max_position_embeddings":32}`}, Config{Context: 32}},
+		{"what nobody asks for", []string{`config.json={"foo":1e400,"bar":[{"x":-1e999}],"n_positions":32}`}, Config{Context: 32}},
 		// What nobody asks for, or what holds a value for each layer, stops no model.
 		{"unused", []string{`config.json={"n_layer":2,"initializer_range":"none","num_experts":"many","intermediate_size":[64,96],"rope_scaling":7,"text_config":null,"vision_config":[],"num_heads":"?","n_head":4}`},
 			Config{Layers: 2, Heads: 4}},
