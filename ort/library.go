@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"editpipe/lfs"
 )
 
 // EnvLibrary names the environment variable that holds the path of the
@@ -97,7 +99,8 @@ func fileNames() []string {
 // Find looks for the library and checks it without loading it. An explicit
 // path (a file, or a folder holding it) is the only place looked at; else
 // EDITPIPE_ORT_LIB likewise; else the folder of the running binary and then
-// the pinned release in the cache. It returns *MissingError or *CorruptError.
+// the pinned release in the cache. It returns *MissingError or *CorruptError, or
+// lfs.ErrPointer, wrapped.
 func Find(explicit string) (Library, error) {
 	type place struct{ source, path string }
 	var places []place
@@ -168,6 +171,9 @@ func Verify(file string) (Library, error) {
 	}
 	if !info.Mode().IsRegular() {
 		return Library{}, &CorruptError{file, "is not a regular file"}
+	}
+	if err := lfs.CheckFile(file); err != nil {
+		return Library{}, fmt.Errorf("ort: library %s: %w", file, err)
 	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {

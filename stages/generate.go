@@ -25,6 +25,7 @@ import (
 	"editpipe/generator/dump"
 	"editpipe/generator/kb"
 	"editpipe/generator/shards"
+	"editpipe/lfs"
 	"editpipe/store"
 )
 
@@ -207,6 +208,9 @@ func ReadCatalogue(path string, builtIn []byte) (*catalogue.Catalogue, string, e
 		var err error
 		if data, err = os.ReadFile(path); err != nil {
 			return nil, "", fmt.Errorf("stages: reading the relation catalogue: %w", err)
+		}
+		if err := lfs.Check(data); err != nil {
+			return nil, "", fmt.Errorf("stages: reading %s: %w", path, err)
 		}
 	}
 	c, err := catalogue.Load(bytes.NewReader(data))

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/urfave/cli/v2"
 
+	"editpipe/lfs"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -33,6 +34,9 @@ func readConfig(c *cli.Context) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return usagef("--config: %w", err)
+	}
+	if err := lfs.Check(data); err != nil {
+		return usagef("--config %s: %w", path, err)
 	}
 	entries, err := configEntries(data)
 	if err != nil {

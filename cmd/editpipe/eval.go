@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/edit"
+	"editpipe/lfs"
 	"editpipe/pipeline"
 	"editpipe/stages"
 	"editpipe/store"
@@ -198,8 +199,13 @@ func readIDs(path string) ([]string, error) {
 		return nil, fmt.Errorf("--ids: %w", err)
 	}
 	defer f.Close()
+	r := bufio.NewReader(f) // looks ahead in a pipe, too
+	head, _ := r.Peek(1024) // an error comes again from Scan
+	if err := lfs.Check(head); err != nil {
+		return nil, fmt.Errorf("--ids: %s: %w", path, err)
+	}
 	var ids []string
-	for s := bufio.NewScanner(f); ; {
+	for s := bufio.NewScanner(r); ; {
 		if !s.Scan() {
 			if err := s.Err(); err != nil {
 				return nil, fmt.Errorf("--ids: %s: %w", path, err)
