@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"editpipe/token/bytelevel"
 )
 
 // folder writes files, by name, into a new folder.
@@ -91,6 +93,47 @@ func TestTwoFiles(t *testing.T) {
 	if got := Find(folder(t, map[string]string{"vocab.json": vocab})); got != "" {
 		t.Errorf("found %s without merges.txt", got)
 	}
+	if got := Missing(folder(t, map[string]string{"vocab.json": vocab})); !strings.Contains(got, "merges.txt") {
+		t.Errorf("%s is missing", got)
+	}
+	if got := Missing(t.TempDir()); got != "tokenizer.json" {
+		t.Errorf("%s is missing", got)
+	}
+}
+
+// TestTwoFilesUnmerged: a few tokens of a published vocabulary have no merge, and those
+// that files add or that stand for no text need none.
+func TestTwoFilesUnmerged(t *testing.T) {
+	vocab := make(map[string]int64)
+	var merges strings.Builder
+	put := func(token string) { vocab[token] = int64(len(vocab)) }
+	for b := range 256 {
+		put(string(bytelevel.Rune(byte(b))))
+	}
+	for i := range 1996 { // with two declared and two made up, 2000 tokens longer than a byte
+		left, right := string(bytelevel.Rune(byte(i/64))), string(bytelevel.Rune(byte(i%64)))
+		put(left + right)
+		fmt.Fprintln(&merges, left, right)
+	}
+	for _, token := range []string{"<|endoftext|>", "[MASK]", "declared", "added", "madeupword0000", "madeupword0001"} {
+		put(token)
+	}
+	open := func() error {
+		data, err := json.Marshal(vocab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(Find(folder(t, map[string]string{"vocab.json": string(data), "merges.txt": merges.String(),
+			"special_tokens_map.json": `{"pad_token":"declared"}`, "added_tokens.json": fmt.Sprintf(`{"added":%d}`, vocab["added"])})))
+		return err
+	}
+	if err := open(); err != nil {
+		t.Errorf("2 of 2000 tokens without a merge: %v", err)
+	}
+	put("madeupword0002")
+	if err := open(); err == nil || !strings.Contains(err.Error(), "no merge makes 3 of the 2001 tokens") {
+		t.Errorf("3 of 2001 tokens without a merge: %v", err)
+	}
 }
 
 // TestTwoFilesTemplate has a begin token, and a pad token that no file gives an id.
@@ -129,6 +172,8 @@ func TestTwoFilesTemplate(t *testing.T) {
 
 func TestTwoFilesRefused(t *testing.T) {
 	vocab, merges := apart(t, "bytelevel")
+	lines := strings.Split(strings.TrimSuffix(merges, "\n"), "\n")
+	long := len(lines) - 1 // a merge makes each token longer than a byte; the first line says the version
 	for _, c := range []struct {
 		name        string
 		files       map[string]string
@@ -141,7 +186,9 @@ func TestTwoFilesRefused(t *testing.T) {
 		{"model's class", map[string]string{"config.json": `{"tokenizer_class":"BartTokenizer"}`}, "tokenizer_class BartTokenizer", true},
 		{"vocabulary", map[string]string{"vocab.json": `[]`}, "vocab.json: json", false},
 		{"merges", map[string]string{"merges.txt": "a b\na\n"}, "line 2 does not hold two tokens", false},
-		{"merge", map[string]string{"merges.txt": "日 本\n"}, "merge 0", false},
+		{"merge", map[string]string{"merges.txt": merges + "日 本\n"}, `("日", "本"): not all of its tokens are in vocab`, false},
+		{"no merges", map[string]string{"merges.txt": "#version: 0.2\n"}, fmt.Sprintf("merges.txt is cut short: no merge makes %d of the %d tokens of vocab.json", long, long), false},
+		{"last merges cut off", map[string]string{"merges.txt": strings.Join(lines[:len(lines)-2], "\n")}, fmt.Sprintf("merges.txt is cut short: no merge makes 2 of the %d tokens", long), false},
 		{"config", map[string]string{"tokenizer_config.json": `[]`}, "tokenizer_config.json: json", false},
 		{"decoder", map[string]string{"tokenizer_config.json": `{"added_tokens_decoder":{"x":{"content":"y"}}}`}, `"x" is not an id`, false},
 		{"template", map[string]string{"tokenizer_config.json": `{"add_bos_token":true}`}, "add_bos_token is set", false},

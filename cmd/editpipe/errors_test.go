@@ -339,6 +339,22 @@ func vocabulary(doc map[string]any) map[string]any {
 	return doc["model"].(map[string]any)["vocab"].(map[string]any)
 }
 
+// vocabularyAlone leaves the vocab.json of a model's tokenizer.json.
+func vocabularyAlone(t *testing.T, model string) {
+	t.Helper()
+	file := filepath.Join(model, "tokenizer.json")
+	amendTokenizer(t, file, func(doc map[string]any) {
+		vocab, err := json.Marshal(vocabulary(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(model, "vocab.json"), string(vocab))
+	})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func modelFaults() []fault {
 	ask := func(flags ...string) []string {
 		return append([]string{"edit", "--prompt", demo.FactPrompt, "--subject", demo.FactSubject, "--target", demo.FactOther}, flags...)
@@ -407,20 +423,16 @@ func modelFaults() []fault {
 			})},
 		{line: "`vocab.json` and `merges.txt` of another class", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
 			setup: badModel(func(t *testing.T, model string) {
-				file := filepath.Join(model, "tokenizer.json")
-				amendTokenizer(t, file, func(doc map[string]any) {
-					vocab, err := json.Marshal(vocabulary(doc))
-					if err != nil {
-						t.Fatal(err)
-					}
-					writeFile(t, filepath.Join(model, "vocab.json"), string(vocab))
-				})
-				if err := os.Remove(file); err != nil {
-					t.Fatal(err)
-				}
+				vocabularyAlone(t, model)
 				writeFile(t, filepath.Join(model, "merges.txt"), "#version: 0.2\n")
 				writeFile(t, filepath.Join(model, "tokenizer_config.json"), `{"tokenizer_class": "BertTokenizer"}`)
 			})},
+		{line: "a `merges.txt` that was cut short", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"},
+			setup: badModel(func(t *testing.T, model string) {
+				vocabularyAlone(t, model)
+				writeFile(t, filepath.Join(model, "merges.txt"), "#version: 0.2\n")
+			})},
+		{line: "a model folder with `vocab.json` and no `merges.txt`", args: ask("--model", "DIR/model"), runs: true, names: []string{"DIR/model"}, setup: badModel(vocabularyAlone)},
 		{line: "a prompt too long for `edit`", args: []string{"edit", "--prompt", long, "--subject", demo.FactSubject, "--target", demo.FactOther}, runs: true},
 		{line: "a patch for another model", args: []string{"edit", "--method", "patch", "--set", "patch.path=DIR/p.safetensors"}, runs: true,
 			names: []string{"DIR/p.safetensors", `"decoder.99.ffn_down.delta"`},

@@ -14,6 +14,7 @@ import (
 	"editpipe/demo"
 	"editpipe/models"
 	"editpipe/ort"
+	"editpipe/token"
 )
 
 func modelFlag() cli.Flag {
@@ -74,7 +75,7 @@ func embeddedFolder() (string, error) {
 func withTexts(c *cli.Context, f func(ctx context.Context, m opened) error) error {
 	return withModel(c, func(ctx context.Context, m opened) error {
 		if m.TokenizerHash() == "" {
-			return fmt.Errorf("no tokenizer in %s: copy tokenizer.json from the checkpoint to the model", m.Info().Dir)
+			return fmt.Errorf("no tokenizer in %s: copy %s from the checkpoint to the model", m.Info().Dir, token.Missing(m.Info().Dir))
 		}
 		return f(ctx, m)
 	})
