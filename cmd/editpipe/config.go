@@ -161,8 +161,8 @@ func effective(c *cli.Context) map[string]string {
 		if name == "help" {
 			continue
 		}
-		switch _, isList := f.(*cli.StringSliceFlag); {
-		case !isList:
+		switch {
+		case !isList(f):
 			out[name] = fmt.Sprint(c.Value(name))
 		case name == "set":
 			out[name] = strings.Join(c.StringSlice(name), " ")
