@@ -38,17 +38,18 @@ func readConfig(c *cli.Context) error {
 	if err != nil {
 		return usagef("--config %s: %w", path, err)
 	}
-	flags := map[string]bool{}
+	flags := map[string]cli.Flag{}
 	for _, f := range c.Command.Flags {
 		for _, n := range f.Names() {
-			flags[n] = true
+			flags[n] = f
 		}
 	}
 	for _, e := range entries {
-		if !flags[e.key] || e.key == "config" {
+		f := flags[e.key]
+		if f == nil || e.key == "config" {
 			return usagef("--config %s: %s is not a flag of %s", path, e.key, c.Command.Name)
 		}
-		values, err := e.values()
+		values, err := e.values(isList(f))
 		if err != nil {
 			return usagef("--config %s: %s: %w", path, e.key, err)
 		}
@@ -104,10 +105,13 @@ func configEntries(data []byte) ([]configEntry, error) {
 }
 
 // values are the words of an entry as they are written: the YAML library would
-// make 1.1 of 1.10, and 15 of 017.
-func (e configEntry) values() ([]string, error) {
+// make 1.1 of 1.10, and 15 of 017. Only a flag that takes a list may have one.
+func (e configEntry) values(isList bool) ([]string, error) {
 	nodes := []ast.Node{e.resolve(e.value)}
 	if list, ok := nodes[0].(*ast.SequenceNode); ok {
+		if !isList {
+			return nil, errors.New("want one value, not a list")
+		}
 		nodes = list.Values
 	}
 	var words []string

@@ -192,6 +192,8 @@ func commandLineFaults() []fault {
 			setup: config("limit: many\n"), names: []string{"DIR/run.yaml"}},
 		{line: "`--config` with a key without a value", args: []string{"eval", "--config", "DIR/run.yaml"},
 			setup: config("limit: 3\nout: ~\n"), names: []string{"DIR/run.yaml"}},
+		{line: "`--config` with a list for a flag that takes one value", args: []string{"eval", "--config", "DIR/run.yaml"},
+			setup: config("limit: 3\nout: [q1, q2]\n"), names: []string{"DIR/run.yaml"}},
 		{line: "`--config` with several documents", args: []string{"eval", "--config", "DIR/run.yaml", "--out", "DIR/run"},
 			setup: config("limit: 3\n---\nlimit: 4\n"), names: []string{"DIR/run.yaml"}},
 		{line: "`--config` names no file", args: []string{"eval", "--config", "DIR/none.yaml", "--out", "DIR/run"}, names: []string{"DIR/none.yaml"}},
