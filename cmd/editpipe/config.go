@@ -188,6 +188,25 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// writableFile tries the file that a flag names before work starts, and refuses
+// a folder.
+func writableFile(flag, path string) error {
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
+	}
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return usagef("--%s %s is a folder: name the file to write", flag, path)
+		}
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // writableSet is writableData for a data set, which would also take the place of
 // files of these names in a folder that holds something else: a knowledge base,
 // or a project.

@@ -248,6 +248,8 @@ func commandLineFaults() []fault {
 		{line: "unknown list", args: []string{"list", "flags"}, names: []string{"methods"}},
 		{line: "the subject is not in the prompt", args: []string{"edit", "--prompt", "The capital of France is", "--subject", "Spain", "--target", "Lyon"},
 			names: []string{`"Spain"`, `"The capital of France is"`}},
+		{line: "a folder where a file is to be written", args: []string{"edit", "--save", "DIR"}, names: []string{"DIR"}},
+		{line: "a file whose folder is not there", args: []string{"edit", "--save", "DIR/none/p.safetensors"}, names: []string{"DIR/none/p.safetensors"}},
 		// A folder below a regular file: nobody can write there, not even root.
 		{line: "the output cannot be written", args: []string{"eval", "--out", "DIR/file/run"},
 			setup: func(t *testing.T, dir string) {
