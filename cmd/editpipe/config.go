@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/urfave/cli/v2"
 
+	"editpipe/models"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -188,16 +189,25 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// writableFile tries the file that a flag names before work starts, and refuses
-// a folder.
+// writableFile tries the file that a flag names before work starts. It refuses a
+// folder, and a file that is there already below a folder of a run or of data, or
+// in one of a model: it may be a part of it.
 func writableFile(flag, path string) error {
-	dir := filepath.Dir(path)
-	if _, err := os.Stat(dir); err != nil {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
 	}
 	if info, err := os.Stat(path); err == nil {
 		if info.IsDir() {
 			return usagef("--%s %s is a folder: name the file to write", flag, path)
+		}
+		for d, below := dir, ""; d != below; d, below = filepath.Dir(d), d {
+			if store.IsFolder(d) || d == dir && models.IsFolder(d) {
+				return usagef("--%s %s would replace a file of the folder %s, which holds a run, data or a model: name another file", flag, path, d)
+			}
 		}
 	}
 	f, err := os.CreateTemp(dir, ".probe-*")

@@ -250,6 +250,8 @@ func commandLineFaults() []fault {
 			names: []string{`"Spain"`, `"The capital of France is"`}},
 		{line: "a folder where a file is to be written", args: []string{"edit", "--save", "DIR"}, names: []string{"DIR"}},
 		{line: "a file whose folder is not there", args: []string{"edit", "--save", "DIR/none/p.safetensors"}, names: []string{"DIR/none/p.safetensors"}},
+		{line: "a file to write that is part of a folder of ours", args: []string{"convert", "--data", "DIR/data", "--to", "zsre", "--out", "DIR/data/edits.parquet"},
+			names: []string{"DIR/data/edits.parquet"}, setup: imported},
 		// A folder below a regular file: nobody can write there, not even root.
 		{line: "the output cannot be written", args: []string{"eval", "--out", "DIR/file/run"},
 			setup: func(t *testing.T, dir string) {
