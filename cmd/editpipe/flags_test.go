@@ -16,6 +16,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		{"editpipe list methods --json", "editpipe list --json methods"},
 		{"editpipe eval --seed -1 --plan x", "editpipe eval --seed -1 --plan x"},
 		{"editpipe report A -- --format json", "editpipe report A -- --format json"},
+		{"editpipe -- report RUN --format json", "editpipe report --format json RUN"},
 		{"editpipe report RUN --nonsense", "editpipe report --nonsense RUN"},
 		{"editpipe nonsense RUN --x", "editpipe nonsense RUN --x"},
 		{"editpipe", "editpipe"},

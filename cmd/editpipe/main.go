@@ -149,6 +149,9 @@ func commandNames(app *cli.App) []string {
 // "--" stays where it is. A flag given twice is an error, unless it takes a list:
 // the library would go by the last one.
 func flagsFirst(app *cli.App, args []string) ([]string, error) {
+	if len(args) > 1 && args[1] == "--" { // says nothing before a command's name
+		args = append(args[:1:1], args[2:]...)
+	}
 	if len(args) < 2 {
 		return args, nil
 	}
