@@ -199,7 +199,7 @@ func TestSaveAndLoad(t *testing.T) {
 	if got.State["keys.0"] == nil || got.State["keys.0"].Hash() != p.State["keys.0"].Hash() {
 		t.Error("state lost")
 	}
-	for _, f := range []string{path, sidecar(path)} {
+	for _, f := range []string{path, Sidecar(path)} {
 		st, err := os.Stat(f)
 		if err != nil || st.Mode().Perm() != 0o644 {
 			t.Errorf("%s: %v, %v", filepath.Base(f), st.Mode(), err)
@@ -225,7 +225,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 		says   string
 		is     error
 	}{
-		{"missing JSON", func(t *testing.T, path string) { must(t, os.Remove(sidecar(path))) }, "missing", ErrPatchFile},
+		{"missing JSON", func(t *testing.T, path string) { must(t, os.Remove(Sidecar(path))) }, "missing", ErrPatchFile},
 		{"missing tensors", func(t *testing.T, path string) { must(t, os.Remove(path)) }, "no such file", os.ErrNotExist},
 		{"changed tensors", func(t *testing.T, path string) {
 			b, err := os.ReadFile(path)
@@ -233,7 +233,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 			b[len(b)-1] ^= 1
 			must(t, os.WriteFile(path, b, 0o644))
 		}, "digest", ErrPatchFile},
-		{"not JSON", func(t *testing.T, path string) { must(t, os.WriteFile(sidecar(path), []byte("{"), 0o644)) }, "json", ErrPatchFile},
+		{"not JSON", func(t *testing.T, path string) { must(t, os.WriteFile(Sidecar(path), []byte("{"), 0o644)) }, "json", ErrPatchFile},
 		{"other version", func(t *testing.T, path string) { replace(t, path, `"version": 1`, `"version": 9`) }, "version 9", ErrPatchFile},
 		{"other rank", func(t *testing.T, path string) { replace(t, path, `"rank": 1`, `"rank": 2`) }, "change.0000.u", ErrPatchFile},
 		{"other weight", func(t *testing.T, path string) { replace(t, path, "decoder.0.ffn_down", "decoder.0.wo") }, "decoder.0.wo", ErrPatchFile},
@@ -263,12 +263,12 @@ func must(t *testing.T, err error) {
 
 func replace(t *testing.T, path, from, to string) {
 	t.Helper()
-	b, err := os.ReadFile(sidecar(path))
+	b, err := os.ReadFile(Sidecar(path))
 	must(t, err)
 	if !strings.Contains(string(b), from) {
 		t.Fatalf("%q is not in the file", from)
 	}
-	must(t, os.WriteFile(sidecar(path), []byte(strings.Replace(string(b), from, to, 1)), 0o644))
+	must(t, os.WriteFile(Sidecar(path), []byte(strings.Replace(string(b), from, to, 1)), 0o644))
 }
 
 func TestSaveRefusesMalformedChanges(t *testing.T) {

@@ -69,7 +69,8 @@ type savedChange struct {
 // WrapDecoder reads back what Wrap.Save wrote.
 type WrapDecoder func(dir string) (Wrap, error)
 
-func sidecar(path string) string { return path + ".json" }
+// Sidecar is the JSON file beside the patch at path.
+func Sidecar(path string) string { return path + ".json" }
 
 func wrapDir(path string, i int, kind string) string {
 	return filepath.Join(path+".wraps", strconv.Itoa(i)+"-"+kind)
@@ -130,7 +131,7 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 	if err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	if err := writeWhole(sidecar(path), append(data, '\n')); err != nil {
+	if err := writeWhole(Sidecar(path), append(data, '\n')); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
 	return nil
@@ -143,16 +144,16 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 	fail := func(err error) (*Patch, PatchMeta, error) {
 		return nil, PatchMeta{}, fmt.Errorf("models: loading patch %s: %w", path, err)
 	}
-	data, err := os.ReadFile(sidecar(path))
+	data, err := os.ReadFile(Sidecar(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fail(fmt.Errorf("%w: %s is missing; saving was interrupted or only one of the files was copied", ErrPatchFile, filepath.Base(sidecar(path))))
+		return fail(fmt.Errorf("%w: %s is missing; saving was interrupted or only one of the files was copied", ErrPatchFile, filepath.Base(Sidecar(path))))
 	}
 	if err != nil {
 		return fail(err)
 	}
 	var f patchFile
 	if err := json.Unmarshal(data, &f); err != nil {
-		return fail(fmt.Errorf("%w: %s: %w", ErrPatchFile, filepath.Base(sidecar(path)), err))
+		return fail(fmt.Errorf("%w: %s: %w", ErrPatchFile, filepath.Base(Sidecar(path)), err))
 	}
 	if f.Format != patchFormat || f.Version != patchVersion {
 		return fail(fmt.Errorf("%w: format %q version %d, this program reads %q version %d", ErrPatchFile, f.Format, f.Version, patchFormat, patchVersion))

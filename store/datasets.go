@@ -32,6 +32,20 @@ func RefuseRun(dir string) error {
 	return nil
 }
 
+// IsFolder says whether dir is a folder of a run, of a data set or of a knowledge
+// base. Another program may have a manifest.json too: it is no such folder.
+func IsFolder(dir string) bool {
+	if exists(filepath.Join(dir, editsName)) {
+		return true
+	}
+	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	var m struct {
+		SchemaVersion string `json:"schema_version"`   // of a run and of a data set
+		Catalogue     string `json:"catalogue_sha256"` // of what kb build and generate wrote
+	}
+	return err == nil && json.Unmarshal(data, &m) == nil && m.SchemaVersion+m.Catalogue != ""
+}
+
 const (
 	editsName  = "edits.parquet"
 	probesName = "probes.parquet"

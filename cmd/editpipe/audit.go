@@ -111,6 +111,9 @@ func limits(values []string) (map[string]float64, error) {
 		if !slices.Contains(codes, code) {
 			return nil, usagef("--max: unknown check %q (known: %s)", code, strings.Join(codes, ", "))
 		}
+		if _, twice := out[code]; twice {
+			return nil, usagef("--max %s is given twice", code)
+		}
 		out[code] = share
 	}
 	return out, nil

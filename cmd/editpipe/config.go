@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"editpipe/lfs"
+	"editpipe/models"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -42,17 +43,18 @@ func readConfig(c *cli.Context) error {
 	if err != nil {
 		return usagef("--config %s: %w", path, err)
 	}
-	flags := map[string]bool{}
+	flags := map[string]cli.Flag{}
 	for _, f := range c.Command.Flags {
 		for _, n := range f.Names() {
-			flags[n] = true
+			flags[n] = f
 		}
 	}
 	for _, e := range entries {
-		if !flags[e.key] || e.key == "config" {
+		f := flags[e.key]
+		if f == nil || e.key == "config" {
 			return usagef("--config %s: %s is not a flag of %s", path, e.key, c.Command.Name)
 		}
-		values, err := e.values()
+		values, err := e.values(isList(f))
 		if err != nil {
 			return usagef("--config %s: %s: %w", path, e.key, err)
 		}
@@ -108,10 +110,13 @@ func configEntries(data []byte) ([]configEntry, error) {
 }
 
 // values are the words of an entry as they are written: the YAML library would
-// make 1.1 of 1.10, and 15 of 017.
-func (e configEntry) values() ([]string, error) {
+// make 1.1 of 1.10, and 15 of 017. Only a flag that takes a list may have one.
+func (e configEntry) values(isList bool) ([]string, error) {
 	nodes := []ast.Node{e.resolve(e.value)}
 	if list, ok := nodes[0].(*ast.SequenceNode); ok {
+		if !isList {
+			return nil, errors.New("want one value, not a list")
+		}
 		nodes = list.Values
 	}
 	var words []string
@@ -165,8 +170,8 @@ func effective(c *cli.Context) map[string]string {
 		if name == "help" {
 			continue
 		}
-		switch _, isList := f.(*cli.StringSliceFlag); {
-		case !isList:
+		switch {
+		case !isList(f):
 			out[name] = fmt.Sprint(c.Value(name))
 		case name == "set":
 			out[name] = strings.Join(c.StringSlice(name), " ")
@@ -184,6 +189,34 @@ func writable(dir string) error {
 	f, err := os.CreateTemp(nearest(dir), ".probe-*")
 	if err != nil {
 		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// writableFile tries the file that a flag names before work starts. It refuses a
+// folder, and a file that is there already below a folder of a run or of data, or
+// in one of a model: it may be a part of it.
+func writableFile(flag, path string) error {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
+	}
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return usagef("--%s %s is a folder: name the file to write", flag, path)
+		}
+		for d, below := dir, ""; d != below; d, below = filepath.Dir(d), d {
+			if store.IsFolder(d) || d == dir && models.IsFolder(d) {
+				return usagef("--%s %s would replace a file of the folder %s, which holds a run, data or a model: name another file", flag, path, d)
+			}
+		}
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

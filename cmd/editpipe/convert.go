@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -48,8 +47,8 @@ func runConvert(c *cli.Context) error {
 	if !slices.ContainsFunc(exporter.Formats(), func(f exporter.Format) bool { return f.Name == c.String("to") }) {
 		return usagef("unknown --to %q (known: %s)", c.String("to"), targetNames())
 	}
-	if info, err := os.Stat(c.String("out")); err == nil && info.IsDir() {
-		return usagef("--out %s is a folder: name the file to write", c.String("out"))
+	if err := writableFile("out", c.String("out")); err != nil {
+		return err
 	}
 	data, err := openData(c)
 	if err != nil {

@@ -80,6 +80,14 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	save := c.String("save")
+	if save != "" {
+		for _, path := range []string{save, models.Sidecar(save)} {
+			if err := writableFile("save", path); err != nil {
+				return err
+			}
+		}
+	}
 	train, err := trainSource(c)
 	if err != nil {
 		return err
@@ -112,13 +120,13 @@ func runEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if path := c.String("save"); path != "" {
+		if save != "" {
 			meta := models.PatchMeta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
 				Config: config.Map(), Prompts: []string{e.Prompt + " " + e.Target}}
-			if err := patch.Save(path, meta); err != nil {
+			if err := patch.Save(save, meta); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", path)
+			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", save)
 		}
 		if c.Bool("json") {
 			return writeJSON(c.App.Writer, shown)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -199,5 +201,60 @@ func TestRepeatedSubjectIsDoubted(t *testing.T) {
 		if !found {
 			t.Errorf("audit of %s finds no repeated subject", path)
 		}
+	}
+}
+
+// TestOutputFiles: a file to write is tried before anything is read, and takes
+// the place of no file that a run, data or a model is made of.
+func TestOutputFiles(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	imported(t, dir)
+	writeFile(t, at("run/manifest.json"), `{"schema_version": "0", "run_id": "1"}`)
+	writeFile(t, at("run/results/a.parquet"), "rows")
+	writeFile(t, at("run/patches/a/b.wraps/0/c.json"), "{}")
+	writeFile(t, at("model/reports/old.json"), "{}")
+	writeFile(t, at("kb/manifest.json"), `{"catalogue_sha256": "00"}`)
+	writeFile(t, at("model/config.json"), "{}")
+	writeFile(t, at("model/onnx/model.onnx"), "graph")
+	writeFile(t, at("site/manifest.json"), `{"name": "a web page"}`)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(at("run"), link); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	for _, c := range []struct {
+		path string
+		code int
+	}{
+		{at("run/manifest.json"), exitUsage}, {at("run/results/a.parquet"), exitUsage}, {at("run/patches/a/b.wraps/0/c.json"), exitUsage}, {filepath.Join(link, "results/a.parquet"), exitUsage},
+		{at("data/probes.parquet"), exitUsage}, {at("kb/manifest.json"), exitUsage},
+		{at("model/config.json"), exitUsage}, {at("model/onnx/model.onnx"), exitUsage},
+		{at("site"), exitUsage}, {at("none/file"), exitFailure},
+	} {
+		for _, args := range [][]string{
+			{"report", at("norun"), "--out", c.path},
+			{"convert", "--data", at("nodata"), "--to", "zsre", "--out", c.path},
+			{"edit", "--model", at("nomodel"), "--prompt", "A b", "--target", "c", "--save", c.path},
+		} {
+			if o := call(t, args...); o.code != c.code || !strings.Contains(o.err, c.path) || strings.Contains(o.err, ".probe") {
+				t.Errorf("%s %s: code %d, %s", args[0], c.path, o.code, o.err)
+			}
+		}
+	}
+	// edit --save writes a second file.
+	writeFile(t, at("model/paris.json"), "{}")
+	if o := call(t, "edit", "--model", at("nomodel"), "--prompt", "A b", "--target", "c", "--save", at("model/paris")); o.code != exitUsage || !strings.Contains(o.err, at("model/paris.json")) {
+		t.Errorf("code %d, %s", o.code, o.err)
+	}
+	if err := os.Remove(at("model/paris.json")); err != nil {
+		t.Fatal(err)
+	}
+	if after := contents(t, dir); !maps.Equal(before, after) {
+		t.Errorf("%v, before %v", sortedKeys(after), sortedKeys(before))
+	}
+	// A new file, and one of another program's folder, are written.
+	for _, path := range []string{"run/new.json", "site/manifest.json", "model/reports/old.json"} {
+		callOK(t, "convert", "--data", at("data"), "--to", "zsre", "--out", at(path))
 	}
 }

@@ -56,7 +56,10 @@ func main() {
 // run is main without the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
-	err := app.RunContext(ctx, flagsFirst(app, args))
+	args, err := flagsFirst(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -143,22 +146,26 @@ func commandNames(app *cli.App) []string {
 
 // flagsFirst moves a command's flags before its arguments: the flag library
 // takes everything behind the first argument for arguments. What stands behind
-// "--" stays where it is.
-func flagsFirst(app *cli.App, args []string) []string {
+// "--" stays where it is. A flag given twice is an error, unless it takes a list:
+// the library would go by the last one.
+func flagsFirst(app *cli.App, args []string) ([]string, error) {
+	if len(args) > 1 && args[1] == "--" { // says nothing before a command's name
+		args = append(args[:1:1], args[2:]...)
+	}
 	if len(args) < 2 {
-		return args
+		return args, nil
 	}
 	cmd := app.Command(args[1])
 	if cmd == nil {
-		return args
+		return args, nil
 	}
-	takesValue := map[string]bool{}
+	known := map[string]cli.Flag{}
 	for _, f := range cmd.Flags {
-		_, isBool := f.(*cli.BoolFlag)
 		for _, name := range f.Names() {
-			takesValue[name] = !isBool
+			known[name] = f
 		}
 	}
+	seen := map[cli.Flag]bool{}
 	var flags, rest []string
 	for i := 2; i < len(args); i++ {
 		a := args[i]
@@ -171,13 +178,24 @@ func flagsFirst(app *cli.App, args []string) []string {
 			rest = append(rest, a)
 			continue
 		}
+		name, _, hasValue := strings.Cut(name, "=")
+		f := known[name]
+		if f != nil && seen[f] && !isList(f) {
+			return nil, usagef("--%s is given twice, and takes one value", f.Names()[0])
+		}
+		seen[f] = true
 		flags = append(flags, a)
-		if takesValue[name] && i+1 < len(args) {
+		if _, isBool := f.(*cli.BoolFlag); f != nil && !isBool && !hasValue && i+1 < len(args) {
 			i++
 			flags = append(flags, args[i])
 		}
 	}
-	return append(append(args[:2:2], flags...), rest...)
+	return append(append(args[:2:2], flags...), rest...), nil
+}
+
+func isList(f cli.Flag) bool {
+	_, is := f.(*cli.StringSliceFlag)
+	return is
 }
 
 // env names the environment variable a flag also reads; an empty one counts as

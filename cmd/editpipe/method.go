@@ -39,6 +39,9 @@ func overrides(c *cli.Context, run []edit.Method) (map[string]map[string]string,
 		if !ok {
 			return nil, usagef("--set %s: method %s is not run", s, method)
 		}
+		if _, twice := keys[key]; twice {
+			return nil, usagef("--set %s.%s is given twice", method, key)
+		}
 		keys[key] = value
 	}
 	return out, nil

@@ -33,6 +33,12 @@ func reportCommand() *cli.Command {
 			if !strings.Contains(" "+strings.Join(formats, " ")+" ", " "+string(format)+" ") {
 				return usagef("unknown --format %q (known: %s)", format, strings.Join(formats, ", "))
 			}
+			out := c.String("out")
+			if out != "" {
+				if err := writableFile("out", out); err != nil {
+					return err
+				}
+			}
 			r, err := report.Load(c.Context, c.Args().Slice()...)
 			if err != nil {
 				return err
@@ -42,7 +48,7 @@ func reportCommand() *cli.Command {
 					fmt.Fprintf(c.App.ErrWriter, "warning: %s: %s\n", run.Dir, w)
 				}
 			}
-			if out := c.String("out"); out != "" {
+			if out != "" {
 				var b bytes.Buffer
 				if err := r.Write(&b, format); err != nil {
 					return err
