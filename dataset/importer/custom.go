@@ -259,8 +259,7 @@ func readCustom(columns []Column) func(*draft) {
 		d.name = d.id(column("case_id"))
 		prompt, subject, target := d.required(column("prompt")), d.text(column("subject")), d.required(column("target_new"))
 		truth := d.texts(column("ground_truth"))
-		// {} is text where the subject does not need it: in the subject's own name, in a line of code.
-		if strings.Contains(prompt, "{}") && subject != "" && strings.Contains(prompt, subject) {
+		if bracesAreText(prompt, subject) {
 			d.warn(CodeBracesKept, "subject %q stands in prompt %q", subject, prompt)
 			d.begin(prompt, subject, target, truth)
 		} else {
@@ -286,6 +285,21 @@ func readCustom(columns []Column) func(*draft) {
 		}
 		d.finish()
 	}
+}
+
+// bracesAreText says whether {} in a prompt is text rather than the subject's place,
+// which a prompt may name elsewhere as well: where it is part of the subject's own
+// name, or the subject stands in the prompt beside several of them or one written
+// onto a word, as in a line of code (interface{}).
+func bracesAreText(prompt, subject string) bool {
+	before, after, found := strings.Cut(prompt, "{}")
+	if !found || subject == "" || !strings.Contains(prompt, subject) {
+		return false
+	}
+	word := func(c byte) bool {
+		return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+	}
+	return strings.Contains(subject, "{}") || strings.Contains(after, "{}") || before != "" && word(before[len(before)-1])
 }
 
 // askColumns adds the questions of one column with the answers of another. A row

@@ -134,7 +134,7 @@ func Formats() []Format {
 		{
 			Name: "custom", Title: "your own columns: JSON, JSON lines, CSV, TSV, Parquet",
 			Schema: "any columns; a mapping FIELD=COLUMN names those of prompt, target_new (needed), subject, ground_truth, case_id, relation, rephrase_prompt, and AXIS_prompt with AXIS_answer",
-			Doc: "Tables are told by .csv and .tsv. In JSON, COLUMN may be a path (locality[].loc). {} in a prompt stands for the subject, unless the subject stands there already. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
+			Doc: "Tables are told by .csv and .tsv. In JSON, COLUMN may be a path (locality[].loc). {} in a prompt stands for the subject, unless it is part of the subject's name or of a line of code. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
 				"subject_replace needs no answer column: the target is expected.",
 			Source: "your file",
 			survey: func(_ string, o Options) (func(*draft), error) { return readCustom(o.Map), nil },

@@ -298,7 +298,7 @@ func TestNoSubject(t *testing.T) {
 	}
 }
 
-// {} is filled in only where the subject does not stand in the prompt yet.
+// {} is the subject's place, unless it is part of the subject's name or of code.
 func TestBraces(t *testing.T) {
 	m := Options{Map: columns(t, "prompt=p,subject=s,target_new=t")}
 	recs, bad, report := read(t, "custom", "braces.jsonl", m)
@@ -306,9 +306,16 @@ func TestBraces(t *testing.T) {
 	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || report.Count(CodeBracesKept) != 1 {
 		t.Errorf("%+v, warnings %v", recs, report.Warnings)
 	}
-	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`, m)
-	if len(recs) != 2 || recs[0].Edit.Prompt != "In Go, the type interface{} holds" || recs[1].Edit.Prompt != "What is A{}B?" || recs[1].Edit.SubjectStart != 8 {
-		t.Errorf("%+v, %v", recs, bad)
+	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`+"\n"+
+		`{"s": "Mill", "p": "Mill of {} stands in", "t": "Bonn"}`+"\n"+`{"s": "Go", "p": "Go: f{} and {}", "t": "C"}`, m)
+	if len(recs) != 4 || recs[0].Edit.Prompt != "In Go, the type interface{} holds" || recs[1].Edit.Prompt != "What is A{}B?" || recs[1].Edit.SubjectStart != 8 {
+		t.Fatalf("%+v, %v", recs, bad)
+	}
+	if e := recs[2].Edit; e.Prompt != "Mill of Mill stands in" || e.SubjectStart != 8 || e.SubjectEnd != 12 || e.PromptTemplate != "Mill of {s} stands in" {
+		t.Errorf("{} beside the subject's text: %+v", e)
+	}
+	if e := recs[3].Edit; e.Prompt != "Go: f{} and {}" || e.SubjectStart != 0 {
+		t.Errorf("several {} beside the subject: %+v", e)
 	}
 }
 
