@@ -210,6 +210,8 @@ func commandLineFaults() []fault {
 		{line: "`prepare` of a method that needs none", args: []string{"prepare", "--method", "ike", "--out", "DIR/artifacts"}, names: []string{"ike"}},
 		{line: "`--corpus` names no file", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/none.txt", "--out", "DIR/artifacts"},
 			names: []string{"--corpus", "DIR/none.txt"}},
+		{line: "a corpus that is not UTF-8", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/latin1.txt", "--out", "DIR/artifacts"}, names: []string{"--corpus", "DIR/latin1.txt: line 1"},
+			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "latin1.txt"), "f\xfcr dich\n") }},
 		{line: "a Parquet column packed in a way that is not read", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/wiki.parquet", "--out", "DIR/artifacts"},
 			names: []string{"DIR/wiki.parquet", "column text", "LZ4_RAW"},
 			setup: func(t *testing.T, dir string) {
