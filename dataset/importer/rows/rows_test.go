@@ -50,6 +50,8 @@ func TestObjectsOverLines(t *testing.T) {
 		{"{\"a\": 1\n{\"b\": 2}\n", ":{\"a\": 1\n:{\"b\": 2}"},     // a damaged line, then a whole one
 		{"{\"a\": 1}\n{\"b\":\n 2}", ":{\"a\": 1}\n:{\"b\":\n:2}"}, // one record a line
 		{"{\n{\"b\": 2}", ":{\n:{\"b\": 2}"},
+		{"{\n\"a\": 1\n}\nthe \"end\", }]\n", ":{\n\"a\": 1\n}\n:the \"end\", }]\n"},
+		{"{\n\"a\": 1\n} or {\"b\": 2}", ":{\n\"a\": 1\n}\n:or \n:{\"b\": 2}"},
 		{"{", ":{"},
 	} {
 		if got := shown(JSON(strings.NewReader(c.text))); got != c.want {
