@@ -509,6 +509,18 @@ func dataFaults() []fault {
 				text := whole(t)
 				in(text[:strings.Index(text, "Dostor")])(t, dir)
 			}},
+		{line: "`import` of a packed file that ends early", args: []string{"import", "--in", "DIR/in.json.gz", "--out", "DIR/data"}, names: []string{"DIR/in.json.gz"},
+			setup: func(t *testing.T, dir string) {
+				var b bytes.Buffer
+				z := gzip.NewWriter(&b)
+				if _, err := z.Write([]byte(whole(t))); err != nil {
+					t.Fatal(err)
+				}
+				if err := z.Close(); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(dir, "in.json.gz"), b.String()[:b.Len()-20])
+			}},
 		{line: "`import` as the wrong format", args: take("--format", "zsre"), names: []string{"DIR/in.json"},
 			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
 		{line: "`import` of an unknown format", args: take("--format", "xml"), names: []string{`"xml"`, "counterfact-flat"},
