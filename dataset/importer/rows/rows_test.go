@@ -82,6 +82,7 @@ func TestTable(t *testing.T) {
 		{"a,a\n", ',', `! two columns are named "a"`},
 		{"a,,b\n", ',', "! column 2 has no name"},
 		{"", ',', "! file holds no records"},
+		{"a,b\n\n", ',', "! file holds no records"},
 		{"\x1f\x8b\x08", ',', "! not a table: it is compressed with gzip; unpack it first"},
 		{"a,b\n1,2\n3,\"open\n", ',', `:{"a":"1","b":"2"}` + "\n! row 1: parse error on line 3, column 9: extraneous or missing \" in quoted-field"},
 	} {
