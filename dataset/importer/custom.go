@@ -275,7 +275,7 @@ func readCustom(columns []Column) func(*draft) {
 			answers := names(string(a) + answerSuffix)
 			for i, c := range names(string(a) + promptSuffix) {
 				if len(answers) > 0 {
-					d.askColumns(a, c, answers[i])
+					d.askColumns(kind{axis: a}, c, answers[i])
 					continue
 				}
 				for _, p := range d.texts(c) {
@@ -302,9 +302,9 @@ func bracesAreText(prompt, subject string) bool {
 	return strings.Contains(subject, "{}") || strings.Contains(after, "{}") || before != "" && word(before[len(before)-1])
 }
 
-// askColumns adds the questions of one column with the answers of another. A row
-// that leaves both empty asks nothing there.
-func (d *draft) askColumns(axis dataset.Axis, prompt, answers string) {
+// askColumns adds the questions of one column, of one kind, with the answers of
+// another. A row that leaves both empty asks nothing there.
+func (d *draft) askColumns(k kind, prompt, answers string) {
 	if !d.has(prompt) && !d.has(answers) {
 		return
 	}
@@ -319,6 +319,6 @@ func (d *draft) askColumns(axis dataset.Axis, prompt, answers string) {
 		return
 	}
 	for _, it := range items {
-		d.ask(axis, "", it.prompt, it.want, d.contrast(axis))
+		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
 	}
 }

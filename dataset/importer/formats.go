@@ -85,7 +85,7 @@ func Formats() []Format {
 				"or one object of lists: prompts, subject, target_new, ground_truth, rephrase_prompts, locality_inputs and portability_inputs {GROUP: {prompt, ground_truth}}",
 			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted), as KnowEdit's, or as " +
 				"EasyEdit's own (distracting, synonym, mhop, personas). " +
-				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis.",
+				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis. NAME_prompt with NAME_ground_truth, and groups beside the two families, are read by their names in the same way.",
 			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit, cut: func(string) cutter { return requests },
 		},
 		{
