@@ -469,6 +469,15 @@ func dataFaults() []fault {
 					t.Fatal(err)
 				}
 			}},
+		{line: "a data set without questions", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			setup: func(t *testing.T, dir string) { asksOnly(t, dir, 0) }},
+		{line: "a data set in which some edits have no question", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, runs: true, names: []string{"warning: 1 of 2 edits"},
+			setup: func(t *testing.T, dir string) { asksOnly(t, dir, 1) },
+			after: func(t *testing.T, dir string, _ outcome) {
+				if o := callOK(t, "audit", filepath.Join(dir, "data")); !strings.Contains(o.out, "no_probe") {
+					t.Errorf("the audit does not name the edit:\n%s", o.out)
+				}
+			}},
 		{line: "a damaged data set", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, names: []string{"DIR/data"},
 			setup: func(t *testing.T, dir string) {
 				imported(t, dir)
@@ -665,6 +674,22 @@ func dataFaults() []fault {
 			setup: func(t *testing.T, dir string) {
 				writeFile(t, filepath.Join(dir, "relations.yaml"), string(world.Catalogue())+"---\nversion: 1\n")
 			}},
+	}
+}
+
+// asksOnly makes a data set of two edits of which only the first n have probes.
+func asksOnly(t *testing.T, dir string, n int) {
+	t.Helper()
+	imported(t, dir)
+	records, m, err := store.ReadDataset(filepath.Join(dir, "data"))
+	if err != nil || len(records) != 2 {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	for i := n; i < len(records); i++ {
+		records[i].Probes = nil
+	}
+	if err := store.WriteDataset(filepath.Join(dir, "data"), records, m); err != nil {
+		t.Fatal(err)
 	}
 }
 
