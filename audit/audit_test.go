@@ -238,12 +238,15 @@ func (s *set) drop(i int, axis dataset.Axis) {
 	r.Probes = slices.DeleteFunc(r.Probes, func(p dataset.Probe) bool { return p.Axis == axis })
 }
 
-// another adds an edit made from the first one, without probes.
+// another adds an edit made from the first one, with its own question alone.
 func (s *set) another(change func(*dataset.Edit)) {
 	e := s.records[0].Edit
 	e.ID = "e3"
 	change(&e)
-	s.records = append(s.records, dataset.Record{Edit: e})
+	p := *s.probe(0, dataset.AxisReliability)
+	p.ID, p.EditID, p.Prompt, p.Answers, p.AnswersBefore, p.Contrast = "e3-0", e.ID, e.Prompt, []string{e.Target}, nil, ""
+	p.SubjectText, p.SubjectStart, p.SubjectEnd = "", -1, -1
+	s.records = append(s.records, dataset.Record{Edit: e, Probes: []dataset.Probe{p}})
 }
 
 // again adds a copy of a probe of the first record.
@@ -418,6 +421,7 @@ var faults = []struct {
 	{"choice twice", func(s *set) { s.probe(0, task).Choices = []string{"Ulf Brandt", "Ulf Brandt"} }, "choice_broken e1 other_tasks"},
 	{"family of another axis", func(s *set) { s.probe(0, hop).Family = dataset.Locality }, "axis_family e1 one_hop"},
 	{"edit prompt without subject", func(s *set) { e := s.edit(0); e.Prompt, e.SubjectStart, e.SubjectEnd = "Its capital is", -1, -1 }, "subject_not_in_prompt e1 edit"},
+	{"edit without probes", func(s *set) { s.records[0].Probes = nil }, "no_probe e1 edit"},
 	{"edit without subject", func(s *set) { e := s.edit(0); e.Subject, e.SubjectStart, e.SubjectEnd = "", -1, -1 }, "no_subject e1 edit"},
 	{"subject twice", func(s *set) {
 		e := s.edit(0)

@@ -132,6 +132,8 @@ func Checks() []Check {
 		{Code: "axis_family", Severity: Fault, Title: "axis and family do not belong together",
 			Why:  "the row is counted under the wrong criterion",
 			Axes: whole, probe: axisFamily},
+		{Code: "no_probe", Severity: Doubt, Title: "nothing is asked of the edit",
+			Why: "it gets no row; probes.parquet may be that of another set", edit: noProbe},
 		{Code: "no_subject", Severity: Doubt, Title: "the edit names no subject",
 			Why: "locating methods cannot make the edit; all of UnKEBench and CKnowEdit", edit: noSubject},
 		{Code: "subject_not_in_prompt", Severity: Doubt, Title: "the subject does not occur in the edit prompt",

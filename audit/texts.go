@@ -110,6 +110,13 @@ func axisFamily(_ *state, _ *dataset.Record, p *dataset.Probe) verdict {
 	return clean()
 }
 
+func noProbe(_ *state, r *dataset.Record) verdict {
+	if len(r.Probes) == 0 {
+		return found(r.Edit.Prompt, "no probe asks anything of it")
+	}
+	return clean()
+}
+
 func noSubject(_ *state, r *dataset.Record) verdict {
 	if blank(r.Edit.Subject) {
 		return found(r.Edit.Prompt, "no subject is named")

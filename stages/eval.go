@@ -54,6 +54,8 @@ type Report struct {
 	// Replaced are rows of earlier commands that this one's, or a later one's, stand
 	// in for: kept, but not counted.
 	Replaced int
+	Edits    int              // under test
+	Unasked  []dataset.EditID // those of them that have no question, and no row
 	Units    pipeline.Report
 	Summary  []store.Summary
 }
@@ -75,6 +77,9 @@ func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.eval
 // is run or written.
 func (e *Eval) build() (*job, error) {
 	test, left, err := e.Data.choose(e.Select)
+	if err == nil && len(unasked(test)) == len(test) {
+		err = fmt.Errorf("stages: data set %s: none of the %d edits under test has a question, first %s: make the set again", e.Data.Name, len(test), test[0].Edit.ID)
+	}
 	faults := append(e.faults(), err)
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
@@ -251,7 +256,7 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Units: units}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Edits: len(j.test), Unasked: unasked(j.test), Units: units}
 	asked, answered := 0, 0
 	for _, row := range rows {
 		r.Rows[row.Status]++

@@ -417,7 +417,7 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		set.Counts, err = g.phrased(ctx, base, o, sink)
 	}
 	if errors.Is(err, generator.ErrNoEdits) {
-		return fmt.Errorf("stages: generating from %s: %w; candidates rejected, by reason: %v", set.Arguments.KB, err, set.Counts.Rejects)
+		return fmt.Errorf("stages: generating from %s: %w; candidates rejected: %s", set.Arguments.KB, err, listed(set.Counts.Rejects))
 	}
 	if err != nil {
 		return fmt.Errorf("stages: generating from %s: %w", set.Arguments.KB, err)
@@ -465,6 +465,18 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		return err
 	}
 	return set.seal(g.Out)
+}
+
+// listed words counts by reason.
+func listed(counts map[string]int) string {
+	if len(counts) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%s (%d)", reason, counts[reason]))
+	}
+	return strings.Join(words, ", ")
 }
 
 // phrased generates with the questions worded anew by the command.

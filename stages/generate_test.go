@@ -193,6 +193,7 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 		"unknown set":    {Generate{Sets: []string{"two_hops"}}, "two_hops", nil},
 		"bad catalogue":  {Generate{Relations: put("bad.yaml", "version: 1\nlanguage: en\nrelatons: []\n")}, "bad.yaml", nil},
 		"nothing usable": {Generate{KB: put("one.json", `{"type":"item","id":"Q1","labels":{},"claims":{}}`+"\n"), AsOf: "2024-01-01"}, "one.json", generator.ErrNoEdits},
+		"none rejected":  {Generate{KB: put("two.json", `{"type":"item","id":"Q1","labels":{},"claims":{}}`+"\n"), AsOf: "2024-01-01"}, "candidates rejected: none", generator.ErrNoEdits},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name != "no folder" {
@@ -206,6 +207,12 @@ func TestGenerateSaysWhatIsWrong(t *testing.T) {
 				t.Error("a manifest was written")
 			}
 		})
+	}
+}
+
+func TestListed(t *testing.T) {
+	if got := listed(map[string]int{"edit/no_name": 2, "edit/class_mismatch": 1}); got != "edit/class_mismatch (1), edit/no_name (2)" {
+		t.Error(got)
 	}
 }
 

@@ -91,6 +91,17 @@ func (d Data) choose(s Selection) (test, train []dataset.Record, err error) {
 	return test, train, nil
 }
 
+// unasked lists the edits that have no question.
+func unasked(recs []dataset.Record) []dataset.EditID {
+	var ids []dataset.EditID
+	for _, r := range recs {
+		if len(r.Probes) == 0 {
+			ids = append(ids, r.Edit.ID)
+		}
+	}
+	return ids
+}
+
 // superseded gives, for each of the edits made so far, the id of the latest one
 // that contradicts it, or "". Edits contradict each other if they share a
 // conflict group, or subject and relation, and differ in the new object. Edits

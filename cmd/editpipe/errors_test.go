@@ -213,6 +213,8 @@ func commandLineFaults() []fault {
 		{line: "`prepare` of a method that needs none", args: []string{"prepare", "--method", "ike", "--out", "DIR/artifacts"}, names: []string{"ike"}},
 		{line: "`--corpus` names no file", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/none.txt", "--out", "DIR/artifacts"},
 			names: []string{"--corpus", "DIR/none.txt"}},
+		{line: "a corpus that is not UTF-8", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/latin1.txt", "--out", "DIR/artifacts"}, names: []string{"--corpus", "DIR/latin1.txt: line 1"},
+			setup: func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "latin1.txt"), "f\xfcr dich\n") }},
 		{line: "a Parquet column packed in a way that is not read", args: []string{"prepare", "--method", "rome", "--corpus", "DIR/wiki.parquet", "--out", "DIR/artifacts"},
 			names: []string{"DIR/wiki.parquet", "column text", "LZ4_RAW"},
 			setup: func(t *testing.T, dir string) {
@@ -487,6 +489,15 @@ func dataFaults() []fault {
 					t.Fatal(err)
 				}
 			}},
+		{line: "a data set without questions", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
+			setup: func(t *testing.T, dir string) { asksOnly(t, dir, 0) }},
+		{line: "a data set in which some edits have no question", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, runs: true, names: []string{"warning: 1 of 2 edits"},
+			setup: func(t *testing.T, dir string) { asksOnly(t, dir, 1) },
+			after: func(t *testing.T, dir string, _ outcome) {
+				if o := callOK(t, "audit", filepath.Join(dir, "data")); !strings.Contains(o.out, "no_probe") {
+					t.Errorf("the audit does not name the edit:\n%s", o.out)
+				}
+			}},
 		{line: "a damaged data set", args: []string{"eval", "--data", "DIR/data", "--out", "DIR/run"}, names: []string{"DIR/data"},
 			setup: func(t *testing.T, dir string) {
 				imported(t, dir)
@@ -526,6 +537,18 @@ func dataFaults() []fault {
 			setup: func(t *testing.T, dir string) {
 				text := whole(t)
 				in(text[:strings.Index(text, "Dostor")])(t, dir)
+			}},
+		{line: "`import` of a packed file that ends early", args: []string{"import", "--in", "DIR/in.json.gz", "--out", "DIR/data"}, names: []string{"DIR/in.json.gz"},
+			setup: func(t *testing.T, dir string) {
+				var b bytes.Buffer
+				z := gzip.NewWriter(&b)
+				if _, err := z.Write([]byte(whole(t))); err != nil {
+					t.Fatal(err)
+				}
+				if err := z.Close(); err != nil {
+					t.Fatal(err)
+				}
+				writeFile(t, filepath.Join(dir, "in.json.gz"), b.String()[:b.Len()-20])
 			}},
 		{line: "`import` as the wrong format", args: take("--format", "zsre"), names: []string{"DIR/in.json"},
 			setup: func(t *testing.T, dir string) { in(whole(t))(t, dir) }},
@@ -671,6 +694,22 @@ func dataFaults() []fault {
 			setup: func(t *testing.T, dir string) {
 				writeFile(t, filepath.Join(dir, "relations.yaml"), string(world.Catalogue())+"---\nversion: 1\n")
 			}},
+	}
+}
+
+// asksOnly makes a data set of two edits of which only the first n have probes.
+func asksOnly(t *testing.T, dir string, n int) {
+	t.Helper()
+	imported(t, dir)
+	records, m, err := store.ReadDataset(filepath.Join(dir, "data"))
+	if err != nil || len(records) != 2 {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	for i := n; i < len(records); i++ {
+		records[i].Probes = nil
+	}
+	if err := store.WriteDataset(filepath.Join(dir, "data"), records, m); err != nil {
+		t.Fatal(err)
 	}
 }
 

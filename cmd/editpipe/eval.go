@@ -160,6 +160,9 @@ func finishEval(c *cli.Context, r *stages.Report) error {
 	if r.Replaced > 0 {
 		fmt.Fprintf(c.App.ErrWriter, "%d rows of commands with another selection, order or preparation are kept in %s, and not counted\n", r.Replaced, filepath.Join(r.Dir, "replaced"))
 	}
+	if n := len(r.Unasked); n > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %d of %d edits under test have no question in the data set, and no row: first %s\n", n, r.Edits, r.Unasked[0])
+	}
 	if len(r.Units.Failed) > 0 {
 		return fmt.Errorf("eval: %d units failed, first: %w; %w", len(r.Units.Failed), r.Units.Failed[0], errFailedRows)
 	}

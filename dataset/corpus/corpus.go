@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"editpipe/generator/dump"
 )
@@ -23,6 +24,9 @@ const Field = "text"
 
 // ErrEmpty is yielded when a file holds no text.
 var ErrEmpty = errors.New("the file holds no text")
+
+// ErrUTF8 is yielded, with file and line, for text in another encoding.
+var ErrUTF8 = errors.New("not UTF-8 text: save the file as UTF-8")
 
 // maxLine bounds a line: longer ones are a file of another kind.
 const maxLine = 64 << 20
@@ -57,6 +61,10 @@ func Texts(path, field string) iter.Seq2[string, error] {
 		any := false
 		for n := 1; lines.Scan(); n++ {
 			text := strings.TrimSpace(lines.Text())
+			if !utf8.ValidString(text) {
+				yield("", fmt.Errorf("corpus: %s: line %d: %w", path, n, ErrUTF8))
+				return
+			}
 			if jsonl && text != "" {
 				if text, err = record(text, field); err != nil {
 					yield("", fmt.Errorf("corpus: %s: line %d: %w", path, n, err))

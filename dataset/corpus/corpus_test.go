@@ -80,6 +80,8 @@ func TestFaults(t *testing.T) {
 		"broken.jsonl": {`{"text": "fine"}` + "\n" + `{"text": `, "line 2"},
 		"field.jsonl":  {`{"body": "text"}`, `no field "text"`},
 		"type.jsonl":   {`{"text": 3}`, `field "text"`},
+		"latin1.txt":   {"Zwei\nf\xfcr dich", "line 2: not UTF-8 text"},
+		"latin1.jsonl": {"{\"text\": \"f\xfcr dich\"}", "line 1: not UTF-8 text"},
 	} {
 		path := write(t, name, c.file)
 		if _, err := read(path, ""); err == nil || !strings.Contains(err.Error(), c.message) || !strings.Contains(err.Error(), path) {

@@ -73,6 +73,14 @@ func unzip(args fields) ([]rows.Row, error) {
 			return nil, err
 		}
 	}
+	// What the editor does not take is the request's all the same, whose reader says
+	// what becomes of it.
+	var others []string
+	for _, name := range slices.Sorted(maps.Keys(args.m)) {
+		if _, known := argumentsOf[name]; !known && name != "locality_inputs" && name != "portability_inputs" {
+			others = append(others, name)
+		}
+	}
 	groups := map[string]map[string]group{} // family -> name
 	for _, family := range []string{"locality", "portability"} {
 		name := family + "_inputs"
@@ -98,6 +106,15 @@ func unzip(args fields) ([]rows.Row, error) {
 		request := map[string]any{}
 		for _, name := range argumentsOf {
 			if list := columns[name]; list != nil {
+				request[name] = list[i]
+			}
+		}
+		for _, name := range others {
+			if request[name] != nil {
+				continue
+			}
+			var list []json.RawMessage
+			if request[name] = args.m[name]; json.Unmarshal(args.m[name], &list) == nil && len(list) == n {
 				request[name] = list[i]
 			}
 		}

@@ -18,7 +18,7 @@ const (
 	CodeSubjectMissing  = "subject_not_in_prompt" // methods that need the subject's tokens cannot make this edit
 	CodeSubjectSpelling = "subject_spelling"      // the prompt spells the subject in another way, which became an alias
 	CodeSubjectRepeated = "subject_repeated"      // the subject stands in the prompt more than once, and nothing says which is meant: the first was taken
-	CodeBracesKept      = "braces_kept"           // the prompt has {}, but the subject stands in it already: it was taken as it stands
+	CodeBracesKept      = "braces_kept"           // the subject stands in the prompt, and {} is part of its name or of code: the prompt was taken as it stands
 	CodeTargetIsTruth   = "target_is_truth"       // the new object is the old one: the edit asks for no change
 	CodeTrimmed         = "trimmed"               // white space around a text was removed
 	CodeDuplicateID     = "duplicate_id"          // the file gives one id to several records; the index was appended

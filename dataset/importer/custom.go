@@ -259,8 +259,7 @@ func readCustom(columns []Column) func(*draft) {
 		d.name = d.id(column("case_id"))
 		prompt, subject, target := d.required(column("prompt")), d.text(column("subject")), d.required(column("target_new"))
 		truth := d.texts(column("ground_truth"))
-		// {} is text where the subject does not need it: in the subject's own name, in a line of code.
-		if strings.Contains(prompt, "{}") && subject != "" && strings.Contains(prompt, subject) {
+		if bracesAreText(prompt, subject) {
 			d.warn(CodeBracesKept, "subject %q stands in prompt %q", subject, prompt)
 			d.begin(prompt, subject, target, truth)
 		} else {
@@ -276,7 +275,7 @@ func readCustom(columns []Column) func(*draft) {
 			answers := names(string(a) + answerSuffix)
 			for i, c := range names(string(a) + promptSuffix) {
 				if len(answers) > 0 {
-					d.askColumns(a, c, answers[i])
+					d.askColumns(kind{axis: a}, c, answers[i])
 					continue
 				}
 				for _, p := range d.texts(c) {
@@ -288,9 +287,24 @@ func readCustom(columns []Column) func(*draft) {
 	}
 }
 
-// askColumns adds the questions of one column with the answers of another. A row
-// that leaves both empty asks nothing there.
-func (d *draft) askColumns(axis dataset.Axis, prompt, answers string) {
+// bracesAreText says whether {} in a prompt is text rather than the subject's place,
+// which a prompt may name elsewhere as well: where it is part of the subject's own
+// name, or the subject stands in the prompt beside several of them or one written
+// onto a word, as in a line of code (interface{}).
+func bracesAreText(prompt, subject string) bool {
+	before, after, found := strings.Cut(prompt, "{}")
+	if !found || subject == "" || !strings.Contains(prompt, subject) {
+		return false
+	}
+	word := func(c byte) bool {
+		return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+	}
+	return strings.Contains(subject, "{}") || strings.Contains(after, "{}") || before != "" && word(before[len(before)-1])
+}
+
+// askColumns adds the questions of one column, of one kind, with the answers of
+// another. A row that leaves both empty asks nothing there.
+func (d *draft) askColumns(k kind, prompt, answers string) {
 	if !d.has(prompt) && !d.has(answers) {
 		return
 	}
@@ -305,6 +319,6 @@ func (d *draft) askColumns(axis dataset.Axis, prompt, answers string) {
 		return
 	}
 	for _, it := range items {
-		d.ask(axis, "", it.prompt, it.want, d.contrast(axis))
+		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
 	}
 }

@@ -85,7 +85,7 @@ func Formats() []Format {
 				"or one object of lists: prompts, subject, target_new, ground_truth, rephrase_prompts, locality_inputs and portability_inputs {GROUP: {prompt, ground_truth}}",
 			Doc: "prompt, subject, target_new, ground_truth, rephrase_prompt, and groups of probes under locality and portability, named as our axes (American spelling accepted), as KnowEdit's, or as " +
 				"EasyEdit's own (distracting, synonym, mhop, personas). " +
-				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis.",
+				"A locality_prompt at the top level is imported unless a group has it; see counterfact-flat for its axis. NAME_prompt with NAME_ground_truth, and groups beside the two families, are read by their names in the same way.",
 			Source: "the arguments of EasyEdit's editor as a file", read: readEasyEdit, cut: func(string) cutter { return requests },
 		},
 		{
@@ -134,7 +134,7 @@ func Formats() []Format {
 		{
 			Name: "custom", Title: "your own columns: JSON, JSON lines, CSV, TSV, Parquet",
 			Schema: "any columns; a mapping FIELD=COLUMN names those of prompt, target_new (needed), subject, ground_truth, case_id, relation, rephrase_prompt, and AXIS_prompt with AXIS_answer",
-			Doc: "Tables are told by .csv and .tsv. In JSON, COLUMN may be a path (locality[].loc). {} in a prompt stands for the subject, unless the subject stands there already. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
+			Doc: "Tables are told by .csv and .tsv. In JSON, COLUMN may be a path (locality[].loc). {} in a prompt stands for the subject, unless it is part of the subject's name or of a line of code. rephrase_prompt becomes generalization, AXIS_prompt the axis of that name; each may be given for several columns. " +
 				"subject_replace needs no answer column: the target is expected.",
 			Source: "your file",
 			survey: func(_ string, o Options) (func(*draft), error) { return readCustom(o.Map), nil },

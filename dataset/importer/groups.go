@@ -88,8 +88,7 @@ func kindNamed(name string) (kind, bool) {
 func (d *draft) askKind(name, path string, raw json.RawMessage) {
 	k, ok := kindNamed(name)
 	if !ok {
-		d.warn(CodeProbeDropped, "%s is no known kind of probe", path)
-		d.groups[path]++
+		d.drop(path)
 		return
 	}
 	items, err := parseGroup(raw)
@@ -100,6 +99,100 @@ func (d *draft) askKind(name, path string, raw json.RawMessage) {
 	for _, it := range items {
 		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
 	}
+}
+
+// drop reports a group of questions whose name says no kind.
+func (d *draft) drop(path string) {
+	d.warn(CodeProbeDropped, "%s is no known kind of probe", path)
+	d.groups[path]++
+}
+
+// readByName are the fields with prompts that flat and grouped records have under
+// names of their own.
+var readByName = []string{"prompt", "cloze_prompt", "rephrase_prompt", "rephrase", "locality_prompt", "locality", "portability"}
+
+// askOthers adds the questions of the fields that have no reader of their own:
+// NAME_prompt with NAME_ground_truth, and groups, where the name says what they
+// ask. Where it does not they are reported and left out.
+func (d *draft) askOthers() {
+	for _, name := range slices.Sorted(maps.Keys(d.m)) {
+		raw := d.m[name]
+		base, flat := strings.CutSuffix(strings.TrimSuffix(name, "s"), "_prompt")
+		switch {
+		case slices.Contains(readByName, name) || blank(raw):
+		case name == "loc_prompts": // texts that some of EasyEdit's methods learn from: no questions
+			d.skipped[name]++
+		case holdsPrompt(raw):
+			d.askNested(name, name, raw)
+		case flat:
+			d.askFlat(base, name)
+		}
+	}
+}
+
+// askFlat adds the questions of the field NAME_prompt with the answers of
+// NAME_ground_truth.
+func (d *draft) askFlat(name, field string) {
+	k, known := kindNamed(name)
+	truths := name + "_ground_truth"
+	switch {
+	case known && d.has(truths):
+		d.askColumns(k, field, truths)
+	case known && k.axis == dataset.AxisGeneralization: // the target is expected
+		d.rephrase(d.texts(field))
+	default:
+		d.drop(field)
+	}
+}
+
+// askNested adds the questions of a group, or of the groups in an object of groups.
+func (d *draft) askNested(name, path string, raw json.RawMessage) {
+	var sub map[string]json.RawMessage
+	if json.Unmarshal(raw, &sub) != nil || sub["prompt"] != nil {
+		d.askKind(name, path, raw)
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(sub)) {
+		if holdsPrompt(sub[key]) {
+			d.askNested(key, path+"."+key, sub[key])
+		}
+	}
+}
+
+// holdsPrompt says whether a value is an object or list with the key prompt in it.
+func holdsPrompt(raw json.RawMessage) bool {
+	var inside []json.RawMessage
+	switch kindOf(raw) {
+	case "an object":
+		var m map[string]json.RawMessage
+		if json.Unmarshal(raw, &m) != nil {
+			return false
+		}
+		if !blank(orNull(m["prompt"])) {
+			return true
+		}
+		inside = slices.Collect(maps.Values(m))
+	case "a list":
+		if json.Unmarshal(raw, &inside) != nil {
+			return false
+		}
+	}
+	return slices.ContainsFunc(inside, holdsPrompt)
+}
+
+// blank says whether a value asks nothing: null, or text or a list without any in it.
+func blank(raw json.RawMessage) bool {
+	switch kindOf(raw) {
+	case "null":
+		return true
+	case "a string":
+		var s string
+		return json.Unmarshal(raw, &s) == nil && strings.TrimSpace(s) == ""
+	case "a list":
+		var list []json.RawMessage
+		return json.Unmarshal(raw, &list) == nil && !slices.ContainsFunc(list, func(e json.RawMessage) bool { return !blank(e) })
+	}
+	return false
 }
 
 // askGroups adds the probes of the groups under portability and locality, in a

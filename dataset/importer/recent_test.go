@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -172,6 +174,53 @@ func readText(t *testing.T, format, name, text string, o Options) ([]dataset.Rec
 	return recs, bad
 }
 
+// Fields that hold questions are read where their name says what they ask, and named
+// where it does not, in requests and in the editor's arguments alike.
+func TestOtherQuestions(t *testing.T) {
+	const record = `{"prompt": "Karl Amt works in", "subject": "Karl Amt", "target_new": "Bonn", "ground_truth": "Ulm", "locality_prompt": "Oslo lies in", "locality_ground_truth": "Norway",
+		"portability_prompt": "The river where Karl Amt works is the", "portability_ground_truth": "Rhine", "paraphrase_prompts": ["Karl Amt has work in"],
+		"fluency": {"prompt": "Karl Amt"}, "extra_prompt": "Who?", "more_prompts": ["", " "], "loc_prompts": ["a text"],
+		"portability_inputs": {"neighborhood": {"prompt": "Eva Ohm works in", "ground_truth": "Ulm"}, "colour": [{"prompt": "a", "ground_truth": "b"}]}, "note": {"text": "no question"}}`
+	read := func(format, name, text string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(format, path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recs, bad, err := dataset.ReadAll(f)
+		if err != nil || len(recs) != 1 {
+			t.Fatalf("%d records, %v, %v", len(recs), bad, err)
+		}
+		want := map[string]int{"fluency": 1, "extra_prompt": 1, "portability_inputs.colour": 1}
+		if strings.Contains(text, `"prompts"`) { // the editor's argument of that name
+			want = map[string]int{"fluency": 1, "extra_prompt": 1, "portability.colour": 1}
+		}
+		if got := f.Report(); !maps.Equal(got.Groups, want) || got.Skipped["loc_prompts"] != 1 {
+			t.Errorf("%s: groups left out %v, want %v; skipped %v", format, got.Groups, want, got.Skipped)
+		}
+		var lines []string
+		for _, p := range recs[0].Probes {
+			lines = append(lines, fmt.Sprintf("%s/%s %s: %s", p.Axis, p.Variant, p.Prompt, p.Answers[0]))
+		}
+		slices.Sort(lines)
+		if got := strings.Join(lines, "\n"); got != `generalization/ Karl Amt has work in: Bonn
+neighbourhood/ Eva Ohm works in: Ulm
+one_hop/portability The river where Karl Amt works is the: Rhine
+other_tasks/unrelated Oslo lies in: Norway
+reliability/ Karl Amt works in: Bonn` {
+			t.Errorf("%s:\n%s", format, got)
+		}
+	}
+	read("counterfact-flat", "flat.json", record)
+	read("easyedit", "requests.json", record)
+	read("easyedit", "arguments.json", strings.Replace(strings.Replace(record, `"prompt"`, `"prompts"`, 1), `[{"prompt": "a", "ground_truth": "b"}]`, `{"prompt": "a", "ground_truth": "b"}`, 1))
+	read("knowedit", "knowedit.json", strings.Replace(record, `"note"`, `"locality": {}, "note"`, 1))
+}
+
 // EasyEdit's own names of groups, and near spellings of ours.
 func TestGroupNames(t *testing.T) {
 	recs, bad, report := read(t, "easyedit", "groups.json", Options{})
@@ -298,7 +347,7 @@ func TestNoSubject(t *testing.T) {
 	}
 }
 
-// {} is filled in only where the subject does not stand in the prompt yet.
+// {} is the subject's place, unless it is part of the subject's name or of code.
 func TestBraces(t *testing.T) {
 	m := Options{Map: columns(t, "prompt=p,subject=s,target_new=t")}
 	recs, bad, report := read(t, "custom", "braces.jsonl", m)
@@ -306,9 +355,16 @@ func TestBraces(t *testing.T) {
 	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || report.Count(CodeBracesKept) != 1 {
 		t.Errorf("%+v, warnings %v", recs, report.Warnings)
 	}
-	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`, m)
-	if len(recs) != 2 || recs[0].Edit.Prompt != "In Go, the type interface{} holds" || recs[1].Edit.Prompt != "What is A{}B?" || recs[1].Edit.SubjectStart != 8 {
-		t.Errorf("%+v, %v", recs, bad)
+	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`+"\n"+
+		`{"s": "Mill", "p": "Mill of {} stands in", "t": "Bonn"}`+"\n"+`{"s": "Go", "p": "Go: f{} and {}", "t": "C"}`, m)
+	if len(recs) != 4 || recs[0].Edit.Prompt != "In Go, the type interface{} holds" || recs[1].Edit.Prompt != "What is A{}B?" || recs[1].Edit.SubjectStart != 8 {
+		t.Fatalf("%+v, %v", recs, bad)
+	}
+	if e := recs[2].Edit; e.Prompt != "Mill of Mill stands in" || e.SubjectStart != 8 || e.SubjectEnd != 12 || e.PromptTemplate != "Mill of {s} stands in" {
+		t.Errorf("{} beside the subject's text: %+v", e)
+	}
+	if e := recs[3].Edit; e.Prompt != "Go: f{} and {}" || e.SubjectStart != 0 {
+		t.Errorf("several {} beside the subject: %+v", e)
 	}
 }
 

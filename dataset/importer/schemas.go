@@ -82,7 +82,9 @@ func readFlat(d *draft) {
 	d.edit.Source = "counterfact"
 	d.begin(prompt, subject, target, []string{d.required("ground_truth")})
 	d.rephrase(d.texts("rephrase_prompt"))
+	d.askGroups() // few records of such a file may have them
 	d.flatLocality()
+	d.askOthers()
 	d.finish()
 }
 
@@ -210,7 +212,6 @@ func readEasyEdit(d *draft) {
 	if cloze := d.text("cloze_prompt"); cloze != "" {
 		d.edit.PromptCloze = d.trim("cloze_prompt", cloze)
 	}
-	d.flatLocality()
 	d.finish()
 }
 
@@ -223,7 +224,7 @@ func (d *draft) either(name, wikiBio string) string {
 	return name
 }
 
-// readGrouped reads the edit and the probes grouped by kind, in a fixed order.
+// readGrouped reads the edit and its probes, grouped by kind or flat, in a fixed order.
 func (d *draft) readGrouped() {
 	prompt, subject, target := d.required(d.either("prompt", "text")), d.text(d.either("subject", "concept")), d.required(d.either("target_new", "labels"))
 	truth, err := parseAnswer(orNull(d.m["ground_truth"]))
@@ -239,4 +240,6 @@ func (d *draft) readGrouped() {
 		d.rephrase(d.texts(name))
 	}
 	d.askGroups()
+	d.flatLocality()
+	d.askOthers()
 }

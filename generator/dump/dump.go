@@ -22,6 +22,16 @@ type Reader struct {
 	close func()
 }
 
+// Read reads the text. Where a packed file ends early the error says so and wraps
+// io.ErrUnexpectedEOF.
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("dump: the packed file is cut short: %w", err)
+	}
+	return n, err
+}
+
 // Close ends the decompression. It leaves the reader below open.
 func (r *Reader) Close() error {
 	r.close()

@@ -288,7 +288,12 @@ func (c *cutter) objects(begun []byte, yield func(Row, error) bool) {
 		row.Raw = append(row.Raw, b)
 		c.off++
 		n.see(b)
-		if n.depth == 0 && !n.quoted {
+		ended := n.depth == 0 && !n.quoted
+		if row.Raw[0] != '{' && row.Raw[0] != '[' { // no record: all up to the next one is one piece
+			next, err := in.Peek(1) // an error comes back when it is read
+			ended = err != nil || next[0] == '{'
+		}
+		if ended {
 			if !yield(row, nil) {
 				return
 			}

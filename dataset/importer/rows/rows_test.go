@@ -50,6 +50,8 @@ func TestObjectsOverLines(t *testing.T) {
 		{"{\"a\": 1\n{\"b\": 2}\n", ":{\"a\": 1\n:{\"b\": 2}"},     // a damaged line, then a whole one
 		{"{\"a\": 1}\n{\"b\":\n 2}", ":{\"a\": 1}\n:{\"b\":\n:2}"}, // one record a line
 		{"{\n{\"b\": 2}", ":{\n:{\"b\": 2}"},
+		{"{\n\"a\": 1\n}\nthe \"end\", }]\n", ":{\n\"a\": 1\n}\n:the \"end\", }]\n"},
+		{"{\n\"a\": 1\n} or {\"b\": 2}", ":{\n\"a\": 1\n}\n:or \n:{\"b\": 2}"},
 		{"{", ":{"},
 	} {
 		if got := shown(JSON(strings.NewReader(c.text))); got != c.want {
@@ -80,6 +82,7 @@ func TestTable(t *testing.T) {
 		{"a,a\n", ',', `! two columns are named "a"`},
 		{"a,,b\n", ',', "! column 2 has no name"},
 		{"", ',', "! file holds no records"},
+		{"a,b\n\n", ',', "! file holds no records"},
 		{"\x1f\x8b\x08", ',', "! not a table: it is compressed with gzip; unpack it first"},
 		{"a,b\n1,2\n3,\"open\n", ',', `:{"a":"1","b":"2"}` + "\n! row 1: parse error on line 3, column 9: extraneous or missing \" in quoted-field"},
 	} {

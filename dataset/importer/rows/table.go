@@ -17,7 +17,8 @@ import (
 
 // Table cuts a table with the given separator, whose first line names the
 // columns. A row with too many or too few cells is a Row with Err; a quote that
-// is not closed hides where rows end and ends the sequence.
+// is not closed hides where rows end and ends the sequence, as does ErrEmpty where
+// there is no row.
 func Table(r io.Reader, separator rune) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		cells, columns, err := header(r, separator)
@@ -30,6 +31,9 @@ func Table(r io.Reader, separator rune) iter.Seq2[Row, error] {
 			values, err := cells.Read()
 			switch {
 			case errors.Is(err, io.EOF):
+				if index == 0 {
+					yield(Row{}, ErrEmpty)
+				}
 				return
 			case errors.Is(err, csv.ErrFieldCount):
 				row.Err = fmt.Errorf("want %d cells, have %d", len(columns), len(values))
