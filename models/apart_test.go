@@ -44,7 +44,6 @@ func trap(t *testing.T, c tinylm.Config) string {
 func TestOneRowFails(t *testing.T) {
 	env := orttest.Open(t)
 	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2}), Options{})
-	const rounding = 1e-5 // of float32, between runs of another number of rows
 	bad := map[int]bool{1: true, 4: true}
 	prompts := [][]int64{{3, 4, 5}, {3, trapped, 5}, {3, 4, 6, 8}, {9, 10}, {trapped}, {3, 4, 5, 6}}
 	var good []int
@@ -55,7 +54,7 @@ func TestOneRowFails(t *testing.T) {
 	}
 	check := func(what string, i int, err error, far float64) {
 		t.Helper()
-		if bad[i] != errors.Is(err, ErrRun) || !bad[i] && (err != nil || !(far <= rounding)) {
+		if bad[i] != errors.Is(err, ErrRun) || !bad[i] && (err != nil || !(far <= logProbTolerance)) {
 			t.Errorf("%s: row %d: error %v, %v from what it is without the others", what, i, err, far)
 		}
 	}
@@ -75,15 +74,15 @@ func TestOneRowFails(t *testing.T) {
 		if k := slices.Index(good, i); k >= 0 && a.Err == nil {
 			for j, c := range a.Targets {
 				for n, lp := range c.LogProbs {
-					far = max(far, math.Abs(lp-want[k].Targets[j].LogProbs[n]))
+					far = max(far, relative(want[k].Targets[j].LogProbs[n], lp))
 				}
 			}
 		}
 		check("score", i, a.Err, far)
 	}
 	// A question that is compared with one that fails has that one's error.
-	versus := Row{Query: rows[0].Query, Versus: &rows[1].Query, Patch: nil}
-	if a := score(t, lm, versus, rows[2]); a[0].Err != nil && !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
+	versus := Row{Query: rows[0].Query, Versus: &rows[1].Query}
+	if a := score(t, lm, versus, rows[2]); !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
 		t.Errorf("compared with a failing question: %v, %v", a[0].Err, a[1].Err)
 	}
 
@@ -100,15 +99,15 @@ func TestOneRowFails(t *testing.T) {
 	}
 
 	var losses, lonely []LossRow
-	var shifts []LayerShift
-	var traces []TraceRow
+	var shifts, fewShifts []LayerShift
+	var traces, fewTraces []TraceRow
 	for i, p := range prompts {
 		l := LossRow{IDs: p, At: 0, Terms: []LossTerm{{Position: len(p) - 1, Target: 11, NLL: 1}}}
 		losses = append(losses, l)
 		shifts = append(shifts, LayerShift{IDs: p, Layer: i % 2, Target: 11})
 		traces = append(traces, TraceRow{Query: ask.Query{PromptIDs: p}, Positions: []int{-1}})
 		if !bad[i] {
-			lonely = append(lonely, l)
+			lonely, fewShifts, fewTraces = append(lonely, l), append(fewShifts, shifts[i]), append(fewTraces, traces[i])
 		}
 	}
 	site := Site{Layer: 1, Point: FFNOut}
@@ -119,17 +118,26 @@ func TestOneRowFails(t *testing.T) {
 	for i := range l {
 		far := 0.0
 		if k := slices.Index(good, i); k >= 0 && l[i].Err == nil {
-			far = max(math.Abs(l[i].Loss-w[k].Loss), maxDiff(l[i].Gradient, w[k].Gradient))
+			far = max(relative(w[k].Loss, l[i].Loss), maxDiff(l[i].Gradient, w[k].Gradient))
 		}
 		check("losses", i, l[i].Err, far)
 	}
 	s, err := lm.LayerShifts(t.Context(), FFNOut, shifts)
 	must(t, err)
+	fewS, err := lm.LayerShifts(t.Context(), FFNOut, fewShifts)
+	must(t, err)
 	tr, err := lm.Trace(t.Context(), traces, site)
 	must(t, err)
+	fewTr, err := lm.Trace(t.Context(), fewTraces, site)
+	must(t, err)
 	for i := range prompts {
-		check("layer shifts", i, s[i].Err, 0)
-		check("trace", i, tr[i].Err, float64(len(tr[i].Values)-map[bool]int{false: 1}[bad[i]]))
+		var shifted, traced float64
+		if k := slices.Index(good, i); k >= 0 && s[i].Err == nil && tr[i].Err == nil {
+			shifted = max(relative(fewS[k].Prob, s[i].Prob), maxDiff(fewS[k].Gradient, s[i].Gradient))
+			traced = maxDiff(fewTr[k].Values[0].Float32s(), tr[i].Values[0].Float32s())
+		}
+		check("layer shifts", i, s[i].Err, shifted)
+		check("trace", i, tr[i].Err, traced)
 	}
 }
 
@@ -139,7 +147,6 @@ func TestOneRowFails(t *testing.T) {
 func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	env := orttest.Open(t)
 	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
-	const rounding = 1e-5 // of float32, between runs of another number of rows
 	beginning := slices.Repeat([]int64{3, 4, 5, 6}, leastStem/4+1)
 	var rows []Row
 	const bad = 2
@@ -165,7 +172,7 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 		must(t, a.Err)
 		must(t, texts[i].Err)
 		for k, want := range score(t, lm, rows[i])[0].Targets[0].LogProbs {
-			if d := math.Abs(a.Targets[0].LogProbs[k] - want); !(d <= rounding) {
+			if d := relative(want, a.Targets[0].LogProbs[k]); !(d <= logProbTolerance) {
 				t.Errorf("row %d is off by %g", i, d)
 			}
 		}
