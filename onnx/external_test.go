@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,10 @@ func TestExternalData(t *testing.T) {
 		"outdir":    outside,
 	} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
-			t.Skipf("no symbolic links here: %v", err)
+			if runtime.GOOS == "windows" {
+				t.Skip(err) // an account without the right to
+			}
+			t.Fatal(err)
 		}
 	}
 	tests := []struct {
