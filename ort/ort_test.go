@@ -137,7 +137,7 @@ func TestOpenRefusesCancelled(t *testing.T) {
 func TestAtLeast(t *testing.T) {
 	for version, want := range map[string]bool{"1.27.0": true, "1.24.0": true, "2.0.0": true, "1.20.1": false, "": false, "1": false, "x.y": false} {
 		if atLeast(version, oldestMinor) != want {
-			t.Errorf("recent(%q) = %v", version, !want)
+			t.Errorf("atLeast(%q, %d) = %v", version, oldestMinor, !want)
 		}
 	}
 }

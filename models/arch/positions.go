@@ -49,7 +49,7 @@ func (g *graph) positionTable(p Ports) (least table, ok bool) {
 		case "EmbedLayerNormalization":
 			found(in(3), 0)
 		case "RotaryEmbedding": // X, then caches and positions in the order of the domain
-			if n.Domain == "com.microsoft" {
+			if n.Domain == msDomain {
 				found(in(2), 0)
 			} else {
 				found(in(1), 0)
