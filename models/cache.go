@@ -111,6 +111,17 @@ func settleRows(c arch.Past, t *tensor.Tensor, lengths []int) {
 	}
 }
 
+// extend takes in what a run of one more position of every row makes.
+func (p *past) extend(caches []cache, outputs map[string]*tensor.Tensor) {
+	for _, c := range caches {
+		p.values[c.In] = outputs[c.out]
+	}
+	for b := range p.from {
+		p.from[b]++
+	}
+	p.length++
+}
+
 // take is the past of the listed rows.
 func (p *past) take(lm *LM, rows []int) *past {
 	q := &past{values: map[string]*tensor.Tensor{}, length: p.length}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -266,14 +265,14 @@ func (d *decoding) variant(r role, jobs []*job) (variant, map[string]*tensor.Ten
 func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
 	// Padding of shorter prompts takes room in the cache. Where that room is
 	// used up the cache is built anew: the longest row itself still fits.
-	if c := d.lm.info.Context; d.past != nil && (c == 0 || d.past.length < c) {
-		return d.extend(ctx, jobs)
+	if c := d.lm.info.Context; d.past != nil && c > 0 && d.past.length >= c {
+		d.past = nil
 	}
 	// A decoder's graph with past computes the prompt as well, behind a past of
 	// length 0. Behind an encoder it cannot: it takes the encoder's keys and
 	// values, which the other graph computes.
 	r := forward
-	if d.cached && d.lm.anatomy.Encoder == nil {
+	if d.past != nil || d.cached && d.lm.anatomy.Encoder == nil {
 		r = step
 	}
 	in := d.lm.newInput(r, jobs, d.only)
@@ -282,6 +281,9 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 		return nil, err
 	}
 	in.encoded = d.encoded
+	if d.past != nil {
+		in.follow(d.past)
+	}
 	for row, j := range jobs {
 		in.want(row, j.fed()-1)
 	}
@@ -296,7 +298,10 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 		return nil, err
 	}
 	d.encoded = in.encoded
-	if d.cached {
+	switch {
+	case d.past != nil:
+		d.past.extend(d.lm.caches(r), in.outputs)
+	case d.cached:
 		lengths := make([]int, len(jobs))
 		for b, j := range jobs {
 			lengths[b] = j.fed()
@@ -304,49 +309,6 @@ func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error
 		d.past = d.lm.settled(r, in.outputs, lengths, in.T)
 	}
 	return logits, nil
-}
-
-// extend runs the newest token of every row behind the cache.
-func (d *decoding) extend(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
-	lm, B, length := d.lm, len(jobs), d.past.length+1
-	v, patches, err := d.variant(step, jobs)
-	if err != nil {
-		return nil, err
-	}
-	feeds := maps.Clone(patches)
-	ids, pos, wanted, mask := make([]int64, B), make([]int64, B), make([]int64, B), make([]int64, B*length)
-	for b, j := range jobs {
-		ids[b], pos[b], wanted[b] = j.ids[j.fed()-1], int64(j.fed()-1), int64(b)
-		for t := length - 1 - d.past.from[b]; t < length; t++ {
-			mask[b*length+t] = 1
-		}
-	}
-	ports := lm.anatomy.Step.Ports
-	feedTokens(feeds, ports, B, 1, ids, mask, pos)
-	if d.encoded != nil {
-		d.encoded.feed(feeds, ports)
-	}
-	maps.Copy(feeds, d.past.values)
-	feeds[rowsInput] = tensor.FromInt64s(wanted, B)
-	out := map[string]*tensor.Tensor{logitsOutput: nil}
-	for _, c := range lm.caches(step) {
-		out[c.out] = nil
-	}
-	s, err := lm.session(ctx, v)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: generating with %s on %d rows: %w: %w", lm.Name(), B, ErrRun, err)
-	}
-	for _, c := range lm.caches(step) {
-		d.past.values[c.In] = out[c.out]
-	}
-	for b := range jobs {
-		d.past.from[b]++
-	}
-	d.past.length++
-	return out[logitsOutput], nil
 }
 
 // keep drops the rows that are not listed.
