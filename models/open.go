@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,19 +69,8 @@ type session struct {
 	err  error
 }
 
-// IsFolder says whether files of a model lie in dir: a graph with config.json
-// beside it or one folder up, or config.json with a graph in the folder onnx.
-func IsFolder(dir string) bool {
-	has := func(dir, pattern string) bool {
-		found, _ := fs.Glob(os.DirFS(dir), pattern) // the patterns are well-formed
-		return len(found) > 0
-	}
-	config := has(dir, "config.json")
-	return has(dir, "*.onnx") && (config || has(filepath.Dir(dir), "config.json")) || config && has(dir, "onnx/*.onnx")
-}
-
-// Inspect reads a model folder, or one .onnx file with config.json beside it or
-// one folder up, without running anything. It works without a tokenizer.
+// Inspect reads a model folder, or one .onnx file with its configuration beside it
+// or one folder up, without running anything. It works without a tokenizer.
 func Inspect(dir string) (*Info, error) {
 	a, err := arch.Open(dir)
 	if err != nil {

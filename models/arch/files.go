@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,18 +39,18 @@ func variant(name, ending string) string {
 	return strings.TrimSuffix(name, ".onnx") + ending + ".onnx"
 }
 
-// endingOf is the ending of a graph's name, "" if it has none or the name is
-// none that an exporter gives.
-func endingOf(file string) string {
+// endingOf is the ending of a graph's name; known says whether the name is one that
+// an exporter gives.
+func endingOf(file string) (ending string, known bool) {
 	base := filepath.Base(file)
 	for _, name := range slices.Concat(decoderNames, mergedNames, stepNames) {
 		for _, e := range endings {
 			if base == variant(name, e) {
-				return e
+				return e, true
 			}
 		}
 	}
-	return ""
+	return "", false
 }
 
 // place is where a model is: the folder with its configuration, one graph if
@@ -87,9 +88,23 @@ func configured(dir string) bool {
 	return isFile(filepath.Join(dir, configName)) || isFile(filepath.Join(dir, genaiConfigName))
 }
 
-func holdsGraph(dir string) bool {
-	found, err := filepath.Glob(filepath.Join(dir, "*.onnx"))
-	return err == nil && len(found) > 0
+func holdsGraph(dir string) bool { return len(graphsIn(dir)) > 0 }
+
+// graphsIn lists the .onnx files of a folder, which may have any name.
+func graphsIn(dir string) []string {
+	found, _ := fs.Glob(os.DirFS(dir), "*.onnx") // the pattern is well-formed
+	for i, name := range found {
+		found[i] = filepath.Join(dir, name)
+	}
+	return found
+}
+
+// IsFolder says whether files of a model lie in dir: a graph with its
+// configuration beside it or one folder up, or a configuration with a graph in the
+// folder onnx.
+func IsFolder(dir string) bool {
+	at, err := locate(dir)
+	return err == nil && slices.ContainsFunc(at.graphs, holdsGraph)
 }
 
 // layout finds the graphs of a model.
@@ -98,7 +113,8 @@ func layout(at place, c Config) (Layout, error) {
 	if at.file != "" {
 		l.Forward = at.file
 		if c.EncoderDecoder {
-			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, endingOf(at.file))); !isFile(l.Encoder) {
+			ending, _ := endingOf(at.file)
+			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, ending)); !isFile(l.Encoder) {
 				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, at.file, filepath.Base(l.Encoder))
 			}
 		}
@@ -177,13 +193,7 @@ func (l *Layout) find(in, ending string, seq2seq bool) bool {
 
 // others names the .onnx files that are there under unknown names.
 func others(dir string) string {
-	var found []string
-	for _, pattern := range []string{"*.onnx", "onnx/*.onnx"} {
-		m, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err == nil {
-			found = append(found, m...)
-		}
-	}
+	found := slices.Concat(graphsIn(dir), graphsIn(filepath.Join(dir, "onnx")))
 	if len(found) == 0 {
 		return ""
 	}

@@ -184,7 +184,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 
 // The folders of transformers.js hold the graphs in a subfolder, which a user may name.
 func TestConfigurationOneFolderUp(t *testing.T) {
-	dir := folder(t, "config.json={}", "tokenizer.json={}", "onnx/model.onnx", "onnx/model_q4.onnx", "other/readme.txt")
+	root := folder(t, "a[1]/config.json={}", "a[1]/tokenizer.json={}", "a[1]/onnx/model.onnx", "a[1]/onnx/model_q4.onnx", "a[1]/other/readme.txt")
+	dir := filepath.Join(root, "a[1]") // a name is no pattern
 	for path, want := range map[string]string{"": "onnx/model.onnx", "onnx": "onnx/model.onnx", "onnx/": "onnx/model.onnx", "onnx/model_q4.onnx": "onnx/model_q4.onnx"} {
 		p, err := locate(filepath.Join(dir, path))
 		if err != nil {
@@ -197,6 +198,27 @@ func TestConfigurationOneFolderUp(t *testing.T) {
 	}
 	if _, err := locate(filepath.Join(dir, "other")); !errors.Is(err, ErrNoConfig) {
 		t.Errorf("a folder without graphs: %v", err)
+	}
+}
+
+// Whatever a model is opened from is a folder of a model.
+func TestIsFolder(t *testing.T) {
+	for _, c := range []struct {
+		files []string
+		dir   string
+		want  bool
+	}{
+		{[]string{"config.json={}", "any.onnx"}, "", true},
+		{[]string{"genai_config.json={}", "any.onnx"}, "", true},
+		{[]string{"config.json={}", "onnx/model.onnx"}, "", true},
+		{[]string{"config.json={}", "onnx/model.onnx"}, "onnx", true},
+		{[]string{"config.json={}", "onnx/model.onnx", "other/readme.txt"}, "other", false},
+		{[]string{"config.json={}", "readme.txt"}, "", false},
+		{[]string{"any.onnx"}, "", false},
+	} {
+		if got := IsFolder(filepath.Join(folder(t, c.files...), c.dir)); got != c.want {
+			t.Errorf("%v: %q: %v", c.files, c.dir, got)
+		}
 	}
 }
 

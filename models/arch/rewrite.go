@@ -31,9 +31,8 @@ func (l Layout) GraphFiles() []GraphFile {
 	add(l.Forward, Decoder)
 	add(l.Step, Decoder)
 	add(l.Encoder, Encoder)
-	names, ending := slices.Concat(decoderNames, mergedNames, stepNames), endingOf(l.Forward)
-	if slices.ContainsFunc(names, func(n string) bool { return variant(n, ending) == filepath.Base(l.Forward) }) {
-		for _, n := range names {
+	if ending, known := endingOf(l.Forward); known {
+		for _, n := range slices.Concat(decoderNames, mergedNames, stepNames) {
 			add(filepath.Join(filepath.Dir(l.Forward), variant(n, ending)), Decoder)
 		}
 	}
