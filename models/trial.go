@@ -47,7 +47,7 @@ func (lm *LM) keepsApart(ctx context.Context, v variant, positions int) bool {
 	t.Lock()
 	defer t.Unlock()
 	switch {
-	case positions <= t.passed || n <= t.passed:
+	case n <= t.passed:
 		return true
 	case t.failed > 0 && n >= t.failed || n < leastTrial:
 		return false
