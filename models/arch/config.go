@@ -44,6 +44,9 @@ type Config struct {
 	Graph          string // file name of the decoder graph, of genai_config.json
 }
 
+// main is the name of the main file.
+func (c *Config) main() string { return filepath.Base(c.Files[0]) }
+
 // relative lists the families whose configuration names a training length where
 // others name the most positions they can take in.
 var relative = []string{"t5", "mt5", "umt5"}

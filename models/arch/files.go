@@ -120,7 +120,7 @@ func layout(at place, c Config) (Layout, error) {
 		}
 		return l, nil
 	}
-	if c.Graph != "" && filepath.Base(c.Files[0]) == genaiConfigName {
+	if c.Graph != "" && c.main() == genaiConfigName {
 		if l.named(at, c); l.Forward != "" {
 			return l, nil
 		}

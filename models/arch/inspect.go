@@ -288,7 +288,7 @@ func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
 	if want == 0 || len(found) == want {
 		return
 	}
-	why := fmt.Sprintf("config.json counts %d %s layers, the graph shows %d feed-forward blocks of a known form", want, side, len(found))
+	why := fmt.Sprintf("%s counts %d %s layers, the graph shows %d feed-forward blocks of a known form", a.Config.main(), want, side, len(found))
 	if op := a.Forward.experts(); op != "" && side == Decoder {
 		why += fmt.Sprintf(" and mixtures of experts (%s), which cannot be changed", op)
 	}

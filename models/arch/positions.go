@@ -2,7 +2,6 @@ package arch
 
 import (
 	"fmt"
-	"path/filepath"
 )
 
 // table is a constant with a row for each position, which a graph cannot read
@@ -186,7 +185,7 @@ func (g *graph) integer(value string) (int64, bool) {
 func (a *Anatomy) context() {
 	i, c := &a.Info, a.Config.Context
 	if i.Context = c; c > 0 {
-		i.ContextFrom = filepath.Base(a.Config.Files[0])
+		i.ContextFrom = a.Config.main()
 	}
 	for _, g := range []*Graph{a.Forward, a.Step} {
 		if g == nil || g.positions.rows == 0 || i.Context > 0 && g.positions.rows >= i.Context {
@@ -195,7 +194,7 @@ func (a *Anatomy) context() {
 		i.Context = g.positions.rows
 		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.name)
 		if c > 0 {
-			i.ContextFrom += fmt.Sprintf("; %s says %d", filepath.Base(a.Config.Files[0]), c)
+			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.main(), c)
 		}
 	}
 }
