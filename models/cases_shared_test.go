@@ -21,19 +21,6 @@ import (
 // sum of some thousand products keeps about six digits.
 const caseTolerance = 1e-5
 
-func cases(t testing.TB, parts ...string) string {
-	t.Helper()
-	root := os.Getenv("EDITPIPE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "shared")
-	}
-	path := filepath.Join(append([]string{root, "cases"}, parts...)...)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no case at %s", path)
-	}
-	return path
-}
-
 // lossCase is an oracle's loss: mean cross-entropy over the labels.
 type lossCase struct {
 	dir  string
@@ -144,7 +131,7 @@ func TestCaseGradients(t *testing.T) {
 	} {
 		for _, file := range c.files {
 			t.Run(c.dir+"/"+file, func(t *testing.T) {
-				dir := cases(t, "models", c.dir)
+				dir := shared(t, "cases", "models", c.dir)
 				lm := openModel(t, env, filepath.Join(dir, file), Options{Threads: 1})
 				o := openLossCase(t, filepath.Join(dir, "oracle"))
 				worst := 0.0

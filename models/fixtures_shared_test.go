@@ -3,6 +3,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,17 +23,24 @@ import (
 // in the order of additions.
 const oracleTolerance = 1e-3
 
+// shared is a path in the folder of data beside the repository. Without the folder
+// a test is skipped; what the folder lacks is a failure.
+func shared(t testing.TB, parts ...string) string {
+	t.Helper()
+	root := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "shared"))
+	if _, err := os.Stat(root); err != nil {
+		t.Skipf("no shared data in %s: set EDITPIPE_SHARED", root)
+	}
+	path := filepath.Join(root, filepath.Join(parts...))
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func fixtures(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("EDITPIPE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "fixtures")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixtures at %s", dir)
-	}
-	return dir
+	return shared(t, "fixtures")
 }
 
 func npy(t testing.TB, path string) *tensor.Tensor {

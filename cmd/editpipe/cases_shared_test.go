@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,15 +14,17 @@ import (
 	"editpipe/store"
 )
 
+// sharedCase is a path among the cases in the folder of data beside the repository.
+// Without the folder a test is skipped; what the folder lacks is a failure.
 func sharedCase(t *testing.T, parts ...string) string {
 	t.Helper()
-	root := os.Getenv("EDITPIPE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
+	root := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "..", "shared"))
+	if _, err := os.Stat(root); err != nil {
+		t.Skipf("no shared data in %s: set EDITPIPE_SHARED", root)
 	}
-	path := filepath.Join(append([]string{root, "cases"}, parts...)...)
+	path := filepath.Join(root, "cases", filepath.Join(parts...))
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no case at %s", path)
+		t.Fatal(err)
 	}
 	return path
 }
