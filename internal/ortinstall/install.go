@@ -77,12 +77,18 @@ func fetch(ctx context.Context, name, dir string) (archive string, err error) {
 	return archives[0], nil
 }
 
-// install takes files out of the archive of the named package. Each appears in the folder whole or
-// not at all, and none before all are verified.
-func install(ctx context.Context, name, dir string, files []ort.File, archive io.Reader) (err error) {
+// makeFolder makes the folder of the library before a hundred megabytes are
+// fetched for it.
+func makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+		return fmt.Errorf("ortinstall: the library goes into the cache folder, which %s moves: %w", ort.EnvCache, err)
 	}
+	return nil
+}
+
+// install takes files out of the archive of the named package, into a folder that
+// is there. Each appears whole or not at all, and none before all are verified.
+func install(ctx context.Context, name, dir string, files []ort.File, archive io.Reader) (err error) {
 	unzipped, err := gzip.NewReader(archive)
 	if err != nil {
 		return fmt.Errorf("not a .tgz archive: %w", err)

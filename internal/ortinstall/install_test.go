@@ -64,6 +64,9 @@ func TestInstall(t *testing.T) {
 	if installed(dir, files) {
 		t.Fatal("installed before anything is")
 	}
+	if err := makeFolder(dir); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // installing over an installation is fine
 		if err := install(t.Context(), "pkg@1", dir, files, bytes.NewReader(archive)); err != nil {
 			t.Fatal(err)
@@ -88,6 +91,16 @@ func TestInstall(t *testing.T) {
 }
 
 // Whatever is wrong with an archive, the error says it and nothing is left.
+func TestFolderThatCannotBeMade(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeFolder(filepath.Join(file, "onnxruntime")); err == nil || !strings.Contains(err.Error(), ort.EnvCache) {
+		t.Errorf("%v does not say what moves the folder", err)
+	}
+}
+
 func TestInstallRefuses(t *testing.T) {
 	files, archive := published(t)
 	change := func(f func(*ort.File)) []ort.File {
