@@ -294,7 +294,7 @@ func TestCompositions(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
 			worst, saved := compositions(t, lm, rand.New(rand.NewPCG(9, 1)), compositionsOfEach)
 			t.Logf("largest difference %.2g nats; savings %v; %s", worst, saved, lm.info.Generation)
-			if worst > logProbTolerance {
+			if !(worst <= logProbTolerance) {
 				t.Errorf("answers differ by %g nats", worst)
 			}
 			if lm.anatomy.Step == nil || len(lm.Abandoned()) > 0 {
