@@ -2,6 +2,8 @@ package arch
 
 import (
 	"fmt"
+
+	"editpipe/onnx"
 )
 
 // table is a constant with a row for each position, which a graph cannot read
@@ -72,17 +74,12 @@ func (g *graph) positionTable(p Ports) (least table, ok bool) {
 // repetition, and returns the dimensions of the constant as the value has them:
 // with axes of length 1 put in front or taken away.
 func (g *graph) stored(value string) (name string, dims []int64) {
+	if t := g.literal(value); t != nil {
+		return value, t.Dims
+	}
 	n := g.ix.Producer(value)
 	switch {
-	case g.ix.Initializer(value) != nil:
-		return value, g.ix.Initializer(value).Dims
-	case n == nil:
-		return "", nil
-	case n.OpType == "Constant":
-		if a := n.Attr("value"); a != nil && a.T != nil {
-			return value, a.T.Dims
-		}
-	case len(n.Inputs) == 0:
+	case n == nil || len(n.Inputs) == 0:
 	case n.OpType == "Identity", n.OpType == "Cast", n.OpType == "DequantizeLinear", n.OpType == "Slice", n.OpType == "Expand", n.OpType == "Tile":
 		return g.stored(n.Inputs[0])
 	case n.OpType == "Unsqueeze" && len(n.Inputs) == 2:
@@ -104,61 +101,84 @@ func (g *graph) stored(value string) (name string, dims []int64) {
 // a running sum over the mask, with nothing but constants added. Distances
 // between positions, which T5 counts, are none.
 func (g *graph) position(value string, p Ports) (first int64, ok bool) {
-	for range maxWalk {
-		if value != "" && value == p.Positions {
-			return first, true
-		}
-		n := g.ix.Producer(value)
-		if n == nil || len(n.Inputs) == 0 {
-			return 0, false
-		}
+	type count struct {
+		first int64
+		ok    bool
+	}
+	known := map[string]count{} // so that what several operands share is followed once
+	var follow func(value string) count
+	operation := func(n *onnx.Node) count {
 		switch n.OpType {
 		case "Range":
 			start, _ := g.integer(n.Inputs[0]) // else what the cache holds
-			return first + start, true
+			return count{start, true}
 		case "CumSum":
-			return first + 1 - n.Int("exclusive", 0), true
+			return count{1 - n.Int("exclusive", 0), true}
 		case "Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Tile", "Slice":
-			value = n.Inputs[0]
+			return follow(n.Inputs[0])
 		case "Add", "Sub", "Mul", "Where":
 			operands := n.Inputs
 			if n.OpType == "Where" {
 				operands = n.Inputs[1:]
 			}
 			if len(operands) != 2 {
-				return 0, false
+				return count{}
 			}
-			counts := func(v string) bool { _, is := g.position(v, p); return is }
-			a, b := operands[0], operands[1]
-			if n.OpType != "Sub" && !counts(a) {
-				a, b = b, a
+			a, b := follow(operands[0]), operands[1]
+			if n.OpType != "Sub" && !a.ok {
+				a, b = follow(operands[1]), operands[0]
 			}
 			c, constant := g.integer(b)
 			switch {
-			case !constant && counts(b):
-				return 0, false
+			case !a.ok || !constant && follow(b).ok:
+				return count{}
 			case constant && n.OpType == "Add":
-				first += c
+				a.first += c
 			case constant && n.OpType == "Sub":
-				first -= c
+				a.first -= c
 			}
-			value = a
-		default:
-			return 0, false
+			return a
+		}
+		return count{}
+	}
+	follow = func(value string) count {
+		if value != "" && value == p.Positions {
+			return count{0, true}
+		}
+		if c, is := known[value]; is {
+			return c
+		}
+		known[value] = count{}
+		if n := g.ix.Producer(value); n != nil && len(n.Inputs) > 0 {
+			known[value] = operation(n)
+		}
+		return known[value]
+	}
+	c := follow(value)
+	return c.first, c.ok
+}
+
+// literal is the tensor of an initializer or of a Constant; nil if a value is
+// neither.
+func (g *graph) literal(value string) *onnx.Tensor {
+	if t := g.ix.Initializer(value); t != nil {
+		return t
+	}
+	if n := g.ix.Producer(value); n != nil && n.OpType == "Constant" {
+		if a := n.Attr("value"); a != nil {
+			return a.T
 		}
 	}
-	return 0, false
+	return nil
 }
 
 // integer is the one element of a constant.
 func (g *graph) integer(value string) (int64, bool) {
-	t := g.ix.Initializer(value)
+	t := g.literal(value)
 	if n := g.ix.Producer(value); t == nil && n != nil {
-		switch a := n.Attr("value"); {
+		switch {
 		case len(n.Inputs) > 0 && passing[n.OpType]:
 			return g.integer(n.Inputs[0])
-		case n.OpType == "Constant" && a != nil && a.T != nil:
-			t = a.T
 		case n.OpType == "Constant" && n.Attr("value_int") != nil:
 			return n.Int("value_int", 0), true
 		}
