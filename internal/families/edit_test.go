@@ -1,7 +1,6 @@
 package families
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -323,7 +322,7 @@ func initializers(t *testing.T, path string) map[string][32]byte {
 // score is the log-probability of every target of every row.
 func score(t *testing.T, lm *models.LM, rows []models.Row) (all []float64) {
 	t.Helper()
-	answers, err := lm.Score(context.Background(), rows)
+	answers, err := lm.Score(t.Context(), rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,6 +345,7 @@ var story = append(slices.Clone(prompt), 5, 99, 130, 14, 77, 201, 8, 33, 120)
 // answers compares what the model says with the second implementation: rows of
 // unequal lengths asked and continued together, some with the same beginning.
 func answers(t *testing.T, lm *models.LM, second *paper) {
+	second = second.in(t)
 	const more = 5
 	targets := [][]int64{{40, 7}, {12}}
 	var rows []models.Row
@@ -414,6 +414,7 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 // part gives, and by its down-projection, with differences of the second
 // implementation.
 func slopes(t *testing.T, lm *models.LM, second *paper) {
+	second = second.in(t)
 	ids := story
 	every := make([]int, len(ids))
 	for i := range every {
