@@ -99,6 +99,9 @@ func attentionCases() []ruleCase {
 	own(heads(2), x(2, 5, 6), x(6, 24), x(24))
 	own(heads(2, integer("unidirectional", 1)), x(2, 5, 6), x(6, 24), x(24), int32s(index([]int64{1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, 2, 5)))
 	own(heads(2, list("qkv_hidden_sizes", 8, 8, 4), number("scale", 0.9)), x(2, 5, 6), x(6, 20), x(20), int32s(ints(5, 3)))
+	own(heads(2, integer("unidirectional", 1)), x(2, 3, 6), x(6, 24), x(24), missing, x(2, 2, 2, 4, 4)) // behind a cache
+	cases[len(cases)-1].outs = 2
+	own(heads(2), x(2, 5, 6), x(6, 24), x(24), missing, missing, x(2, 2, 5, 5))
 
 	plain := func(opset int64, outs []int, a []*onnx.Attribute, in ...arg) {
 		c := ruleCase{op: "Attention", in: in, attrs: a, single: true, opset: opset, outs: 1}

@@ -23,8 +23,7 @@ type differences struct {
 	in              feeds
 	wrt, outs       []string // float32 or float64
 	step, tolerance float64
-	// Other steps to try, for float32, where rounding spoils short steps and
-	// curvature long ones.
+	// Other steps to try: rounding spoils short ones and curvature long ones.
 	others []float64
 	sample int // elements of each input that are compared, all if 0
 	// kinks takes any slope between those of both sides, as at the corner of a
