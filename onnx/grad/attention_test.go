@@ -140,6 +140,11 @@ func attentionCases() []ruleCase {
 	return cases
 }
 
+// roundedTolerance bounds how far gradients in float16, of 11 bits, may be from those
+// in float32: some ten operations round by 5e-4 each, where the processor adds up
+// in float16 in sums of 32 terms. The largest difference seen is 9e-4.
+const roundedTolerance = 1e-2
+
 // In float16 the gradients of attention are those of float32, rounded.
 func TestAttentionOfHalves(t *testing.T) {
 	e := orttest.Open(t)
@@ -206,7 +211,7 @@ func TestAttentionOfHalves(t *testing.T) {
 				}
 			}
 			for _, w := range wanted {
-				if err := relative(floats(results[tensor.F16][w]), floats(results[tensor.F32][w])); err > halfTolerance {
+				if err := relative(floats(results[tensor.F16][w]), floats(results[tensor.F32][w])); !(err <= roundedTolerance) {
 					t.Errorf("gradient of %s is off by %.2g", w, err)
 				}
 			}
