@@ -178,7 +178,7 @@ func (m *Model) Located() (*Model, string, error) {
 	}
 	c := m.Clone()
 	c.Dir = dir
-	c.Graph.tensors(func(t *Tensor) {
+	c.tensors(func(t *Tensor) {
 		if t.External != nil {
 			t.External.Location = names[filepath.Clean(filepath.FromSlash(t.External.Location))]
 		}

@@ -316,16 +316,20 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// External data inside a function that the model brings along moves with it.
-func TestSaveMovesDataOfFunctions(t *testing.T) {
-	dir, other := t.TempDir(), t.TempDir()
-	write(t, filepath.Join(dir, "w.bin"), []byte{0, 0, 128, 63, 0, 0, 0, 64})
+// withFunction is a model with a function, whose constant is in the file w.bin.
+func withFunction() []byte {
 	entry := func(k, v string) []byte { return msg(13, text(1, k), text(2, v)) }
 	value := msg(5, text(1, "value"), msg(5, num(1, 2), num(2, 1), num(14, 1), entry("location", "w.bin")), num(20, 4))
 	data := append(num(1, 8), msg(8, num(2, 17))...)
 	data = append(data, msg(7, msg(1, text(2, "y"), text(4, "Two"), text(7, "own")), msg(12, text(1, "y")))...)
-	data = append(data, msg(25, text(1, "Two"), text(5, "c"), msg(7, text(2, "c"), text(4, "Constant"), value), msg(9, num(2, 17)), text(10, "own"))...)
-	write(t, filepath.Join(dir, "model.onnx"), data)
+	return append(data, msg(25, text(1, "Two"), text(5, "c"), msg(7, text(2, "c"), text(4, "Constant"), value), msg(9, num(2, 17)), text(10, "own"))...)
+}
+
+// External data inside a function that the model brings along moves with it.
+func TestSaveMovesDataOfFunctions(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "w.bin"), []byte{0, 0, 128, 63, 0, 0, 0, 64})
+	write(t, filepath.Join(dir, "model.onnx"), withFunction())
 	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))
 	if err != nil {
 		t.Fatal(err)
@@ -359,6 +363,35 @@ func TestSaveMovesDataOfFunctions(t *testing.T) {
 	}
 	if _, err := onnx.Open(filepath.Join(dir, "model.onnx")); !errors.Is(err, onnx.ErrExternal) {
 		t.Errorf("opened without its data: %v", err)
+	}
+}
+
+// In a folder of links, as the cache of a model hub is, the data of functions have
+// the name of what their link leads to, too.
+func TestLocatedDataOfFunctions(t *testing.T) {
+	dir := t.TempDir()
+	blobs, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(blobs, "a"), withFunction())
+	write(t, filepath.Join(blobs, "b"), []byte{0, 0, 128, 63, 0, 0, 0, 64})
+	for from, to := range map[string]string{"model.onnx": "a", "w.bin": "b"} {
+		if err := os.Symlink(filepath.Join(blobs, to), filepath.Join(dir, from)); err != nil {
+			t.Skipf("no symbolic links here: %v", err)
+		}
+	}
+	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeModel(t, m)
+	located, folder, err := m.Located()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files := located.ExternalFiles(); folder != blobs || !slices.Equal(files, []string{"b"}) {
+		t.Errorf("%q in %s, want b in %s", files, folder, blobs)
 	}
 }
 

@@ -23,6 +23,7 @@ func (m matrix) row(i int) []float64 { return m.v[i*m.cols : (i+1)*m.cols] }
 
 // paper is a model as its paper describes it.
 type paper struct {
+	t       testing.TB // that fails where config or tensors lack something
 	config  map[string]any
 	tensors map[string]matrix
 	// shift, where set, may change what the feed-forward part of a layer gives
@@ -33,7 +34,7 @@ type paper struct {
 // newPaper takes a checkpoint over.
 func newPaper(t testing.TB, config map[string]any, checkpoint map[string]*tensor.Tensor) *paper {
 	t.Helper()
-	p := &paper{config: config, tensors: map[string]matrix{}}
+	p := &paper{t: t, config: config, tensors: map[string]matrix{}}
 	for name, x := range checkpoint {
 		m := matrix{rows: 1, cols: x.Shape[0]}
 		if len(x.Shape) == 2 {
@@ -47,24 +48,35 @@ func newPaper(t testing.TB, config map[string]any, checkpoint map[string]*tensor
 	return p
 }
 
+// in is the model in another test.
+func (p *paper) in(t testing.TB) *paper {
+	q := *p
+	q.t = t
+	return &q
+}
+
 func (p *paper) tensor(name string) matrix {
 	m, ok := p.tensors[name]
 	if !ok {
-		panic("the checkpoint has no " + name)
+		p.t.Helper()
+		p.t.Fatalf("the checkpoint has no %s", name)
 	}
 	return m
 }
 
-func (p *paper) num(key string) float64 {
-	v, ok := p.config[key].(float64)
+// entry is what config.json has under a key.
+func entry[T any](p *paper, key string) T {
+	v, ok := p.config[key].(T)
 	if !ok {
-		panic("config.json has no number " + key)
+		p.t.Helper()
+		p.t.Fatalf("config.json has no %T %s", v, key)
 	}
 	return v
 }
 
-func (p *paper) int(key string) int   { return int(p.num(key)) }
-func (p *paper) flag(key string) bool { return p.config[key] == true }
+func (p *paper) num(key string) float64 { return entry[float64](p, key) }
+func (p *paper) int(key string) int     { return int(p.num(key)) }
+func (p *paper) flag(key string) bool   { return entry[bool](p, key) }
 
 // Arithmetic.
 
@@ -252,11 +264,16 @@ func alibiSlope(h, heads int) float64 {
 
 // logits runs the model over ids and returns the logits of every position.
 func (p *paper) logits(ids []int64) [][]float64 {
-	step := map[string]func() func(position int, id int64) []float64{
+	family := entry[string](p, "model_type")
+	run := map[string]func() func(position int, id int64) []float64{
 		"gpt2": p.gpt2, "gptj": p.gptj, "gpt_neo": p.gptNeo, "gpt_neox": p.gptNeoX, "opt": p.opt, "bloom": p.bloom,
 		"falcon": p.falcon, "phi": p.phi2, "phi3": p.phi3, "llama": p.llama, "mistral": p.llama, "qwen2": p.llama, "qwen3": p.llama,
 		"gemma2": p.gemma, "gemma3_text": p.gemma, "gpt_bigcode": p.starCoder,
-	}[p.config["model_type"].(string)]()
+	}[family]
+	if run == nil {
+		p.t.Fatalf("no paper of family %s", family)
+	}
+	step := run()
 	var out [][]float64
 	for i, id := range ids {
 		out = append(out, step(i, id))
@@ -354,7 +371,7 @@ func (p *paper) gptj() func(position int, id int64) []float64 {
 // window_size positions.
 func (p *paper) gptNeo() func(position int, id int64) []float64 {
 	heads, epsilon := p.int("num_heads"), p.num("layer_norm_epsilon")
-	kinds := p.config["attention_layers"].([]any)
+	kinds := entry[[]any](p, "attention_layers")
 	mem := make([]memory, p.int("num_layers"))
 	return func(position int, id int64) []float64 {
 		x := sum(p.tensor("transformer.wte.weight").row(int(id)), p.tensor("transformer.wpe.weight").row(position))

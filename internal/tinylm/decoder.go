@@ -120,7 +120,7 @@ func (e *emitter) language(f form) {
 	}
 }
 
-// head emits the norm and the vocabulary product behind the last layer.
+// lastLayers emits the norm and the vocabulary product behind the last layer.
 func (e *emitter) lastLayers(x string) {
 	a := e.a
 	e.scope("/" + slashed(a.root))
@@ -128,9 +128,9 @@ func (e *emitter) lastLayers(x string) {
 	if a.flatIDs {
 		x = e.reshape(x, -1, e.dim("input_ids", 1), e.Width)
 	}
-	if e.LogitsToKeep != "" { // 0 keeps all: a slice from -0
+	if e.LogitsToKeep != "" {
 		e.scope("")
-		x = e.op("Slice", x, e.op("Neg", e.unsqueeze(e.LogitsToKeep, 0)), e.ints(math.MaxInt64), e.ints(1), e.ints(1))
+		x = e.kept(x)
 	}
 	if a.head != "" {
 		x = e.linear("/"+a.head, x, a.head, e.Width, e.Vocab, a.headBias)
@@ -144,6 +144,12 @@ func (e *emitter) lastLayers(x string) {
 		x = e.softCap(x, a.lastCap)
 	}
 	e.output(x, "logits", batch, length, onnx.Dim{Value: int64(e.Vocab)})
+}
+
+// kept are the last positions of x for which logits are wanted; of 0 all: a slice
+// from -0.
+func (e *emitter) kept(x string) string {
+	return e.op("Slice", x, e.op("Neg", e.unsqueeze(e.LogitsToKeep, 0)), e.ints(math.MaxInt64), e.ints(1), e.ints(1))
 }
 
 // softCap is cap tanh(x / cap) (Gemma 2, section 2).

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"editpipe/onnx"
 )
@@ -131,7 +132,7 @@ func dynamoNames(g *onnx.Graph) {
 		return fmt.Sprintf("%s_%d", stem, n)
 	}
 	for _, t := range g.Initializers {
-		if len(t.Name) > 6 && t.Name[:6] == "onnx::" { // folded
+		if strings.HasPrefix(t.Name, "onnx::") { // folded
 			to[t.Name] = fresh("val")
 			t.Name = to[t.Name]
 		}

@@ -343,6 +343,9 @@ func (e *emitter) activation(scope, x string) string {
 	return e.gelu(scope, x)
 }
 
+// tanhGelu says whether config.json calls the tanh approximation of GELU so.
+func tanhGelu(act string) bool { return act == "gelu_new" || act == "gelu_pytorch_tanh" }
+
 // exactGelu is x times the normal distribution function.
 func (e *emitter) exactGelu(scope, x string) string {
 	return e.within(scope, func() string {
@@ -354,7 +357,7 @@ func (e *emitter) exactGelu(scope, x string) string {
 	})
 }
 
-// gelu is the tanh approximation ("gelu_new").
+// gelu is the tanh approximation.
 func (e *emitter) gelu(scope, x string) string {
 	return e.within(scope, func() string {
 		if e.GeluOp {
@@ -430,7 +433,7 @@ func anonymise(g *onnx.Graph) {
 		}
 	}
 	for _, t := range g.Initializers {
-		if len(t.Name) > 6 && t.Name[:6] == "onnx::" {
+		if strings.HasPrefix(t.Name, "onnx::") {
 			number(t.Name)
 		}
 		rename(&t.Name)

@@ -43,7 +43,7 @@ func (e *emitter) genai(f form) {
 	}
 	x, _ = g.norm(fmt.Sprintf("/model/layers.%d/final_norm_layernorm", e.Layers), "model."+a.lastNorm, fmt.Sprintf("model.layers.%d.final_norm_layernorm", e.Layers), x, skip, true)
 	if e.LogitsToKeep != "" {
-		x = e.op("Slice", x, e.op("Neg", e.unsqueeze(e.LogitsToKeep, 0)), e.ints(math.MaxInt64), e.ints(1), e.ints(1))
+		x = e.kept(x)
 	}
 	if a.head != "" {
 		x = g.linear("/lm_head", "lm_head", "lm_head", x, e.Width, e.Vocab, a.headBias)
@@ -171,15 +171,11 @@ func (g *fused) feedForward(layer int, h string) string {
 	a := g.a
 	scope := fmt.Sprintf("/model/layers.%d/mlp", layer)
 	act := func(x string) string {
-		return g.within(scope+"/act_fn", func() string {
-			switch a.act {
-			case "silu":
-				return g.op("Mul", x, g.op("Sigmoid", x))
-			case "gelu_new", "gelu_pytorch_tanh":
-				return g.opsOf(microsoft, "FastGelu", 1, x)[0]
-			}
-			panic("tinylm: no activation " + a.act)
-		})
+		at := scope + "/act_fn"
+		if tanhGelu(a.act) {
+			return g.within(at, func() string { return g.opsOf(microsoft, "FastGelu", 1, x)[0] })
+		}
+		return g.activation(at, x)
 	}
 	switch {
 	case a.gateUp != "":

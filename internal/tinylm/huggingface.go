@@ -5,6 +5,7 @@ import "maps"
 // huggingFace is the content of config.json, with the keys of each family's
 // released models.
 func (c Config) huggingFace(v vocabulary) map[string]any {
+	a := c.anatomy()
 	cfg := map[string]any{
 		"model_type": string(c.Family),
 		"vocab_size": c.Vocab,
@@ -18,15 +19,15 @@ func (c Config) huggingFace(v vocabulary) map[string]any {
 	}
 	gpt := map[string]any{
 		"n_layer": c.Layers, "n_embd": c.Width, "n_head": c.Heads, "n_inner": c.FFN, "n_positions": c.Context,
-		"activation_function": c.anatomy().act, "layer_norm_epsilon": layerNormEpsilon,
+		"activation_function": a.act, "layer_norm_epsilon": layerNormEpsilon,
 		"bos_token_id": start, "eos_token_id": end,
 	}
 	modern := map[string]any{
 		"num_hidden_layers": c.Layers, "hidden_size": c.Width, "intermediate_size": c.FFN,
-		"num_attention_heads": c.Heads, "max_position_embeddings": c.Context, "hidden_act": c.anatomy().act,
-		"bos_token_id": start, "eos_token_id": end, "tie_word_embeddings": c.anatomy().head == "",
+		"num_attention_heads": c.Heads, "max_position_embeddings": c.Context, "hidden_act": a.act,
+		"bos_token_id": start, "eos_token_id": end, "tie_word_embeddings": a.head == "",
 	}
-	llama := map[string]any{"num_key_value_heads": c.KVHeads, "rms_norm_eps": rmsNormEpsilon, "rope_theta": c.anatomy().theta}
+	llama := map[string]any{"num_key_value_heads": c.KVHeads, "rms_norm_eps": rmsNormEpsilon, "rope_theta": a.theta}
 	// A head's own width is written by families in which it may differ.
 	headWidth := map[string]any{"head_dim": c.HeadWidth}
 	switch c.Family {
@@ -128,8 +129,9 @@ func (c Config) huggingFace(v vocabulary) map[string]any {
 // layerKinds names every layer's attention, with a window and without.
 func (c Config) layerKinds(windowed, whole string) []string {
 	var kinds []string
+	a := c.anatomy()
 	for i := range c.Layers {
-		if c.anatomy().everyWindow(i) {
+		if a.everyWindow(i) {
 			kinds = append(kinds, windowed)
 		} else {
 			kinds = append(kinds, whole)

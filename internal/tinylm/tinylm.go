@@ -156,11 +156,12 @@ func (c Config) withDefaults() Config {
 	case Dynamo:
 		opset = 18
 	case GenAI:
-		opset, c.Cache = 21, OneFile
+		opset = 21
 		if c.Operator == "" {
 			c.Operator = GroupQuery
 		}
-	case ORT:
+	}
+	if c.Cache == NoCache && (c.Exporter == GenAI || c.Exporter == ORT) {
 		c.Cache = OneFile
 	}
 	if c.Opset == 0 {
@@ -213,11 +214,13 @@ func (c Config) validate() error {
 	refuse(!slices.Contains([]Cache{NoCache, WithPast, Merged, OneFile}, c.Cache), "unknown cache form %q", c.Cache)
 	refuse(c.Cache == Merged && c.NoScopes, "merged decoders come from an exporter that writes scopes")
 	refuse(c.Cache == Merged && c.Exporter != TorchScript, "merged decoders come from TorchScript")
+	refuse(c.Cache != OneFile && (c.Exporter == GenAI || c.Exporter == ORT), "%s writes one file, which takes and gives the cache", c.Exporter)
 	refuse(c.SharedWeights && c.Layers < 2, "sharing needs two layers")
 	switch c.Exporter {
 	case TorchScript, Dynamo:
 	case GenAI:
 		refuse(!slices.Contains([]Family{LLaMA, Mistral, Qwen2, Qwen3, Phi2, Phi3, Gemma2, Gemma3}, c.Family), "the model builder does not know %s", c.Family)
+		refuse(a.act != "silu" && !tanhGelu(a.act), "the model builder has no activation %q", a.act)
 		refuse(c.Operator != GroupQuery && c.Operator != MultiHead, "unknown operator %q", c.Operator)
 		refuse(c.Operator == MultiHead && (c.NoPositionIDs || a.cap != 0), "MultiHeadAttention needs position_ids and has no soft cap")
 		refuse(c.Operator == GroupQuery && c.NoPositionIDs && (c.HeadWidth%16 != 0 || a.rotated%16 != 0), "GroupQueryAttention turns heads of a width divisible by 16 only, and as wide a part of them")
@@ -354,8 +357,7 @@ func (c Config) ir() int64 {
 		return 8
 	case c.Opset <= 20:
 		return 9
-	}
-	if c.Opset <= 22 {
+	case c.Opset <= 22:
 		return 10
 	}
 	return 11

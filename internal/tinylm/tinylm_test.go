@@ -568,6 +568,8 @@ func TestWriteRefuses(t *testing.T) {
 		{tinylm.Config{Family: tinylm.GPT2, Exporter: tinylm.Dynamo, Opset: 17}, "want 18 to 24"},
 		{tinylm.Config{Family: tinylm.GPT2, Exporter: tinylm.GenAI}, "model builder"},
 		{tinylm.Config{Family: tinylm.GPTJ, Exporter: tinylm.ORT}, "is for gpt2"},
+		{tinylm.Config{Family: tinylm.GPT2, Exporter: tinylm.ORT, Cache: tinylm.WithPast}, "one file"},
+		{tinylm.Config{Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Cache: tinylm.Merged}, "one file"},
 		{tinylm.Config{Family: tinylm.Gemma2, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead}, "soft cap"},
 		{tinylm.Config{Family: tinylm.GPT2, Alibi: true}, "alibi"},
 		{tinylm.Config{Family: tinylm.GPTNeoX, Width: 16}, "even width"},

@@ -192,22 +192,31 @@ func multiHead(s *step) []string {
 	}
 	k, v := s.after(s.in(6), parts[1]), s.after(s.in(7), parts[2])
 	a := &attention{q: parts[0], k: k, v: v, scale: float64(s.n.Float("scale", 0)), bias: s.in(5)}
-	keys := s.dimOf(k, 2)
-	if mask := s.in(4); mask != "" {
+	if !s.restrict(a, s.in(4), s.in(6)) {
+		return nil
+	}
+	return []string{s.joined(s.attend(a)), k, v, ""}
+}
+
+// restrict hides from the queries what a padding mask hides and, if the node says
+// so, what comes later; the second last axis of past, "" for none, is that of
+// earlier positions. It is false where it had to refuse.
+func (s *step) restrict(a *attention, mask, past string) bool {
+	keys := s.dimOf(a.k, 2)
+	if mask != "" {
 		if mask = s.filtered(mask, keys, a.q); mask == "" {
-			return nil
+			return false
 		}
 		a.bias = s.both("Add", a.bias, mask)
 	}
 	if s.n.Int("unidirectional", 0) != 0 {
 		offset := ""
-		if s.in(6) != "" {
-			offset = s.dimOf(s.in(6), 2)
+		if past != "" {
+			offset = s.dimOf(past, -2)
 		}
 		a.allowed = s.causal(a.q, offset, keys)
 	}
-	y := s.joined(s.attend(a))
-	return []string{y, k, v, ""}
+	return true
 }
 
 // filtered turns a padding mask, of shape [B] (lengths), [B, T] or [B, S, T]
@@ -382,19 +391,8 @@ func projected(s *step) []string {
 		a.k = s.after(s.b.Op("Gather", []string{past, s.integer(0)}, onnx.AttrInt("axis", 0)), k)
 		a.v = s.after(s.b.Op("Gather", []string{past, s.integer(1)}, onnx.AttrInt("axis", 0)), v)
 	}
-	keys := s.dimOf(a.k, 2)
-	if mask := s.in(3); mask != "" {
-		if mask = s.filtered(mask, keys, a.q); mask == "" {
-			return nil
-		}
-		a.bias = s.both("Add", a.bias, mask)
-	}
-	if s.n.Int("unidirectional", 0) != 0 {
-		offset := ""
-		if past != "" {
-			offset = s.dimOf(past, 3)
-		}
-		a.allowed = s.causal(a.q, offset, keys)
+	if !s.restrict(a, s.in(3), past) {
+		return nil
 	}
 	y := s.joined(s.attend(a))
 	if len(s.dys) < 2 || s.dys[1] == "" {

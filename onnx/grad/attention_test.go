@@ -68,6 +68,7 @@ func attentionCases() []ruleCase {
 	group(kv(4, 2, integer("local_window_size", 2)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5))
 	group(kv(4, 2, integer("smooth_softmax", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5))
 	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8))
+	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 64), x(2, 5, 32), x(2, 5, 32), missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8)) // half of each head
 	group(kv(2, 1, integer("do_rotary", 1), integer("rotary_interleaved", 1)), x(2, 5, 64), missing, missing, missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8))
 	group(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 4)), total(5), missing, missing, missing, x(2, 1, 5, 5))
 	group(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 4)), total(5), missing, missing, missing, missing, x(2))
@@ -87,7 +88,7 @@ func attentionCases() []ruleCase {
 	padded(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), x(2, 1, 0, 8), x(2, 1, 0, 8), int32s(ints(4, 2)), total(5))
 	padded(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), x(2, 1, 8, 16), x(2, 1, 8, 16), int32s(ints(4, 2)), total(5), angles(9, 8), angles(9, 8))
 	padded(kv(2, 1, integer("causal", 0)), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 2)), total(5))
-	cases[len(cases)-1].since = 30
+	cases[len(cases)-1].but127 = true
 	// Positions are given: of a first run one number counts.
 	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5), angles(9, 8), angles(9, 8), fed(index([]int64{3, 4, 5, 6, 7, 1, 2, 3, 4, 5}, 2, 5)))
 	group(kv(2, 1, integer("do_rotary", 1)), x(2, 1, 32), x(2, 1, 16), x(2, 1, 16), x(2, 1, 6, 16), x(2, 1, 6, 16), int32s(ints(6, 3)), total(7), angles(9, 8), angles(9, 8), fed(index([]int64{3, 5}, 2, 1)))
@@ -99,6 +100,9 @@ func attentionCases() []ruleCase {
 	own(heads(2), x(2, 5, 6), x(6, 24), x(24))
 	own(heads(2, integer("unidirectional", 1)), x(2, 5, 6), x(6, 24), x(24), int32s(index([]int64{1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, 2, 5)))
 	own(heads(2, list("qkv_hidden_sizes", 8, 8, 4), number("scale", 0.9)), x(2, 5, 6), x(6, 20), x(20), int32s(ints(5, 3)))
+	own(heads(2, integer("unidirectional", 1)), x(2, 3, 6), x(6, 24), x(24), missing, x(2, 2, 2, 4, 4)) // behind a cache
+	cases[len(cases)-1].outs = 2
+	own(heads(2), x(2, 5, 6), x(6, 24), x(24), missing, missing, x(2, 2, 5, 5))
 
 	plain := func(opset int64, outs []int, a []*onnx.Attribute, in ...arg) {
 		c := ruleCase{op: "Attention", in: in, attrs: a, single: true, opset: opset, outs: 1}
@@ -112,17 +116,17 @@ func attentionCases() []ruleCase {
 	plain(23, nil, attrs(number("scale", 0.4), number("softcap", 0.5)), x(2, 4, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3))
 	plain(23, nil, append(three, integer("is_causal", 1)), x(2, 5, 16), x(2, 5, 8), x(2, 5, 6))
 	plain(23, nil, attrs(integer("is_causal", 1)), x(2, 2, 1, 4), x(2, 2, 5, 4), x(2, 2, 5, 3)) // a query alone
-	cases[len(cases)-1].since = 30
+	cases[len(cases)-1].but127 = true
 	plain(23, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("110111010111111", 3, 5))
 	plain(23, nil, attrs(integer("is_causal", 1)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("111111111111111111111010010000", 2, 1, 3, 5))
 	plain(23, nil, nil, x(2, 4, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(4, 3, 5))
 	plain(23, []int{0, 1, 2}, nil, x(2, 4, 3, 4), x(2, 2, 3, 4), x(2, 2, 3, 3), missing, x(2, 2, 2, 4), x(2, 2, 2, 3))
 	plain(23, []int{0, 1, 2}, attrs(integer("is_causal", 1)), x(2, 4, 3, 4), x(2, 2, 3, 4), x(2, 2, 3, 3), x(3, 5), x(2, 2, 2, 4), x(2, 2, 2, 3))
 	plain(23, nil, nil, x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), truths("110110000010111", 3, 5)) // a row is masked whole
-	cases[len(cases)-1].since = 30
+	cases[len(cases)-1].but127 = true
 	for _, lengths := range [][]int64{{5, 4}, {5, 2}} { // of which 2 are fewer than the queries
 		plain(24, nil, attrs(integer("is_causal", 1)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), missing, missing, missing, fed(ints(lengths...)))
-		cases[len(cases)-1].since = 30
+		cases[len(cases)-1].but127 = true
 	}
 	for mode := range int64(4) {
 		plain(23, []int{0, 3}, attrs(integer("qk_matmul_output_mode", mode), number("softcap", 0.5)), x(2, 2, 3, 4), x(2, 2, 5, 4), x(2, 2, 5, 3), x(3, 5))
@@ -136,6 +140,11 @@ func attentionCases() []ruleCase {
 	}
 	return cases
 }
+
+// roundedTolerance bounds how far gradients in float16, of 11 bits, may be from those
+// in float32: some ten operations round by 5e-4 each, where the processor adds up
+// in float16 in sums of 32 terms. The largest difference seen is 9e-4.
+const roundedTolerance = 1e-2
 
 // In float16 the gradients of attention are those of float32, rounded.
 func TestAttentionOfHalves(t *testing.T) {
@@ -203,7 +212,7 @@ func TestAttentionOfHalves(t *testing.T) {
 				}
 			}
 			for _, w := range wanted {
-				if err := relative(floats(results[tensor.F16][w]), floats(results[tensor.F32][w])); err > halfTolerance {
+				if err := relative(floats(results[tensor.F16][w]), floats(results[tensor.F32][w])); !(err <= roundedTolerance) {
 					t.Errorf("gradient of %s is off by %.2g", w, err)
 				}
 			}

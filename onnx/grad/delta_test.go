@@ -11,6 +11,10 @@ import (
 	"editpipe/tensor"
 )
 
+// shiftTolerance, relative, is for sums of up to three float32 numbers, each of which
+// rounds by 6e-8.
+const shiftTolerance = 1e-6
+
 // TestDeltaOfRows: a shift of a value whose batches and positions share an axis
 // lands in the row of its batch and position, and has the gradient of that row.
 func TestDeltaOfRows(t *testing.T) {
@@ -55,10 +59,8 @@ func TestDeltaOfRows(t *testing.T) {
 			}
 		}
 		for name, want := range map[string][]float32{"y": wantY, got[0]: wantDelta} {
-			for i, w := range want {
-				if d := w - out[name].Float32s()[i]; d > 1e-6 || d < -1e-6 { // additions of numbers below 2
-					t.Errorf("%s[%d] is %g, want %g", name, i, out[name].Float32s()[i], w)
-				}
+			if err := relative(floats(out[name]), floats(tensor.FromFloat32s(want, len(want)))); !(err <= shiftTolerance) {
+				t.Errorf("%s is off by %.2g", name, err)
 			}
 		}
 	}

@@ -23,9 +23,8 @@ type differences struct {
 	in              feeds
 	wrt, outs       []string // float32 or float64
 	step, tolerance float64
-	// Other steps to try, with tolerance32: where float32 is computed with,
-	// rounding spoils short steps and curvature long ones.
-	longer []float64
+	// Other steps to try: rounding spoils short ones and curvature long ones.
+	others []float64
 	sample int // elements of each input that are compared, all if 0
 	// kinks takes any slope between those of both sides, as at the corner of a
 	// ReLU, for a gradient.
@@ -38,6 +37,10 @@ type differences struct {
 // insignificant is the size of a gradient, of a loss with weights of about 1, that
 // float32 cannot be asked to show.
 const insignificant = 1e-5
+
+// leap is a change of the loss, whose weights are about 1, within one short step that
+// is no slope: the value jumps there, as that of Floor.
+const leap = 0.05
 
 // noKernelError says that the runtime cannot compute a gradient in some type.
 type noKernelError struct{ error }
@@ -132,9 +135,8 @@ func (d *differences) compare(t *testing.T, e *ort.Env) error {
 		}
 		all := floats(got[names[i]])
 		best := math.Inf(1)
-		tolerance := d.tolerance
 		var have, want []float64
-		for _, step := range append([]float64{d.step}, d.longer...) {
+		for _, step := range append([]float64{d.step}, d.others...) {
 			h, w := []float64{}, []float64{}
 			for _, j := range places {
 				at := floats(value)[j]
@@ -146,7 +148,7 @@ func (d *differences) compare(t *testing.T, e *ort.Env) error {
 				h = append(h, all[j])
 				w = append(w, slope(low, high, 2*step))
 				below, above := slope(low, base, step), slope(base, high, step)
-				jump := math.Abs(below*step) > 0.05 || math.Abs(above*step) > 0.05
+				jump := math.Abs(below*step) > leap || math.Abs(above*step) > leap
 				if d.kinks && ((all[j]-below)*(all[j]-above) <= 0 || jump && step <= step64) {
 					w[len(w)-1] = all[j]
 				}
@@ -157,12 +159,11 @@ func (d *differences) compare(t *testing.T, e *ort.Env) error {
 			if err := relative(h, w); err < best {
 				best, have, want = err, h, w
 			}
-			if best <= tolerance {
+			if best <= d.tolerance {
 				break
 			}
-			tolerance = max(tolerance32, d.tolerance)
 		}
-		if !(best <= tolerance) {
+		if !(best <= d.tolerance) {
 			t.Errorf("gradient of %s is off by %.2g:\n got %.6g\nwant %.6g", v, best, have, want)
 		}
 	}

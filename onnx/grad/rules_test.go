@@ -64,7 +64,7 @@ type ruleCase struct {
 	attrs  []*onnx.Attribute
 	domain string
 	opset  int64 // 17
-	since  int   // first minor version of the runtime that does it as ONNX says
+	but127 bool  // ONNX Runtime 1.27 computes something else than ONNX says
 	single bool  // the runtime has no float64 kernel
 	outs   int   // 1
 	use    []int // outputs that the loss depends on; all
@@ -383,12 +383,11 @@ func (c ruleCase) model(shapes string) (m *onnx.Model, in feeds, wrt, outs []str
 }
 
 func (c ruleCase) test(t *testing.T, e *ort.Env, shapes string) {
-	var minor int
-	if _, err := fmt.Sscanf(e.Version(), "1.%d", &minor); err != nil || minor < c.since {
-		t.Skipf("ONNX Runtime %s does this in another way (%v)", e.Version(), err)
+	if c.but127 && strings.HasPrefix(e.Version(), "1.27.") {
+		t.Skipf("ONNX Runtime %s computes something else here than ONNX says", e.Version())
 	}
 	m, in, wrt, outs := c.model(shapes)
-	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64, sample: 24}
+	d := differences{m: m, in: in, wrt: wrt, outs: outs, step: step64, tolerance: tolerance64}
 	if c.single {
 		d.step, d.tolerance = step32, tolerance32
 	}
