@@ -61,27 +61,35 @@ var kinds = map[dataset.Axis]map[string][]string{ // axis -> variant -> names
 	},
 }
 
+var oneSpelling = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz")
+
 // spelled brings a group's name into the form in which it is looked up: case,
 // joints, American and British spelling, and a plural's s make no difference.
 func spelled(name string) string {
-	name = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz").Replace(strings.ToLower(strings.TrimSpace(name)))
+	name = oneSpelling.Replace(strings.ToLower(strings.TrimSpace(name)))
 	for _, end := range []string{"_prompts", "_inputs"} {
 		name = strings.TrimSuffix(name, end)
 	}
 	return strings.TrimSuffix(name, "s")
 }
 
-// kindNamed says what a group of questions asks.
-func kindNamed(name string) (kind, bool) {
-	name = spelled(name)
+// kindBySpelling is kinds by name, spelled.
+var kindBySpelling = func() map[string]kind {
+	m := map[string]kind{}
 	for axis, variants := range kinds {
 		for variant, names := range variants {
-			if slices.ContainsFunc(names, func(n string) bool { return spelled(n) == name }) {
-				return kind{axis, variant}, true
+			for _, n := range names {
+				m[spelled(n)] = kind{axis, variant}
 			}
 		}
 	}
-	return kind{}, false
+	return m
+}()
+
+// kindNamed says what a group of questions asks.
+func kindNamed(name string) (kind, bool) {
+	k, ok := kindBySpelling[spelled(name)]
+	return k, ok
 }
 
 // askKind adds the probes of one named group.
