@@ -79,7 +79,7 @@ func FuzzFindName(f *testing.F) {
 	f.Add("a\u0301\u0301b ẞ \u200dx", "ss")
 	f.Fuzz(func(t *testing.T, text, name string) {
 		if len(text) > 60 || len(name) > 20 {
-			t.Skip()
+			return // short texts take every turn of the search, and far more of them are tried
 		}
 		m := FindName(text, name)
 		if !m.Found() {

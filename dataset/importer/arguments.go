@@ -133,12 +133,6 @@ func unzip(args fields) ([]rows.Row, error) {
 	return out, nil
 }
 
-// group is a group of questions as EasyEdit takes it.
-type group struct {
-	Prompt json.RawMessage `json:"prompt"`
-	Truth  json.RawMessage `json:"ground_truth"`
-}
-
 func at(list []json.RawMessage, i int) json.RawMessage {
 	if list == nil {
 		return json.RawMessage("null")

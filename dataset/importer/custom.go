@@ -308,17 +308,10 @@ func (d *draft) askColumns(k kind, prompt, answers string) {
 	if !d.has(prompt) && !d.has(answers) {
 		return
 	}
-	pair, err := json.Marshal(map[string]json.RawMessage{"prompt": orNull(d.m[prompt]), "ground_truth": orNull(d.m[answers])})
+	raw, err := json.Marshal(group{orNull(d.m[prompt]), orNull(d.m[answers])})
 	if err != nil {
 		d.fail(prompt, err)
 		return
 	}
-	items, err := parseGroup(pair)
-	if err != nil {
-		d.fail(prompt, err)
-		return
-	}
-	for _, it := range items {
-		d.ask(k.axis, k.variant, it.prompt, it.want, d.contrast(k.axis))
-	}
+	d.askGroup(k, prompt, raw)
 }

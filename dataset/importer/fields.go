@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -179,6 +180,20 @@ type answer struct {
 	spellings []string   // of the first answer, or all answers if any of them will do
 	sets      [][]string // one list of spellings per answer, where there are several
 	mode      dataset.AnswerMode
+}
+
+// all is every spelling of every answer, the first answer first.
+func (a answer) all() []string {
+	return slices.Concat(append([][]string{a.spellings}, a.sets...)...)
+}
+
+// answer is what parseAnswer reads of a field.
+func (f fields) answer(name string) answer {
+	want, err := parseAnswer(orNull(f.m[name]))
+	if err != nil {
+		f.fail(name, err)
+	}
+	return want
 }
 
 // lists is a list of lists of strings; nil if absent.

@@ -61,27 +61,35 @@ var kinds = map[dataset.Axis]map[string][]string{ // axis -> variant -> names
 	},
 }
 
+var oneSpelling = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz")
+
 // spelled brings a group's name into the form in which it is looked up: case,
 // joints, American and British spelling, and a plural's s make no difference.
 func spelled(name string) string {
-	name = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz").Replace(strings.ToLower(strings.TrimSpace(name)))
+	name = oneSpelling.Replace(strings.ToLower(strings.TrimSpace(name)))
 	for _, end := range []string{"_prompts", "_inputs"} {
 		name = strings.TrimSuffix(name, end)
 	}
 	return strings.TrimSuffix(name, "s")
 }
 
-// kindNamed says what a group of questions asks.
-func kindNamed(name string) (kind, bool) {
-	name = spelled(name)
+// kindBySpelling is kinds by name, spelled.
+var kindBySpelling = func() map[string]kind {
+	m := map[string]kind{}
 	for axis, variants := range kinds {
 		for variant, names := range variants {
-			if slices.ContainsFunc(names, func(n string) bool { return spelled(n) == name }) {
-				return kind{axis, variant}, true
+			for _, n := range names {
+				m[spelled(n)] = kind{axis, variant}
 			}
 		}
 	}
-	return kind{}, false
+	return m
+}()
+
+// kindNamed says what a group of questions asks.
+func kindNamed(name string) (kind, bool) {
+	k, ok := kindBySpelling[spelled(name)]
+	return k, ok
 }
 
 // askKind adds the probes of one named group.
@@ -91,6 +99,11 @@ func (d *draft) askKind(name, path string, raw json.RawMessage) {
 		d.drop(path)
 		return
 	}
+	d.askGroup(k, path, raw)
+}
+
+// askGroup adds the probes of a group of one kind.
+func (d *draft) askGroup(k kind, path string, raw json.RawMessage) {
 	items, err := parseGroup(raw)
 	if err != nil {
 		d.fail(path, err)
@@ -233,80 +246,75 @@ type item struct {
 // parseGroup reads a group of questions in either of two shapes: a list of
 // objects {prompt, ground_truth} (KnowEdit), or one object whose prompt and
 // ground_truth are both strings or lists of equal length (EasyEdit). A prompt that
-// is null asks nothing.
+// is no string, null included, is an error.
 func parseGroup(raw json.RawMessage) ([]item, error) {
-	type pair struct {
-		Prompt json.RawMessage `json:"prompt"`
-		Truth  json.RawMessage `json:"ground_truth"`
-	}
-	one := func(prompt, truth json.RawMessage) (item, error) {
-		var it item
-		if kindOf(prompt) != "a string" {
-			return it, fmt.Errorf("prompt: want a string, have %s", kindOf(prompt))
-		}
-		if err := json.Unmarshal(prompt, &it.prompt); err != nil {
-			return it, err
-		}
-		want, err := parseAnswer(truth)
-		if err != nil {
-			return it, fmt.Errorf("ground_truth: %w", err)
-		}
-		it.want = want
-		return it, nil
-	}
+	var list []group
 	switch kindOf(raw) {
 	case "null":
 		return nil, nil
 	case "a list":
-		var list []pair
 		if err := json.Unmarshal(raw, &list); err != nil {
 			return nil, fmt.Errorf("want a list of objects with prompt and ground_truth: %w", err)
 		}
-		out := make([]item, len(list))
-		for i, p := range list {
-			it, err := one(p.Prompt, orNull(p.Truth))
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", i, err)
-			}
-			out[i] = it
-		}
-		return out, nil
 	case "an object":
-		var p pair
-		if err := json.Unmarshal(raw, &p); err != nil {
+		var g group
+		if err := json.Unmarshal(raw, &g); err != nil {
 			return nil, err
 		}
-		if p.Prompt == nil && p.Truth == nil { // {} is an empty group
+		if g.Prompt == nil && g.Truth == nil { // {} is an empty group
 			return nil, nil
 		}
-		if kindOf(p.Prompt) != "a list" {
-			it, err := one(p.Prompt, orNull(p.Truth))
+		if kindOf(g.Prompt) != "a list" {
+			it, err := g.item()
 			return []item{it}, err
 		}
 		var prompts, truths []json.RawMessage
-		if err := json.Unmarshal(p.Prompt, &prompts); err != nil {
+		if err := json.Unmarshal(g.Prompt, &prompts); err != nil {
 			return nil, err
 		}
-		if kindOf(p.Truth) != "a list" {
-			return nil, fmt.Errorf("prompt is a list but ground_truth is %s", kindOf(p.Truth))
+		if kindOf(g.Truth) != "a list" {
+			return nil, fmt.Errorf("prompt is a list but ground_truth is %s", kindOf(g.Truth))
 		}
-		if err := json.Unmarshal(p.Truth, &truths); err != nil {
+		if err := json.Unmarshal(g.Truth, &truths); err != nil {
 			return nil, err
 		}
 		if len(prompts) != len(truths) {
 			return nil, fmt.Errorf("%d prompts but %d ground truths", len(prompts), len(truths))
 		}
-		out := make([]item, len(prompts))
 		for i := range prompts {
-			it, err := one(prompts[i], truths[i])
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: %w", i, err)
-			}
-			out[i] = it
+			list = append(list, group{prompts[i], truths[i]})
 		}
-		return out, nil
+	default:
+		return nil, fmt.Errorf("want an object or a list of objects with prompt and ground_truth, have %s", kindOf(raw))
 	}
-	return nil, fmt.Errorf("want an object or a list of objects with prompt and ground_truth, have %s", kindOf(raw))
+	out := make([]item, len(list))
+	for i, g := range list {
+		var err error
+		if out[i], err = g.item(); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// group is one question, or several in lists, as files have it.
+type group struct {
+	Prompt json.RawMessage `json:"prompt"`
+	Truth  json.RawMessage `json:"ground_truth"`
+}
+
+// item reads a group of one question.
+func (g group) item() (it item, err error) {
+	if kindOf(g.Prompt) != "a string" {
+		return it, fmt.Errorf("prompt: want a string, have %s", kindOf(g.Prompt))
+	}
+	if err := json.Unmarshal(g.Prompt, &it.prompt); err != nil {
+		return it, err
+	}
+	if it.want, err = parseAnswer(orNull(g.Truth)); err != nil {
+		return it, fmt.Errorf("ground_truth: %w", err)
+	}
+	return it, nil
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {

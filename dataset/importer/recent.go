@@ -2,7 +2,6 @@ package importer
 
 import (
 	"fmt"
-	"slices"
 
 	"editpipe/dataset"
 )
@@ -15,11 +14,7 @@ func readQAEdit(d *draft) {
 	d.begin(d.required("prompt"), d.text("subject"), d.required("target"), d.texts("ground_truth"))
 	d.rephrase(d.texts("rephrase"))
 	for _, q := range d.objects("locality") {
-		want, err := parseAnswer(orNull(q.m["loc_ans"]))
-		if err != nil {
-			q.fail("loc_ans", err)
-		}
-		d.askNQ(q.text("loc"), want)
+		d.askNQ(q.text("loc"), q.answer("loc_ans"))
 	}
 	d.finish()
 }
@@ -30,11 +25,8 @@ func readQAEdit(d *draft) {
 // for one, which no locating method can use.
 func readCKnowEdit(d *draft) {
 	d.edit.Source, d.name = "cknowedit", d.id("id")
-	truth, err := parseAnswer(orNull(d.m["target_old"]))
-	if err != nil {
-		d.fail("target_old", err)
-	}
-	d.begin(d.required("prompt"), d.text("subject"), d.required("target_new"), slices.Concat(append([][]string{truth.spellings}, truth.sets...)...))
+	truth := d.answer("target_old")
+	d.begin(d.required("prompt"), d.text("subject"), d.required("target_new"), truth.all())
 	d.edit.Mode = dataset.Update // it corrects what models have wrong
 	d.rephrase(d.texts("rephrase"))
 	for _, family := range []struct {
@@ -42,11 +34,7 @@ func readCKnowEdit(d *draft) {
 		axis dataset.Axis
 	}{{"portability", dataset.AxisOneHop}, {"locality", dataset.AxisOtherRelations}} {
 		for _, q := range d.objects(family.name) {
-			want, err := parseAnswer(orNull(q.m["answer"]))
-			if err != nil {
-				q.fail("answer", err)
-			}
-			d.ask(family.axis, family.name, q.text("prompt"), want, "")
+			d.ask(family.axis, family.name, q.text("prompt"), q.answer("answer"), "")
 		}
 	}
 	d.finish()
@@ -84,19 +72,11 @@ func readWikiBigEdit(d *draft) {
 	for _, q := range d.texts("personas") {
 		d.ask(dataset.AxisGeneralization, "personas", q, d.target(), d.edit.GroundTruth)
 	}
-	for _, pair := range []struct{ prompt, answer string }{{"mhop", "mhop_ans"}, {"loc", "loc_ans"}} {
-		if !d.has(pair.prompt) {
-			continue
-		}
-		want, err := parseAnswer(orNull(d.m[pair.answer]))
-		if err != nil {
-			d.fail(pair.answer, err)
-		}
-		if pair.prompt == "mhop" {
-			d.ask(dataset.AxisOneHop, "mhop", d.text("mhop"), want, "")
-		} else {
-			d.unnamedLocality(d.text("loc"), want)
-		}
+	if d.has("mhop") {
+		d.ask(dataset.AxisOneHop, "mhop", d.text("mhop"), d.answer("mhop_ans"), "")
+	}
+	if d.has("loc") {
+		d.unnamedLocality(d.text("loc"), d.answer("loc_ans"))
 	}
 	d.finish()
 }

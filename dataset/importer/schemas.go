@@ -131,11 +131,7 @@ func readZsRE(d *draft) {
 	d.begin(prompt, subject, target, d.texts("answers"))
 	d.rephrase(d.texts("rephrase"))
 	if d.has("loc") {
-		want, err := parseAnswer(orNull(d.m["loc_ans"]))
-		if err != nil {
-			d.fail("loc_ans", err)
-		}
-		d.askNQ(d.text("loc"), want)
+		d.askNQ(d.text("loc"), d.answer("loc_ans"))
 	}
 	if question := d.text("alter_subject_question"); question != "" {
 		d.askAlias(question, d.text("alternative_subject"))
@@ -227,15 +223,8 @@ func (d *draft) either(name, wikiBio string) string {
 // readGrouped reads the edit and its probes, grouped by kind or flat, in a fixed order.
 func (d *draft) readGrouped() {
 	prompt, subject, target := d.required(d.either("prompt", "text")), d.text(d.either("subject", "concept")), d.required(d.either("target_new", "labels"))
-	truth, err := parseAnswer(orNull(d.m["ground_truth"]))
-	if err != nil {
-		d.fail("ground_truth", err)
-	}
-	known := truth.spellings
-	for _, set := range truth.sets {
-		known = append(known, set...)
-	}
-	d.begin(prompt, subject, target, known)
+	truth := d.answer("ground_truth")
+	d.begin(prompt, subject, target, truth.all())
 	for _, name := range []string{"rephrase_prompt", "rephrase"} {
 		d.rephrase(d.texts(name))
 	}

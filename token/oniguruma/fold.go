@@ -10,8 +10,9 @@ import (
 )
 
 // added16 are the pairs of letters that Unicode 16.0 has and package unicode of
-// Unicode 15.0 does not: first letter, first partner, number of them.
-var added16 = [][3]rune{{0x0264, 0xA7CB, 1}, {0x019B, 0xA7DC, 1}, {0xA7CC, 0xA7CD, 1}, {0xA7DA, 0xA7DB, 1}, {0x1C89, 0x1C8A, 1}, {0x10D50, 0x10D70, 22}}
+// Unicode 15.0 does not: first letter, first partner, number of them. The first
+// three are older letters that fold alike since 15.1.
+var added16 = [][3]rune{{0x0390, 0x1FD3, 1}, {0x03B0, 0x1FE3, 1}, {0xFB05, 0xFB06, 1}, {0x0264, 0xA7CB, 1}, {0x019B, 0xA7DC, 1}, {0xA7CC, 0xA7CD, 1}, {0xA7DA, 0xA7DB, 1}, {0x1C89, 0x1C8A, 1}, {0x10D50, 0x10D70, 22}}
 
 // orbit gives the characters that (?i) takes for r, r among them.
 func orbit(r rune) []rune {

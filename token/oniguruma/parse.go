@@ -169,9 +169,6 @@ func (p *parser) comment() error {
 // quantified reads the quantifiers after n.
 func (p *parser) quantified(n *node) (*node, error) {
 	for p.more() {
-		if p.next("(?#") {
-			return n, p.comment()
-		}
 		least, most, ok := p.interval()
 		interval := ok
 		if !ok {
@@ -534,11 +531,9 @@ func (p *parser) characterType() (s set, ok bool, err error) {
 // controls are the escapes that stand for one control character.
 var controls = map[rune]rune{'t': '\t', 'n': '\n', 'r': '\r', 'f': '\f', 'v': '\v', 'a': '\a', 'e': 0x1B}
 
-// character reads an escape that stands for one character.
+// character reads an escape that stands for one character; one stands behind the
+// backslash.
 func (p *parser) character() (rune, error) {
-	if p.at+1 >= len(p.in) {
-		return 0, errors.New("a backslash at the end")
-	}
 	r := p.in[p.at+1]
 	if c, ok := controls[r]; ok {
 		p.at += 2

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-
-	"editpipe/lfs"
 )
 
 // ErrEmpty is returned when a file holds no records.
@@ -115,9 +113,6 @@ func (c *cutter) start() (byte, error) {
 	}
 	first := head[c.off]
 	if first != '[' && first != '{' {
-		if err := lfs.Check(head); err != nil {
-			return 0, err
-		}
 		if what := foreign(head); what != "" {
 			return 0, fmt.Errorf("not JSON: %s", what)
 		}

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"editpipe/lfs"
 )
 
 // Table cuts a table with the given separator, whose first line names the
@@ -60,9 +58,6 @@ func header(r io.Reader, separator rune) (*csv.Reader, []string, error) {
 	buffered := bufio.NewReader(r)
 	head, err := buffered.Peek(256)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	if err := lfs.Check(head); err != nil {
 		return nil, nil, err
 	}
 	if what := foreign(head); what != "" {
