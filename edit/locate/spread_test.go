@@ -220,7 +220,7 @@ func TestBadEditIsBlamedFirst(t *testing.T) {
 	searched := 0
 	l, _ := random(t, lm.Info().FFN(models.Decoder, 0).Down.In, 1)
 	s := &Spreader{
-		c:        Spreading{Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: SubjectLast},
+		c:        Spreading{Layers: []int{l.index}, Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: SubjectLast},
 		contexts: []string{bare}, layers: []layer{l},
 		rule: Spread{
 			Method: "test", Points: []models.Point{models.Hidden}, Over: func(left int) float64 { return float64(left) },
