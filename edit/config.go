@@ -137,7 +137,7 @@ func beyond(method string, v reflect.Value, info *models.Info) error {
 				list = append(list, v.Index(i))
 			}
 		}
-		if slices.ContainsFunc(list, func(v reflect.Value) bool { return v.Int() >= int64(info.Layers) }) {
+		if slices.ContainsFunc(list, func(v reflect.Value) bool { return v.Int() < 0 || v.Int() >= int64(info.Layers) }) {
 			faults = append(faults, fmt.Sprintf("%s.%s=%s: the model has %d layers, 0 to %d", method, f.Tag.Get("set"), format(v), info.Layers, info.Layers-1))
 		}
 	})

@@ -297,7 +297,7 @@ func Explain(id string) (string, error) {
 	case variant == Completed:
 		b.WriteString("Rows that failed are left out.\n")
 	case d.Zero:
-		b.WriteString("On reliability and generalization a row that failed counts as 0 (intention to treat); elsewhere it is left out.\n")
+		b.WriteString("On reliability and generalization a row that failed counts as 0 (intention to treat), unless the fault is the model's; elsewhere it is left out.\n")
 	default:
 		b.WriteString("Rows that failed are left out.\n")
 	}

@@ -39,7 +39,11 @@ func factsOf(m store.Manifest) facts {
 				values = append(values, v)
 			}
 		}
-		f.run = append(f.run, fact{flag, strings.Join(values, " and ")})
+		value := strings.Join(values, " and ")
+		if value == "0" { // as if it were not given
+			value = ""
+		}
+		f.run = append(f.run, fact{flag, value})
 	}
 	for _, method := range m.Methods {
 		for _, key := range slices.Sorted(maps.Keys(method.Config)) {
@@ -47,6 +51,18 @@ func factsOf(m store.Manifest) facts {
 		}
 	}
 	return f
+}
+
+// lesser are facts that say less than others do: a path, a hash, a protocol. One is
+// left out where one of those behind which it stands differs as well, or none of
+// those that would show it to matter.
+var lesser = map[string]struct{ behind, shown []string }{
+	"model path":     {behind: []string{"model"}, shown: []string{"model hash", "tokenizer hash"}},
+	"model hash":     {behind: []string{"model", "model path"}},
+	"tokenizer hash": {behind: []string{"model", "model path"}},
+	"data path":      {behind: []string{"data"}, shown: []string{"data hash"}},
+	"data hash":      {behind: []string{"data", "data path"}},
+	"protocol":       {behind: []string{"model", "provider", "dtype", "generate", "model path", "model hash", "tokenizer hash"}},
 }
 
 // short is as much of a hash as people compare.
@@ -88,41 +104,20 @@ func (r *Report) tellApart() {
 	}
 }
 
-// describe writes down facts that differ. A path, a hash or a protocol says
-// less than a name, and is left out where what it stands for is named, or comes
-// from something else that is.
+// describe writes down facts that differ.
 func describe(list []fact) string {
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(list, func(f fact) bool { return slices.Contains(names, f.name) })
 	}
 	var words []string
 	for _, f := range list {
-		switch f.name {
-		case "model path":
-			if has("model") || !has("model hash", "tokenizer hash") {
-				continue
-			}
-		case "model hash", "tokenizer hash":
-			if has("model", "model path") {
-				continue
-			}
-		case "data path":
-			if has("data") || !has("data hash") {
-				continue
-			}
-		case "data hash":
-			if has("data", "data path") {
-				continue
-			}
-		case "protocol":
-			if has("model", "provider", "dtype", "generate", "model path", "model hash", "tokenizer hash") {
-				continue
-			}
-		}
-		if f.value != "" && f.value != "0" || f.name == "seed" {
-			words = append(words, f.name+"="+f.value)
-		} else {
+		l := lesser[f.name]
+		switch {
+		case has(l.behind...) || l.shown != nil && !has(l.shown...):
+		case f.value == "":
 			words = append(words, "no "+f.name)
+		default:
+			words = append(words, f.name+"="+f.value)
 		}
 	}
 	return strings.Join(words, ", ")

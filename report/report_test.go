@@ -246,6 +246,8 @@ func TestDiffers(t *testing.T) {
 	}{
 		"nothing":           {plain, "", "", ""},
 		"setting":           {func(m *store.Manifest) { m.Methods[1].Config = map[string]string{"layer": "6", "v_lr": "0.5"} }, "", "layer=6", "layer=5"},
+		"the first layer":   {func(m *store.Manifest) { m.Methods[1].Config = map[string]string{"layer": "0", "v_lr": "0.5"} }, "", "layer=0", "layer=5"},
+		"no setting":        {func(m *store.Manifest) { m.Methods[1].Config = map[string]string{"layer": "5", "v_lr": ""} }, "", "no v_lr", "v_lr=0.5"},
 		"model":             {func(m *store.Manifest) { m.Model = store.ModelInfo{Name: "small", Path: "models/small", Hash: "1"} }, "model=small", "model=small", "model=tiny"},
 		"model of one name": {func(m *store.Manifest) { m.Model.Path, m.Model.Hash = "others/tiny", "1" }, "model path=others/tiny", "model path=others/tiny", "model path=models/tiny"},
 		"model of one path": {func(m *store.Manifest) { m.Model.Hash = "1" }, "model hash=1", "model hash=1", "model hash=0123456789ab"},

@@ -230,7 +230,7 @@ func (r *Report) problemTable() grid {
 	for _, p := range r.Problems {
 		detail := p.Detail
 		if p.Reasons > 1 {
-			detail += fmt.Sprintf(" (and %d other reasons)", p.Reasons-1)
+			detail += fmt.Sprintf(" (the first of %d reasons)", p.Reasons)
 		}
 		row := []string{p.Method, p.Setting, string(p.Status), string(p.Fault), fmt.Sprint(p.N), detail}
 		if len(r.Runs) > 1 {

@@ -83,7 +83,7 @@ type without struct {
 }
 
 // ofData are the reasons that are the record's or the question's.
-var ofData = []error{ask.ErrNoTarget, locate.ErrSubject, locate.ErrNoSubject}
+var ofData = []error{ask.ErrNoPrompt, ask.ErrNoTarget, locate.ErrSubject, locate.ErrNoSubject}
 
 // ofModel are the reasons that are the model's, also when an edit is made.
 var ofModel = []error{models.ErrRun, models.ErrNoGradient, models.ErrSite, models.ErrNotEditable, models.ErrVocabulary, models.ErrTokenizer}

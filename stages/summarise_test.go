@@ -106,6 +106,7 @@ func TestFaults(t *testing.T) {
 		{made(locate.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
 		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
+		{ask.ErrNoPrompt, store.Failed, store.FaultData},
 		{made(locate.ErrSubject), store.Failed, store.FaultData},
 		{made(errors.New("no value was found")), store.Failed, store.FaultMethod},
 		{made(models.ErrRun), store.Failed, store.FaultModel},

@@ -186,9 +186,17 @@ func effective(c *cli.Context) map[string]string {
 // does not find out after its first hour. It leaves nothing behind: a command
 // that fails, or only plans, makes no folder.
 func writable(dir string) error {
-	f, err := os.CreateTemp(nearest(dir), ".probe-*")
-	if err != nil {
+	if err := takesFiles(nearest(dir)); err != nil {
 		return fmt.Errorf("--out: %s cannot be written: %w", filepath.Clean(dir), err)
+	}
+	return nil
+}
+
+// takesFiles makes a file in a folder and removes it.
+func takesFiles(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
@@ -214,11 +222,10 @@ func writableFile(flag, path string) error {
 			}
 		}
 	}
-	f, err := os.CreateTemp(dir, ".probe-*")
-	if err != nil {
+	if err := takesFiles(dir); err != nil {
 		return fmt.Errorf("--%s: %s cannot be written: %w", flag, path, err)
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return nil
 }
 
 // writableSet is writableData for a data set, which would also take the place of

@@ -323,7 +323,6 @@ func shorten(t *testing.T, path string) {
 	}
 }
 
-// moreTokens gives a tokenizer.json a token behind the model's last one.
 // amendTokenizer changes a tokenizer.json. The numbers of its own vocabulary are
 // in model.vocab.
 func amendTokenizer(t *testing.T, path string, amend func(doc map[string]any)) {

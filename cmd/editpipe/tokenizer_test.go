@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,18 +11,6 @@ import (
 func TestInspectTokenizer(t *testing.T) {
 	dir := copyDir(t, embedded(t), filepath.Join(t.TempDir(), "model"))
 	path := filepath.Join(dir, "tokenizer.json")
-	change := func(f func(tok map[string]any)) {
-		var tok map[string]any
-		if err := json.Unmarshal(readFile(t, path), &tok); err != nil {
-			t.Fatal(err)
-		}
-		f(tok)
-		data, err := json.Marshal(tok)
-		if err != nil {
-			t.Fatal(err)
-		}
-		writeFile(t, path, string(data))
-	}
 	want := func(text string) {
 		t.Helper()
 		if out := callOK(t, "inspect", "--model", dir).out; !strings.Contains(out, text) {
@@ -31,12 +18,12 @@ func TestInspectTokenizer(t *testing.T) {
 		}
 	}
 	want("tokenizer.json")
-	change(func(tok map[string]any) {
+	amendTokenizer(t, path, func(tok map[string]any) {
 		added, _ := tok["added_tokens"].([]any)
 		tok["added_tokens"] = append(added, map[string]any{"id": 3072, "content": "[PAD]", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
 	})
 	want(`warning: the tokenizer has added tokens beyond the model's vocabulary of 3072 (1: ["[PAD]"]); a text that holds one cannot be asked`)
-	change(func(tok map[string]any) {
+	amendTokenizer(t, path, func(tok map[string]any) {
 		tok["pre_tokenizer"] = map[string]any{"type": "Split", "pattern": map[string]any{"Regex": `a|\X`}, "behavior": "Isolated"}
 	})
 	want(`cannot be used: token: ` + path + `: pre_tokenizer type Split: regular expression "a|\\X": at character 2: \X is not supported`)

@@ -72,8 +72,8 @@ func defaults(info *models.Info) Config {
 
 func validate(c Config) error {
 	var errs []error
-	if c.Layer < 0 || c.Decay < 0 || c.Bound < 0 {
-		errs = append(errs, errors.New("layer, weight_decay and norm_constraint: want 0 or more"))
+	if c.Decay < 0 || c.Bound < 0 {
+		errs = append(errs, errors.New("weight_decay and norm_constraint: want 0 or more"))
 	}
 	if c.Steps < 1 || c.Rate <= 0 {
 		errs = append(errs, errors.New("num_steps and lr: want more than 0"))

@@ -35,6 +35,9 @@ const (
 	ruleTolerance = 1e-6
 	// Attributions in the golden figures, of order 1e-3, on other processors.
 	goldenTolerance = 1e-6
+	// Norms of changes in the golden figures, relative: of float32 rows, whose
+	// factors differ by what attributions and probabilities do on other processors.
+	normTolerance = 1e-4
 )
 
 func open1(t *testing.T, lm *models.LM, set map[string]string) *editor {
@@ -447,7 +450,7 @@ func TestGolden(t *testing.T) {
 		}
 		fmt.Sscan(got[i], &a.variant, &a.id, &a.n, &a.top, &a.norm)
 		fmt.Sscan(want[i], &b.variant, &b.id, &b.n, &b.top, &b.norm)
-		if a.variant != b.variant || a.id != b.id || a.n != b.n || math.Abs(a.top-b.top) > goldenTolerance || math.Abs(a.norm/b.norm-1) > 1e-4 {
+		if a.variant != b.variant || a.id != b.id || a.n != b.n || math.Abs(a.top-b.top) > goldenTolerance || math.Abs(a.norm/b.norm-1) > normTolerance {
 			t.Errorf("got  %s\nwant %s", got[i], want[i])
 		}
 	}

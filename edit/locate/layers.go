@@ -80,9 +80,9 @@ func (c Spreading) Validate(method string) error {
 	if len(c.Layers) == 0 {
 		errs = append(errs, fmt.Errorf("%s.layers: want at least one layer", method))
 	}
-	for i, l := range c.Layers {
-		if l < 0 || i > 0 && l <= c.Layers[i-1] {
-			errs = append(errs, fmt.Errorf("%s.layers: %v: want layers of 0 or more in ascending order", method, c.Layers))
+	for i := 1; i < len(c.Layers); i++ {
+		if c.Layers[i] <= c.Layers[i-1] {
+			errs = append(errs, fmt.Errorf("%s.layers: %v: want layers in ascending order", method, c.Layers))
 			break
 		}
 	}

@@ -27,6 +27,14 @@ import (
 // Linear algebra in float64 on well-conditioned matrices of some tens of rows.
 const solveTolerance = 1e-9
 
+// Activations of one text in two runs of the model, which add up float32 in another
+// order: 50 roundings (2^-24) of the largest element.
+const runTolerance = 3e-6
+
+// The divergence of a distribution from itself, of two graphs in float32, times a
+// weight of 1e4, of a loss.
+const stiffTolerance = 1e-3
+
 func open(t *testing.T, c tinylm.Config) *models.LM {
 	t.Helper()
 	return openWith(t, c, models.Options{Threads: 1})
@@ -191,7 +199,7 @@ func TestOptimise(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := held[0].Losses; math.Abs(l[0]-together[0].Losses[0]) > 1e-2 || l[1] < together[0].Losses[1] {
+	if l := held[0].Losses; math.Abs(l[0]-together[0].Losses[0]) > stiffTolerance*math.Abs(l[0]) || l[1] < together[0].Losses[1] {
 		t.Errorf("a heavy divergence gives losses %v, a light one %v", l, together[0].Losses)
 	}
 	if skipped, err := Optimise(ctx, lm, nil, at, facts, [][]float32{nil, nil, nil}, free); err != nil || skipped[0].Losses != nil {
@@ -364,8 +372,9 @@ func TestCollect(t *testing.T) {
 	if m.Count != int64(total) || m.Width != 16 {
 		t.Errorf("%d tokens of width %d, want %d", m.Count, m.Width, total)
 	}
+	largest := math.Max(slices.Max(want), -slices.Min(want)) / float64(total)
 	for i, x := range want {
-		if math.Abs(m.C[i]-x/float64(total)) > 1e-4 {
+		if math.Abs(m.C[i]-x/float64(total)) > 2*runTolerance*largest { // products of two
 			t.Fatalf("element %d is %g, want %g", i, m.C[i], x/float64(total))
 		}
 	}

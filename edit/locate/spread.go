@@ -210,11 +210,7 @@ func down(layer int) models.WeightID { return models.WeightID{Layer: layer, Part
 
 // fits says what keeps the layers from being changed in a model.
 func (s *Spreader) fits(lm *models.LM) error {
-	need := models.Need{Sites: s.sites(), Gradients: true}
-	for _, l := range s.layers {
-		need.Edits = append(need.Edits, down(l.index))
-	}
-	if err := models.Lacks(lm.Info(), need); err != nil {
+	if err := models.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
 		return err
 	}
 	for _, l := range s.layers {

@@ -93,9 +93,7 @@ func validate(c Config) error {
 	for _, f := range []struct {
 		key string
 		ok  bool
-	}{
-		{"layer", c.Layer >= 0}, {"v_weight_decay", c.Decay >= 0}, {"kl_factor", c.KL >= 0}, {"mom2_tokens", c.Tokens >= 0},
-	} {
+	}{{"v_weight_decay", c.Decay >= 0}, {"kl_factor", c.KL >= 0}, {"mom2_tokens", c.Tokens >= 0}} {
 		if !f.ok {
 			errs = append(errs, fmt.Errorf("rome.%s: want 0 or more", f.key))
 		}
