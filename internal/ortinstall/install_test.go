@@ -90,7 +90,6 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with an archive, the error says it and nothing is left.
 func TestFolderThatCannotBeMade(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
@@ -101,6 +100,7 @@ func TestFolderThatCannotBeMade(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with an archive, the error says it and nothing is left.
 func TestInstallRefuses(t *testing.T) {
 	files, archive := published(t)
 	change := func(f func(*ort.File)) []ort.File {
