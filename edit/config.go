@@ -2,6 +2,7 @@ package edit
 
 import (
 	"crypto/sha256"
+	"editpipe/models/arch"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"editpipe/models"
 )
 
 // Key is one setting of a method, as lists and messages show it.
@@ -124,7 +123,7 @@ func override(method string, v reflect.Value, overrides map[string]string) error
 }
 
 // beyond names the keys whose value is a layer that the model does not have.
-func beyond(method string, v reflect.Value, info *models.Info) error {
+func beyond(method string, v reflect.Value, info *arch.Info) error {
 	var faults []string
 	fields(v, func(f reflect.StructField, v reflect.Value) {
 		if f.Tag.Get("in") != "layers" || info.Layers == 0 {

@@ -2,6 +2,7 @@ package edit
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,13 +26,13 @@ type Spec[C any] struct {
 
 	// Defaults gives the configuration for a model. It must accept the zero
 	// Info, for which it gives what lists without a model print.
-	Defaults func(info *models.Info) C
+	Defaults func(info *arch.Info) C
 	// Validate reports faults that tags cannot express; nil where there are none.
 	Validate func(c C) error
 
 	// Needs says what an editor will ask of a model, so that a model that lacks it
 	// is refused before any work; nil where answers are all it asks for.
-	Needs func(c C, info *models.Info) models.Need
+	Needs func(c C, info *arch.Info) models.Need
 
 	// New makes an editor. It fails where an input it needs is missing, naming
 	// what to pass.
@@ -66,8 +67,8 @@ type Method struct {
 	HasPrepare         bool
 	Decoders           map[string]models.WrapDecoder
 
-	configure func(info *models.Info, overrides map[string]string) (Config, error)
-	needs     func(c Config, info *models.Info) models.Need
+	configure func(info *arch.Info, overrides map[string]string) (Config, error)
+	needs     func(c Config, info *arch.Info) models.Need
 	create    func(c Config, in Inputs) (Editor, error)
 	files     func(c Config) ([]string, error)
 	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
@@ -80,7 +81,7 @@ func Define[C any](s Spec[C]) Method {
 		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
 		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
-	m.configure = func(info *models.Info, overrides map[string]string) (Config, error) {
+	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
 		c := s.Defaults(info)
 		v := reflect.ValueOf(&c).Elem()
 		if err := override(s.Name, v, overrides); err != nil {
@@ -96,7 +97,7 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return Config{method: s.Name, value: c, keys: keysOf(v)}, nil
 	}
-	m.needs = func(c Config, info *models.Info) models.Need {
+	m.needs = func(c Config, info *arch.Info) models.Need {
 		if s.Needs == nil {
 			return models.Need{}
 		}
@@ -121,12 +122,12 @@ func Define[C any](s Spec[C]) Method {
 // Configure gives the effective configuration for a model: defaults, then
 // overrides by key. An unknown key or a bad value is an error that lists the
 // known keys.
-func (m Method) Configure(info *models.Info, overrides map[string]string) (Config, error) {
+func (m Method) Configure(info *arch.Info, overrides map[string]string) (Config, error) {
 	return m.configure(info, overrides)
 }
 
 // Keys lists the method's settings with their defaults for a model.
-func (m Method) Keys(info *models.Info) ([]Key, error) {
+func (m Method) Keys(info *arch.Info) ([]Key, error) {
 	c, err := m.configure(info, nil)
 	return c.keys, err
 }
@@ -169,7 +170,7 @@ func (m Method) own(c Config) error {
 
 // Supports says whether the method defines a setting on a model: nil, or an
 // error that wraps ErrUnsupported and says what it does define.
-func (m Method) Supports(s Setting, info *models.Info) error {
+func (m Method) Supports(s Setting, info *arch.Info) error {
 	var faults []error
 	if !slices.Contains(m.Settings, s.Kind) {
 		kinds := make([]string, len(m.Settings))
@@ -186,7 +187,7 @@ func (m Method) Supports(s Setting, info *models.Info) error {
 
 // Lacks says whether a model gives what the method, so configured, asks of it:
 // nil, or an error that wraps ErrUnsupported and the model's own.
-func (m Method) Lacks(c Config, info *models.Info) error {
+func (m Method) Lacks(c Config, info *arch.Info) error {
 	if err := m.own(c); err != nil {
 		return err
 	}

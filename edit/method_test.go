@@ -2,6 +2,7 @@ package edit
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func (keep) Edit(context.Context, Base, []dataset.Edit) (models.Patch, error) {
 func method() Method {
 	return Define(Spec[config]{
 		Name: "foo", Version: 1, Settings: []Kind{Single, Batch}, Families: []string{"gpt2"},
-		Defaults: func(info *models.Info) config {
+		Defaults: func(info *arch.Info) config {
 			return config{Layer: info.Layers / 2, Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7}
 		},
 		Validate: func(c config) error {
@@ -43,14 +44,14 @@ func method() Method {
 
 func TestConfigure(t *testing.T) {
 	m := method()
-	c, err := m.Configure(&models.Info{Layers: 12}, nil)
+	c, err := m.Configure(&arch.Info{Layers: 12}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := c.String(), "kind=a layer=6 layers=3,4 norm=false rate=0.5"; got != want {
 		t.Errorf("defaults %q, want %q", got, want)
 	}
-	set, err := m.Configure(&models.Info{Layers: 12}, map[string]string{
+	set, err := m.Configure(&arch.Info{Layers: 12}, map[string]string{
 		"layer": "2", "rate": "1e-3", "norm": "true", "kind": "b", "layers": "1, 2,9",
 	})
 	if err != nil {
@@ -70,7 +71,7 @@ func TestConfigure(t *testing.T) {
 		t.Errorf("editor got %+v", got)
 	}
 	// The same values by another way are the same configuration.
-	same, err := m.Configure(&models.Info{Layers: 2}, map[string]string{"layer": "6"})
+	same, err := m.Configure(&arch.Info{Layers: 2}, map[string]string{"layer": "6"})
 	if err != nil || same.Hash() != c.Hash() {
 		t.Errorf("hash of equal values: %v, %s and %s", err, same, c)
 	}
@@ -81,7 +82,7 @@ func TestConfigureNamesFaults(t *testing.T) {
 		{"leyer": "3"}, {"layer": "three"}, {"layer": ""}, {"rate": "NaN"}, {"rate": "Inf"}, {"norm": "perhaps"},
 		{"kind": "c"}, {"layers": "1,x"}, {"layer": "-1"}, {"hidden": "1"},
 	} {
-		_, err := method().Configure(&models.Info{}, set)
+		_, err := method().Configure(&arch.Info{}, set)
 		if err == nil {
 			t.Errorf("%v was accepted", set)
 			continue
@@ -92,7 +93,7 @@ func TestConfigureNamesFaults(t *testing.T) {
 			}
 		}
 	}
-	_, err := method().Configure(&models.Info{}, map[string]string{"leyer": "3", "rate": "x"})
+	_, err := method().Configure(&arch.Info{}, map[string]string{"leyer": "3", "rate": "x"})
 	if err == nil || !strings.Contains(err.Error(), "leyer") || !strings.Contains(err.Error(), "foo.rate=x") {
 		t.Errorf("not every fault is named: %v", err)
 	}
@@ -112,10 +113,10 @@ func TestParseSet(t *testing.T) {
 
 func TestSupports(t *testing.T) {
 	m := method()
-	if err := m.Supports(Setting{Kind: Batch, N: 4}, &models.Info{Family: "gpt2"}); err != nil {
+	if err := m.Supports(Setting{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
 		t.Error(err)
 	}
-	err := m.Supports(Setting{Kind: Sequential}, &models.Info{Family: "t5"})
+	err := m.Supports(Setting{Kind: Sequential}, &arch.Info{Family: "t5"})
 	if !errors.Is(err, ErrUnsupported) {
 		t.Fatalf("got %v", err)
 	}
@@ -131,7 +132,7 @@ func TestSupports(t *testing.T) {
 
 func mustConfigure(t *testing.T, m Method) Config {
 	t.Helper()
-	c, err := m.Configure(&models.Info{}, nil)
+	c, err := m.Configure(&arch.Info{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func mustConfigure(t *testing.T, m Method) Config {
 }
 
 func TestNewRefusesForeignConfig(t *testing.T) {
-	other := Define(Spec[config]{Name: "bar", Defaults: func(*models.Info) config { return config{Kind: "a"} }})
+	other := Define(Spec[config]{Name: "bar", Defaults: func(*arch.Info) config { return config{Kind: "a"} }})
 	if _, err := method().New(mustConfigure(t, other), Inputs{}); err == nil {
 		t.Error("a configuration of another method was accepted")
 	}

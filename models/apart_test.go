@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"path/filepath"
@@ -110,7 +111,7 @@ func TestOneRowFails(t *testing.T) {
 			lonely, fewShifts, fewTraces = append(lonely, l), append(fewShifts, shifts[i]), append(fewTraces, traces[i])
 		}
 	}
-	site := Site{Layer: 1, Point: FFNOut}
+	site := arch.Site{Layer: 1, Point: arch.FFNOut}
 	l, err := lm.Losses(t.Context(), site, losses)
 	must(t, err)
 	w, err := lm.Losses(t.Context(), site, lonely)
@@ -122,9 +123,9 @@ func TestOneRowFails(t *testing.T) {
 		}
 		check("losses", i, l[i].Err, far)
 	}
-	s, err := lm.LayerShifts(t.Context(), FFNOut, shifts)
+	s, err := lm.LayerShifts(t.Context(), arch.FFNOut, shifts)
 	must(t, err)
-	fewS, err := lm.LayerShifts(t.Context(), FFNOut, fewShifts)
+	fewS, err := lm.LayerShifts(t.Context(), arch.FFNOut, fewShifts)
 	must(t, err)
 	tr, err := lm.Trace(t.Context(), traces, site)
 	must(t, err)

@@ -31,16 +31,16 @@ type LayerResponse struct {
 // layerShifts is a graph with a shift at one point of every layer.
 type layerShifts struct {
 	on    bool
-	point Point
+	point arch.Point
 }
 
 // LayerShifts computes probabilities, and their gradients with respect to
 // shifts of the value at a point, each row in a layer of its own: one graph
 // serves all layers, and rows of all layers share runs. The results are parallel
 // to rows. Models, errors and padding are those of [LM.Losses].
-func (lm *LM) LayerShifts(ctx context.Context, p Point, rows []LayerShift) ([]LayerResponse, error) {
+func (lm *LM) LayerShifts(ctx context.Context, p arch.Point, rows []LayerShift) ([]LayerResponse, error) {
 	for l := range lm.info.Layers {
-		if _, err := lm.Losses(ctx, Site{Layer: l, Point: p}, nil); err != nil {
+		if _, err := lm.Losses(ctx, arch.Site{Layer: l, Point: p}, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -49,9 +49,9 @@ func (lm *LM) LayerShifts(ctx context.Context, p Point, rows []LayerShift) ([]La
 	var todo []int
 	T := 0
 	for i, r := range rows {
-		f := lm.info.FFN(Decoder, r.Layer)
+		f := lm.info.FFN(arch.Decoder, r.Layer)
 		if f == nil {
-			out[i].Err = fmt.Errorf("models: shifting layers: %w: %s: the model has no such layer", ErrSite, Site{Layer: r.Layer, Point: p})
+			out[i].Err = fmt.Errorf("models: shifting layers: %w: %s: the model has no such layer", ErrSite, arch.Site{Layer: r.Layer, Point: p})
 			continue
 		}
 		last := max(len(r.IDs)-1, 0)
@@ -74,7 +74,7 @@ func (lm *LM) LayerShifts(ctx context.Context, p Point, rows []LayerShift) ([]La
 }
 
 // runLayerShifts makes one run of T positions.
-func (lm *LM) runLayerShifts(ctx context.Context, p Point, rows []LayerShift, list []int, T int, out []LayerResponse) error {
+func (lm *LM) runLayerShifts(ctx context.Context, p arch.Point, rows []LayerShift, list []int, T int, out []LayerResponse) error {
 	var jobs []*job
 	only := rows[list[0]].Patch
 	members := make([][]int, lm.info.Layers) // of list, by layer
@@ -105,7 +105,7 @@ func (lm *LM) runLayerShifts(ctx context.Context, p Point, rows []LayerShift, li
 	got := map[string]*tensor.Tensor{termsOutput: nil}
 	for l, rowsOf := range members {
 		// A layer without rows still has an input: zeros at the first position.
-		n, width := max(len(rowsOf), 1), siteWidth(lm.info.FFN(Decoder, l), p)
+		n, width := max(len(rowsOf), 1), siteWidth(lm.info.FFN(arch.Decoder, l), p)
 		shift, at := tensor.New(tensor.F32, n, width), tensor.New(tensor.I64, n, 2)
 		for k, b := range rowsOf {
 			copy(shift.Float32s()[k*width:], rows[list[b]].Shift)

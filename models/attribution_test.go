@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -26,13 +27,13 @@ const (
 )
 
 // layerRows shift both layers, plain and through patches, at several lengths.
-func layerRows(lm *LM, r *rand.Rand, p Point) []LayerShift {
+func layerRows(lm *LM, r *rand.Rand, p arch.Point) []LayerShift {
 	patch := randomPatch(lm, r, 0.3)
 	var rows []LayerShift
 	for i := range 6 {
 		row := LayerShift{IDs: randomQuery(lm, r, 3+2*i, 1).PromptIDs, Layer: i % 2, Target: int64(3 + i)}
 		if i != 2 {
-			row.Shift = randn(r, 0.5, siteWidth(lm.info.FFN(Decoder, row.Layer), p)).Float32s()
+			row.Shift = randn(r, 0.5, siteWidth(lm.info.FFN(arch.Decoder, row.Layer), p)).Float32s()
 		}
 		if i > 3 {
 			row.Patch = patch
@@ -49,14 +50,14 @@ func TestLayerShifts(t *testing.T) {
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, NamedWeights: true, NoScopes: true}} {
 		t.Run(fmt.Sprintf("%s %v", c.Family, c.NoScopes), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
-			for _, p := range []Point{FFNAct, FFNPre} {
+			for _, p := range []arch.Point{arch.FFNAct, arch.FFNPre} {
 				r := rand.New(rand.NewPCG(7, 7))
 				rows := layerRows(lm, r, p)
 				got, err := lm.LayerShifts(t.Context(), p, rows)
 				must(t, err)
 				for i, row := range rows {
 					must(t, got[i].Err)
-					one, err := lm.Losses(t.Context(), Site{Layer: row.Layer, Point: p}, []LossRow{{
+					one, err := lm.Losses(t.Context(), arch.Site{Layer: row.Layer, Point: p}, []LossRow{{
 						IDs: row.IDs, Patch: row.Patch, At: len(row.IDs) - 1, Shift: row.Shift,
 						Terms: []LossTerm{{Position: len(row.IDs) - 1, Target: row.Target, Prob: 1}},
 					}})
@@ -105,7 +106,7 @@ func TestLayerShiftsRefused(t *testing.T) {
 	good := LayerShift{IDs: []int64{1, 2, 3}, Target: 4}
 	far, wide, outside, empty := good, good, good, good
 	far.Layer, wide.Shift, outside.Target, empty.IDs = 2, make([]float32, 3), 1<<40, nil
-	got, err := lm.LayerShifts(t.Context(), FFNAct, []LayerShift{far, good, wide, outside, empty})
+	got, err := lm.LayerShifts(t.Context(), arch.FFNAct, []LayerShift{far, good, wide, outside, empty})
 	must(t, err)
 	for i, g := range got {
 		if (g.Err == nil) != (i == 1) {
@@ -116,7 +117,7 @@ func TestLayerShiftsRefused(t *testing.T) {
 		t.Errorf("got %v and %v", got[0].Err, got[3].Err)
 	}
 	for _, c := range []tinylm.Config{{Family: tinylm.T5}, {Family: tinylm.GPT2, Float16: true}} {
-		if _, err := tiny(t, env, c, Options{}).LayerShifts(t.Context(), FFNAct, []LayerShift{good}); !errors.Is(err, ErrNoGradient) {
+		if _, err := tiny(t, env, c, Options{}).LayerShifts(t.Context(), arch.FFNAct, []LayerShift{good}); !errors.Is(err, ErrNoGradient) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -128,10 +129,10 @@ func TestLayerShiftsInPieces(t *testing.T) {
 	env := orttest.Open(t)
 	c := tinylm.Config{Family: tinylm.GPT2}
 	lm, small := tiny(t, env, c, Options{Threads: 1}), tiny(t, env, c, Options{Threads: 1, MemoryBudget: 1})
-	rows := layerRows(lm, rand.New(rand.NewPCG(8, 8)), FFNAct)
-	a, err := lm.LayerShifts(t.Context(), FFNAct, rows)
+	rows := layerRows(lm, rand.New(rand.NewPCG(8, 8)), arch.FFNAct)
+	a, err := lm.LayerShifts(t.Context(), arch.FFNAct, rows)
 	must(t, err)
-	b, err := small.LayerShifts(t.Context(), FFNAct, rows)
+	b, err := small.LayerShifts(t.Context(), arch.FFNAct, rows)
 	must(t, err)
 	for i := range rows {
 		if d := max(math.Abs(a[i].Prob-b[i].Prob), maxDiff(a[i].Gradient, b[i].Gradient)); d > probTolerance*a[i].Prob {
@@ -160,13 +161,13 @@ func TestActivationInput(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %v %v", c.model.Family, c.model.Gated, c.model.NoScopes), func(t *testing.T) {
 			lm := tiny(t, env, c.model, Options{})
 			q := randomQuery(lm, rand.New(rand.NewPCG(9, 9)), 6, 2)
-			at := func(p Point) Site { return Site{Layer: 1, Point: p} }
-			got, err := lm.Trace(t.Context(), []TraceRow{{Query: q, Positions: []int{-1, 0}}}, at(FFNPre), at(FFNAct), at(FFNIn))
+			at := func(p arch.Point) arch.Site { return arch.Site{Layer: 1, Point: p} }
+			got, err := lm.Trace(t.Context(), []TraceRow{{Query: q, Positions: []int{-1, 0}}}, at(arch.FFNPre), at(arch.FFNAct), at(arch.FFNIn))
 			must(t, err)
 			must(t, got[0].Err)
 			pre, act := got[0].Values[0].Float32s(), got[0].Values[1].Float32s()
 			up := slices.Repeat([]float32{1}, len(pre))
-			if f := lm.info.FFN(Decoder, 1); f.Gate != nil {
+			if f := lm.info.FFN(arch.Decoder, 1); f.Gate != nil {
 				w, err := lm.Weight(f.Up.ID)
 				must(t, err)
 				product, err := tensor.MatMul(got[0].Values[2], w)

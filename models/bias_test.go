@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -97,7 +98,7 @@ func TestBias(t *testing.T) {
 func TestBiasIsShift(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(3, 9))
-	at := Site{Layer: 0, Point: FFNOut}
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	rows := lossRows(t, lm, r, at)
 	shift := randn(r, 0.5, lm.info.Width)
 	moved, patched := slices.Clone(rows), slices.Clone(rows)

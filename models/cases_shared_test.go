@@ -3,6 +3,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -66,7 +67,7 @@ func openLossCase(t *testing.T, dir string) *lossCase {
 }
 
 // run gives the loss over all rows and the rows' gradients.
-func (o *lossCase) run(t *testing.T, lm *LM, at Site, rows []LossRow) (loss float64, gradients [][]float32) {
+func (o *lossCase) run(t *testing.T, lm *LM, at arch.Site, rows []LossRow) (loss float64, gradients [][]float32) {
 	t.Helper()
 	got, err := lm.Losses(t.Context(), at, rows)
 	must(t, err)
@@ -79,7 +80,7 @@ func (o *lossCase) run(t *testing.T, lm *LM, at Site, rows []LossRow) (loss floa
 }
 
 // weightGradient is sum x' dy over all positions, y = x W, [in, out].
-func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y Point) *tensor.Tensor {
+func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y arch.Point) *tensor.Tensor {
 	t.Helper()
 	every := make([]LossRow, len(o.rows))
 	var traced []TraceRow
@@ -92,10 +93,10 @@ func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y Point) *
 		}
 		traced = append(traced, tr)
 	}
-	_, dy := o.run(t, lm, Site{Layer: layer, Point: y}, every)
-	xs, err := lm.Trace(t.Context(), traced, Site{Layer: layer, Point: x})
+	_, dy := o.run(t, lm, arch.Site{Layer: layer, Point: y}, every)
+	xs, err := lm.Trace(t.Context(), traced, arch.Site{Layer: layer, Point: x})
 	must(t, err)
-	f := lm.info.FFN(Decoder, layer)
+	f := lm.info.FFN(arch.Decoder, layer)
 	in, out := siteWidth(f, x), siteWidth(f, y)
 	sum := make([]float64, in*out)
 	for b := range o.rows {
@@ -141,9 +142,9 @@ func TestCaseGradients(t *testing.T) {
 					}
 				}
 				for _, d := range o.Delta {
-					at := Site{Layer: 1, Point: FFNOut}
+					at := arch.Site{Layer: 1, Point: arch.FFNOut}
 					if d.Kind == "block_output" {
-						at.Point = Hidden
+						at.Point = arch.Hidden
 					}
 					if !strings.Contains(d.Module, ".1") {
 						t.Fatalf("a shift at %s", d.Module)
@@ -165,8 +166,8 @@ func TestCaseGradients(t *testing.T) {
 				for layer := range lm.info.Layers {
 					for _, w := range []struct {
 						name string
-						x, y Point
-					}{{c.up, FFNIn, FFNPre}, {c.down, FFNAct, FFNOut}} {
+						x, y arch.Point
+					}{{c.up, arch.FFNIn, arch.FFNPre}, {c.down, arch.FFNAct, arch.FFNOut}} {
 						name := fmt.Sprintf(w.name, layer)
 						want := npy(t, filepath.Join(o.dir, o.Grad[name].File)) // [out, in]
 						got, err := o.weightGradient(t, lm, layer, w.x, w.y).Transpose2D()

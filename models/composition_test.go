@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -160,7 +161,7 @@ func logSoftmax(logits []float32) []float64 {
 // rows that begin to be shifted at different positions.
 func TestHeldCompositions(t *testing.T) {
 	env := orttest.Open(t)
-	at := []Site{{Layer: 0, Point: FFNOut}}
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
 	for name, saves := range map[string]saving{
 		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
 		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
@@ -185,16 +186,16 @@ func TestHeldCompositions(t *testing.T) {
 func TestPaddingBehindLengths(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
-	site := Site{Layer: 0, Point: AttnOut}
+	site := arch.Site{Layer: 0, Point: arch.AttnOut}
 	r := rand.New(rand.NewPCG(4, 5))
-	rows := lossRows(t, lm, r, Site{Layer: 0, Point: FFNOut})
+	rows := lossRows(t, lm, r, arch.Site{Layer: 0, Point: arch.FFNOut})
 	var jobs []*job
 	for _, n := range []int{3, 20, 9} {
 		jobs = append(jobs, &job{joined: joined{ids: append(randomQuery(lm, r, n, 1).PromptIDs, 0), first: n}})
 	}
 	var first []float32
 	for range 5 {
-		_, err := lm.LossesAt(t.Context(), []Site{{Layer: 0, Point: FFNOut}}, rows) // leaves other numbers in memory
+		_, err := lm.LossesAt(t.Context(), []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
 		must(t, err)
 		in := lm.newInput(forward, jobs, nil)
 		in.v.taps, in.v.top = true, site.Layer

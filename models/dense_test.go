@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -142,7 +143,7 @@ func TestHalfWeights(t *testing.T) {
 func TestWeightsThatCannotBeReplaced(t *testing.T) {
 	env := orttest.Open(t)
 	r := rand.New(rand.NewPCG(3, 2))
-	dense := func(lm *LM, ids ...WeightID) *Patch {
+	dense := func(lm *LM, ids ...arch.WeightID) *Patch {
 		p := &Patch{}
 		for _, id := range ids {
 			w := lm.info.Weight(id)

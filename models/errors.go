@@ -3,18 +3,9 @@ package models
 import (
 	"errors"
 	"fmt"
-
-	"editpipe/models/arch"
 )
 
 var (
-	// ErrNoConfig is returned when a model folder has no config.json.
-	ErrNoConfig = arch.ErrNoConfig
-	// ErrNoModel is returned when a model folder has no ONNX file with a known name.
-	ErrNoModel = arch.ErrNoModel
-	// ErrGraph is returned when a graph has inputs that nobody knows how to
-	// feed, or no logits.
-	ErrGraph = arch.ErrGraph
 	// ErrTokenizer is returned when a text is asked of a model that has no
 	// tokenizer, or when the tokenizer does not belong to the model.
 	ErrTokenizer = errors.New("tokenizer does not fit")

@@ -101,7 +101,7 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
-	m, err := arch.Rewrite(f, places, func(at arch.Place, w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+	m, err := arch.Rewrite(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		if err := lm.same(at, w, stored); err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 
 // same checks that a graph's weight or bias is the model's, whatever the
 // orientation.
-func (lm *LM) same(at arch.Place, w Weight, stored *tensor.Tensor) error {
+func (lm *LM) same(at arch.Place, w arch.Weight, stored *tensor.Tensor) error {
 	read := lm.Weight
 	if at.Bias {
 		read = lm.Bias

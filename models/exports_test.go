@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -81,7 +82,7 @@ const exportTolerance = 2e-4
 func (s *said) ask(t *testing.T, lm *LM) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 1))
-	down := lm.info.FFN(Decoder, 0).Down
+	down := lm.info.FFN(arch.Decoder, 0).Down
 	patch := &Patch{Changes: []Change{LowRank{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
 	dense, err := patch.Merge()
 	must(t, err)
@@ -113,10 +114,10 @@ func (s *said) ask(t *testing.T, lm *LM) {
 			t.Errorf("a patch changes nothing: %g", d)
 		}
 	}
-	var sites []Site
+	var sites []arch.Site
 	for l := range lm.info.Layers {
-		for _, p := range []Point{FFNIn, FFNPre, FFNAct, FFNOut, AttnOut, Hidden} {
-			sites = append(sites, Site{Layer: l, Point: p})
+		for _, p := range []arch.Point{arch.FFNIn, arch.FFNPre, arch.FFNAct, arch.FFNOut, arch.AttnOut, arch.Hidden} {
+			sites = append(sites, arch.Site{Layer: l, Point: p})
 		}
 	}
 	got, err := lm.Trace(t.Context(), traces, sites...)
@@ -128,12 +129,12 @@ func (s *said) ask(t *testing.T, lm *LM) {
 	if s.first {
 		s.belongTogether(t, lm, got[0])
 	}
-	for _, at := range [][]Site{
-		{{Layer: 0, Point: FFNOut}, {Layer: 1, Point: Hidden}}, {{Layer: 0, Point: Hidden}, {Layer: 1, Point: AttnOut}}, {{Layer: 0, Point: FFNAct}, {Layer: 1, Point: FFNPre}},
+	for _, at := range [][]arch.Site{
+		{{Layer: 0, Point: arch.FFNOut}, {Layer: 1, Point: arch.Hidden}}, {{Layer: 0, Point: arch.Hidden}, {Layer: 1, Point: arch.AttnOut}}, {{Layer: 0, Point: arch.FFNAct}, {Layer: 1, Point: arch.FFNPre}},
 	} {
 		width := 0
 		for _, x := range at {
-			width += siteWidth(lm.info.FFN(Decoder, x.Layer), x.Point)
+			width += siteWidth(lm.info.FFN(arch.Decoder, x.Layer), x.Point)
 		}
 		var list []LossRow
 		for i, tr := range traces[:2] {
@@ -159,13 +160,13 @@ func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
 	t.Helper()
 	const points, act, out = 6, 2, 3
 	for l := range lm.info.Layers {
-		w, err := lm.Weight(WeightID{Layer: l, Part: FFNDown})
+		w, err := lm.Weight(arch.WeightID{Layer: l, Part: arch.FFNDown})
 		must(t, err)
 		want, err := tensor.MatMul(tr.Values[points*l+act], w)
 		must(t, err)
 		v := want.Float32s()
-		if lm.info.FFN(Decoder, l).Down.Bias != "" {
-			b, err := lm.Bias(WeightID{Layer: l, Part: FFNDown})
+		if lm.info.FFN(arch.Decoder, l).Down.Bias != "" {
+			b, err := lm.Bias(arch.WeightID{Layer: l, Part: arch.FFNDown})
 			must(t, err)
 			for k := range v {
 				v[k] += b.Float32s()[k%w.Shape[1]]
@@ -178,7 +179,7 @@ func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
 }
 
 // slope compares a gradient with a central difference of the loss along itself.
-func (s *said) slope(t *testing.T, lm *LM, at []Site, row LossRow, l Loss) {
+func (s *said) slope(t *testing.T, lm *LM, at []arch.Site, row LossRow, l Loss) {
 	t.Helper()
 	norm := norm(l.Gradient)
 	var slope float64

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -43,21 +44,21 @@ var forms = []struct {
 
 // parameterName is the checkpoint's name of a weight; conv1D says that the
 // checkpoint stores it [in, out].
-func parameterName(f tinylm.Family, gated bool, id WeightID) (name string, conv1D bool) {
-	part := map[tinylm.Family]map[Part]string{
-		tinylm.GPT2:  {FFNDown: "mlp.c_proj", FFNUp: "mlp.c_fc"},
-		tinylm.GPTJ:  {FFNDown: "mlp.fc_out", FFNUp: "mlp.fc_in"},
-		tinylm.LLaMA: {FFNDown: "mlp.down_proj", FFNUp: "mlp.up_proj", FFNGate: "mlp.gate_proj"},
-		tinylm.T5:    {FFNDown: "wo", FFNUp: "wi"},
+func parameterName(f tinylm.Family, gated bool, id arch.WeightID) (name string, conv1D bool) {
+	part := map[tinylm.Family]map[arch.Part]string{
+		tinylm.GPT2:  {arch.FFNDown: "mlp.c_proj", arch.FFNUp: "mlp.c_fc"},
+		tinylm.GPTJ:  {arch.FFNDown: "mlp.fc_out", arch.FFNUp: "mlp.fc_in"},
+		tinylm.LLaMA: {arch.FFNDown: "mlp.down_proj", arch.FFNUp: "mlp.up_proj", arch.FFNGate: "mlp.gate_proj"},
+		tinylm.T5:    {arch.FFNDown: "wo", arch.FFNUp: "wi"},
 	}[f][id.Part]
 	switch f {
 	case tinylm.LLaMA:
 		return fmt.Sprintf("model.layers.%d.%s.weight", id.Layer, part), false
 	case tinylm.T5:
 		if gated {
-			part = map[Part]string{FFNDown: "wo", FFNUp: "wi_1", FFNGate: "wi_0"}[id.Part]
+			part = map[arch.Part]string{arch.FFNDown: "wo", arch.FFNUp: "wi_1", arch.FFNGate: "wi_0"}[id.Part]
 		}
-		return fmt.Sprintf("%s.block.%d.layer.%d.DenseReluDense.%s.weight", id.Side, id.Layer, map[Side]int{Decoder: 2, Encoder: 1}[id.Side], part), false
+		return fmt.Sprintf("%s.block.%d.layer.%d.DenseReluDense.%s.weight", id.Side, id.Layer, map[arch.Side]int{arch.Decoder: 2, arch.Encoder: 1}[id.Side], part), false
 	}
 	return fmt.Sprintf("transformer.h.%d.%s.weight", id.Layer, part), f == tinylm.GPT2
 }
@@ -107,7 +108,7 @@ func checkWeights(t *testing.T, lm *LM, c tinylm.Config) {
 	}
 	n := 0
 	for _, f := range lm.info.FFNs {
-		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+		for _, p := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 			w := f.Weight(p)
 			if w == nil {
 				continue

@@ -30,7 +30,7 @@ func (lm *LM) newVariant(r role, jobs []*job, only *Patch) variant {
 		}
 		v.biases = v.biases || j.patch.changesBias(r)
 		for _, at := range j.patch.weights() {
-			if at.Side == r.side() && at.Part != FFNDown {
+			if at.Side == r.side() && at.Part != arch.FFNDown {
 				v.slots = allSlots
 			}
 		}
@@ -51,7 +51,7 @@ func (lm *LM) replacing(r role, p *Patch) variant {
 		case w.Overridable(lm.env.OverridesFloat16()):
 			ids = append(ids, at.String())
 			dense = dense || p.dense(at)
-		case at.Part != FFNDown:
+		case at.Part != arch.FFNDown:
 			v.slots = allSlots
 		default:
 			v.slots = max(v.slots, downSlots)
@@ -66,7 +66,7 @@ func (lm *LM) replacing(r role, p *Patch) variant {
 // changesBias says whether the patch changes a bias of the side that a role
 // computes.
 func (p *Patch) changesBias(r role) bool {
-	return slices.ContainsFunc(p.biases(), func(at WeightID) bool { return at.Side == r.side() })
+	return slices.ContainsFunc(p.biases(), func(at arch.WeightID) bool { return at.Side == r.side() })
 }
 
 // affords says whether there is a session of a variant, or room for one.
@@ -114,7 +114,7 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 
 // apply returns a stored weight with all the patch's changes of it, in the
 // stored orientation and element type.
-func (p *Patch) apply(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+func (p *Patch) apply(w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 	d, err := p.delta(w.ID)
 	if err == nil && w.Transposed {
 		d, err = d.Transpose2D()
@@ -142,7 +142,7 @@ func (p *Patch) apply(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 
 // applyBias returns a stored bias with all the patch's changes of it, in the
 // stored shape and element type.
-func (p *Patch) applyBias(w Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+func (p *Patch) applyBias(w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 	d, err := p.biasDelta(w.ID)
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (p *Patch) applyBias(w Weight, stored *tensor.Tensor) (*tensor.Tensor, erro
 
 // biasShifts stacks what patches add to the bias of a weight, [B, 1, out]; if
 // none does, B is 1 and all is zero.
-func biasShifts(patches []*Patch, w Weight) *tensor.Tensor {
+func biasShifts(patches []*Patch, w arch.Weight) *tensor.Tensor {
 	if !slices.ContainsFunc(patches, func(p *Patch) bool { return slices.Contains(p.biases(), w.ID) }) {
 		return tensor.New(tensor.F32, 1, 1, w.Out)
 	}
@@ -187,7 +187,7 @@ type pair struct{ u, v *tensor.Tensor }
 // pairs lists the changes of a weight. The dense ones are added up and written
 // as a product with the identity of the smaller side, so that the slots serve
 // them too.
-func (p *Patch) pairs(w Weight) []pair {
+func (p *Patch) pairs(w arch.Weight) []pair {
 	if p == nil {
 		return nil
 	}
@@ -228,7 +228,7 @@ func (p *Patch) pairs(w Weight) []pair {
 // [B, r, out], r the largest rank among them, shorter ones padded with zeros.
 // If none touches the weight the slot is idle: B and r are 1 and all is zero.
 // (Rank 0 would do on the CPU; other providers need not support empty tensors.)
-func factors(patches []*Patch, w Weight) (u, v *tensor.Tensor) {
+func factors(patches []*Patch, w arch.Weight) (u, v *tensor.Tensor) {
 	r := 0
 	lists := make([][]pair, len(patches))
 	for b, p := range patches {

@@ -5,6 +5,7 @@ package models
 import (
 	"cmp"
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -141,20 +142,20 @@ func TestLogitsMatchOracle(t *testing.T) {
 }
 
 // oracleWeight is the name of the checkpoint's weight behind a WeightID.
-func oracleWeight(family string, id WeightID) (name string, conv1d bool) {
+func oracleWeight(family string, id arch.WeightID) (name string, conv1d bool) {
 	switch family {
 	case "gpt2":
-		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[Part]string{FFNDown: "c_proj", FFNUp: "c_fc"}[id.Part]), true
+		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[arch.Part]string{arch.FFNDown: "c_proj", arch.FFNUp: "c_fc"}[id.Part]), true
 	case "gptj":
-		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[Part]string{FFNDown: "fc_out", FFNUp: "fc_in"}[id.Part]), false
+		return fmt.Sprintf("transformer_h_%d_mlp_%s_weight", id.Layer, map[arch.Part]string{arch.FFNDown: "fc_out", arch.FFNUp: "fc_in"}[id.Part]), false
 	case "llama":
-		return fmt.Sprintf("model_layers_%d_mlp_%s_proj_weight", id.Layer, map[Part]string{FFNDown: "down", FFNUp: "up", FFNGate: "gate"}[id.Part]), false
+		return fmt.Sprintf("model_layers_%d_mlp_%s_proj_weight", id.Layer, map[arch.Part]string{arch.FFNDown: "down", arch.FFNUp: "up", arch.FFNGate: "gate"}[id.Part]), false
 	case "t5_gated":
-		sub := map[Side]int{Decoder: 2, Encoder: 1}[id.Side]
-		return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[Part]string{FFNDown: "wo", FFNUp: "wi_1", FFNGate: "wi_0"}[id.Part]), false
+		sub := map[arch.Side]int{arch.Decoder: 2, arch.Encoder: 1}[id.Side]
+		return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[arch.Part]string{arch.FFNDown: "wo", arch.FFNUp: "wi_1", arch.FFNGate: "wi_0"}[id.Part]), false
 	}
-	sub := map[Side]int{Decoder: 2, Encoder: 1}[id.Side]
-	return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[Part]string{FFNDown: "wo", FFNUp: "wi"}[id.Part]), false
+	sub := map[arch.Side]int{arch.Decoder: 2, arch.Encoder: 1}[id.Side]
+	return fmt.Sprintf("%s_block_%d_layer_%d_DenseReluDense_%s_weight", id.Side, id.Layer, sub, map[arch.Part]string{arch.FFNDown: "wo", arch.FFNUp: "wi"}[id.Part]), false
 }
 
 // TestWeightsAreTheRightOnes compares every feed-forward weight found with the
@@ -178,7 +179,7 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 			}
 			n := 0
 			for _, f := range lm.info.FFNs {
-				for _, part := range []Part{FFNDown, FFNUp, FFNGate} {
+				for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 					w := f.Weight(part)
 					if w == nil {
 						continue
@@ -199,7 +200,7 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 					}
 					n++
 				}
-				for _, pt := range []Point{FFNIn, FFNAct, FFNOut, Hidden} {
+				for _, pt := range []arch.Point{arch.FFNIn, arch.FFNAct, arch.FFNOut, arch.Hidden} {
 					if v, why := f.Value(pt); v == "" {
 						t.Errorf("%s %d: %s: %s", f.Side, f.Layer, pt, why)
 					}

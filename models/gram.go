@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,7 @@ const (
 	gramNext = ".next"              // suffix of the output that follows a state
 )
 
-func gramOf(s Site) string { return "editpipe.gram." + s.String() }
+func gramOf(s arch.Site) string { return "editpipe.gram." + s.String() }
 
 // Gram adds up x x' of the activations x at chosen sites over every token of
 // many sequences, all sites in one pass. The sums stay where the provider
@@ -27,7 +28,7 @@ func gramOf(s Site) string { return "editpipe.gram." + s.String() }
 // It is for one goroutine and must be closed before its model.
 type Gram struct {
 	lm    *LM
-	sites []Site
+	sites []arch.Site
 	width []int
 	run   *ort.Session
 	state map[string]*ort.Resident // by input name; nil when all are zero
@@ -36,7 +37,7 @@ type Gram struct {
 
 // OpenGram opens sums at sites of a decoder-only model. It returns ErrSite,
 // with the reason, for a site that the graph does not show.
-func (lm *LM) OpenGram(ctx context.Context, at ...Site) (*Gram, error) {
+func (lm *LM) OpenGram(ctx context.Context, at ...arch.Site) (*Gram, error) {
 	g := &Gram{lm: lm, sites: slices.Clone(at), zero: map[string]*tensor.Tensor{}}
 	if lm.anatomy.Encoder != nil {
 		return nil, fmt.Errorf("models: adding up products: %w: sums are taken in decoder-only models", ErrSite)

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"maps"
@@ -77,7 +78,7 @@ func (lm *LM) Side() int {
 // how many Helds are in use at one time, 1 or more: each has its share of the
 // threads and of the memory budget. Errors are those of LossesAt, and those of
 // rows.
-func (lm *LM) Hold(ctx context.Context, at []Site, rows []LossRow, beside int) (*Held, error) {
+func (lm *LM) Hold(ctx context.Context, at []arch.Site, rows []LossRow, beside int) (*Held, error) {
 	var failed func() // takes note of a saving that failed in a run
 	for s := savesBoth; ; s-- {
 		if s != savesNothing && lm.without(s.shortcut()) {
@@ -99,7 +100,7 @@ func (lm *LM) Hold(ctx context.Context, at []Site, rows []LossRow, beside int) (
 }
 
 // hold is Hold with a choice of what is saved.
-func (lm *LM) hold(ctx context.Context, at []Site, rows []LossRow, beside int, s saving) (*Held, error) {
+func (lm *LM) hold(ctx context.Context, at []arch.Site, rows []LossRow, beside int, s saving) (*Held, error) {
 	sites, widths, err := lm.shiftable(at)
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (lm *LM) hold(ctx context.Context, at []Site, rows []LossRow, beside int, s
 
 // HoldRows is how many of the rows, in order, one run of a Held takes: those
 // within its share of the memory budget, all of one dense patch or of none.
-func (lm *LM) HoldRows(at []Site, rows []LossRow, beside int) int {
+func (lm *LM) HoldRows(at []arch.Site, rows []LossRow, beside int) int {
 	blocks := 0 // that are differentiated
 	for _, s := range at {
 		blocks = max(blocks, lm.info.Layers-s.Layer)

@@ -3,6 +3,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -17,7 +18,7 @@ func TestHeldLossesOfExports(t *testing.T) {
 	for _, path := range []string{"arch/gpt2", "arch/gptj", "arch/llama", "arch/llama_gqa", "world"} {
 		t.Run(path, func(t *testing.T) {
 			lm := openModel(t, env, filepath.Join(dir, filepath.FromSlash(path)), Options{Threads: 1})
-			at := []Site{{Layer: 0, Point: FFNOut}}
+			at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
 			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
 			for i := range rows {
 				if i%2 == 0 {

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,7 +14,7 @@ import (
 )
 
 // compareHeld asks held rows, all and some of them, and compares with Losses.
-func compareHeld(t *testing.T, lm *LM, h *Held, at []Site, rows []LossRow) {
+func compareHeld(t *testing.T, lm *LM, h *Held, at []arch.Site, rows []LossRow) {
 	t.Helper()
 	want, err := lm.LossesAt(t.Context(), at, rows)
 	must(t, err)
@@ -54,7 +55,7 @@ func TestHeldLosses(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.Family, c.Cache, c.KVHeads), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
-			for _, at := range [][]Site{{{Layer: 0, Point: FFNOut}}, {{Layer: 1, Point: FFNOut}, {Layer: 1, Point: AttnOut}}} {
+			for _, at := range [][]arch.Site{{{Layer: 0, Point: arch.FFNOut}}, {{Layer: 1, Point: arch.FFNOut}, {Layer: 1, Point: arch.AttnOut}}} {
 				r := rand.New(rand.NewPCG(4, 4))
 				rows := lossRows(t, lm, r, at[0])
 				held := make([]LossRow, len(rows))
@@ -89,7 +90,7 @@ func TestHeldLosses(t *testing.T) {
 // row in each, with the same results.
 func TestHeldRuns(t *testing.T) {
 	env := orttest.Open(t)
-	at := []Site{{Layer: 0, Point: FFNOut}}
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
 	for _, budget := range []int64{1, 1 << 22} {
 		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 2, MemoryBudget: budget})
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
@@ -117,13 +118,13 @@ func TestHeldRuns(t *testing.T) {
 // weights are inputs.
 func TestHeldDense(t *testing.T) {
 	env := orttest.Open(t)
-	at := []Site{{Layer: 0, Point: FFNOut}}
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
 	r := rand.New(rand.NewPCG(4, 4))
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
 	rows := lossRows(t, lm, r, at[0])
 	dense := &Patch{}
 	for layer := range lm.info.Layers {
-		w := lm.info.FFN(Decoder, layer).Down
+		w := lm.info.FFN(arch.Decoder, layer).Down
 		dense.Changes = append(dense.Changes, Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
 	}
 	for i := range rows {
@@ -148,7 +149,7 @@ func TestHeldDense(t *testing.T) {
 // what is wrong with a row is an error.
 func TestHeldWithout(t *testing.T) {
 	env := orttest.Open(t)
-	at := []Site{{Layer: 1, Point: FFNOut}}
+	at := []arch.Site{{Layer: 1, Point: arch.FFNOut}}
 	for _, c := range []struct {
 		model  tinylm.Config
 		change func(rows []LossRow)
@@ -193,7 +194,7 @@ func TestHeldWithout(t *testing.T) {
 		if _, err := lm.Hold(t.Context(), at, bad, 1); !errors.Is(err, ErrSite) || !strings.Contains(err.Error(), "row 2") {
 			t.Errorf("a position outside: %v", err)
 		}
-		if _, err := lm.Hold(t.Context(), []Site{{Layer: 9, Point: FFNOut}}, rows, 1); !errors.Is(err, ErrSite) {
+		if _, err := lm.Hold(t.Context(), []arch.Site{{Layer: 9, Point: arch.FFNOut}}, rows, 1); !errors.Is(err, ErrSite) {
 			t.Errorf("no such layer: %v", err)
 		}
 		ended, cancel := context.WithCancel(t.Context())
@@ -214,7 +215,7 @@ func TestSplit(t *testing.T) {
 	env := orttest.Open(t)
 	for _, r := range []role{forward, step} {
 		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Layers: 3}, Options{Threads: 1})
-		v := variant{role: r, loss: differentiated{n: 1, at: [mostSites]Site{{Layer: 1, Point: FFNOut}}}}
+		v := variant{role: r, loss: differentiated{n: 1, at: [mostSites]arch.Site{{Layer: 1, Point: arch.FFNOut}}}}
 		m, err := lm.instrument(v)
 		must(t, err)
 		first, second, err := split(m, v.loss.changing())

@@ -2,6 +2,7 @@ package models
 
 import (
 	"crypto/sha256"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -78,10 +79,10 @@ func TestHubCache(t *testing.T) {
 	if d := worstLogProb(t, got, want); d != 0 {
 		t.Errorf("answers differ by %g", d)
 	}
-	losses := lossRows(t, plain, r, Site{Point: FFNOut})
-	a, err := plain.Losses(t.Context(), Site{Point: FFNOut}, losses)
+	losses := lossRows(t, plain, r, arch.Site{Point: arch.FFNOut})
+	a, err := plain.Losses(t.Context(), arch.Site{Point: arch.FFNOut}, losses)
 	must(t, err)
-	b, err := linked.Losses(t.Context(), Site{Point: FFNOut}, losses)
+	b, err := linked.Losses(t.Context(), arch.Site{Point: arch.FFNOut}, losses)
 	must(t, err)
 	for i := range a {
 		if d := maxDiff(a[i].Gradient, b[i].Gradient); d != 0 || a[i].Err != nil || b[i].Err != nil {

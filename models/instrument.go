@@ -17,11 +17,11 @@ const (
 	statesOutput = "editpipe.states" // encoder states as the graph gives them
 )
 
-func slotU(id WeightID) string { return "editpipe.u." + id.String() }
-func slotV(id WeightID) string { return "editpipe.v." + id.String() }
-func tapOf(s Site) string      { return "editpipe.tap." + s.String() }
+func slotU(id arch.WeightID) string { return "editpipe.u." + id.String() }
+func slotV(id arch.WeightID) string { return "editpipe.v." + id.String() }
+func tapOf(s arch.Site) string      { return "editpipe.tap." + s.String() }
 
-func slotBias(id WeightID) string { return "editpipe.bias." + id.String() }
+func slotBias(id arch.WeightID) string { return "editpipe.bias." + id.String() }
 
 // role says which of a model's graphs is meant.
 type role uint8
@@ -67,7 +67,7 @@ func (lm *LM) threads(v variant) int {
 }
 
 // replaces says whether a weight is an input.
-func (v variant) replaces(id WeightID) bool {
+func (v variant) replaces(id arch.WeightID) bool {
 	return slices.Contains(strings.Fields(v.replaced), id.String())
 }
 
@@ -83,23 +83,23 @@ func (lm *LM) graph(r role) *arch.Graph {
 }
 
 // side is the half of the model that a role computes.
-func (r role) side() Side {
+func (r role) side() arch.Side {
 	if r == encode {
-		return Encoder
+		return arch.Encoder
 	}
-	return Decoder
+	return arch.Decoder
 }
 
 // slotted lists the weights that have slots in a variant, in order of layers.
-func (lm *LM) slotted(v variant) []Weight {
+func (lm *LM) slotted(v variant) []arch.Weight {
 	if v.slots == noSlots {
 		return nil
 	}
-	parts := []Part{FFNDown}
+	parts := []arch.Part{arch.FFNDown}
 	if v.slots == allSlots {
-		parts = []Part{FFNDown, FFNUp, FFNGate}
+		parts = []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate}
 	}
-	var ws []Weight
+	var ws []arch.Weight
 	for _, f := range lm.graph(v.role).FFNs {
 		for _, p := range parts {
 			// The graph knows the places, Info whether the weight may be edited:
@@ -114,8 +114,8 @@ func (lm *LM) slotted(v variant) []Weight {
 
 // biasSlots lists the blocks whose down-projection's bias has a slot in a
 // variant, in order of layers.
-func (lm *LM) biasSlots(v variant) []FFN {
-	var list []FFN
+func (lm *LM) biasSlots(v variant) []arch.FFN {
+	var list []arch.FFN
 	for _, f := range lm.graph(v.role).FFNs {
 		if v.biases && lm.editable(f.Down.ID) == nil && lm.biased(f.Down.ID) == nil {
 			list = append(list, f)
@@ -125,10 +125,10 @@ func (lm *LM) biasSlots(v variant) []FFN {
 }
 
 // replaced lists the weights that are inputs of a variant.
-func (lm *LM) replaced(v variant) []Weight {
-	var ws []Weight
+func (lm *LM) replaced(v variant) []arch.Weight {
+	var ws []arch.Weight
 	for _, f := range lm.graph(v.role).FFNs {
-		for _, p := range []Part{FFNDown, FFNUp, FFNGate} {
+		for _, p := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 			if w := f.Weight(p); w != nil && v.replaces(w.ID) {
 				ws = append(ws, *w)
 			}
@@ -268,7 +268,7 @@ func symbolic(names ...string) []onnx.Dim {
 // only). Factors belong to rows, so x is given the shape [B, -1, in] and the
 // product is brought back to the shape of y; reshaping moves no data. The
 // addition happens in float32 whatever the model computes in.
-func addSlot(m *onnx.Model, ports arch.Ports, w Weight) error {
+func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(slotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(slotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
@@ -295,9 +295,9 @@ func addSlot(m *onnx.Model, ports arch.Ports, w Weight) error {
 
 // addBiasSlot makes the value behind a down-projection and its bias read a
 // further bias, of each row.
-func addBiasSlot(m *onnx.Model, ports arch.Ports, f FFN) error {
+func addBiasSlot(m *onnx.Model, ports arch.Ports, f arch.FFN) error {
 	w := f.Down
-	value, _ := f.Value(FFNOut)
+	value, _ := f.Value(arch.FFNOut)
 	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {
 		bias := b.Input(slotBias(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: 1}, {Value: int64(w.Out)}})
 		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
@@ -376,14 +376,14 @@ func addTaps(m *onnx.Model, g *arch.Graph, top int) {
 			t := b.Op("Reshape", []string{value, b.Int64s(-1, width)})
 			t = b.Op("Gather", []string{t, rows}, onnx.AttrInt("axis", 0))
 			t = b.Op("Cast", []string{t}, onnx.AttrInt("to", int64(onnx.Float)))
-			b.Output(t, tapOf(Site{Side: f.Side, Layer: f.Layer, Point: p}), onnx.Float, []onnx.Dim{onnx.Symbolic("tapped"), {Value: width}})
+			b.Output(t, tapOf(arch.Site{Side: f.Side, Layer: f.Layer, Point: p}), onnx.Float, []onnx.Dim{onnx.Symbolic("tapped"), {Value: width}})
 		}
 	}
 }
 
 // siteWidth is the last dimension of the value behind a point.
-func siteWidth(f *FFN, p Point) int {
-	if p == FFNAct || p == FFNPre {
+func siteWidth(f *arch.FFN, p arch.Point) int {
+	if p == arch.FFNAct || p == arch.FFNPre {
 		return f.Down.In
 	}
 	return f.Down.Out

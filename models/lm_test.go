@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -76,7 +77,7 @@ func maxDiff(a, b []float32) float64 {
 // randomPatch makes a low-rank patch of one or two down-projections.
 func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
 	p := &Patch{Method: "test"}
-	var downs []Weight
+	var downs []arch.Weight
 	for _, f := range lm.info.FFNs {
 		downs = append(downs, f.Down)
 	}

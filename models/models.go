@@ -78,50 +78,7 @@ import (
 	"context"
 
 	"editpipe/ask"
-	"editpipe/models/arch"
 )
-
-// What a model folder is made of is the business of package arch; these are
-// its nouns that users of a model need.
-type (
-	// Info is what can be said about a model without running it.
-	Info = arch.Info
-	// FFN is the feed-forward block of one layer.
-	FFN = arch.FFN
-	// Weight describes one matrix of a feed-forward block.
-	Weight = arch.Weight
-	// WeightID names a matrix: side, layer, part.
-	WeightID = arch.WeightID
-	// Side is the half of an encoder-decoder model.
-	Side = arch.Side
-	// Part is one matrix of a feed-forward block.
-	Part = arch.Part
-	// Site is a place where activations can be read.
-	Site = arch.Site
-	// Point is a place within a block.
-	Point = arch.Point
-)
-
-// Sides, parts and points, as in package arch.
-const (
-	Decoder = arch.Decoder
-	Encoder = arch.Encoder
-
-	FFNUp   = arch.FFNUp
-	FFNGate = arch.FFNGate
-	FFNDown = arch.FFNDown
-
-	FFNIn  = arch.FFNIn
-	FFNAct = arch.FFNAct
-	FFNOut = arch.FFNOut
-	Hidden = arch.Hidden
-
-	AttnOut = arch.AttnOut
-	FFNPre  = arch.FFNPre
-)
-
-// ParseWeightID reads the form that WeightID.String writes: "decoder.3.ffn_down".
-func ParseWeightID(s string) (WeightID, error) { return arch.ParseWeightID(s) }
 
 // Row is one question, asked through a patch.
 type Row struct {

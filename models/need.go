@@ -10,14 +10,14 @@ import (
 
 // Need is what a method asks of a model beside answers.
 type Need struct {
-	Edits     []WeightID // weights that it changes
-	Sites     []Site     // places where it reads activations or shifts them
-	Gradients bool       // losses are differentiated, as by LM.Losses
+	Edits     []arch.WeightID // weights that it changes
+	Sites     []arch.Site     // places where it reads activations or shifts them
+	Gradients bool            // losses are differentiated, as by LM.Losses
 }
 
 // Lacks says why a model cannot give what is needed: nil, or the first fault,
 // which wraps ErrNotEditable, ErrSite or ErrNoGradient. It takes no runtime.
-func Lacks(info *Info, n Need) error {
+func Lacks(info *arch.Info, n Need) error {
 	for _, id := range n.Edits {
 		w := info.Weight(id)
 		switch {
@@ -43,9 +43,9 @@ func Lacks(info *Info, n Need) error {
 }
 
 // absent says why a layer, or a part of it, is not there.
-func absent(info *Info, side Side, layer int, what string) string {
+func absent(info *arch.Info, side arch.Side, layer int, what string) string {
 	layers := info.Layers
-	if side == Encoder {
+	if side == arch.Encoder {
 		layers = info.EncoderLayers
 	}
 	if layers > 0 && (layer < 0 || layer >= layers) {
@@ -66,12 +66,12 @@ func noGradient(a *arch.Anatomy) string {
 		return "no feed-forward block of a known form was found"
 	}
 	f := &a.Info.FFNs[0]
-	for _, p := range []Point{FFNOut, FFNAct, Hidden} {
+	for _, p := range []arch.Point{arch.FFNOut, arch.FFNAct, arch.Hidden} {
 		if value, _ := f.Value(p); value == "" {
 			continue
 		}
 		m := a.Forward.Model.Clone()
-		err := addShifts(m, a.Forward, []Site{{Side: f.Side, Layer: f.Layer, Point: p}})
+		err := addShifts(m, a.Forward, []arch.Site{{Side: f.Side, Layer: f.Layer, Point: p}})
 		var h *grad.Head
 		if err == nil {
 			h, err = addHead(m, a.Forward)
@@ -83,6 +83,6 @@ func noGradient(a *arch.Anatomy) string {
 		}
 		return strings.TrimPrefix(err.Error(), ErrNoGradient.Error()+": ")
 	}
-	_, why := f.Value(FFNOut)
+	_, why := f.Value(arch.FFNOut)
 	return why
 }

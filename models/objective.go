@@ -89,11 +89,11 @@ const mostSites = 2
 // differentiated is the sites of a graph with a loss.
 type differentiated struct {
 	n  int // 0: none
-	at [mostSites]Site
+	at [mostSites]arch.Site
 }
 
-func (d differentiated) on() bool      { return d.n > 0 }
-func (d differentiated) sites() []Site { return d.at[:d.n] }
+func (d differentiated) on() bool           { return d.n > 0 }
+func (d differentiated) sites() []arch.Site { return d.at[:d.n] }
 
 // changing lists the inputs that shifts and losses come in by.
 func (d differentiated) changing() []string {
@@ -133,14 +133,14 @@ func (r LossRow) places() []int {
 //
 // Decoder-only models in float32 can be differentiated; ErrNoGradient is
 // returned for others and ErrSite for a site that the graph does not show.
-func (lm *LM) Losses(ctx context.Context, at Site, rows []LossRow) ([]Loss, error) {
-	return lm.LossesAt(ctx, []Site{at}, rows)
+func (lm *LM) Losses(ctx context.Context, at arch.Site, rows []LossRow) ([]Loss, error) {
+	return lm.LossesAt(ctx, []arch.Site{at}, rows)
 }
 
 // LossesAt is Losses with a shift at each of one or two sites, all at the row's
 // positions: shifts and gradients hold those of the sites one behind the other,
 // [width of the first + width of the second].
-func (lm *LM) LossesAt(ctx context.Context, at []Site, rows []LossRow) ([]Loss, error) {
+func (lm *LM) LossesAt(ctx context.Context, at []arch.Site, rows []LossRow) ([]Loss, error) {
 	sites, widths, err := lm.shiftable(at)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (lm *LM) losses(ctx context.Context, sites differentiated, widths []int, ro
 }
 
 // shiftable checks the sites of losses and returns their widths.
-func (lm *LM) shiftable(at []Site) (differentiated, []int, error) {
+func (lm *LM) shiftable(at []arch.Site) (differentiated, []int, error) {
 	sites, widths := differentiated{n: len(at)}, make([]int, len(at))
 	fail := func(err error) (differentiated, []int, error) {
 		return sites, nil, fmt.Errorf("models: computing losses: %w", err)
@@ -396,7 +396,7 @@ func (lm *LM) Continuation(prompt, target string) (before, behind []int64, err e
 }
 
 // addShifts makes the values of sites read shifts.
-func addShifts(m *onnx.Model, g *arch.Graph, at []Site) error {
+func addShifts(m *onnx.Model, g *arch.Graph, at []arch.Site) error {
 	for k, s := range at {
 		for _, f := range g.FFNs {
 			if f.Side == s.Side && f.Layer == s.Layer {

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -23,7 +24,7 @@ const (
 
 // lossRows are rows of every kind of term, plain and patched, of different
 // lengths; the reference comes from the model itself.
-func lossRows(t *testing.T, lm *LM, r *rand.Rand, at ...Site) []LossRow {
+func lossRows(t *testing.T, lm *LM, r *rand.Rand, at ...arch.Site) []LossRow {
 	t.Helper()
 	patch := randomPatch(lm, r, 0.3)
 	width := 0
@@ -64,8 +65,8 @@ func TestLossGradients(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %s %v", c.Family, c.Cache, c.NoScopes), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
-			for _, at := range [][]Site{
-				{{Layer: 0, Point: FFNOut}}, {{Layer: 0, Point: Hidden}}, {{Layer: 0, Point: FFNOut}, {Layer: 0, Point: AttnOut}},
+			for _, at := range [][]arch.Site{
+				{{Layer: 0, Point: arch.FFNOut}}, {{Layer: 0, Point: arch.Hidden}}, {{Layer: 0, Point: arch.FFNOut}, {Layer: 0, Point: arch.AttnOut}},
 			} {
 				r := rand.New(rand.NewPCG(4, 4))
 				rows := lossRows(t, lm, r, at...)
@@ -107,9 +108,9 @@ func TestLossGradients(t *testing.T) {
 func TestTwoSites(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(9, 9))
-	out, attention := Site{Layer: 0, Point: FFNOut}, Site{Layer: 0, Point: AttnOut}
+	out, attention := arch.Site{Layer: 0, Point: arch.FFNOut}, arch.Site{Layer: 0, Point: arch.AttnOut}
 	rows, width := lossRows(t, lm, r, out), lm.info.Width
-	for k, one := range []Site{out, attention} {
+	for k, one := range []arch.Site{out, attention} {
 		alone, err := lm.Losses(t.Context(), one, rows)
 		must(t, err)
 		wide := slices.Clone(rows)
@@ -119,7 +120,7 @@ func TestTwoSites(t *testing.T) {
 			wide[i].Shift = slices.Concat(both[0], both[1])
 			wide[i].Everywhere = i == 0
 		}
-		together, err := lm.LossesAt(t.Context(), []Site{out, attention}, wide)
+		together, err := lm.LossesAt(t.Context(), []arch.Site{out, attention}, wide)
 		must(t, err)
 		for i, l := range together {
 			must(t, l.Err)
@@ -134,7 +135,7 @@ func TestTwoSites(t *testing.T) {
 			}
 		}
 	}
-	for _, at := range [][]Site{nil, {out, out}, {out, attention, out}} {
+	for _, at := range [][]arch.Site{nil, {out, out}, {out, attention, out}} {
 		if _, err := lm.LossesAt(t.Context(), at, rows); !errors.Is(err, ErrSite) {
 			t.Errorf("%v: %v", at, err)
 		}
@@ -147,7 +148,7 @@ func TestBest(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.LLaMA}} {
 		lm := tiny(t, env, c, Options{Threads: 1})
-		at := Site{Layer: 0, Point: FFNOut}
+		at := arch.Site{Layer: 0, Point: arch.FFNOut}
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at)
 		for i := range rows {
 			rows[i].Distributions = true
@@ -172,7 +173,7 @@ func TestLossesAgreeWithScore(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(5, 5))
-	at := Site{Layer: 1, Point: FFNOut}
+	at := arch.Site{Layer: 1, Point: arch.FFNOut}
 	for _, patch := range []*Patch{nil, randomPatch(lm, r, 0.3)} {
 		q := randomQuery(lm, r, 7, 2)
 		target := q.TargetIDs[0]
@@ -217,7 +218,7 @@ func TestLossesAgreeWithScore(t *testing.T) {
 func TestLossErrors(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
-	at := Site{Layer: 1, Point: FFNOut}
+	at := arch.Site{Layer: 1, Point: arch.FFNOut}
 	good := LossRow{IDs: []int64{1, 2, 3}, Terms: []LossTerm{{Position: 2, Target: 1, NLL: 1}}}
 	bad := func(change func(*LossRow)) LossRow {
 		r := good
@@ -245,7 +246,7 @@ func TestLossErrors(t *testing.T) {
 			t.Errorf("row %d: %v", i, l.Err)
 		}
 	}
-	if _, err := lm.Losses(t.Context(), Site{Layer: 9}, rows); !errors.Is(err, ErrSite) {
+	if _, err := lm.Losses(t.Context(), arch.Site{Layer: 9}, rows); !errors.Is(err, ErrSite) {
 		t.Errorf("no such layer: %v", err)
 	}
 	for _, c := range []tinylm.Config{{Family: tinylm.T5}, {Family: tinylm.GPT2, Float16: true}} {
@@ -271,7 +272,7 @@ func TestShiftEverywhere(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(8, 8))
-	at := Site{Layer: 0, Point: FFNOut}
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	single := lossRows(t, lm, r, at)
 	width := lm.info.Width
 	direction := randn(r, float32(1/math.Sqrt(float64(width))), width).Float32s()
@@ -328,7 +329,7 @@ func TestShiftEach(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(8, 9))
-	at, w := Site{Layer: 1, Point: FFNOut}, lm.info.FFNs[1].Down
+	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.info.FFNs[1].Down
 	delta := randn(r, 0.1, w.In, w.Out)
 	patch := &Patch{Changes: []Change{Dense{At: w.ID, Delta: delta}}}
 	rows := lossRows(t, lm, r, at)
@@ -342,7 +343,7 @@ func TestShiftEach(t *testing.T) {
 		for p := range positions {
 			positions[p] = p
 		}
-		got, err := lm.Trace(t.Context(), []TraceRow{{Query: ask.Query{PromptIDs: rows[i].IDs}, Positions: positions}}, Site{Layer: 1, Point: FFNAct})
+		got, err := lm.Trace(t.Context(), []TraceRow{{Query: ask.Query{PromptIDs: rows[i].IDs}, Positions: positions}}, arch.Site{Layer: 1, Point: arch.FFNAct})
 		must(t, err)
 		must(t, got[0].Err)
 		add, err := tensor.MatMul(tensor.FromFloat32s(got[0].Values[0].Float32s(), len(positions), w.In), delta)

@@ -49,7 +49,7 @@ type LM struct {
 	env     *ort.Env
 	opts    Options
 	anatomy *arch.Anatomy
-	info    Info
+	info    arch.Info
 	tok     *token.Tokenizer
 	text    texts // how the tokenizer frames a text
 	hash    string
@@ -71,7 +71,7 @@ type session struct {
 
 // Inspect reads a model folder, or one .onnx file with its configuration beside it
 // or one folder up, without running anything. It works without a tokenizer.
-func Inspect(dir string) (*Info, error) {
+func Inspect(dir string) (*arch.Info, error) {
 	a, err := arch.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("models: %w", err)
@@ -111,7 +111,7 @@ func (lm *LM) prepare(ctx context.Context) error {
 		lm.opts.Provider.Name = "cpu"
 	}
 	if lm.info.Vocab <= 0 {
-		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", ErrGraph)
+		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", arch.ErrGraph)
 	}
 	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
@@ -270,7 +270,7 @@ func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads
 }
 
 // Info says what the model is made of.
-func (lm *LM) Info() *Info { return &lm.info }
+func (lm *LM) Info() *arch.Info { return &lm.info }
 
 // Name is what results call the model.
 func (lm *LM) Name() string { return lm.info.Name }
@@ -319,19 +319,19 @@ func (lm *LM) ProtocolID() string {
 }
 
 // editable returns ErrNotEditable with a reason if a weight cannot be changed.
-func (lm *LM) editable(id WeightID) error {
-	return Lacks(&lm.info, Need{Edits: []WeightID{id}})
+func (lm *LM) editable(id arch.WeightID) error {
+	return Lacks(&lm.info, Need{Edits: []arch.WeightID{id}})
 }
 
 // biased returns ErrNotEditable with a reason if the bias of a weight cannot be
 // changed, where the weight itself can.
-func (lm *LM) biased(id WeightID) error {
+func (lm *LM) biased(id arch.WeightID) error {
 	w, why := lm.info.Weight(id), ""
-	if value, missing := lm.info.FFN(id.Side, id.Layer).Value(FFNOut); value == "" {
+	if value, missing := lm.info.FFN(id.Side, id.Layer).Value(arch.FFNOut); value == "" {
 		why = missing
 	}
 	switch {
-	case id.Part != FFNDown:
+	case id.Part != arch.FFNDown:
 		why = "only biases of down-projections can be changed"
 	case w.Bias == "":
 		why = "the model has none"
@@ -344,7 +344,7 @@ func (lm *LM) biased(id WeightID) error {
 
 // weightIn is a weight's description within the graph of a role; names of
 // initializers differ between the files of one model.
-func (lm *LM) weightIn(r role, id WeightID) *Weight {
+func (lm *LM) weightIn(r role, id arch.WeightID) *arch.Weight {
 	for _, f := range lm.graph(r).FFNs {
 		if f.Side == id.Side && f.Layer == id.Layer {
 			return f.Weight(id.Part)
@@ -355,12 +355,12 @@ func (lm *LM) weightIn(r role, id WeightID) *Weight {
 
 // Weight returns a copy of a weight as float32 [in, out], whatever the stored
 // orientation and type.
-func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
+func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.editable(id); err != nil {
 		return nil, err
 	}
 	r := forward
-	if id.Side == Encoder {
+	if id.Side == arch.Encoder {
 		r = encode
 	}
 	w, err := lm.stored(r, id, lm.weightIn(r, id).Initializer)
@@ -381,7 +381,7 @@ func (lm *LM) Weight(id WeightID) (*tensor.Tensor, error) {
 
 // Bias returns a copy of the bias of a down-projection as float32 [out]. It
 // returns ErrNotEditable where a Bias change would.
-func (lm *LM) Bias(id WeightID) (*tensor.Tensor, error) {
+func (lm *LM) Bias(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.editable(id); err != nil {
 		return nil, err
 	}
@@ -389,7 +389,7 @@ func (lm *LM) Bias(id WeightID) (*tensor.Tensor, error) {
 		return nil, fmt.Errorf("models: %w", err)
 	}
 	r := forward
-	if id.Side == Encoder {
+	if id.Side == arch.Encoder {
 		r = encode
 	}
 	b, err := lm.stored(r, id, lm.weightIn(r, id).Bias)
@@ -403,7 +403,7 @@ func (lm *LM) Bias(id WeightID) (*tensor.Tensor, error) {
 }
 
 // stored returns an initializer of a weight as the file of a role holds it.
-func (lm *LM) stored(r role, id WeightID, name string) (*tensor.Tensor, error) {
+func (lm *LM) stored(r role, id arch.WeightID, name string) (*tensor.Tensor, error) {
 	g := lm.graph(r)
 	for _, t := range g.Model.Graph.Initializers {
 		if t.Name == name {

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"maps"
 	"math"
@@ -11,13 +12,13 @@ import (
 
 // Change is one change of a weight: LowRank, Dense or Bias.
 type Change interface {
-	change() WeightID
+	change() arch.WeightID
 }
 
 // LowRank adds U V to a weight. Orientation is that of y = x W, W [in, out],
 // whatever the model's file stores.
 type LowRank struct {
-	At WeightID
+	At arch.WeightID
 	U  *tensor.Tensor // [in, r]
 	V  *tensor.Tensor // [r, out]
 }
@@ -25,20 +26,20 @@ type LowRank struct {
 // Dense adds Delta to a weight. Rows with different dense changes cannot share
 // a run.
 type Dense struct {
-	At    WeightID
+	At    arch.WeightID
 	Delta *tensor.Tensor // [in, out]
 }
 
 // Bias adds Delta to the bias of a down-projection, y = x W + b + Delta. The
 // model must have one there, so that the change can be written into it.
 type Bias struct {
-	At    WeightID       // of the down-projection
+	At    arch.WeightID  // of the down-projection
 	Delta *tensor.Tensor // [out]
 }
 
-func (c LowRank) change() WeightID { return c.At }
-func (c Dense) change() WeightID   { return c.At }
-func (c Bias) change() WeightID    { return c.At }
+func (c LowRank) change() arch.WeightID { return c.At }
+func (c Dense) change() arch.WeightID   { return c.At }
+func (c Bias) change() arch.WeightID    { return c.At }
 
 // Patch is an edit as a value. The zero Patch, like a nil one, leaves the model
 // as it is. A patch is not changed once it is in use.
@@ -79,7 +80,7 @@ func (p *Patch) Binding() Binding {
 }
 
 // dense says whether the patch has a dense change of a weight.
-func (p *Patch) dense(at WeightID) bool {
+func (p *Patch) dense(at arch.WeightID) bool {
 	return slices.ContainsFunc(p.Changes, func(c Change) bool {
 		d, ok := c.(Dense)
 		return ok && d.At == at
@@ -137,16 +138,16 @@ func (p *Patch) Merge() (*Patch, error) {
 
 // weights lists the weights that the patch changes, each once, in order of
 // side, layer and part; those whose bias alone it changes are not among them.
-func (p *Patch) weights() []WeightID { return p.places(false) }
+func (p *Patch) weights() []arch.WeightID { return p.places(false) }
 
 // biases lists the weights whose bias the patch changes, likewise.
-func (p *Patch) biases() []WeightID { return p.places(true) }
+func (p *Patch) biases() []arch.WeightID { return p.places(true) }
 
-func (p *Patch) places(bias bool) []WeightID {
+func (p *Patch) places(bias bool) []arch.WeightID {
 	if p == nil {
 		return nil
 	}
-	var ids []WeightID
+	var ids []arch.WeightID
 	for _, c := range p.Changes {
 		_, is := c.(Bias)
 		if id := c.change(); is == bias && !slices.Contains(ids, id) {
@@ -157,7 +158,7 @@ func (p *Patch) places(bias bool) []WeightID {
 	return ids
 }
 
-func compareIDs(a, b WeightID) int {
+func compareIDs(a, b arch.WeightID) int {
 	if a.Side != b.Side {
 		return int(a.Side) - int(b.Side)
 	}
@@ -168,7 +169,7 @@ func compareIDs(a, b WeightID) int {
 }
 
 // delta sums the changes of one weight, [in, out] float32.
-func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
+func (p *Patch) delta(at arch.WeightID) (*tensor.Tensor, error) {
 	var sum []float32
 	var shape []int
 	for _, c := range p.Changes {
@@ -203,7 +204,7 @@ func (p *Patch) delta(at WeightID) (*tensor.Tensor, error) {
 }
 
 // biasDelta sums the changes of one bias, [out] float32.
-func (p *Patch) biasDelta(at WeightID) (*tensor.Tensor, error) {
+func (p *Patch) biasDelta(at arch.WeightID) (*tensor.Tensor, error) {
 	var sum []float32
 	for _, c := range p.Changes {
 		b, ok := c.(Bias)
@@ -226,7 +227,7 @@ func (p *Patch) biasDelta(at WeightID) (*tensor.Tensor, error) {
 }
 
 // biasOf names the bias of a weight in messages.
-func biasOf(at WeightID) string { return "bias of " + at.String() }
+func biasOf(at arch.WeightID) string { return "bias of " + at.String() }
 
 // Bytes is the size of everything the patch holds but its wraps.
 func (p *Patch) Bytes() int64 {
@@ -270,7 +271,7 @@ func (p *Patch) DeltaNorm() float64 {
 	return math.Sqrt(sum)
 }
 
-func (p *Patch) normSquared(at WeightID) float64 {
+func (p *Patch) normSquared(at arch.WeightID) float64 {
 	var lows []LowRank
 	dense := false
 	for _, c := range p.Changes {

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"math"
@@ -28,7 +29,9 @@ func gauss(r *rand.Rand, shape ...int) *tensor.Tensor {
 	return t
 }
 
-func down(layer int) WeightID { return WeightID{Side: Decoder, Layer: layer, Part: FFNDown} }
+func down(layer int) arch.WeightID {
+	return arch.WeightID{Side: arch.Decoder, Layer: layer, Part: arch.FFNDown}
+}
 
 func TestThenKeepsOrderAndBinding(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
@@ -70,7 +73,7 @@ func TestMergeAndNorm(t *testing.T) {
 		LowRank{At: down(0), U: gauss(r, in, 3), V: gauss(r, 3, out)},
 	}}
 	// The sum of products, entry by entry in float64.
-	want := map[WeightID][]float64{}
+	want := map[arch.WeightID][]float64{}
 	var square float64
 	for _, c := range p.Changes {
 		l := c.(LowRank)
@@ -164,7 +167,7 @@ func TestSaveAndLoad(t *testing.T) {
 		Method: "rome", Edits: []string{"e1", "e2"},
 		Changes: []Change{
 			LowRank{At: down(3), U: gauss(r, 6, 2), V: gauss(r, 2, 4)},
-			Dense{At: WeightID{Side: Encoder, Layer: 1, Part: FFNGate}, Delta: gauss(r, 4, 6)},
+			Dense{At: arch.WeightID{Side: arch.Encoder, Layer: 1, Part: arch.FFNGate}, Delta: gauss(r, 4, 6)},
 		},
 		Wraps: []Wrap{suffix{Text: "inner"}, suffix{Text: "outer"}},
 		State: map[string]*tensor.Tensor{"keys.0": gauss(r, 3, 5)},

@@ -153,14 +153,14 @@ func (c cost) bytes(B, T, S, P int, factors int64) int64 {
 }
 
 // ranks maps each weight to the rank fed for it.
-type ranks map[WeightID]int
+type ranks map[arch.WeightID]int
 
 func (p *Patch) ranks() ranks {
 	r := ranks{}
 	if p == nil {
 		return r
 	}
-	dense := map[WeightID]bool{}
+	dense := map[arch.WeightID]bool{}
 	for _, c := range p.Changes {
 		switch c := c.(type) {
 		case LowRank:

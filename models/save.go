@@ -2,6 +2,7 @@ package models
 
 import (
 	"crypto/sha256"
+	"editpipe/models/arch"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -206,7 +207,7 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 
 // read rebuilds one change and checks it against its entry.
 func (s savedChange) read(i int, tensors map[string]*tensor.Tensor) (Change, error) {
-	at, err := ParseWeightID(s.Weight)
+	at, err := arch.ParseWeightID(s.Weight)
 	if err != nil {
 		return nil, err
 	}

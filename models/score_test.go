@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func TestPatchEqualsChangedFile(t *testing.T) {
 			lm := openModel(t, env, dir, Options{})
 			r := rand.New(rand.NewPCG(1, 9))
 			p := &Patch{}
-			for _, part := range []Part{FFNDown, FFNUp, FFNGate} {
+			for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 				if w := lm.info.FFNs[1].Weight(part); w != nil {
 					p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 3), V: randn(r, 0.3, 3, w.Out)})
 				}
@@ -278,7 +279,7 @@ func TestOneBadRow(t *testing.T) {
 		{"negative target id", Row{Query: ask.Query{PromptIDs: []int64{1}, TargetIDs: [][]int64{{-1}}}}, ErrVocabulary},
 		{"NaN in a patch", Row{Query: ok, Patch: with(LowRank{At: w.ID, U: nan, V: randn(r, 1, 1, w.Out)})}, ask.ErrNotFinite},
 		{"no such layer", Row{Query: ok, Patch: with(LowRank{At: down(9), U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
-		{"no such part", Row{Query: ok, Patch: with(LowRank{At: WeightID{Part: FFNGate}, U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
+		{"no such part", Row{Query: ok, Patch: with(LowRank{At: arch.WeightID{Part: arch.FFNGate}, U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
 		{"bad comparison", Row{Query: ok, Versus: &ask.Query{Prompt: long, Targets: ok.Targets}}, ask.ErrTooLong},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 )
 
@@ -14,7 +15,7 @@ import (
 // closed before its model.
 type Searches struct {
 	lm     *LM
-	at     []Site
+	at     []arch.Site
 	beside int
 	rows   func(problem int) []LossRow
 	held   []*Held
@@ -27,7 +28,7 @@ type place struct{ held, first int }
 // Searches prepares nothing yet. rows gives the rows of a problem, as for
 // [LM.Hold], which also says what beside is; with later shifts and terms they come
 // to Losses.
-func (lm *LM) Searches(at []Site, beside int, rows func(problem int) []LossRow) *Searches {
+func (lm *LM) Searches(at []arch.Site, beside int, rows func(problem int) []LossRow) *Searches {
 	return &Searches{lm: lm, at: at, beside: beside, rows: rows}
 }
 

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -20,7 +21,7 @@ func TestSearchesInCompany(t *testing.T) {
 		for _, everywhere := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s everywhere=%v", c.Family, everywhere), func(t *testing.T) {
 				lm := tiny(t, env, c, Options{Threads: 1})
-				at, r := []Site{{Layer: 0, Point: FFNOut}}, rand.New(rand.NewPCG(6, 6))
+				at, r := []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rand.New(rand.NewPCG(6, 6))
 				var problems [][]LossRow
 				for _, n := range []int{5, 6, 13, 6, 21, 9} {
 					var rows []LossRow

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -74,7 +75,7 @@ func TestFailedShortcuts(t *testing.T) {
 // TestFailedSearchShortcuts: a search whose savings fail goes on without.
 func TestFailedSearchShortcuts(t *testing.T) {
 	env := orttest.Open(t)
-	at := []Site{{Layer: 0, Point: FFNOut}}
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
 	rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
 	h, err := lm.Hold(t.Context(), at, rows, 1)

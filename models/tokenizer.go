@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // that it fits the model. Tokens that were added to it may lie beyond the model's
 // vocabulary, as the ones for padding of several published checkpoints do: that is
 // a warning, and only a text with such a token cannot be asked.
-func readTokenizer(info *Info) (*token.Tokenizer, texts, error) {
+func readTokenizer(info *arch.Info) (*token.Tokenizer, texts, error) {
 	if info.TokenizerFile == "" {
 		return nil, texts{}, nil
 	}

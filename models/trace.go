@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"fmt"
 	"slices"
 
@@ -36,7 +37,7 @@ type Trace struct {
 // take part.
 //
 // It returns ErrSite, with the reason, for a site that the graph does not show.
-func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...Site) ([]Trace, error) {
+func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...arch.Site) ([]Trace, error) {
 	if len(at) == 0 {
 		return nil, fmt.Errorf("models: tracing: %w: none was named", ErrSite)
 	}
@@ -81,7 +82,7 @@ func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...Site) ([]Trace, 
 }
 
 // openTrace files the sequence of a row and resolves its positions.
-func (w *wave) openTrace(r TraceRow, side Side, t *Trace) (*job, error) {
+func (w *wave) openTrace(r TraceRow, side arch.Side, t *Trace) (*job, error) {
 	patch, err := w.admit(r.Patch)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (w *wave) openTrace(r TraceRow, side Side, t *Trace) (*job, error) {
 		return nil, err
 	}
 	t.IDs, t.Prompt = j.ids[:len(j.ids)-1], j.first
-	if side == Encoder {
+	if side == arch.Encoder {
 		t.IDs, t.Prompt = j.encoder, len(j.encoder)
 	}
 	for _, p := range r.Positions {
@@ -123,10 +124,10 @@ func position(p, prompt int) int {
 }
 
 // traceBatch runs one batch and hands the activations to the rows.
-func (lm *LM) traceBatch(ctx context.Context, b batch, side Side, at []Site, rowsOf map[*job][]int, rows []TraceRow, out []Trace) error {
+func (lm *LM) traceBatch(ctx context.Context, b batch, side arch.Side, at []arch.Site, rowsOf map[*job][]int, rows []TraceRow, out []Trace) error {
 	in := lm.newInput(forward, b.jobs, b.only)
 	length := in.T
-	if side == Encoder {
+	if side == arch.Encoder {
 		length = 0
 		for _, j := range b.jobs {
 			length = max(length, len(j.encoder))
@@ -147,7 +148,7 @@ func (lm *LM) traceBatch(ctx context.Context, b batch, side Side, at []Site, row
 		in.outputs[tapOf(s)] = nil
 	}
 	var err error
-	if side == Encoder {
+	if side == arch.Encoder {
 		in.tapsEncoder = true
 		_, err = lm.encode(ctx, in)
 	} else {

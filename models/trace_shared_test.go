@@ -4,6 +4,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"math"
 	"math/rand/v2"
@@ -26,9 +27,9 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 		t.Run(p, func(t *testing.T) {
 			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
 			r := rand.New(rand.NewPCG(9, 9))
-			sides := []Side{Decoder}
+			sides := []arch.Side{arch.Decoder}
 			if lm.info.EncoderDecoder {
-				sides = append(sides, Encoder)
+				sides = append(sides, arch.Encoder)
 			}
 			for _, side := range sides {
 				layer := 1
@@ -38,7 +39,7 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 					{Query: randomQuery(lm, r, 7, 3), Positions: []int{0, -1}},
 					{Query: randomQuery(lm, r, 12, 2), Patch: patch, Positions: []int{0}},
 				}
-				at := []Site{{Side: side, Layer: layer, Point: FFNIn}, {Side: side, Layer: layer, Point: FFNAct}, {Side: side, Layer: layer, Point: FFNOut}, {Side: side, Layer: layer, Point: Hidden}, {Side: side, Layer: 0, Point: Hidden}}
+				at := []arch.Site{{Side: side, Layer: layer, Point: arch.FFNIn}, {Side: side, Layer: layer, Point: arch.FFNAct}, {Side: side, Layer: layer, Point: arch.FFNOut}, {Side: side, Layer: layer, Point: arch.Hidden}, {Side: side, Layer: 0, Point: arch.Hidden}}
 				got, err := lm.Trace(ctx, rows, at...)
 				if err != nil {
 					t.Fatal(err)
@@ -104,7 +105,7 @@ func TestTraceHiddenGivesLogits(t *testing.T) {
 		t.Run(p, func(t *testing.T) {
 			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
 			q := randomQuery(lm, rand.New(rand.NewPCG(2, 9)), 9, 1)
-			tr, err := lm.Trace(ctx, []TraceRow{{Query: q, Positions: []int{-1}}}, Site{Side: Decoder, Layer: lm.info.Layers - 1, Point: Hidden})
+			tr, err := lm.Trace(ctx, []TraceRow{{Query: q, Positions: []int{-1}}}, arch.Site{Side: arch.Decoder, Layer: lm.info.Layers - 1, Point: arch.Hidden})
 			if err != nil || tr[0].Err != nil {
 				t.Fatal(err, tr[0].Err)
 			}
@@ -198,7 +199,7 @@ func TestTraceMatchesReferenceKeys(t *testing.T) {
 		}
 		rows = append(rows, TraceRow{Query: ask.Query{PromptIDs: ids}, Positions: []int{last}})
 	}
-	got, err := lm.Trace(context.Background(), rows, Site{Side: Decoder, Layer: 0, Point: FFNAct})
+	got, err := lm.Trace(context.Background(), rows, arch.Site{Side: arch.Decoder, Layer: 0, Point: arch.FFNAct})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func TestAttentionOutputOfExports(t *testing.T) {
 		lm := openModel(t, env, filepath.Join(dir, filepath.FromSlash(path)), Options{})
 		r := rand.New(rand.NewPCG(1, 4))
 		rows := []TraceRow{{Query: randomQuery(lm, r, 7, 2), Positions: []int{0, 3, -1}}, {Query: randomQuery(lm, r, 4, 2), Positions: []int{-1}}}
-		d := blockSums(t, lm, Decoder, rows)
+		d := blockSums(t, lm, arch.Decoder, rows)
 		t.Logf("%s: %.2g", path, d)
 		if !(d <= logProbTolerance) {
 			t.Errorf("%s: the parts of a block differ from its output by %g", path, d)
@@ -234,7 +235,7 @@ func TestAttentionOutputOfExports(t *testing.T) {
 	for _, path := range []string{"arch/t5", "arch/t5_gated"} {
 		lm := openModel(t, env, filepath.Join(dir, filepath.FromSlash(path)), Options{})
 		r := rand.New(rand.NewPCG(1, 4))
-		if d := blockSums(t, lm, Encoder, []TraceRow{{Query: randomQuery(lm, r, 7, 2), Positions: []int{0, -1}}}); !(d <= logProbTolerance) {
+		if d := blockSums(t, lm, arch.Encoder, []TraceRow{{Query: randomQuery(lm, r, 7, 2), Positions: []int{0, -1}}}); !(d <= logProbTolerance) {
 			t.Errorf("%s: the parts of a block differ from its output by %g", path, d)
 		}
 	}

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -24,13 +25,13 @@ func TestTrace(t *testing.T) {
 		t.Run(fmt.Sprintf("%s gated=%v", c.Family, c.Gated), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{})
 			r := rand.New(rand.NewPCG(1, 1))
-			sides := []Side{Decoder}
+			sides := []arch.Side{arch.Decoder}
 			if c.Family == tinylm.T5 {
-				sides = append(sides, Encoder)
+				sides = append(sides, arch.Encoder)
 			}
 			for _, side := range sides {
 				f := lm.info.FFN(side, 1)
-				at := func(p Point) Site { return Site{Side: side, Layer: 1, Point: p} }
+				at := func(p arch.Point) arch.Site { return arch.Site{Side: side, Layer: 1, Point: p} }
 				low := LowRank{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
 				rows := []TraceRow{
 					{Query: randomQuery(lm, r, 9, 3), Positions: []int{0, -1}},
@@ -39,7 +40,7 @@ func TestTrace(t *testing.T) {
 				}
 				rows = append(rows, rows[0])
 				rows[3].Positions = []int{-1}
-				got, err := lm.Trace(t.Context(), rows, at(FFNAct), at(FFNOut), at(FFNIn))
+				got, err := lm.Trace(t.Context(), rows, at(arch.FFNAct), at(arch.FFNOut), at(arch.FFNIn))
 				must(t, err)
 				weight, err := lm.Weight(f.Down.ID)
 				must(t, err)
@@ -84,7 +85,7 @@ func TestTrace(t *testing.T) {
 				if d := maxDiff(got[0].Values[0].Float32s()[w:], got[3].Values[0].Float32s()); d > logProbTolerance {
 					t.Errorf("two rows of one sequence differ by %g", d)
 				}
-				if want := rows[0].Query.PromptIDs; !slices.Equal(got[0].IDs[:got[0].Prompt], want) && side == Encoder {
+				if want := rows[0].Query.PromptIDs; !slices.Equal(got[0].IDs[:got[0].Prompt], want) && side == arch.Encoder {
 					t.Errorf("traced ids %v, want %v", got[0].IDs, want)
 				}
 			}
@@ -95,14 +96,14 @@ func TestTrace(t *testing.T) {
 // blockSums checks that a block adds attention and feed-forward to the residual
 // stream, which ties every site of a layer to the others; it returns the largest
 // difference.
-func blockSums(t *testing.T, lm *LM, side Side, rows []TraceRow) (worst float64) {
+func blockSums(t *testing.T, lm *LM, side arch.Side, rows []TraceRow) (worst float64) {
 	t.Helper()
 	for _, f := range lm.info.FFNs {
 		if f.Side != side || f.Layer == 0 {
 			continue
 		}
-		at := func(layer int, p Point) Site { return Site{Side: side, Layer: layer, Point: p} }
-		got, err := lm.Trace(t.Context(), rows, at(f.Layer-1, Hidden), at(f.Layer, AttnOut), at(f.Layer, FFNOut), at(f.Layer, Hidden))
+		at := func(layer int, p arch.Point) arch.Site { return arch.Site{Side: side, Layer: layer, Point: p} }
+		got, err := lm.Trace(t.Context(), rows, at(f.Layer-1, arch.Hidden), at(f.Layer, arch.AttnOut), at(f.Layer, arch.FFNOut), at(f.Layer, arch.Hidden))
 		must(t, err)
 		for _, tr := range got {
 			must(t, tr.Err)
@@ -125,11 +126,11 @@ func TestAttentionOutput(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []struct {
 		tinylm.Config
-		side Side
+		side arch.Side
 	}{
-		{tinylm.Config{Family: tinylm.GPT2}, Decoder}, {tinylm.Config{Family: tinylm.GPTJ, NamedWeights: true}, Decoder},
-		{tinylm.Config{Family: tinylm.LLaMA, KVHeads: 2}, Decoder}, {tinylm.Config{Family: tinylm.GPT2, Opset: 13, NoScopes: true}, Decoder},
-		{tinylm.Config{Family: tinylm.LLaMA, Cache: tinylm.Merged}, Decoder}, {tinylm.Config{Family: tinylm.T5}, Encoder},
+		{tinylm.Config{Family: tinylm.GPT2}, arch.Decoder}, {tinylm.Config{Family: tinylm.GPTJ, NamedWeights: true}, arch.Decoder},
+		{tinylm.Config{Family: tinylm.LLaMA, KVHeads: 2}, arch.Decoder}, {tinylm.Config{Family: tinylm.GPT2, Opset: 13, NoScopes: true}, arch.Decoder},
+		{tinylm.Config{Family: tinylm.LLaMA, Cache: tinylm.Merged}, arch.Decoder}, {tinylm.Config{Family: tinylm.T5}, arch.Encoder},
 	} {
 		c.Layers = 3
 		lm := tiny(t, env, c.Config, Options{})
@@ -144,7 +145,7 @@ func TestAttentionOutput(t *testing.T) {
 	}
 	// A decoder that reads an encoder has two attentions in a block.
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
-	if _, err := lm.Trace(t.Context(), nil, Site{Point: AttnOut}); !errors.Is(err, ErrSite) {
+	if _, err := lm.Trace(t.Context(), nil, arch.Site{Point: arch.AttnOut}); !errors.Is(err, ErrSite) {
 		t.Errorf("cross-attention: %v", err)
 	}
 }
@@ -153,8 +154,8 @@ func TestTraceErrors(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	row := TraceRow{Query: ask.Query{PromptIDs: []int64{1, 2, 3}}, Positions: []int{0}}
-	for name, sites := range map[string][]Site{
-		"none": {}, "no such layer": {{Layer: 9}}, "no such side": {{Side: Encoder}}, "both sides": {{}, {Side: Encoder}}, "no such point": {{Point: 99}},
+	for name, sites := range map[string][]arch.Site{
+		"none": {}, "no such layer": {{Layer: 9}}, "no such side": {{Side: arch.Encoder}}, "both sides": {{}, {Side: arch.Encoder}}, "no such point": {{Point: 99}},
 	} {
 		if _, err := lm.Trace(t.Context(), []TraceRow{row}, sites...); !errors.Is(err, ErrSite) {
 			t.Errorf("%s: %v", name, err)
@@ -162,7 +163,7 @@ func TestTraceErrors(t *testing.T) {
 	}
 	bad := row
 	bad.Positions = []int{3}
-	got, err := lm.Trace(t.Context(), []TraceRow{bad, row, {Query: ask.Query{}}}, Site{Point: Hidden})
+	got, err := lm.Trace(t.Context(), []TraceRow{bad, row, {Query: ask.Query{}}}, arch.Site{Point: arch.Hidden})
 	must(t, err)
 	if !errors.Is(got[0].Err, ErrSite) || got[1].Err != nil || !errors.Is(got[2].Err, ask.ErrNoPrompt) && got[2].Err == nil {
 		t.Errorf("%v, %v, %v", got[0].Err, got[1].Err, got[2].Err)
@@ -175,7 +176,7 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5, Gated: true}, Options{})
 	r := rand.New(rand.NewPCG(2, 2))
-	w := lm.info.FFN(Encoder, 0).Down
+	w := lm.info.FFN(arch.Encoder, 0).Down
 	var rows []Row
 	for i := range 5 {
 		rows = append(rows, Row{Query: randomQuery(lm, r, 3+2*i, 1)})

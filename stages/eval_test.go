@@ -3,6 +3,7 @@ package stages
 import (
 	"bytes"
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func nudge() edit.Method {
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*models.Info) config { return config{Size: 0.5} },
+		Defaults: func(*arch.Info) config { return config{Size: 0.5} },
 		New:      func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
 	})
 }

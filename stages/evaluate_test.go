@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -37,7 +38,7 @@ func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
 		Name: "counted", Title: "Counted", Version: 1, Settings: []edit.Kind{edit.Batch},
-		Defaults: func(*models.Info) struct{} { return struct{}{} },
+		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")

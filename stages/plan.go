@@ -2,12 +2,12 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"editpipe/models"
 	"editpipe/store"
 )
 
@@ -94,7 +94,7 @@ func (e *Eval) Plan(ctx context.Context) (*Plan, error) {
 
 // modelBytes sums up the graphs in use and the weight files beside them, which
 // bear the graph's name with an ending.
-func modelBytes(info *models.Info) (int64, error) {
+func modelBytes(info *arch.Info) (int64, error) {
 	var sum int64
 	for _, graph := range info.Files {
 		files, err := filepath.Glob(filepath.Join(info.Dir, graph) + "*")

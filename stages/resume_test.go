@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -129,7 +130,7 @@ func TestChainResumes(t *testing.T) {
 	method := nudge()
 	counting := edit.Define(edit.Spec[struct{}]{
 		Name: "nudge", Title: "Counting nudge", Version: 1, Settings: method.Settings,
-		Defaults: func(*models.Info) struct{} { return struct{}{} },
+		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
 			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
 				if made++; made == at {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -43,7 +44,7 @@ func inspectCommand() *cli.Command {
 			}
 			if c.Bool("json") {
 				return writeJSON(c.App.Writer, struct {
-					*models.Info
+					*arch.Info
 					Methods []methodFor `json:"methods"`
 				}{info, methods})
 			}
@@ -59,7 +60,7 @@ type methodFor struct {
 	Why      string            `json:"why_not,omitempty"` // empty where the method runs on the model
 }
 
-func methodsFor(info *models.Info) ([]methodFor, error) {
+func methodsFor(info *arch.Info) ([]methodFor, error) {
 	var out []methodFor
 	for _, m := range all.Methods() {
 		config, err := m.Configure(info, nil)
@@ -79,7 +80,7 @@ func methodsFor(info *models.Info) ([]methodFor, error) {
 	return out, nil
 }
 
-func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
+func writeInfo(w io.Writer, info *arch.Info, methods []methodFor) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
@@ -130,7 +131,7 @@ func writeInfo(w io.Writer, info *models.Info, methods []methodFor) error {
 	fmt.Fprintln(t, "  id\tin x out\tinitializer\tstored\teditable")
 	for i := range info.FFNs {
 		f := &info.FFNs[i]
-		for _, part := range []models.Part{models.FFNUp, models.FFNGate, models.FFNDown} {
+		for _, part := range []arch.Part{arch.FFNUp, arch.FFNGate, arch.FFNDown} {
 			wt := f.Weight(part)
 			if wt == nil {
 				continue

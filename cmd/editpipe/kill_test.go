@@ -71,7 +71,7 @@ func kill(t *testing.T, binary, killed string, idle, work time.Duration) {
 		if err != nil {
 			hit++
 		}
-		t.Logf("try %d, %v: %v; %d files of results", i+1, after.Round(time.Millisecond), cmd.ProcessState, len(shards(t, killed)))
+		t.Logf("try %d, %v: %v; %d files of results", i+1, after.Round(time.Millisecond), cmd.ProcessState, len(resultFiles(t, killed)))
 	}
 	if hit < kills/2 { // some may be late on a machine that became faster meanwhile
 		t.Errorf("only %d of %d kills met a running command", hit, kills)
@@ -90,7 +90,7 @@ func interrupt(t *testing.T, binary, stopped string) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(time.Minute)
-	for len(shards(t, stopped)) == 0 && time.Now().Before(deadline) { // in the midst of its work
+	for len(resultFiles(t, stopped)) == 0 && time.Now().Before(deadline) { // in the midst of its work
 		time.Sleep(5 * time.Millisecond)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -134,7 +134,7 @@ func mustFinish(t *testing.T, binary, out string) time.Duration {
 	return time.Since(start)
 }
 
-func shards(t *testing.T, run string) []string {
+func resultFiles(t *testing.T, run string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(run, string(store.TableResults), "*.parquet"))
 	if err != nil {

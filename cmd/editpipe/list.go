@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"editpipe/models/arch"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,7 +16,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/metric"
-	"editpipe/models"
 	"editpipe/ort"
 )
 
@@ -110,7 +110,7 @@ func writeList(w io.Writer, rows []listed, asJSON bool) error {
 func listMethods() ([]listed, error) {
 	var rows []listed
 	for _, m := range all.Methods() {
-		keys, err := m.Keys(&models.Info{})
+		keys, err := m.Keys(&arch.Info{})
 		if err != nil {
 			return nil, err
 		}

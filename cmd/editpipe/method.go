@@ -1,13 +1,13 @@
 package main
 
 import (
+	"editpipe/models/arch"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"editpipe/edit"
 	"editpipe/edit/all"
-	"editpipe/models"
 )
 
 // methodNamed finds a method by its id; a wrong id is a fault of the command line.
@@ -49,7 +49,7 @@ func overrides(c *cli.Context, run []edit.Method) (map[string]map[string]string,
 
 // configure gives the method's effective configuration; a wrong key or value is
 // a fault of the command line.
-func configure(m edit.Method, info *models.Info, keys map[string]string) (edit.Config, error) {
+func configure(m edit.Method, info *arch.Info, keys map[string]string) (edit.Config, error) {
 	config, err := m.Configure(info, keys)
 	if err != nil {
 		return edit.Config{}, usagef("--set: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"editpipe/models/arch"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -511,7 +512,7 @@ func checkPatches(t *testing.T, data, edits, out string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	down := info.FFNs[2].Weight(models.FFNDown)
+	down := info.FFNs[2].Weight(arch.FFNDown)
 	for i, r := range records {
 		u, v := tensor.New(tensor.F32, down.In, 1), tensor.New(tensor.F32, 1, down.Out)
 		for j := range u.Float32s() {

@@ -2,6 +2,7 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -101,7 +102,7 @@ func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
 // configuration: keys are documented, unknown ones refused, and a printed
 // configuration reads back as itself.
 func (s *suite) configuration(t *testing.T) {
-	keys, err := s.m.Keys(&models.Info{})
+	keys, err := s.m.Keys(&arch.Info{})
 	if err != nil {
 		t.Fatalf("defaults without a model: %v", err)
 	}
@@ -182,7 +183,7 @@ func (s *suite) weights(t *testing.T) [][32]byte {
 	t.Helper()
 	var sums [][32]byte
 	for _, f := range s.lm.Info().FFNs {
-		for _, part := range []models.Part{models.FFNUp, models.FFNGate, models.FFNDown} {
+		for _, part := range []arch.Part{arch.FFNUp, arch.FFNGate, arch.FFNDown} {
 			w := f.Weight(part)
 			if w == nil || !w.Editable {
 				continue

@@ -21,6 +21,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 
 	"editpipe/dataset"
@@ -55,7 +56,7 @@ type Config struct {
 // defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
 // with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
 // without one.
-func defaults(info *models.Info) Config {
+func defaults(info *arch.Info) Config {
 	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4, Bias: true}
 	switch {
 	case info.Family == "gptj":
@@ -98,8 +99,8 @@ func method(name, title, paper string) edit.Method {
 	})
 }
 
-func needs(c Config, _ *models.Info) models.Need {
-	return locate.Need([]int{c.Layer}, models.FFNAct, models.FFNOut)
+func needs(c Config, _ *arch.Info) models.Need {
+	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
 type editor struct {
@@ -158,8 +159,8 @@ func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit
 const copies = 5
 
 // weight is the weight that is trained.
-func (ed *editor) weight(on edit.Base) (models.WeightID, *models.Weight, error) {
-	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
+func (ed *editor) weight(on edit.Base) (arch.WeightID, *arch.Weight, error) {
+	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
 	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
 		return at, nil, err
 	}
@@ -168,7 +169,7 @@ func (ed *editor) weight(on edit.Base) (models.WeightID, *models.Weight, error) 
 
 // train trains the changes of tasks side by side and sets their patches and
 // errors. It returns what keeps all of them from being made.
-func (ed *editor) train(ctx context.Context, on edit.Base, at models.WeightID, w *models.Weight, edits [][]dataset.Edit, patches []models.Patch, errs []error) (err error) {
+func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *arch.Weight, edits [][]dataset.Edit, patches []models.Patch, errs []error) (err error) {
 	var tasks []*task
 	var problems []train.Problem
 	var places []int
@@ -206,7 +207,7 @@ func (ed *editor) train(ctx context.Context, on edit.Base, at models.WeightID, w
 }
 
 // patch is the patch of a trained change.
-func (ed *editor) patch(on edit.Base, at models.WeightID, k *task, r train.Report) (models.Patch, error) {
+func (ed *editor) patch(on edit.Base, at arch.WeightID, k *task, r train.Report) (models.Patch, error) {
 	p := with(&on.Patch, at, r.Values)
 	p.Method = ed.name
 	efforts := make([]edit.Effort, len(k.edits))
@@ -224,11 +225,11 @@ func (ed *editor) patch(on edit.Base, at models.WeightID, k *task, r train.Repor
 }
 
 // problem is the training of a weight and of its bias.
-func (ed *editor) problem(on edit.Base, at models.WeightID, w *models.Weight) (train.Problem, error) {
+func (ed *editor) problem(on edit.Base, at arch.WeightID, w *arch.Weight) (train.Problem, error) {
 	type part struct {
 		name  string
 		shape []int
-		value func(edit.Base, models.WeightID) ([]float32, error)
+		value func(edit.Base, arch.WeightID) ([]float32, error)
 	}
 	parts := []part{{variable, []int{w.In, w.Out}, weight}}
 	if ed.c.Bias && w.Bias != "" {

@@ -2,6 +2,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"maps"
 	"math"
@@ -68,7 +69,7 @@ func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.
 }
 
 // objectiveOf is the objective of one training.
-func objectiveOf(t *testing.T, id string, on edit.Base, at models.WeightID, edits []dataset.Edit) *objective {
+func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits []dataset.Edit) *objective {
 	t.Helper()
 	k, err := newTask(context.Background(), id, on, at, edits)
 	if err != nil {
@@ -104,7 +105,7 @@ func TestGradient(t *testing.T) {
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA, NamedWeights: true}} {
 		t.Run(string(c.Family), func(t *testing.T) {
 			lm, ctx := edittest.Open(t, c), context.Background()
-			at := models.WeightID{Layer: 0, Part: models.FFNDown}
+			at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 			w := lm.Info().Weight(at)
 			r := rand.New(rand.NewPCG(1, 2))
 			random := func(scale float64) train.Values {
@@ -202,7 +203,7 @@ func TestBox(t *testing.T) {
 // gradient; with a decay that outweighs the loss, against the weight.
 func TestFirstStep(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
-	at := models.WeightID{Layer: 0, Part: models.FFNDown}
+	at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 	w, err := lm.Weight(at)
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +257,7 @@ func TestObjectives(t *testing.T) {
 	if len(target) < 2 {
 		t.Fatalf("%q has %d tokens, the test wants several", long.Target, len(target))
 	}
-	at := models.WeightID{Layer: 0, Part: models.FFNDown}
+	at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 	loss := func(id string) float64 {
 		o := objectiveOf(t, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
 		w := lm.Info().Weight(at)
@@ -389,7 +390,7 @@ func TestDefaults(t *testing.T) {
 		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
 	} {
 		c.want.Steps, c.want.Rate, c.want.Bias = 25, 5e-4, true
-		if got := defaults(&models.Info{Family: c.family, Layers: c.layers}); got != c.want {
+		if got := defaults(&arch.Info{Family: c.family, Layers: c.layers}); got != c.want {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}
 	}

@@ -2,6 +2,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"slices"
 
 	"editpipe/ask"
@@ -38,7 +39,7 @@ type task struct {
 }
 
 // newTask makes the rows of edits and reads their inputs.
-func newTask(ctx context.Context, name string, on edit.Base, at models.WeightID, edits []dataset.Edit) (*task, error) {
+func newTask(ctx context.Context, name string, on edit.Base, at arch.WeightID, edits []dataset.Edit) (*task, error) {
 	k := &task{edits: edits}
 	var trace []models.TraceRow
 	for _, e := range edits {
@@ -50,7 +51,7 @@ func newTask(ctx context.Context, name string, on edit.Base, at models.WeightID,
 		k.rows = append(k.rows, r)
 		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: &on.Patch, Positions: everywhere(len(r.IDs))})
 	}
-	traces, err := on.LM.Trace(ctx, trace, models.Site{Layer: at.Layer, Point: models.FFNAct})
+	traces, err := on.LM.Trace(ctx, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +70,14 @@ func newTask(ctx context.Context, name string, on edit.Base, at models.WeightID,
 }
 
 // newObjective is the objective of tasks, which must be closed.
-func newObjective(name string, on edit.Base, at models.WeightID, tasks []*task) *objective {
+func newObjective(name string, on edit.Base, at arch.WeightID, tasks []*task) *objective {
 	o := &objective{name: name, base: &on.Patch, tasks: tasks}
 	for _, k := range tasks {
 		for i := range k.rows {
 			k.rows[i].Patch = o.base
 		}
 	}
-	o.searches = on.LM.Searches([]models.Site{{Layer: at.Layer, Point: models.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
+	o.searches = on.LM.Searches([]arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
 	return o
 }
 
@@ -105,7 +106,7 @@ func everywhere(n int) []int {
 }
 
 // with is what a patch becomes with a change, without the edits' names.
-func with(base *models.Patch, at models.WeightID, values train.Values) *models.Patch {
+func with(base *models.Patch, at arch.WeightID, values train.Values) *models.Patch {
 	changes := []models.Change{models.Dense{At: at, Delta: values[variable]}}
 	if b := values[biasVariable]; b != nil {
 		changes = append(changes, models.Bias{At: at, Delta: b})
@@ -114,7 +115,7 @@ func with(base *models.Patch, at models.WeightID, values train.Values) *models.P
 }
 
 // weight is the weight before the change, [in, out].
-func weight(on edit.Base, at models.WeightID) ([]float32, error) {
+func weight(on edit.Base, at arch.WeightID) ([]float32, error) {
 	w, err := on.LM.Weight(at)
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func weight(on edit.Base, at models.WeightID) ([]float32, error) {
 }
 
 // bias is the bias before the change, [out].
-func bias(on edit.Base, at models.WeightID) ([]float32, error) {
+func bias(on edit.Base, at arch.WeightID) ([]float32, error) {
 	b, err := on.LM.Bias(at)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"fmt"
 	"math"
 	"slices"
@@ -89,7 +90,7 @@ func TestTraces(t *testing.T) {
 	w := world{edittest.OpenWorld(t)}
 	for _, run := range []string{"ft_l0", "ft_l0_loose"} {
 		ref, edits, ed := w.reference(t, run)
-		at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
+		at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
 		weight := w.LM.Info().Weight(at)
 		worst := 0.0
 		for i, e := range ref.Edits[:traced] {

@@ -22,6 +22,7 @@ package ike
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
@@ -65,7 +66,7 @@ func Methods() []edit.Method {
 			Name: "ike", Title: "IKE", Version: 1,
 			Paper:    "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
 			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*models.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Defaults: func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
 			Validate: func(c Config) error {
 				if c.K < 0 {
 					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
@@ -88,7 +89,7 @@ func Methods() []edit.Method {
 			Name: "ice", Title: "ICE", Version: 1,
 			Paper:    "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
 			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*models.Info) struct{} { return struct{}{} },
+			Defaults: func(*arch.Info) struct{} { return struct{}{} },
 			New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
 			Decoders: decoders,
 		}),

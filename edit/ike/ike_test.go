@@ -2,6 +2,7 @@ package ike
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"iter"
@@ -54,7 +55,7 @@ func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed i
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := m.Configure(&models.Info{}, set)
+	c, err := m.Configure(&arch.Info{}, set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestICEIsTheFactOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := m.Configure(&models.Info{}, nil)
+	c, err := m.Configure(&arch.Info{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestLeaks(t *testing.T) {
 
 func TestNoPool(t *testing.T) {
 	m, _ := edit.Find(Methods(), "ike")
-	c, err := m.Configure(&models.Info{}, nil)
+	c, err := m.Configure(&arch.Info{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package kn
 import (
 	"cmp"
 	"context"
+	"editpipe/models/arch"
 	"maps"
 	"slices"
 
@@ -41,7 +42,7 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 		for _, prompt := range f.prompts {
 			s := make(scores, on.LM.Info().Layers)
 			for l := range s {
-				s[l] = make([]float64, on.LM.Info().FFN(models.Decoder, l).Down.In)
+				s[l] = make([]float64, on.LM.Info().FFN(arch.Decoder, l).Down.In)
 			}
 			out[i] = append(out[i], s)
 			for k, id := range f.gold {
@@ -66,9 +67,9 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 
 // recall reads the activations of all layers at the last positions.
 func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) error {
-	var sites []models.Site
+	var sites []arch.Site
 	for l := range on.LM.Info().Layers {
-		sites = append(sites, models.Site{Layer: l, Point: ed.c.point()})
+		sites = append(sites, arch.Site{Layer: l, Point: ed.c.point()})
 	}
 	var rows []models.TraceRow
 	for _, q := range list {
@@ -91,7 +92,7 @@ func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) er
 // have come together.
 type sweep struct {
 	on    edit.Base
-	point models.Point
+	point arch.Point
 	most  int // rows
 	rows  []models.LayerShift
 	then  []func(models.LayerResponse)
@@ -126,7 +127,7 @@ func (s *sweep) flush(ctx context.Context) error {
 
 // ask adds the attributions of questions to their prompts'.
 func (ed *editor) ask(ctx context.Context, on edit.Base, list []*question) error {
-	s := &sweep{on: on, point: ed.c.point(), most: max(1, heldBytes/(8*on.LM.Info().FFN(models.Decoder, 0).Down.In))}
+	s := &sweep{on: on, point: ed.c.point(), most: max(1, heldBytes/(8*on.LM.Info().FFN(arch.Decoder, 0).Down.In))}
 	add := ed.integrate
 	if ed.c.Attribution == Zeroing {
 		for _, q := range list {

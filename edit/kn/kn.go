@@ -23,6 +23,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 
 	"editpipe/dataset"
@@ -74,7 +75,7 @@ type Config struct {
 
 // defaults gives the published settings: a threshold of 0.2, in EasyEdit's file
 // for GPT-J 0.1.
-func defaults(info *models.Info) Config {
+func defaults(info *arch.Info) Config {
 	c := Config{
 		Variant: Paper, Mode: Change, Attribution: Integrated, Steps: 20, Threshold: 0.2,
 		Refine: asVariant, Tokens: asVariant, Space: asVariant, Old: 1, New: 8, Facts: 20,
@@ -111,7 +112,7 @@ func Method() edit.Method {
 }
 
 // needs are the down-projections and the neurons of all layers.
-func needs(c Config, info *models.Info) models.Need {
+func needs(c Config, info *arch.Info) models.Need {
 	layers := make([]int, info.Layers)
 	for l := range layers {
 		layers[l] = l
@@ -134,11 +135,11 @@ func (c Config) paper() bool { return c.Variant == Paper }
 
 // point is where neurons are: behind the activation function, or before it as
 // both programs have it.
-func (c Config) point() models.Point {
+func (c Config) point() arch.Point {
 	if c.paper() {
-		return models.FFNAct
+		return arch.FFNAct
 	}
-	return models.FFNPre
+	return arch.FFNPre
 }
 
 // alpha is the scale of the activation at point k of the integral: that of a

@@ -2,6 +2,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"flag"
 	"fmt"
@@ -147,10 +148,10 @@ func TestCompleteness(t *testing.T) {
 
 // along is the probability of a token, and its slope along the activation of a
 // layer, with that activation at a multiple of itself.
-func along(t *testing.T, lm *models.LM, p models.Point, ids []int64, id int64, layer int, scale float64) (prob, slope float64) {
+func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, layer int, scale float64) (prob, slope float64) {
 	t.Helper()
 	ctx := context.Background()
-	tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, models.Site{Layer: layer, Point: p})
+	tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, arch.Site{Layer: layer, Point: p})
 	if err != nil || tr[0].Err != nil {
 		t.Fatal(err, tr[0].Err)
 	}
@@ -160,7 +161,7 @@ func along(t *testing.T, lm *models.LM, p models.Point, ids []int64, id int64, l
 		shift[i] = float32((scale - 1) * float64(x))
 	}
 	// Through another graph than the method's.
-	l, err := lm.Losses(ctx, models.Site{Layer: layer, Point: p}, []models.LossRow{{
+	l, err := lm.Losses(ctx, arch.Site{Layer: layer, Point: p}, []models.LossRow{{
 		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []models.LossTerm{{Position: len(ids) - 1, Target: id, Prob: 1}},
 	}})
 	if err != nil || l[0].Err != nil {
@@ -184,7 +185,7 @@ func TestZeroing(t *testing.T) {
 	}
 	q := ask.Query{PromptIDs: []int64{5}, TargetIDs: [][]int64{{7}}}
 	rows := []models.Row{{Query: q}}
-	w := lm.Info().FFN(models.Decoder, 1).Down
+	w := lm.Info().FFN(arch.Decoder, 1).Down
 	weight, err := lm.Weight(w.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +250,7 @@ func TestChoose(t *testing.T) {
 // TestRule adds up the change of single rows on another way.
 func TestRule(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
-	w := lm.Info().FFN(models.Decoder, 1).Down
+	w := lm.Info().FFN(arch.Decoder, 1).Down
 	weight, err := lm.Weight(w.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -492,7 +493,7 @@ func TestRefused(t *testing.T) {
 	for _, set := range []map[string]string{
 		{"steps": "0"}, {"adaptive_threshold": "1"}, {"p": "2"}, {"max_neurons": "-1"}, {"lambda_new": "-1"}, {"variant": "bert"},
 	} {
-		if _, err := Method().Configure(&models.Info{}, set); err == nil {
+		if _, err := Method().Configure(&arch.Info{}, set); err == nil {
 			t.Errorf("%v is taken", set)
 		}
 	}
@@ -501,7 +502,7 @@ func TestRefused(t *testing.T) {
 // TestDefaults are the published settings.
 func TestDefaults(t *testing.T) {
 	for family, want := range map[string]float64{"": 0.2, "gpt2": 0.2, "gptj": 0.1, "llama": 0.2} {
-		if c := defaults(&models.Info{Family: family}); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
+		if c := defaults(&arch.Info{Family: family}); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
 			t.Errorf("%s: %+v", family, c)
 		}
 	}

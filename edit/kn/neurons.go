@@ -2,6 +2,7 @@ package kn
 
 import (
 	"cmp"
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"slices"
@@ -105,7 +106,7 @@ type rows struct {
 }
 
 func (r *rows) row(n neuron, width int) ([]float64, error) {
-	at := models.WeightID{Layer: n.layer, Part: models.FFNDown}
+	at := arch.WeightID{Layer: n.layer, Part: arch.FFNDown}
 	if r.weights[n.layer] == nil {
 		w, err := r.on.LM.Weight(at)
 		if err != nil {
@@ -163,7 +164,7 @@ func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Change, erro
 // changeLayer changes the rows of one layer's neurons: by a multiple of the
 // direction, or each to zero.
 func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.Change, error) {
-	at := models.WeightID{Layer: list[0].layer, Part: models.FFNDown}
+	at := arch.WeightID{Layer: list[0].layer, Part: arch.FFNDown}
 	in, width := w.on.LM.Info().Weight(at).In, len(toward)
 	rank := 1
 	if ed.c.Mode == Erase {

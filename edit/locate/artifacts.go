@@ -1,6 +1,7 @@
 package locate
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
@@ -27,12 +28,12 @@ func Refused(err error) error {
 
 // Need is what locating methods ask of a model: gradients, the down-projections
 // of layers to change, and points of each to read.
-func Need(layers []int, points ...models.Point) models.Need {
+func Need(layers []int, points ...arch.Point) models.Need {
 	n := models.Need{Gradients: true}
 	for _, l := range layers {
 		n.Edits = append(n.Edits, down(l))
 		for _, p := range points {
-			n.Sites = append(n.Sites, models.Site{Layer: l, Point: p})
+			n.Sites = append(n.Sites, arch.Site{Layer: l, Point: p})
 		}
 	}
 	return n

@@ -3,6 +3,7 @@ package locate
 import (
 	"context"
 	"crypto/sha256"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,14 +111,14 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 	if in.Texts == nil {
 		return bad(errors.New("no running text was given to take them over"))
 	}
-	sites := make([]models.Site, len(layers))
+	sites := make([]arch.Site, len(layers))
 	widest := 0
 	for i, l := range layers {
-		f := lm.Info().FFN(models.Decoder, l)
+		f := lm.Info().FFN(arch.Decoder, l)
 		if f == nil {
 			return bad(fmt.Errorf("%w: the model has no layer %d", ErrMoments, l))
 		}
-		sites[i] = models.Site{Layer: l, Point: models.FFNAct}
+		sites[i] = arch.Site{Layer: l, Point: arch.FFNAct}
 		c.sums = append(c.sums, make([]float64, f.Down.In*f.Down.In))
 		widest = max(widest, f.Down.In)
 	}
@@ -138,7 +139,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 	}
 	out := make([]*Moments, len(layers))
 	for i, l := range layers {
-		m := &Moments{Width: lm.Info().FFN(models.Decoder, l).Down.In, Count: c.tokens, C: c.sums[i], Model: lm.Hash()}
+		m := &Moments{Width: lm.Info().FFN(arch.Decoder, l).Down.In, Count: c.tokens, C: c.sums[i], Model: lm.Hash()}
 		if m.Count < int64(m.Width) {
 			return bad(fmt.Errorf("%w: the texts have %d tokens, keys of layer %d have %d elements; give more text", ErrSingular, m.Count, l, m.Width))
 		}

@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ func extend(ctx context.Context, lm *models.LM, texts [][]int64, length int, ran
 			short = append(short, i)
 		}
 	}
-	losses, err := lm.Losses(ctx, models.Site{Point: models.FFNOut}, rows)
+	losses, err := lm.Losses(ctx, arch.Site{Point: arch.FFNOut}, rows)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
@@ -34,7 +35,7 @@ type Spreading struct {
 // to 17 of GPT-2 with 48 layers, 3 to 8 of GPT-J, 4 to 8 of LLaMA and other deep
 // models, and in proportion to GPT-2 with 48 layers elsewhere, but for shallow
 // models the first layer.
-func DefaultLayers(info *models.Info) []int {
+func DefaultLayers(info *arch.Info) []int {
 	first, last := 13*info.Layers/48, 17*info.Layers/48
 	switch {
 	case Shallow(info):
@@ -53,7 +54,7 @@ func DefaultLayers(info *models.Info) []int {
 
 // GPTJ says whether a model is GPT-J with 6 billion parameters, for which the
 // reference implementations have settings of its own.
-func GPTJ(info *models.Info) bool { return info.Family == "gptj" && info.Layers == 28 }
+func GPTJ(info *arch.Info) bool { return info.Family == "gptj" && info.Layers == 28 }
 
 // mostShallow is the largest number of layers of a shallow model.
 const mostShallow = 6
@@ -62,7 +63,7 @@ const mostShallow = 6
 // layer, too early for a share of the depth to be a layer: so do the embedded model
 // (docs/demo-model.md) and the one that the methods are compared with their
 // authors' on (docs/fidelity.md), of six and five layers.
-func Shallow(info *models.Info) bool { return info.Layers > 0 && info.Layers <= mostShallow }
+func Shallow(info *arch.Info) bool { return info.Layers > 0 && info.Layers <= mostShallow }
 
 // ShallowWeight is the weight of the second moments for shallow models. Their
 // activations are few, and each stands for few facts: with the thousands that suit
@@ -70,7 +71,7 @@ func Shallow(info *models.Info) bool { return info.Layers > 0 && info.Layers <= 
 const ShallowWeight = 50
 
 // Deep says whether the reference implementations' settings for LLaMA apply.
-func Deep(info *models.Info) bool {
+func Deep(info *arch.Info) bool {
 	return !GPTJ(info) && info.Family != "gpt2" && info.Layers >= 28
 }
 
@@ -105,10 +106,10 @@ func (c Spreading) Validate(method string) error {
 
 // Need is what the methods ask of a model: the keys of all layers, and points of
 // the last at which values are searched.
-func (c Spreading) Need(points ...models.Point) models.Need {
-	n := Need(c.Layers, models.FFNAct)
+func (c Spreading) Need(points ...arch.Point) models.Need {
+	n := Need(c.Layers, arch.FFNAct)
 	for _, p := range points {
-		n.Sites = append(n.Sites, models.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})
+		n.Sites = append(n.Sites, arch.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})
 	}
 	return n
 }

@@ -12,6 +12,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"strings"
@@ -171,7 +172,7 @@ func Recall(ctx context.Context, lm *models.LM, patch *models.Patch, layer int, 
 	for _, s := range f.Prompts {
 		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(ctx, rows, models.Site{Layer: layer, Point: models.FFNAct}, models.Site{Layer: layer, Point: models.FFNOut})
+	traces, err := lm.Trace(ctx, rows, arch.Site{Layer: layer, Point: arch.FFNAct}, arch.Site{Layer: layer, Point: arch.FFNOut})
 	if err != nil {
 		return nil, nil, err
 	}

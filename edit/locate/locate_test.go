@@ -3,6 +3,7 @@ package locate
 import (
 	"cmp"
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -150,7 +151,7 @@ func TestFact(t *testing.T) {
 func TestOptimise(t *testing.T) {
 	ctx := context.Background()
 	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
-	at := models.Site{Layer: 0, Point: models.FFNOut}
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	var facts []*Fact
 	var starts [][]float32
 	for _, e := range []dataset.Edit{
@@ -344,7 +345,7 @@ func TestCollect(t *testing.T) {
 		}
 		ids = ids[:min(len(ids), lm.Context())]
 		for at := range ids {
-			tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, models.Site{Layer: 1, Point: models.FFNAct})
+			tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, arch.Site{Layer: 1, Point: arch.FFNAct})
 			if err != nil || tr[0].Err != nil {
 				t.Fatal(err, tr[0].Err)
 			}

@@ -1,6 +1,7 @@
 package locate
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
@@ -77,7 +78,7 @@ func (m *Moments) Write(path string) error {
 
 // Fits returns ErrMoments when the moments are not of a layer of the model.
 func (m *Moments) Fits(lm *models.LM, layer int) error {
-	f := lm.Info().FFN(models.Decoder, layer)
+	f := lm.Info().FFN(arch.Decoder, layer)
 	switch {
 	case f == nil:
 		return fmt.Errorf("locate: %w: the model has no layer %d", ErrMoments, layer)

@@ -3,6 +3,7 @@ package locate
 import (
 	"cmp"
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"slices"
 	"sync"
@@ -15,7 +16,7 @@ import (
 type objective struct {
 	lm     *models.LM
 	patch  *models.Patch
-	at     []models.Site
+	at     []arch.Site
 	search Search
 	facts  []*Fact
 

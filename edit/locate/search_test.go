@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"fmt"
 	"math"
 	"slices"
@@ -23,7 +24,7 @@ const reached = -4
 
 // searched searches the values of facts of unequal lengths, some of which end
 // early.
-func searched(t *testing.T, lm *models.LM, facts []int, at ...models.Site) []Found {
+func searched(t *testing.T, lm *models.LM, facts []int, at ...arch.Site) []Found {
 	t.Helper()
 	ctx := context.Background()
 	var list []*Fact
@@ -70,7 +71,7 @@ func searched(t *testing.T, lm *models.LM, facts []int, at ...models.Site) []Fou
 // TestSearchesSaveExactly: a search ends where it ends without keys and values
 // of earlier positions, alone or in company, on one thread or two side by side.
 func TestSearchesSaveExactly(t *testing.T) {
-	site := models.Site{Layer: 0, Point: models.FFNOut}
+	site := arch.Site{Layer: 0, Point: arch.FFNOut}
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.GPTJ}, {Family: tinylm.LLaMA}, {Family: tinylm.LLaMA, KVHeads: 2}} {
 		t.Run(fmt.Sprint(c.Family, c.KVHeads), func(t *testing.T) {
 			all, results := []int{0, 1, 2, 3, 4}, map[string][]Found{}

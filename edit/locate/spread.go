@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"sync"
 
 	"editpipe/ask"
@@ -16,7 +17,7 @@ type Spread struct {
 	Method string
 	// Points of the last layer at which values are searched together; that of the
 	// first is what the layers are changed for.
-	Points []models.Point
+	Points []arch.Point
 	// Over is what that which is missing is divided by for a layer, with so many
 	// layers left, itself included.
 	Over func(left int) float64
@@ -180,10 +181,10 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 }
 
 // sites are where values are searched.
-func (s *Spreader) sites() []models.Site {
-	var sites []models.Site
+func (s *Spreader) sites() []arch.Site {
+	var sites []arch.Site
 	for _, p := range s.rule.Points {
-		sites = append(sites, models.Site{Layer: s.layers[len(s.layers)-1].index, Point: p})
+		sites = append(sites, arch.Site{Layer: s.layers[len(s.layers)-1].index, Point: p})
 	}
 	return sites
 }
@@ -206,7 +207,7 @@ func (s *Spreader) texts(ctx context.Context, lm *models.LM) ([]string, error) {
 }
 
 // down names the down-projection of a layer.
-func down(layer int) models.WeightID { return models.WeightID{Layer: layer, Part: models.FFNDown} }
+func down(layer int) arch.WeightID { return arch.WeightID{Layer: layer, Part: arch.FFNDown} }
 
 // fits says what keeps the layers from being changed in a model.
 func (s *Spreader) fits(lm *models.LM) error {
@@ -233,7 +234,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 	}
 	each := len(facts[0].Fact.Prompts)
 	for j, l := range s.layers {
-		traces, err := read(ctx, on.LM, on.Patch.Then(mine), rows, models.Site{Layer: l.index, Point: models.FFNAct}, s.sites()[0])
+		traces, err := read(ctx, on.LM, on.Patch.Then(mine), rows, arch.Site{Layer: l.index, Point: arch.FFNAct}, s.sites()[0])
 		if err != nil {
 			return nil, err
 		}
@@ -284,7 +285,7 @@ func key(traces []models.Trace) []float64 {
 }
 
 // read traces sites where the facts enter, through a patch.
-func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...models.Site) ([]models.Trace, error) {
+func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...arch.Site) ([]models.Trace, error) {
 	var rows []models.TraceRow
 	for _, s := range at {
 		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})

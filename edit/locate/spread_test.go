@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -11,7 +12,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 )
 
 // Two ways of solving one system in float64.
@@ -146,7 +146,7 @@ func TestKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []int{1, 4} {
-		traces, err := read(ctx, lm, nil, f.Prompts[:n], models.Site{Layer: 1, Point: models.FFNAct})
+		traces, err := read(ctx, lm, nil, f.Prompts[:n], arch.Site{Layer: 1, Point: arch.FFNAct})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestWeigh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := models.Site{Layer: 0, Point: models.FFNOut}
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	_, values, err := Recall(ctx, lm, nil, 0, f)
 	if err != nil {
 		t.Fatal(err)
@@ -226,12 +226,12 @@ func TestWeigh(t *testing.T) {
 func TestBadEditIsBlamedFirst(t *testing.T) {
 	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
 	searched := 0
-	l, _ := random(t, lm.Info().FFN(models.Decoder, 0).Down.In, 1)
+	l, _ := random(t, lm.Info().FFN(arch.Decoder, 0).Down.In, 1)
 	s := &Spreader{
 		c:        Spreading{Layers: []int{l.index}, Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: SubjectLast},
 		contexts: []string{bare}, layers: []layer{l},
 		rule: Spread{
-			Method: "test", Points: []models.Point{models.Hidden}, Over: func(left int) float64 { return float64(left) },
+			Method: "test", Points: []arch.Point{arch.Hidden}, Over: func(left int) float64 { return float64(left) },
 			Weigh: func(Standing) (float64, bool) { searched++; return 1, false },
 		},
 	}

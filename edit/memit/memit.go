@@ -17,6 +17,7 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/arch"
 
 	"editpipe/edit"
 	"editpipe/edit/locate"
@@ -31,7 +32,7 @@ type Config struct{ locate.Spreading }
 
 // defaults gives the reference's hyperparameters; shallow models have a weight of
 // their own.
-func defaults(info *models.Info) Config {
+func defaults(info *arch.Info) Config {
 	c := locate.Spreading{
 		Layers: locate.DefaultLayers(info),
 		Steps:  20, Rate: 0.5, Decay: 0.5, Clamp: 0.75, KL: 0.0625, Weight: 20000,
@@ -56,7 +57,7 @@ func Method() edit.Method {
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
 		Defaults: defaults,
 		Validate: func(c Config) error { return c.Validate(name) },
-		Needs:    func(c Config, _ *models.Info) models.Need { return c.Need(models.Hidden) },
+		Needs:    func(c Config, _ *arch.Info) models.Need { return c.Need(arch.Hidden) },
 		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
 		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
 		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
@@ -70,7 +71,7 @@ func Method() edit.Method {
 func open(c Config, in edit.Inputs) (*locate.Spreader, error) {
 	return c.Open(in, locate.Spread{
 		Method: name,
-		Points: []models.Point{models.Hidden},
+		Points: []arch.Point{arch.Hidden},
 		Over:   func(left int) float64 { return float64(left) },
 	})
 }

@@ -2,6 +2,7 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"path/filepath"
@@ -100,7 +101,7 @@ func TestReachesValue(t *testing.T) {
 			for i, f := range facts {
 				hidden := func(p *models.Patch) []float32 {
 					at := f.Fact.Prompts[0]
-					traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, models.Site{Layer: last, Point: models.Hidden})
+					traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, arch.Site{Layer: last, Point: arch.Hidden})
 					if err != nil || traces[0].Err != nil {
 						t.Fatal(err, traces[0].Err)
 					}
@@ -216,7 +217,7 @@ func TestDefaults(t *testing.T) {
 		{"llama", 32, []int{4, 5, 6, 7, 8}, 25, 4, 15000}, {"", 0, []int{0}, 20, 0.75, 20000},
 		{"gpt2", 6, []int{0}, 20, 0.75, 50}, {"gpt2", 7, []int{1, 2}, 20, 0.75, 20000},
 	} {
-		got := defaults(&models.Info{Family: c.family, Layers: c.depth})
+		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Clamp != c.clamp || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -6,6 +6,7 @@ package none
 
 import (
 	"context"
+	"editpipe/models/arch"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -19,7 +20,7 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: name, Title: "Unedited", Version: 1,
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*models.Info) struct{} { return struct{}{} },
+		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return editor{}, nil },
 	})
 }

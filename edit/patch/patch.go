@@ -8,6 +8,7 @@ package patch
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,7 +42,7 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Patch made elsewhere", Version: 1,
 		Settings: []edit.Kind{edit.Single, edit.Batch},
-		Defaults: func(*models.Info) Config { return Config{Layout: Auto} },
+		Defaults: func(*arch.Info) Config { return Config{Layout: Auto} },
 		New: func(c Config, _ edit.Inputs) (edit.Editor, error) {
 			folder, err := isFolder(c.Path)
 			return &editor{c, folder}, err

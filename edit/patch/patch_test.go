@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -70,7 +71,7 @@ func TestFileConforms(t *testing.T) {
 
 func newEditor(t *testing.T, path string) (edit.Editor, error) {
 	t.Helper()
-	c, err := Method().Configure(&models.Info{}, map[string]string{"path": path})
+	c, err := Method().Configure(&arch.Info{}, map[string]string{"path": path})
 	must(t, err)
 	return Method().New(c, edit.Inputs{})
 }
@@ -117,7 +118,7 @@ func TestSavedPatch(t *testing.T) {
 
 func mustConfigure(t *testing.T, path string) edit.Config {
 	t.Helper()
-	c, err := Method().Configure(&models.Info{}, map[string]string{"path": path})
+	c, err := Method().Configure(&arch.Info{}, map[string]string{"path": path})
 	must(t, err)
 	return c
 }

@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"editpipe/models/arch"
 	"fmt"
 	"maps"
 	"os"
@@ -53,10 +54,10 @@ const (
 )
 
 // resolve turns named tensors into changes of the model's weights.
-func resolve(tensors map[string]*tensor.Tensor, info *models.Info, layout string) ([]models.Change, error) {
+func resolve(tensors map[string]*tensor.Tensor, info *arch.Info, layout string) ([]models.Change, error) {
 	weights := map[string]target{}
 	for _, f := range info.FFNs {
-		for _, part := range []models.Part{models.FFNUp, models.FFNGate, models.FFNDown} {
+		for _, part := range []arch.Part{arch.FFNUp, arch.FFNGate, arch.FFNDown} {
 			w := f.Weight(part)
 			if w == nil {
 				continue // the family has no such part
@@ -68,7 +69,7 @@ func resolve(tensors map[string]*tensor.Tensor, info *models.Info, layout string
 		}
 	}
 	var changes []models.Change
-	seen := map[models.WeightID]string{}
+	seen := map[arch.WeightID]string{}
 	for _, key := range slices.Sorted(maps.Keys(tensors)) {
 		if base, isV := strings.CutSuffix(key, endV); isV && tensors[base+endU] != nil {
 			continue // taken together with U
@@ -99,7 +100,7 @@ func resolve(tensors map[string]*tensor.Tensor, info *models.Info, layout string
 
 // target is a weight and how a file named it.
 type target struct {
-	models.Weight
+	arch.Weight
 	byID bool // by its id, so that its layout is in x out
 }
 

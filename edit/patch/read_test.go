@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"editpipe/models/arch"
 	"slices"
 	"strings"
 	"testing"
@@ -10,14 +11,14 @@ import (
 )
 
 // info has a layer with a 3 x 2 down and a square 2 x 2 up matrix.
-func info() *models.Info {
-	id := func(p models.Part) models.WeightID {
-		return models.WeightID{Side: models.Decoder, Layer: 0, Part: p}
+func info() *arch.Info {
+	id := func(p arch.Part) arch.WeightID {
+		return arch.WeightID{Side: arch.Decoder, Layer: 0, Part: p}
 	}
-	return &models.Info{FFNs: []models.FFN{{
-		Down: models.Weight{ID: id(models.FFNDown), Initializer: "h.0.down", In: 3, Out: 2, Editable: true},
-		Up:   models.Weight{ID: id(models.FFNUp), Initializer: "h.0.up", In: 2, Out: 2, Editable: true},
-		Gate: &models.Weight{ID: id(models.FFNGate), Initializer: "h.0.gate", In: 3, Out: 2, Why: "quantised"},
+	return &arch.Info{FFNs: []arch.FFN{{
+		Down: arch.Weight{ID: id(arch.FFNDown), Initializer: "h.0.down", In: 3, Out: 2, Editable: true},
+		Up:   arch.Weight{ID: id(arch.FFNUp), Initializer: "h.0.up", In: 2, Out: 2, Editable: true},
+		Gate: &arch.Weight{ID: id(arch.FFNGate), Initializer: "h.0.gate", In: 3, Out: 2, Why: "quantised"},
 	}}}
 }
 

@@ -19,6 +19,7 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"math"
 
 	"editpipe/edit"
@@ -57,7 +58,7 @@ type Config struct {
 // defaults gives the authors' hyperparameters for GPT-J, for which they are
 // published, and for models without published ones, but the weight of the second
 // moments for shallow ones; those of EasyEdit for LLaMA and other deep models.
-func defaults(info *models.Info) Config {
+func defaults(info *arch.Info) Config {
 	c := Config{Space: Add, Stop: Argmax, Spreading: locate.Spreading{
 		Layers: locate.DefaultLayers(info),
 		Steps:  30, Rate: 0.2, Decay: 0.5, Clamp: 0.75, KL: 1, Weight: 6000,
@@ -80,7 +81,7 @@ func Method() edit.Method {
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
 		Defaults: defaults,
 		Validate: func(c Config) error { return c.Validate(name) },
-		Needs:    func(c Config, _ *models.Info) models.Need { return c.Need(models.FFNOut, models.AttnOut) },
+		Needs:    func(c Config, _ *arch.Info) models.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
 		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
 		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
 		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
@@ -97,7 +98,7 @@ func open(c Config, in edit.Inputs) (*locate.Spreader, error) {
 	}
 	return c.Open(in, locate.Spread{
 		Method: name,
-		Points: []models.Point{models.FFNOut, models.AttnOut},
+		Points: []arch.Point{arch.FFNOut, arch.AttnOut},
 		Over:   func(left int) float64 { return math.Sqrt(float64(left)) },
 		Bare:   c.Space == Never,
 		Weigh:  weigh(reached),

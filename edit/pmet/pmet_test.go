@@ -2,6 +2,7 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"math"
 	"path/filepath"
 	"slices"
@@ -71,7 +72,7 @@ func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) 
 }
 
 // at reads a site where a fact enters, through a patch.
-func at(t *testing.T, lm *models.LM, f *locate.Fact, p *models.Patch, site models.Site) []float32 {
+func at(t *testing.T, lm *models.LM, f *locate.Fact, p *models.Patch, site arch.Site) []float32 {
 	t.Helper()
 	s := f.Prompts[0]
 	traces, err := lm.Trace(context.Background(), []models.TraceRow{{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}}}, site)
@@ -96,7 +97,7 @@ func distance(a []float32, b []float64) float64 {
 func TestReachesValue(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": "1", "v_num_grad_steps": "5"})
-	out, attention := models.Site{Layer: 1, Point: models.FFNOut}, models.Site{Layer: 1, Point: models.AttnOut}
+	out, attention := arch.Site{Layer: 1, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.AttnOut}
 	on := models.Patch{}
 	for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 		facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
@@ -135,12 +136,12 @@ func TestSharesByRoot(t *testing.T) {
 	}
 	for j, left := range []float64{2, 1} {
 		c := p.Changes[j].(models.LowRank)
-		if want := (models.WeightID{Layer: j, Part: models.FFNDown}); c.At != want {
+		if want := (arch.WeightID{Layer: j, Part: arch.FFNDown}); c.At != want {
 			t.Fatalf("change %d is of %s", j, c.At)
 		}
 		before := &models.Patch{Changes: p.Changes[:j]}
 		for i, f := range facts {
-			now := at(t, lm, f.Fact, before, models.Site{Layer: 1, Point: models.FFNOut})
+			now := at(t, lm, f.Fact, before, arch.Site{Layer: 1, Point: arch.FFNOut})
 			share := make([]float64, len(now))
 			for k, m := range now {
 				share[k] = (f.Value[k] - float64(m)) / math.Sqrt(left)
@@ -163,7 +164,7 @@ func TestAttentionTakesPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sites := []models.Site{{Layer: 1, Point: models.FFNOut}, {Layer: 1, Point: models.AttnOut}}
+	sites := []arch.Site{{Layer: 1, Point: arch.FFNOut}, {Layer: 1, Point: arch.AttnOut}}
 	for i, w := range found {
 		out, attention := at(t, lm, w.Fact, nil, sites[0]), at(t, lm, w.Fact, nil, sites[1])
 		search := locate.Search{Steps: steps, Rate: 0.2, Decay: 0.5, Clamp: clamp}
@@ -230,11 +231,11 @@ func TestReached(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for _, set := range []map[string]string{{"layers": ""}, {"argmax_stop": "never"}, {"mom2_update_weight": "0"}} {
-		if _, err := Method().Configure(&models.Info{}, set); err == nil {
+		if _, err := Method().Configure(&arch.Info{}, set); err == nil {
 			t.Errorf("%v: accepted", set)
 		}
 	}
-	c, err := Method().Configure(&models.Info{}, nil)
+	c, err := Method().Configure(&arch.Info{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +258,7 @@ func TestConfig(t *testing.T) {
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 30, 0.2, 0.75, 1, 6000},
 		{"gpt2", 6, []int{0}, 30, 0.2, 0.75, 1, 50},
 	} {
-		got := defaults(&models.Info{Family: c.family, Layers: c.depth})
+		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Rate != c.rate || got.Clamp != c.clamp || got.KL != c.kl || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -4,6 +4,7 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -157,7 +158,7 @@ func TestTraces(t *testing.T) {
 			t.Errorf("case %d: the value differs by %g", i, d)
 		}
 		s := locate.Search{Steps: ref.Settings.Steps, Rate: ref.Settings.Rate, Decay: ref.Settings.Decay, Clamp: ref.Settings.Clamp, KL: ref.Settings.KL}
-		found, err := locate.Optimise(ctx, w.LM, nil, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{values[0]}, s)
+		found, err := locate.Optimise(ctx, w.LM, nil, arch.Site{Layer: layer, Point: arch.FFNOut}, []*locate.Fact{f}, [][]float32{values[0]}, s)
 		if err != nil || found[0].Err != nil {
 			t.Fatal(err, found[0].Err)
 		}

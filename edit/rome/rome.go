@@ -16,6 +16,7 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -68,7 +69,7 @@ type Config struct {
 // defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
 // with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, the first of shallow models, and
 // in proportion to GPT-2 with 48 layers elsewhere.
-func defaults(info *models.Info) Config {
+func defaults(info *arch.Info) Config {
 	c := Config{
 		Layer: 17 * info.Layers / 48, Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625, Adjust: true,
 		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
@@ -115,8 +116,8 @@ func Method() edit.Method {
 	})
 }
 
-func needs(c Config, _ *models.Info) models.Need {
-	return locate.Need([]int{c.Layer}, models.FFNAct, models.FFNOut)
+func needs(c Config, _ *arch.Info) models.Need {
+	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
 // files lists the files that the configuration names.
@@ -200,7 +201,7 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 
 // each fills in what concerns single edits and returns what concerns all.
 func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
-	at := models.WeightID{Layer: ed.c.Layer, Part: models.FFNDown}
+	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
 	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
 		return err
 	}
@@ -226,7 +227,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 		starts[i] = values[i][0]
 	}
 	search := locate.Search{Steps: ed.c.Steps, Rate: ed.c.Rate, Decay: ed.c.Decay, Clamp: ed.c.Clamp, KL: ed.c.KL}
-	found, err := locate.Optimise(ctx, on.LM, &on.Patch, models.Site{Layer: ed.c.Layer, Point: models.FFNOut}, facts, starts, search)
+	found, err := locate.Optimise(ctx, on.LM, &on.Patch, arch.Site{Layer: ed.c.Layer, Point: arch.FFNOut}, facts, starts, search)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"math"
 	"os"
@@ -103,7 +104,7 @@ func TestKeyGivesValue(t *testing.T) {
 			}
 			before := recall(t, lm, &on, f)
 			layer := ed.(*editor).c.Layer
-			found, err := locate.Optimise(ctx, lm, &on, models.Site{Layer: layer, Point: models.FFNOut}, []*locate.Fact{f}, [][]float32{before[0]},
+			found, err := locate.Optimise(ctx, lm, &on, arch.Site{Layer: layer, Point: arch.FFNOut}, []*locate.Fact{f}, [][]float32{before[0]},
 				locate.Search{Steps: steps, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625})
 			if err != nil || found[0].Err != nil {
 				t.Fatal(err, found[0].Err)
@@ -142,7 +143,7 @@ func recall(t *testing.T, lm *models.LM, p *models.Patch, f *locate.Fact) [][]fl
 	for _, s := range f.Prompts {
 		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(context.Background(), rows, models.Site{Point: models.FFNOut})
+	traces, err := lm.Trace(context.Background(), rows, arch.Site{Point: arch.FFNOut})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,7 @@ func TestDefaults(t *testing.T) {
 		steps  int
 		clamp  float64
 	}{{"gpt2", 48, 17, 20, 4}, {"gpt2", 36, 12, 20, 4}, {"gpt2", 24, 8, 20, 3}, {"gptj", 28, 5, 20, 4}, {"llama", 32, 5, 25, 4}, {"gpt2", 12, 4, 20, 4}, {"gpt2", 6, 0, 20, 4}, {"", 0, 0, 20, 4}} {
-		got := defaults(&models.Info{Family: c.family, Layers: c.layers})
+		got := defaults(&arch.Info{Family: c.family, Layers: c.layers})
 		if got.Layer != c.want || got.Steps != c.steps || got.Clamp != c.clamp {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}

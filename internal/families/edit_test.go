@@ -1,6 +1,7 @@
 package families
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"maps"
@@ -210,7 +211,7 @@ func TestWhatCannotBeEdited(t *testing.T) {
 		t.Fatal(err)
 	}
 	info := open(t, env, dir).Info()
-	if up := info.FFN(models.Decoder, 0).Up; up.Editable || !strings.Contains(up.Why, "one matrix") || !slices.Contains(info.Refusals, up.ID.String()+": "+up.Why) {
+	if up := info.FFN(arch.Decoder, 0).Up; up.Editable || !strings.Contains(up.Why, "one matrix") || !slices.Contains(info.Refusals, up.ID.String()+": "+up.Why) {
 		t.Errorf("%s: editable %v, %q; refusals %q", up.ID, up.Editable, up.Why, info.Refusals)
 	}
 }
@@ -446,9 +447,9 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 	want := loss(second)
 	r := rand.New(rand.NewPCG(3, 3))
 	for layer := range lm.Info().Layers {
-		down := lm.Info().FFN(models.Decoder, layer).Down
-		site := func(p models.Point) models.Site { return models.Site{Layer: layer, Point: p} }
-		found, err := lm.Losses(t.Context(), site(models.FFNOut), []models.LossRow{{IDs: ids, Everywhere: true, Shift: make([]float32, len(ids)*down.Out), Terms: terms}})
+		down := lm.Info().FFN(arch.Decoder, layer).Down
+		site := func(p arch.Point) arch.Site { return arch.Site{Layer: layer, Point: p} }
+		found, err := lm.Losses(t.Context(), site(arch.FFNOut), []models.LossRow{{IDs: ids, Everywhere: true, Shift: make([]float32, len(ids)*down.Out), Terms: terms}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -459,7 +460,7 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 			t.Errorf("layer %d: loss %g, the second implementation's %g", layer, found[0].Loss, want)
 		}
 		byOutput := found[0].Gradient
-		traces, err := lm.Trace(t.Context(), []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: every}}, site(models.FFNAct))
+		traces, err := lm.Trace(t.Context(), []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: every}}, site(arch.FFNAct))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -503,7 +504,7 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 
 // sameTensor is the checkpoint's tensor that holds the values of a weight, and
 // where in it element i of [in, out] stands.
-func sameTensor(t *testing.T, lm *models.LM, w models.Weight, second *paper) (name string, stored func(i int) int) {
+func sameTensor(t *testing.T, lm *models.LM, w arch.Weight, second *paper) (name string, stored func(i int) int) {
 	t.Helper()
 	v, err := lm.Weight(w.ID)
 	if err != nil {

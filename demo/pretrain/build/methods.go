@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -150,7 +151,7 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 
 // changes makes ROME's edits; ratios are norms of the changes over that of the
 // weight.
-func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records []dataset.Record) (patches []models.Patch, ratios []float64, at models.WeightID, err error) {
+func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records []dataset.Record) (patches []models.Patch, ratios []float64, at arch.WeightID, err error) {
 	artifacts, err := os.MkdirTemp("", "demo-model-*")
 	if err != nil {
 		return nil, nil, at, err
@@ -198,7 +199,7 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 	return patches, ratios, at, nil
 }
 
-func figures(plain, ice, changed column, ratios []float64, at models.WeightID, all, few int) string {
+func figures(plain, ice, changed column, ratios []float64, at arch.WeightID, all, few int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### What methods find\n\nRight answers in percent: of the new answer where the edit should change it, of the old one where it should not. "+
 		"Unedited and ICE: all %d edits of the embedded data set that are under test; ROME with its defaults: the first %d.\n\n| axis | probes | unedited | ICE | ICE - unedited | | ROME |\n|---|---|---|---|---|---|---|\n", all, few)
