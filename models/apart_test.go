@@ -148,7 +148,7 @@ func TestOneRowFails(t *testing.T) {
 func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	env := orttest.Open(t)
 	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
-	beginning := slices.Repeat([]int64{3, 4, 5, 6}, leastStem/4+1)
+	before := slices.Repeat([]int64{3, 4, 5, 6}, leastBeginning/4+1)
 	var rows []Row
 	const bad = 2
 	for i := range leastShare + 2 {
@@ -156,9 +156,9 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 		if i == bad {
 			last = trapped
 		}
-		rows = append(rows, Row{Query: ask.Query{PromptIDs: append(slices.Clone(beginning), last), TargetIDs: [][]int64{{11, 12}}, Targets: []string{""}}})
+		rows = append(rows, Row{Query: ask.Query{PromptIDs: append(slices.Clone(before), last), TargetIDs: [][]int64{{11, 12}}, Targets: []string{""}}})
 	}
-	if found, _ := lm.stems(jobsOf(rows)); len(found) != 1 {
+	if found, _ := beginnings(lm, questionsTo(rows)); len(found) != 1 {
 		t.Fatalf("%d shared beginnings, want 1", len(found))
 	}
 	texts, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 3})
@@ -188,10 +188,9 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	}
 }
 
-func jobsOf(rows []Row) []*job {
-	var jobs []*job
+func questionsTo(rows []Row) (questions []*Question) {
 	for _, r := range rows {
-		jobs = append(jobs, &job{joined: joined{ids: slices.Concat(r.Query.PromptIDs, r.Query.TargetIDs[0]), first: len(r.Query.PromptIDs)}})
+		questions = append(questions, &Question{Sequence: Sequence{Prompt: r.Query.PromptIDs, Target: r.Query.TargetIDs[0]}})
 	}
-	return jobs
+	return questions
 }

@@ -19,7 +19,7 @@ import (
 // biasPatch changes the bias of every down-projection.
 func biasPatch(lm *LM, r *rand.Rand) *Patch {
 	p := &Patch{}
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		p.Changes = append(p.Changes, Bias{At: f.Down.ID, Delta: randn(r, 0.5, f.Down.Out)})
 	}
 	return p
@@ -40,7 +40,7 @@ func TestBias(t *testing.T) {
 			if c.Float16 {
 				tolerance = halfTolerance
 			}
-			bias, w := biasPatch(lm, r), lm.info.FFNs[1].Down
+			bias, w := biasPatch(lm, r), lm.Info().FFNs[1].Down
 			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
 			patches := []*Patch{bias, bias.Then(randomPatch(lm, r, 0.3)), bias.Then(dense), bias.Then(bias)}
 			var queries []ask.Query
@@ -100,7 +100,7 @@ func TestBiasIsShift(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 9))
 	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	rows := lossRows(t, lm, r, at)
-	shift := randn(r, 0.5, lm.info.Width)
+	shift := randn(r, 0.5, lm.Info().Width)
 	moved, patched := slices.Clone(rows), slices.Clone(rows)
 	for i := range rows {
 		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
@@ -123,7 +123,7 @@ func TestBiasIsShift(t *testing.T) {
 func TestBiasOfPatch(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(1, 5))
-	w := lm.info.FFNs[0].Down
+	w := lm.Info().FFNs[0].Down
 	a, b, d := randn(r, 1, w.Out), randn(r, 1, w.Out), randn(r, 1, w.In, w.Out)
 	p := &Patch{Method: "m", Edits: []string{"e"}, Changes: []Change{Bias{At: w.ID, Delta: a}, Dense{At: w.ID, Delta: d}, Bias{At: w.ID, Delta: b}}}
 	sum := tensor.New(tensor.F32, w.Out)
@@ -165,7 +165,7 @@ func TestBiasOfPatch(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	up := lm.info.FFNs[0].Up
+	up := lm.Info().FFNs[0].Up
 	if err := lm.Fits(&Patch{Changes: []Change{Bias{At: up.ID, Delta: randn(r, 1, up.Out)}}}, meta); !errors.Is(err, ErrNotEditable) {
 		t.Errorf("bias of %s: %v", up.ID, err)
 	}

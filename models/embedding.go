@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 
@@ -32,7 +33,7 @@ func (lm *LM) Embeddings(ids []int64) ([][]float32, error) {
 // embeddingTable is the matrix [V, width] that the token ids, whatever their
 // shape and type, are looked up in.
 func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
-	g := lm.graph(forward)
+	g := lm.Anatomy().Forward
 	ix := g.Model.Graph.Index()
 	values := []string{g.Ports.IDs}
 	for len(values) > 0 {
@@ -46,7 +47,7 @@ func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
 				}
 			case "Gather":
 				t := ix.Initializer(n.Inputs[0])
-				if t == nil || n.Inputs[1] != value || n.Int("axis", 0) != 0 || len(t.Dims) != 2 || int(t.Dims[0]) < lm.info.Vocab {
+				if t == nil || n.Inputs[1] != value || n.Int("axis", 0) != 0 || len(t.Dims) != 2 || int(t.Dims[0]) < lm.Info().Vocab {
 					continue
 				}
 				v, err := t.Value()
@@ -54,11 +55,11 @@ func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
 					return nil, fmt.Errorf("models: reading embeddings from %s: %w", g.Path, err)
 				}
 				if !v.IsFloat() {
-					return nil, fmt.Errorf("models: reading embeddings: %w: they are quantised", ErrSite)
+					return nil, fmt.Errorf("models: reading embeddings: %w: they are quantised", arch.ErrSite)
 				}
 				return v, nil
 			}
 		}
 	}
-	return nil, fmt.Errorf("models: reading embeddings: %w: the graph does not look token ids up in a matrix of its own", ErrSite)
+	return nil, fmt.Errorf("models: reading embeddings: %w: the graph does not look token ids up in a matrix of its own", arch.ErrSite)
 }

@@ -12,12 +12,8 @@ var (
 	// ErrRun is returned when the runtime fails to compute a graph on a row that
 	// was given, alone as well.
 	ErrRun = errors.New("the model's graph failed")
-	// ErrNotEditable is returned when a weight does not exist or cannot be changed.
-	ErrNotEditable = errors.New("weight is not editable")
 	// ErrVocabulary is returned when a token id lies outside the model's vocabulary.
 	ErrVocabulary = errors.New("token id outside the vocabulary")
-	// ErrSite is returned when activations are wanted from a place the graph does not show.
-	ErrSite = errors.New("site cannot be read")
 	// ErrClosed is returned when a closed model is asked.
 	ErrClosed = errors.New("model is closed")
 	// ErrPatchFile is returned when a saved patch is damaged or incomplete.

@@ -30,7 +30,7 @@ func TestExport(t *testing.T) {
 			lm := openModel(t, env, from, Options{})
 			r := rand.New(rand.NewPCG(5, 1))
 			p := &Patch{}
-			for i, f := range lm.info.FFNs { // both sides, low rank and dense, up and down
+			for i, f := range lm.Info().FFNs { // both sides, low rank and dense, up and down
 				d, u := f.Down, f.Up
 				p.Changes = append(p.Changes, LowRank{At: d.ID, U: randn(r, 0.3, d.In, 2), V: randn(r, 0.3, 2, d.Out)})
 				if i%2 == 0 {
@@ -141,7 +141,7 @@ func TestExportRefuses(t *testing.T) {
 	if err := lm.Export(t.Context(), p, from); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over the model itself: %v", err)
 	}
-	w := lm.info.FFNs[0].Down
+	w := lm.Info().FFNs[0].Down
 	var misfit *MisfitError
 	if err := lm.Export(t.Context(), &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
 		t.Errorf("a patch of another model: %v", err)

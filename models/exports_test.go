@@ -43,11 +43,11 @@ func TestEveryExport(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %s %s %d", e.family, c.Exporter, c.Operator, c.Opset), func(t *testing.T) {
 				c.Family, c.Seed = e.family, 3
 				lm := tiny(t, env, c, Options{Threads: 1})
-				if why := lm.info.NoGradient; why != "" {
+				if why := lm.Info().NoGradient; why != "" {
 					t.Fatalf("no gradients: %s", why)
 				}
-				if len(lm.info.FFNs) != lm.info.Layers {
-					t.Fatalf("%d blocks in %d layers", len(lm.info.FFNs), lm.info.Layers)
+				if len(lm.Info().FFNs) != lm.Info().Layers {
+					t.Fatalf("%d blocks in %d layers", len(lm.Info().FFNs), lm.Info().Layers)
 				}
 				got := &said{first: base == nil}
 				got.ask(t, lm)
@@ -82,7 +82,7 @@ const exportTolerance = 2e-4
 func (s *said) ask(t *testing.T, lm *LM) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 1))
-	down := lm.info.FFN(arch.Decoder, 0).Down
+	down := lm.Info().FFN(arch.Decoder, 0).Down
 	patch := &Patch{Changes: []Change{LowRank{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
 	dense, err := patch.Merge()
 	must(t, err)
@@ -115,7 +115,7 @@ func (s *said) ask(t *testing.T, lm *LM) {
 		}
 	}
 	var sites []arch.Site
-	for l := range lm.info.Layers {
+	for l := range lm.Info().Layers {
 		for _, p := range []arch.Point{arch.FFNIn, arch.FFNPre, arch.FFNAct, arch.FFNOut, arch.AttnOut, arch.Hidden} {
 			sites = append(sites, arch.Site{Layer: l, Point: p})
 		}
@@ -134,7 +134,7 @@ func (s *said) ask(t *testing.T, lm *LM) {
 	} {
 		width := 0
 		for _, x := range at {
-			width += siteWidth(lm.info.FFN(arch.Decoder, x.Layer), x.Point)
+			width += lm.Info().FFN(arch.Decoder, x.Layer).Width(x.Point)
 		}
 		var list []LossRow
 		for i, tr := range traces[:2] {
@@ -159,13 +159,13 @@ func (s *said) ask(t *testing.T, lm *LM) {
 func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
 	t.Helper()
 	const points, act, out = 6, 2, 3
-	for l := range lm.info.Layers {
+	for l := range lm.Info().Layers {
 		w, err := lm.Weight(arch.WeightID{Layer: l, Part: arch.FFNDown})
 		must(t, err)
 		want, err := tensor.MatMul(tr.Values[points*l+act], w)
 		must(t, err)
 		v := want.Float32s()
-		if lm.info.FFN(arch.Decoder, l).Down.Bias != "" {
+		if lm.Info().FFN(arch.Decoder, l).Down.Bias != "" {
 			b, err := lm.Bias(arch.WeightID{Layer: l, Part: arch.FFNDown})
 			must(t, err)
 			for k := range v {

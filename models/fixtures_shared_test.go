@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -86,7 +87,7 @@ func TestLogitsMatchOracle(t *testing.T) {
 			want := npy(t, filepath.Join(oracle, logits+".npy"))
 			rows := rowsOf(npy(t, filepath.Join(oracle, "input_ids.npy")), npy(t, filepath.Join(oracle, "attention_mask.npy")))
 			var dec [][]int64
-			if lm.info.EncoderDecoder {
+			if lm.Info().EncoderDecoder {
 				ids := npy(t, filepath.Join(oracle, "decoder_input_ids.npy"))
 				for b := range rows {
 					dec = append(dec, ids.Int64s()[b*ids.Shape[1]:(b+1)*ids.Shape[1]])
@@ -94,23 +95,23 @@ func TestLogitsMatchOracle(t *testing.T) {
 			} else {
 				dec = rows
 			}
-			for _, slots := range []slotSet{noSlots, downSlots, allSlots} {
-				var jobs []*job
+			for _, slots := range []graph.Slots{graph.NoSlots, graph.DownSlots, graph.AllSlots} {
+				var questions []*Question
 				for b := range rows {
-					j := &job{joined: joined{ids: append(append([]int64{}, dec[b]...), 0), first: 1}}
-					if lm.info.EncoderDecoder {
-						j.encoder = rows[b]
+					q := &Question{Sequence: Sequence{Prompt: dec[b]}}
+					if lm.Info().EncoderDecoder {
+						q.Encoder = rows[b]
 					}
-					jobs = append(jobs, j)
+					questions = append(questions, q)
 				}
-				in := lm.newInput(forward, jobs, nil)
-				in.v.slots = slots
+				run := NewRun(lm, arch.Forward, questions, nil)
+				run.Spec.Take.Slots = slots
 				for b := range rows {
 					for p := range dec[b] {
-						in.want(b, p)
+						run.Want(b, p)
 					}
 				}
-				got, err := in.run(context.Background())
+				got, err := run.Logits(context.Background())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -174,11 +175,11 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 			}
 			family := strings.TrimSuffix(base, "_gqa")
 			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
-			if len(lm.info.Refusals) > 0 {
-				t.Errorf("refusals: %v", lm.info.Refusals)
+			if len(lm.Info().Refusals) > 0 {
+				t.Errorf("refusals: %v", lm.Info().Refusals)
 			}
 			n := 0
-			for _, f := range lm.info.FFNs {
+			for _, f := range lm.Info().FFNs {
 				for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 					w := f.Weight(part)
 					if w == nil {
@@ -206,8 +207,8 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 					}
 				}
 			}
-			if n < 2*lm.info.Layers {
-				t.Errorf("%d weights found in %d layers", n, lm.info.Layers)
+			if n < 2*lm.Info().Layers {
+				t.Errorf("%d weights found in %d layers", n, lm.Info().Layers)
 			}
 		})
 	}
@@ -267,7 +268,7 @@ func TestBatchInvariance(t *testing.T) {
 			r := rand.New(rand.NewPCG(3, 4))
 			var rows, zero []Row
 			var single []ask.Answer
-			w := lm.info.FFNs[0].Down
+			w := lm.Info().FFNs[0].Down
 			null := &Patch{Changes: []Change{LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
 			edit := randomPatch(lm, r, 0.5)
 			for i := range 20 {

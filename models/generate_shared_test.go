@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
@@ -89,7 +91,7 @@ func TestPastMatchesOracle(t *testing.T) {
 			B, T := ids.Shape[0], ids.Shape[1]
 			feeds := map[string]*tensor.Tensor{}
 			past := 0
-			for i := range lm.info.Layers {
+			for i := range lm.Info().Layers {
 				k, v := oracle(fmt.Sprintf("past_k%d", i)), oracle(fmt.Sprintf("past_v%d", i))
 				past = k.Shape[2]
 				feeds[fmt.Sprintf("past_key_values.%d.key", i)], feeds[fmt.Sprintf("past_key_values.%d.value", i)] = k, v
@@ -101,17 +103,17 @@ func TestPastMatchesOracle(t *testing.T) {
 			for i := range rows {
 				rows[i] = int64(i)
 			}
-			feedTokens(feeds, lm.anatomy.Step.Ports, B, T, ids.Int64s(), mask, pos.Int64s())
-			feeds[rowsInput] = tensor.FromInt64s(rows, B*T)
-			s, err := lm.session(context.Background(), variant{role: step})
+			feedTokens(feeds, lm.Anatomy().Step.Ports, B, T, ids.Int64s(), mask, pos.Int64s())
+			feeds[graph.LogitRows] = tensor.FromInt64s(rows, B*T)
+			s, err := lm.Session(context.Background(), graph.Spec{Role: arch.Step, Give: graph.Logits{}}, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := map[string]*tensor.Tensor{logitsOutput: nil}
+			out := map[string]*tensor.Tensor{graph.LogitsOut: nil}
 			if err := s.Run(context.Background(), feeds, out); err != nil {
 				t.Fatal(err)
 			}
-			got := out[logitsOutput]
+			got := out[graph.LogitsOut]
 			diff := maxDiff(got.Float32s(), want.Float32s())
 			t.Logf("worst difference %.2g over %d logits behind %d cached positions", diff, got.Len(), past)
 			if !(diff <= oracleTolerance) || got.Len() != want.Len() {

@@ -60,7 +60,7 @@ func TestHeldLosses(t *testing.T) {
 				rows := lossRows(t, lm, r, at[0])
 				held := make([]LossRow, len(rows))
 				for i := range rows {
-					rows[i].Shift = randn(r, 0.5, len(at)*lm.info.Width).Float32s()
+					rows[i].Shift = randn(r, 0.5, len(at)*lm.Info().Width).Float32s()
 					rows[i].Distributions = i%2 == 0
 					if at[0].Layer == 1 {
 						rows[i].Patch = nil
@@ -76,7 +76,7 @@ func TestHeldLosses(t *testing.T) {
 					if s == savesBoth && c.Cache == tinylm.NoCache {
 						continue
 					}
-					h, err := lm.hold(t.Context(), at, held, 1, s)
+					h, err := hold(t.Context(), lm, at, held, 1, s)
 					must(t, err)
 					compareHeld(t, lm, h, at, rows)
 					must(t, h.Close())
@@ -94,15 +94,15 @@ func TestHeldRuns(t *testing.T) {
 	for _, budget := range []int64{1, 1 << 22} {
 		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 2, MemoryBudget: budget})
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
-		for _, beside := range []int{1, 2} {
-			n, least := lm.HoldRows(at, rows, beside), 1
+		for _, lanes := range []int{1, 2} {
+			n, least := lm.HoldRows(at, rows, lanes), 1
 			if budget > 1 {
 				least = 2
 			}
 			if n < least || n > len(rows) || budget == 1 && n != 1 {
-				t.Errorf("budget of %d shared by %d: %d rows in a run", budget, beside, n)
+				t.Errorf("budget of %d shared by %d: %d rows in a run", budget, lanes, n)
 			}
-			h, err := lm.Hold(t.Context(), at, rows, beside)
+			h, err := lm.Hold(t.Context(), at, rows, lanes)
 			must(t, err)
 			if budget == 1 && len(h.runs) != len(rows) {
 				t.Errorf("%d runs of %d rows", len(h.runs), len(rows))
@@ -123,8 +123,8 @@ func TestHeldDense(t *testing.T) {
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
 	rows := lossRows(t, lm, r, at[0])
 	dense := &Patch{}
-	for layer := range lm.info.Layers {
-		w := lm.info.FFN(arch.Decoder, layer).Down
+	for layer := range lm.Info().Layers {
+		w := lm.Info().FFN(arch.Decoder, layer).Down
 		dense.Changes = append(dense.Changes, Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
 	}
 	for i := range rows {
@@ -138,7 +138,7 @@ func TestHeldDense(t *testing.T) {
 	}
 	h, err := lm.Hold(t.Context(), at, rows, 1)
 	must(t, err)
-	if len(h.runs) != 2 || h.runs[0].v.replaced == "" || h.runs[1].v.replaced != "" {
+	if len(h.runs) != 2 || h.runs[0].spec.Take.Replaced == "" || h.runs[1].spec.Take.Replaced != "" {
 		t.Errorf("%d runs", len(h.runs))
 	}
 	compareHeld(t, lm, h, at, rows)
@@ -153,31 +153,31 @@ func TestHeldWithout(t *testing.T) {
 	for _, c := range []struct {
 		model  tinylm.Config
 		change func(rows []LossRow)
-		role   role
+		role   arch.Role
 	}{
-		{tinylm.Config{Family: tinylm.GPT2}, func([]LossRow) {}, forward},
-		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true}, func([]LossRow) {}, forward},
-		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func([]LossRow) {}, step},
+		{tinylm.Config{Family: tinylm.GPT2}, func([]LossRow) {}, arch.Forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true}, func([]LossRow) {}, arch.Forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func([]LossRow) {}, arch.Step},
 		// Nothing before the shifts, one of which is at every position.
 		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func(rows []LossRow) {
 			for i := range rows {
 				rows[i].At = 0
 			}
 			rows[0].Everywhere = true
-		}, forward},
+		}, arch.Forward},
 		// With padding longer than the context: one row is long before the shift,
 		// another behind it.
 		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Context: 16}, func(rows []LossRow) {
 			rows[4].At, rows[3].At = len(rows[4].IDs)-2, 0
-		}, forward},
+		}, arch.Forward},
 	} {
 		lm := tiny(t, env, c.model, Options{Threads: 1})
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
 		c.change(rows)
 		h, err := lm.Hold(t.Context(), at, rows, 1)
 		must(t, err)
-		if len(h.runs) != 1 || h.runs[0].v.role != c.role {
-			t.Errorf("%+v: %d runs, role %d, want %d", c.model, len(h.runs), h.runs[0].v.role, c.role)
+		if len(h.runs) != 1 || h.runs[0].spec.Role != c.role {
+			t.Errorf("%+v: %d runs, role %d, want %d", c.model, len(h.runs), h.runs[0].spec.Role, c.role)
 		}
 		compareHeld(t, lm, h, at, rows)
 		outside := rows[1]
@@ -206,46 +206,5 @@ func TestHeldWithout(t *testing.T) {
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{Threads: 1})
 	if _, err := lm.Hold(t.Context(), at, nil, 1); !errors.Is(err, ErrNoGradient) {
 		t.Errorf("encoder-decoder: %v", err)
-	}
-}
-
-// TestSplit: no weight below the site is left in the half that moves, none above
-// in the other.
-func TestSplit(t *testing.T) {
-	env := orttest.Open(t)
-	for _, r := range []role{forward, step} {
-		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Layers: 3}, Options{Threads: 1})
-		v := variant{role: r, loss: differentiated{n: 1, at: [mostSites]arch.Site{{Layer: 1, Point: arch.FFNOut}}}}
-		m, err := lm.instrument(v)
-		must(t, err)
-		first, second, err := split(m, v.loss.changing())
-		must(t, err)
-		for half, in := range map[string]struct {
-			has func(name string) bool
-			not string
-		}{
-			"standing": {func(name string) bool { return !strings.Contains(name, ".h.2.") && !strings.Contains(name, "ln_f") }, ".h.2."},
-			"moving":   {func(name string) bool { return !strings.Contains(name, ".h.0.") && !strings.Contains(name, ".h.1.") }, ".h.0. or .h.1."},
-		} {
-			g := first.Graph
-			if half == "moving" {
-				g = second.Graph
-			}
-			named := 0
-			for _, p := range g.Initializers {
-				if strings.HasPrefix(p.Name, "transformer.") {
-					named++
-				}
-				if !in.has(p.Name) {
-					t.Errorf("role %d: the %s half has %s, of %s", r, half, p.Name, in.not)
-				}
-			}
-			if named == 0 {
-				t.Errorf("role %d: the %s half has no weights", r, half)
-			}
-		}
-		if _, _, err := split(m, append(v.loss.changing(), lm.graph(r).Ports.IDs, lm.graph(r).Ports.Mask, lm.graph(r).Ports.Positions)); r == forward && !errors.Is(err, errUndivided) {
-			t.Errorf("where everything changes: %v", err)
-		}
 	}
 }

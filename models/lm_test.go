@@ -78,7 +78,7 @@ func maxDiff(a, b []float32) float64 {
 func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
 	p := &Patch{Method: "test"}
 	var downs []arch.Weight
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		downs = append(downs, f.Down)
 	}
 	for range 1 + r.IntN(2) {
@@ -102,7 +102,7 @@ func randomQuery(lm *LM, r *rand.Rand, prompt, target int) ask.Query {
 	ids := func(n int) []int64 {
 		v := make([]int64, n)
 		for i := range v {
-			v[i] = r.Int64N(int64(lm.info.Vocab))
+			v[i] = r.Int64N(int64(lm.Info().Vocab))
 		}
 		return v
 	}

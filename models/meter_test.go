@@ -15,7 +15,7 @@ func TestMeter(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(1, 1))
-	w := lm.info.FFNs[0].Up
+	w := lm.Info().FFNs[0].Up
 	rows := []Row{
 		{Query: randomQuery(lm, r, 4, 2)},
 		{Query: randomQuery(lm, r, 4, 2), Patch: &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.1, w.In, 1), V: randn(r, 0.1, 1, w.Out)}}}},

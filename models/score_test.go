@@ -40,7 +40,7 @@ func bake(t *testing.T, dir string, lm *LM, p *Patch) string {
 	must(t, err)
 	defer m.Close()
 	for _, at := range p.weights() {
-		w := lm.info.Weight(at)
+		w := lm.Info().Weight(at)
 		value, err := lm.Weight(at)
 		must(t, err)
 		d, err := p.delta(at)
@@ -75,11 +75,11 @@ func TestPatchEqualsChangedFile(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 9))
 			p := &Patch{}
 			for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
-				if w := lm.info.FFNs[1].Weight(part); w != nil {
+				if w := lm.Info().FFNs[1].Weight(part); w != nil {
 					p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 3), V: randn(r, 0.3, 3, w.Out)})
 				}
 			}
-			w := lm.info.FFNs[0].Down
+			w := lm.Info().FFNs[0].Down
 			p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 1), V: randn(r, 0.3, 1, w.Out)})
 			mixed := p.Then(&Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}})
 			for name, p := range map[string]*Patch{"low rank": p, "with dense": mixed} {
@@ -117,7 +117,7 @@ func TestPaddingAndCompany(t *testing.T) {
 			lm := openModel(t, env, dir, Options{})
 			small := openModel(t, env, dir, Options{MemoryBudget: 1})
 			r := rand.New(rand.NewPCG(5, 5))
-			edit, w := randomPatch(lm, r, 0.3), lm.info.FFNs[0].Down
+			edit, w := randomPatch(lm, r, 0.3), lm.Info().FFNs[0].Down
 			null := &Patch{Changes: []Change{LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
 			var rows, zeros []Row
 			var alone []ask.Answer
@@ -162,7 +162,7 @@ func TestScoreAgainstFullLogits(t *testing.T) {
 		t.Fatal(a.Err)
 	}
 	raw := rawLogits(t, env, filepath.Join(dir, "model.onnx"), slices.Concat(prompt, target))
-	vocab := lm.info.Vocab
+	vocab := lm.Info().Vocab
 	for i, id := range target {
 		row := raw[(len(prompt)+i-1)*vocab : (len(prompt)+i)*vocab]
 		best, sum, rank := 0, 0.0, int32(0)
@@ -192,7 +192,7 @@ func TestKLAgainstBase(t *testing.T) {
 	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.LLaMA})
 	lm := openModel(t, env, dir, Options{})
-	tight := openModel(t, env, dir, Options{MemoryBudget: 1}) // every row a wave of its own
+	tight := openModel(t, env, dir, Options{MemoryBudget: 1}) // every row a set of its own
 	r := rand.New(rand.NewPCG(6, 6))
 	p := randomPatch(lm, r, 0.3)
 	q := randomQuery(lm, r, 6, 2)
@@ -217,7 +217,7 @@ func TestKLAgainstBase(t *testing.T) {
 			var rows []Row
 			gold := q.TargetIDs[0]
 			for at := range gold {
-				for id := range lm.info.Vocab {
+				for id := range lm.Info().Vocab {
 					rows = append(rows, Row{Patch: patch, Query: ask.Query{PromptIDs: slices.Concat(query.PromptIDs, gold[:at]), TargetIDs: [][]int64{{int64(id)}}}})
 				}
 			}
@@ -259,7 +259,7 @@ func TestOneBadRow(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	ok := ask.Query{Prompt: "The capital of the", Targets: []string{"town"}}
-	w := lm.info.FFNs[0].Down
+	w := lm.Info().FFNs[0].Down
 	r := rand.New(rand.NewPCG(7, 7))
 	nan := tensor.New(tensor.F32, w.In, 1)
 	nan.Float32s()[0] = float32(math.NaN())
@@ -315,12 +315,12 @@ func TestDuplicatesAreComputedOnce(t *testing.T) {
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(8, 8))
 	q, p := randomQuery(lm, r, 5, 2), randomPatch(lm, r, 0.3)
-	w := lm.newWave()
+	s := newScoring(lm)
 	for i, row := range []Row{{Query: q}, {Query: q}, {Query: q, Patch: &Patch{}}, {Query: q, Patch: p}, {Query: q, Patch: p, Versus: &q}} {
-		must(t, w.add(i, row))
+		must(t, s.add(i, row))
 	}
-	if want := 2 * targets(q); len(w.jobs) != want {
-		t.Errorf("%d sequences, want %d: each target unedited and edited", len(w.jobs), want)
+	if want := 2 * targets(q); len(s.intake.Questions) != want {
+		t.Errorf("%d sequences, want %d: each target unedited and edited", len(s.intake.Questions), want)
 	}
 }
 
@@ -374,13 +374,13 @@ func TestStopTexts(t *testing.T) {
 		{"at the very start", ids("the"), ask.Sampling{MaxNew: 99, Stop: []string{"t"}}, "", "stop"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := &continuation{job: &job{joined: joined{ids: []int64{5, 0}, first: 1}}, prompt: 1}
+			k := &continuation{question: &Question{Sequence: Sequence{Prompt: []int64{5}}}, prompt: 1}
 			more := true
 			for _, id := range c.say {
 				if !more {
 					break
 				}
-				logits := make([]float32, lm.info.Vocab)
+				logits := make([]float32, lm.Info().Vocab)
 				logits[id] = 1
 				var err error
 				more, err = lm.advance(k, logits, c.o)
@@ -475,7 +475,7 @@ func TestHashAndProtocol(t *testing.T) {
 	if a.Hash() == other.Hash() {
 		t.Error("other weights in the external file have the same hash")
 	}
-	p := &Patch{Changes: []Change{LowRank{At: down(0), U: tensor.New(tensor.F32, a.info.FFNWidth, 1), V: tensor.New(tensor.F32, 1, a.info.Width)}}}
+	p := &Patch{Changes: []Change{LowRank{At: down(0), U: tensor.New(tensor.F32, a.Info().FFNWidth, 1), V: tensor.New(tensor.F32, 1, a.Info().Width)}}}
 	meta := PatchMeta{ModelHash: a.Hash(), TokenizerHash: a.TokenizerHash()}
 	var misfit *MisfitError
 	if err := b.Fits(p, meta); err != nil {
@@ -491,8 +491,8 @@ func TestHashAndProtocol(t *testing.T) {
 	}
 }
 
-// TestRiders: targets that one run can answer are answered as they are alone.
-func TestRiders(t *testing.T) {
+// TestShares: targets that one run can answer are answered as they are alone.
+func TestShares(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.T5}} {
 		lm := tiny(t, env, c, Options{})
@@ -515,22 +515,22 @@ func TestRiders(t *testing.T) {
 			}
 		}
 	}
-	jobs := func(ids ...[]int64) (list []*job) {
+	questions := func(ids ...[]int64) (list []*Question) {
 		for _, v := range ids {
-			list = append(list, &job{joined: joined{ids: v, first: 1}})
+			list = append(list, &Question{Sequence: Sequence{Prompt: v[:1], Target: v[1:]}})
 		}
 		return list
 	}
 	// Only [1 2 4] and [1 2 3 4] are run: what is fed lacks the last token.
-	list := jobs([]int64{1, 2, 9}, []int64{1, 2, 4, 9}, []int64{1, 9}, []int64{1, 2, 3, 9}, []int64{1, 2, 3, 4, 9}, []int64{1, 2, 3, 8})
-	hosts := share(list)
-	if len(hosts) != 2 || hosts[0] != list[1] || hosts[1] != list[4] || len(hosts[0].riders)+len(hosts[1].riders) != 4 {
-		t.Errorf("%d hosts", len(hosts))
+	list := questions([]int64{1, 2, 9}, []int64{1, 2, 4, 9}, []int64{1, 9}, []int64{1, 2, 3, 9}, []int64{1, 2, 3, 4, 9}, []int64{1, 2, 3, 8})
+	left := Share(list)
+	if len(left) != 2 || left[0] != list[1] || left[1] != list[4] || len(left[0].Shares)+len(left[1].Shares) != 4 {
+		t.Errorf("%d left", len(left))
 	}
-	for _, h := range hosts {
-		for _, j := range h.riders {
-			if !slices.Equal(j.ids[:j.fed()], h.ids[:j.fed()]) {
-				t.Errorf("%v rides on %v", j.ids, h.ids)
+	for _, h := range left {
+		for _, q := range h.Shares {
+			if !slices.Equal(q.Tokens(), h.Tokens()[:q.Fed()]) {
+				t.Errorf("%v shares the run of %v", q.Tokens(), h.Tokens())
 			}
 		}
 	}

@@ -52,7 +52,7 @@ func TestFailedShortcuts(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 1))
 
 	for range 2 {
-		rows := stemmed(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30, 25)
+		rows := behindBeginnings(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30, 25)
 		if d := worstLogProb(t, score(t, lm, rows...), score(t, whole, rows...)); d > logProbTolerance {
 			t.Errorf("answers differ by %g", d)
 		}

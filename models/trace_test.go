@@ -30,7 +30,7 @@ func TestTrace(t *testing.T) {
 				sides = append(sides, arch.Encoder)
 			}
 			for _, side := range sides {
-				f := lm.info.FFN(side, 1)
+				f := lm.Info().FFN(side, 1)
 				at := func(p arch.Point) arch.Site { return arch.Site{Side: side, Layer: 1, Point: p} }
 				low := LowRank{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
 				rows := []TraceRow{
@@ -98,7 +98,7 @@ func TestTrace(t *testing.T) {
 // difference.
 func blockSums(t *testing.T, lm *LM, side arch.Side, rows []TraceRow) (worst float64) {
 	t.Helper()
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		if f.Side != side || f.Layer == 0 {
 			continue
 		}
@@ -176,7 +176,7 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5, Gated: true}, Options{})
 	r := rand.New(rand.NewPCG(2, 2))
-	w := lm.info.FFN(arch.Encoder, 0).Down
+	w := lm.Info().FFN(arch.Encoder, 0).Down
 	var rows []Row
 	for i := range 5 {
 		rows = append(rows, Row{Query: randomQuery(lm, r, 3+2*i, 1)})

@@ -29,7 +29,7 @@ func lossRows(t *testing.T, lm *LM, r *rand.Rand, at ...arch.Site) []LossRow {
 	patch := randomPatch(lm, r, 0.3)
 	width := 0
 	for _, s := range at {
-		width += siteWidth(lm.info.FFN(s.Side, s.Layer), s.Point)
+		width += lm.Info().FFN(s.Side, s.Layer).Width(s.Point)
 	}
 	var rows []LossRow
 	for i := range 5 {
@@ -109,7 +109,7 @@ func TestTwoSites(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(9, 9))
 	out, attention := arch.Site{Layer: 0, Point: arch.FFNOut}, arch.Site{Layer: 0, Point: arch.AttnOut}
-	rows, width := lossRows(t, lm, r, out), lm.info.Width
+	rows, width := lossRows(t, lm, r, out), lm.Info().Width
 	for k, one := range []arch.Site{out, attention} {
 		alone, err := lm.Losses(t.Context(), one, rows)
 		must(t, err)
@@ -158,7 +158,7 @@ func TestBest(t *testing.T) {
 		for i, l := range got {
 			must(t, l.Err)
 			for k, best := range l.Best {
-				if want := slices.Max(l.Distributions.Float32s()[k*lm.info.Vocab : (k+1)*lm.info.Vocab]); best != float64(want) {
+				if want := slices.Max(l.Distributions.Float32s()[k*lm.Info().Vocab : (k+1)*lm.Info().Vocab]); best != float64(want) {
 					t.Errorf("%s row %d, term %d: %g, want %g", c.Family, i, k, best, want)
 				}
 			}
@@ -274,7 +274,7 @@ func TestShiftEverywhere(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	single := lossRows(t, lm, r, at)
-	width := lm.info.Width
+	width := lm.Info().Width
 	direction := randn(r, float32(1/math.Sqrt(float64(width))), width).Float32s()
 	var spread, up, down []LossRow
 	for i := range single {
@@ -329,7 +329,7 @@ func TestShiftEach(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(8, 9))
-	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.info.FFNs[1].Down
+	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.Info().FFNs[1].Down
 	delta := randn(r, 0.1, w.In, w.Out)
 	patch := &Patch{Changes: []Change{Dense{At: w.ID, Delta: delta}}}
 	rows := lossRows(t, lm, r, at)

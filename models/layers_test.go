@@ -33,7 +33,7 @@ func layerRows(lm *LM, r *rand.Rand, p arch.Point) []LayerShift {
 	for i := range 6 {
 		row := LayerShift{IDs: randomQuery(lm, r, 3+2*i, 1).PromptIDs, Layer: i % 2, Target: int64(3 + i)}
 		if i != 2 {
-			row.Shift = randn(r, 0.5, siteWidth(lm.info.FFN(arch.Decoder, row.Layer), p)).Float32s()
+			row.Shift = randn(r, 0.5, lm.Info().FFN(arch.Decoder, row.Layer).Width(p)).Float32s()
 		}
 		if i > 3 {
 			row.Patch = patch
@@ -167,7 +167,7 @@ func TestActivationInput(t *testing.T) {
 			must(t, got[0].Err)
 			pre, act := got[0].Values[0].Float32s(), got[0].Values[1].Float32s()
 			up := slices.Repeat([]float32{1}, len(pre))
-			if f := lm.info.FFN(arch.Decoder, 1); f.Gate != nil {
+			if f := lm.Info().FFN(arch.Decoder, 1); f.Gate != nil {
 				w, err := lm.Weight(f.Up.ID)
 				must(t, err)
 				product, err := tensor.MatMul(got[0].Values[2], w)
@@ -197,15 +197,15 @@ func TestEmbeddings(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %v", c.model.Family, c.model.Float16), func(t *testing.T) {
 			lm := tiny(t, env, c.model, Options{})
-			ids := []int64{5, 0, int64(lm.info.Vocab) - 1, 5}
+			ids := []int64{5, 0, int64(lm.Info().Vocab) - 1, 5}
 			got, err := lm.Embeddings(ids)
 			must(t, err)
-			g := lm.graph(forward).Model.Graph
+			g := lm.Anatomy().Forward.Model.Graph
 			v, err := g.Index().Initializer(c.matrix).Value()
 			must(t, err)
 			all := v.Float32s()
 			for k, id := range ids {
-				if w := lm.info.Width; !slices.Equal(got[k], all[int(id)*w:(int(id)+1)*w]) {
+				if w := lm.Info().Width; !slices.Equal(got[k], all[int(id)*w:(int(id)+1)*w]) {
 					t.Errorf("token %d: another row than %d of %s", id, id, c.matrix)
 				}
 			}

@@ -36,35 +36,14 @@ func frame(tok *token.Tokenizer) (texts, error) {
 	return texts{}, fmt.Errorf("%w: its template rewrites texts (%v becomes %v)", ErrTokenizer, plain.IDs, framed.IDs)
 }
 
-// joined is a prompt with one target as token ids.
-type joined struct {
-	encoder  []int64 // encoder input; nil for decoder-only models
-	ids      []int64 // decoder input with the target behind it
-	first    int     // index in ids of the first target token; > 0
-	ends     bool    // the last id is the end token behind the target
-	repaired bool
-}
-
-// gold is the target.
-func (j joined) gold() []int64 { return j.ids[j.first : len(j.ids)-j.extra()] }
-
-// extra is 1 where an end token stands behind the target.
-func (j joined) extra() int {
-	if j.ends {
-		return 1
-	}
-	return 0
-}
-
-// ended puts the end token behind a target that stands alone. It is scored but
-// does not belong to the target.
-func (lm *LM) ended(j joined) joined {
+// ended puts the end token behind a target that stands alone.
+func (lm *LM) ended(s Sequence) Sequence {
 	eos := lm.anatomy.Config.EOS
-	if lm.anatomy.Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, j.ids[len(j.ids)-1]) {
-		return j
+	if lm.anatomy.Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, s.Target[len(s.Target)-1]) {
+		return s
 	}
-	j.ids, j.ends = append(slices.Clone(j.ids), eos[0]), true
-	return j
+	s.Target, s.Ends = append(slices.Clone(s.Target), eos[0]), true
+	return s
 }
 
 // Prompt returns the ids that a model sees of a prompt, template included, with
@@ -105,14 +84,14 @@ func (lm *LM) promptIDs(q ask.Query) ([]int64, error) {
 
 func (lm *LM) inVocabulary(ids []int64) error {
 	for _, id := range ids {
-		if id < 0 || id >= int64(lm.info.Vocab) {
+		if id < 0 || id >= int64(lm.anatomy.Info.Vocab) {
 			what := fmt.Sprintf("id %d", id)
 			if lm.tok != nil {
 				if t, ok := lm.tok.Token(id); ok {
 					what = fmt.Sprintf("the token %q, id %d", t, id)
 				}
 			}
-			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.info.Vocab)
+			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.anatomy.Info.Vocab)
 		}
 	}
 	return nil
@@ -121,8 +100,15 @@ func (lm *LM) inVocabulary(ids []int64) error {
 // targets is the number of continuations a query asks for.
 func targets(q ask.Query) int { return max(len(q.Targets), len(q.TargetIDs)) }
 
-// joinAll joins a query's prompt with each of its targets.
-func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
+// Joined is a prompt with one of its query's targets.
+type Joined struct {
+	Sequence
+	Apart bool // prompt and target were tokenised apart
+}
+
+// JoinAll joins a query's prompt with each of its targets, and returns the
+// prompt's ids as well.
+func (lm *LM) JoinAll(q ask.Query) (prompt []int64, all []Joined, err error) {
 	if prompt, err = lm.promptIDs(q); err != nil {
 		return nil, nil, err
 	}
@@ -139,6 +125,14 @@ func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
 	return prompt, all, nil
 }
 
+// unanswered is the sequence of a prompt without a target.
+func (lm *LM) unanswered(prompt []int64) Sequence {
+	if lm.anatomy.Encoder != nil {
+		return Sequence{Encoder: prompt, Prompt: []int64{*lm.anatomy.Config.DecoderStart}}
+	}
+	return Sequence{Prompt: prompt}
+}
+
 // join puts target i behind the prompt.
 //
 // The text is prompt + " " + target, tokenised as a whole; where the prompt's
@@ -149,44 +143,36 @@ func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
 //
 // Encoder-decoder models read the prompt in the encoder; the decoder starts
 // from the configured start token and the target stands alone.
-func (lm *LM) join(q ask.Query, prompt []int64, i int) (joined, error) {
-	var j joined
-	var target []int64
+func (lm *LM) join(q ask.Query, prompt []int64, i int) (Joined, error) {
+	j := Joined{Sequence: lm.unanswered(prompt)}
 	switch {
 	case i < len(q.TargetIDs) && q.TargetIDs[i] != nil:
-		target = q.TargetIDs[i]
+		j.Target = q.TargetIDs[i]
 	case lm.tok == nil:
 		return j, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	case i >= len(q.Targets) || q.Targets[i] == "":
 		return j, ask.ErrNoTarget
 	default:
 		var err error
-		if target, j.repaired, err = lm.targetIDs(q, prompt, q.Targets[i]); err != nil {
+		if j.Target, j.Apart, err = lm.targetIDs(q, prompt, q.Targets[i]); err != nil {
 			return j, err
 		}
 	}
-	if len(target) == 0 {
+	if len(j.Target) == 0 {
 		return j, ask.ErrNoTarget
 	}
-	if err := lm.inVocabulary(target); err != nil {
+	if err := lm.inVocabulary(j.Target); err != nil {
 		return j, err
 	}
-	if lm.anatomy.Encoder != nil {
-		j.encoder, prompt = prompt, []int64{*lm.anatomy.Config.DecoderStart}
-		if err := lm.fits(len(j.encoder), 0); err != nil {
-			return j, err
-		}
-	}
-	if err := lm.fits(len(prompt), len(target)); err != nil {
+	if err := lm.within(len(j.Encoder), 0); err != nil {
 		return j, err
 	}
-	j.ids, j.first = slices.Concat(prompt, target), len(prompt)
-	return j, nil
+	return j, lm.within(len(j.Prompt), len(j.Target))
 }
 
-// fits returns ErrTooLong when a sequence exceeds the context.
-func (lm *LM) fits(prompt, more int) error {
-	if c := lm.info.Context; c > 0 && prompt+more > c {
+// within returns ErrTooLong when a sequence exceeds the context.
+func (lm *LM) within(prompt, more int) error {
+	if c := lm.anatomy.Info.Context; c > 0 && prompt+more > c {
 		return fmt.Errorf("%w: %d + %d tokens, context of %d", ask.ErrTooLong, prompt, more, c)
 	}
 	return nil
@@ -236,4 +222,18 @@ func (lm *LM) PromptTokens(prompt, target string) (int, error) {
 	}
 	more, _, err := lm.targetIDs(q, ids, target)
 	return len(ids) + len(more), err
+}
+
+// Continuation returns the ids of a prompt, template included, and those of a
+// target behind it, by the join rule that Score follows. For decoder-only models.
+func (lm *LM) Continuation(prompt, target string) (before, behind []int64, err error) {
+	q := ask.Query{Prompt: prompt, Targets: []string{target}}
+	if before, err = lm.promptIDs(q); err != nil {
+		return nil, nil, err
+	}
+	j, err := lm.join(q, before, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return before, j.Target, nil
 }
