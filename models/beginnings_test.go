@@ -38,7 +38,7 @@ func TestBeginnings(t *testing.T) {
 			lm := openModel(t, env, dir, Options{})
 			r := rand.New(rand.NewPCG(8, 1))
 			edit, w := randomPatch(lm, r, 0.3), lm.Info().FFNs[0].Down
-			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
+			dense := &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
 			rows := behindBeginnings(lm, r, []*Patch{nil, edit, nil, dense}, 30, leastBeginning, 53, 20, 40)
 			s := newScoring(lm)
 			for i, row := range rows {

@@ -11,5 +11,5 @@ var (
 	ErrNoGradient  = arch.ErrNoGradient
 )
 
-// Lacks is Info.Lacks.
-func Lacks(info *arch.Info, n Need) error { return info.Lacks(n) }
+// Lacks is arch.Lacks.
+func Lacks(info *arch.Info, n Need) error { return arch.Lacks(info, n) }

@@ -307,6 +307,12 @@ func (lm *LM) start(ctx context.Context, s graph.Spec, threads int) (*ort.Sessio
 // Info says what the model is made of.
 func (lm *LM) Info() *arch.Info { return &lm.anatomy.Info }
 
+// Overridable says whether a run may be fed another value in the weight's place.
+func (lm *LM) Overridable(w *arch.Weight) bool { return w.Overridable(lm.env.OverridesFloat16()) }
+
+// Provider is what the model runs on.
+func (lm *LM) Provider() ort.Provider { return lm.opts.Provider }
+
 // Name is what results call the model.
 func (lm *LM) Name() string { return lm.anatomy.Info.Name }
 
@@ -316,6 +322,9 @@ func (lm *LM) Hash() string { return lm.hash }
 
 // Tokenizer returns the folder's tokenizer, nil if it has none.
 func (lm *LM) Tokenizer() *token.Tokenizer { return lm.tok }
+
+// Framing is what the tokenizer's template puts before and behind every text.
+func (lm *LM) Framing() (before, behind []int64) { return lm.text.before, lm.text.behind }
 
 // TokenizerHash is the tokenizer's hash, "" if the folder has none.
 func (lm *LM) TokenizerHash() string {
@@ -364,7 +373,7 @@ func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 	}
 	r := roleOf(id)
 	at := lm.anatomy.Graph(r).Weight(id)
-	w, err := lm.stored(r, id, at.Initializer)
+	w, err := lm.Stored(r, id, at.Initializer)
 	if err != nil {
 		return nil, err
 	}
@@ -381,18 +390,18 @@ func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 }
 
 // Bias returns a copy of the bias of a down-projection as float32 [out]. It
-// returns ErrNotEditable where a Bias change would.
+// returns ErrNotEditable where one cannot be changed.
 func (lm *LM) Bias(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.anatomy.Info.BiasEditable(id); err != nil {
 		return nil, err
 	}
 	r := roleOf(id)
-	b, err := lm.stored(r, id, lm.anatomy.Graph(r).Weight(id).Bias)
+	b, err := lm.Stored(r, id, lm.anatomy.Graph(r).Weight(id).Bias)
 	if err != nil {
 		return nil, err
 	}
 	if b, err = b.Convert(tensor.F32); err != nil {
-		return nil, fmt.Errorf("models: reading the %s: %w", biasOf(id), err)
+		return nil, fmt.Errorf("models: reading the %s: %w", arch.Place{ID: id, Bias: true}, err)
 	}
 	return tensor.FromFloat32s(slices.Clone(b.Float32s()), b.Len()), nil
 }
@@ -405,8 +414,8 @@ func roleOf(id arch.WeightID) arch.Role {
 	return arch.Forward
 }
 
-// stored returns an initializer of a weight as the file of a role holds it.
-func (lm *LM) stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor, error) {
+// Stored returns an initializer of a weight as the file of a role holds it.
+func (lm *LM) Stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor, error) {
 	g := lm.anatomy.Graph(r)
 	for _, t := range g.Model.Graph.Initializers {
 		if t.Name == name {
@@ -421,7 +430,7 @@ func (lm *LM) stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor
 }
 
 // Fits checks that a saved patch was made for this model: same hash, same
-// tokenizer, weights that exist and have the shapes of the changes. It returns
+// tokenizer, weights that exist and have the shapes of what is added. It returns
 // a *MisfitError or ErrNotEditable.
 func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	if meta.ModelHash != lm.hash {
@@ -430,39 +439,32 @@ func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	if meta.TokenizerHash != lm.TokenizerHash() {
 		return &MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
 	}
-	return lm.accepts(p)
+	return lm.Accepts(p)
 }
 
-// accepts checks every change of a patch against the model's weights.
-func (lm *LM) accepts(p *Patch) error {
+// Accepts checks all that a patch adds against the model's weights.
+func (lm *LM) Accepts(p *Patch) error {
 	if p == nil {
 		return nil
 	}
-	for _, c := range p.Changes {
-		if err := wellFormed(c); err != nil {
+	for _, w := range p.Weights {
+		if err := w.check(); err != nil {
 			return err
 		}
-		if err := lm.anatomy.Info.Editable(c.change()); err != nil {
+		if err := lm.anatomy.Info.Editable(w.At); err != nil {
 			return err
 		}
-		w := lm.anatomy.Info.Weight(c.change())
-		in, out := 0, 0
-		switch c := c.(type) {
-		case Bias:
-			if err := lm.anatomy.Info.BiasEditable(c.At); err != nil {
+		to := lm.anatomy.Info.Weight(w.At)
+		in, out := w.Size()
+		if w.Bias {
+			if err := lm.anatomy.Info.BiasEditable(w.At); err != nil {
 				return err
 			}
-			if c.Delta.Shape[0] != w.Out {
-				return &MisfitError{What: biasOf(c.At), Want: fmt.Sprint(c.Delta.Shape), Have: fmt.Sprintf("[%d]", w.Out)}
+			if out != to.Out {
+				return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
 			}
-			continue
-		case LowRank:
-			in, out = c.U.Shape[0], c.V.Shape[1]
-		case Dense:
-			in, out = c.Delta.Shape[0], c.Delta.Shape[1]
-		}
-		if in != w.In || out != w.Out {
-			return &MisfitError{What: c.change().String(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", w.In, w.Out)}
+		} else if in != to.In || out != to.Out {
+			return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (r *Run) Settled() *Past {
 		p.from = append(p.from, len(r.tokens(b)))
 	}
 	padded := slices.ContainsFunc(p.from, func(n int) bool { return n != r.T })
-	for _, c := range r.lm.anatomy.Caches(r.Spec.Role) {
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
 		p.Values[c.In] = r.Outputs[c.Present]
 		if padded && !c.Cross {
 			settleRows(c.Past, r.Outputs[c.Present], p.from)
@@ -119,7 +119,7 @@ func settleRows(c arch.Past, t *tensor.Tensor, lengths []int) {
 
 // Extend takes in what a run of one more position of every row made.
 func (p *Past) Extend(r *Run) {
-	for _, c := range r.lm.anatomy.Caches(r.Spec.Role) {
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
 		p.Values[c.In] = r.Outputs[c.Present]
 	}
 	for b := range p.from {
@@ -134,7 +134,7 @@ func (p *Past) Length() int { return p.length }
 // Take is the past of the listed rows.
 func (p *Past) Take(lm *LM, rows []int) *Past {
 	q := &Past{Values: map[string]*tensor.Tensor{}, length: p.length}
-	for _, c := range lm.anatomy.Step.Ports.Past {
+	for _, c := range lm.Anatomy().Step.Ports.Past {
 		q.Values[c.In] = takeRows(p.Values[c.In], c.Rows, rows)
 	}
 	for _, r := range rows {

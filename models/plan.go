@@ -28,10 +28,10 @@ type Cost struct {
 
 // cost is that of runs of the graph of a role.
 func (lm *LM) cost(r arch.Role) Cost {
-	info, g := &lm.anatomy.Info, lm.anatomy.Graph(r)
+	info, g := lm.Info(), lm.Anatomy().Graph(r)
 	c := Cost{
-		width: info.Width, ffn: info.FFNWidth, heads: lm.anatomy.Config.Heads, vocab: info.Vocab, layers: info.Layers,
-		cached: len(lm.anatomy.Caches(r)) > 0, wholeLogits: g.Head.X == "",
+		width: info.Width, ffn: info.FFNWidth, heads: lm.Anatomy().Config.Heads, vocab: info.Vocab, layers: info.Layers,
+		cached: len(lm.Anatomy().Caches(r)) > 0, wholeLogits: g.Head.X == "",
 	}
 	if c.ffn == 0 {
 		c.ffn = 4 * c.width
@@ -63,34 +63,11 @@ func (c Cost) Bytes(B, T, S, P int, factors int64) int64 {
 	return n
 }
 
-// ranks maps each weight to the rank fed for it.
-type ranks map[arch.WeightID]int
-
-func (p *Patch) ranks() ranks {
-	r := ranks{}
-	if p == nil {
-		return r
-	}
-	dense := map[arch.WeightID]bool{}
-	for _, c := range p.Changes {
-		switch c := c.(type) {
-		case LowRank:
-			r[c.At] += c.U.Shape[1]
-		case Dense:
-			if !dense[c.At] { // dense changes of one weight are added up before they are fed
-				dense[c.At] = true
-				r[c.At] += min(c.Delta.Shape[0], c.Delta.Shape[1])
-			}
-		}
-	}
-	return r
-}
-
 // factorBytes is the size of one row's factors at these ranks.
 func (lm *LM) factorBytes(r ranks) int64 {
 	var n int64
 	for id, rank := range r {
-		if w := lm.anatomy.Info.Weight(id); w != nil {
+		if w := lm.Info().Weight(id); w != nil {
 			n += 4 * int64(rank) * int64(w.In+w.Out)
 		}
 	}
@@ -121,7 +98,7 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 		}
 		t := &traits{ranks: p.ranks()}
 		n := perPatch[p]
-		t.alone = p.Binding() == BindDense || p != nil && n > 1 && (n >= maxRows/2 || lm.factorBytes(t.ranks)*int64(n) > lm.opts.MemoryBudget/8)
+		t.alone = p.Binding() == BindDense || p != nil && n > 1 && (n >= maxRows/2 || lm.factorBytes(t.ranks)*int64(n) > lm.Budget()/8)
 		if t.alone {
 			t.order = 1 + len(known)
 		}
@@ -167,7 +144,7 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 			if !first.alone {
 				factors *= int64(rows)
 			}
-			if rows > 1 && (c.Bytes(rows, T+more, S, P, factors) > lm.opts.MemoryBudget || wasteful(rows, j.Fed()+len(j.Encoder), T+S) || lm.unpadded() && j.Fed() != T) {
+			if rows > 1 && (c.Bytes(rows, T+more, S, P, factors) > lm.Budget() || wasteful(rows, j.Fed()+len(j.Encoder), T+S) || lm.unpadded() && j.Fed() != T) {
 				break
 			}
 			end++
@@ -186,7 +163,7 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 // number, and one row always fits.
 func (lm *LM) maxRows() int {
 	n := maxRows
-	for _, g := range []*arch.Graph{lm.anatomy.Forward, lm.anatomy.Step, lm.anatomy.Encoder} {
+	for _, g := range []*arch.Graph{lm.Anatomy().Forward, lm.Anatomy().Step, lm.Anatomy().Encoder} {
 		if g != nil && g.Ports.MaxRows > 0 {
 			n = 1
 		}
@@ -203,5 +180,5 @@ func wasteful(rows, length, longest int) bool {
 // unpadded says that rows of different length must not share a run: the
 // encoder reads in both directions, so without a mask it would read padding.
 func (lm *LM) unpadded() bool {
-	return lm.anatomy.Encoder != nil && lm.anatomy.Encoder.Ports.Mask == ""
+	return lm.Anatomy().Encoder != nil && lm.Anatomy().Encoder.Ports.Mask == ""
 }

@@ -127,7 +127,7 @@ func (in *Intake) Admit(p *Patch) (*Patch, error) {
 		return nil, nil
 	}
 	if _, known := in.accepted[p]; !known {
-		in.accepted[p] = in.lm.accepts(p)
+		in.accepted[p] = in.lm.Accepts(p)
 	}
 	return p, in.accepted[p]
 }

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -9,6 +10,10 @@ import (
 	"editpipe/models/graph"
 	"editpipe/tensor"
 )
+
+// ErrRun is returned when the runtime fails to compute a graph on a row that was
+// given, alone as well.
+var ErrRun = errors.New("the model's graph failed")
 
 // Run is one run in the making: questions as the rows of one graph.
 type Run struct {
@@ -92,7 +97,7 @@ func (r *Run) Remember(ctx context.Context) (*Past, error) {
 
 // FetchCaches fetches keys and values.
 func (r *Run) FetchCaches() {
-	for _, c := range r.lm.anatomy.Caches(r.Spec.Role) {
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
 		r.Outputs[c.Present] = nil
 	}
 }
@@ -127,14 +132,14 @@ func (r *Run) Feeds(ctx context.Context) (map[string]*tensor.Tensor, error) {
 	}
 	feeds := maps.Clone(r.Patches)
 	r.feedTokens(feeds)
-	if r.lm.anatomy.Encoder != nil && r.Spec.Role != arch.Encode {
+	if r.lm.Anatomy().Encoder != nil && r.Spec.Role != arch.Encode {
 		if r.Encoded == nil {
 			var err error
 			if r.Encoded, err = r.encode(ctx); err != nil {
 				return nil, err
 			}
 		}
-		r.Encoded.feed(feeds, r.lm.anatomy.Graph(r.Spec.Role).Ports)
+		r.Encoded.feed(feeds, r.lm.Anatomy().Graph(r.Spec.Role).Ports)
 	}
 	maps.Copy(feeds, r.Inputs)
 	return feeds, nil
@@ -148,7 +153,7 @@ func (r *Run) Feeds(ctx context.Context) (map[string]*tensor.Tensor, error) {
 // row's length as memory happens to be, and what is not a number there would
 // spread to the gradients of the tokens.
 func (r *Run) feedTokens(feeds map[string]*tensor.Tensor) {
-	p := r.lm.anatomy.Graph(r.Spec.Role).Ports
+	p := r.lm.Anatomy().Graph(r.Spec.Role).Ports
 	B, T, before := len(r.Questions), r.T, r.Past.padded()
 	ids, mask, pos := make([]int64, B*T), make([]int64, B*(before+T)), make([]int64, B*T)
 	for b := range r.Questions {

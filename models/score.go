@@ -9,6 +9,16 @@ import (
 	"editpipe/models/arch"
 )
 
+// Row is one question, asked through a patch.
+type Row struct {
+	Query ask.Query
+	Patch *Patch // nil asks the unedited model
+	// Versus, where set, asks for Answer.KL as well: the unedited model answers
+	// *Versus, and the two distributions are compared at the positions of the
+	// first targets. KL stays nil when these differ in tokens.
+	Versus *ask.Query
+}
+
 // asked is one row on its way through Score.
 type asked struct {
 	row       int
@@ -38,14 +48,18 @@ type comparison struct {
 // order or number of rows. An error is returned only when the runtime fails or
 // ctx ends.
 func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
-	answers := make([]ask.Answer, len(rows))
-	bare, err := lm.unwrap(ctx, rows, answers, func(ctx context.Context, s Scorer, rows []Row) ([]ask.Answer, error) { return s.Score(ctx, rows) })
+	rows, faults, err := lm.route(ctx, rows, 0)
 	if err != nil {
 		return nil, err
 	}
+	answers := make([]ask.Answer, len(rows))
 	s := newScoring(lm)
-	for _, i := range bare {
-		if err := s.add(i, rows[i]); err != nil {
+	for i, r := range rows {
+		err := faults[i]
+		if err == nil {
+			err = s.add(i, r)
+		}
+		if err != nil {
 			answers[i] = ask.Answer{Err: err}
 		}
 		if s.held > lm.Budget()/2 {

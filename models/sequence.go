@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,35 +12,13 @@ import (
 	"editpipe/token"
 )
 
-// texts says how a tokenizer frames a text: the ids that its template puts
-// before (BOS) and behind (EOS) every text.
-type texts struct {
-	before, behind []int64
-}
-
-// frame finds the template's ids by comparing a text with and without them.
-func frame(tok *token.Tokenizer) (texts, error) {
-	const probe = "a"
-	plain, err := tok.Encode(probe)
-	if err != nil {
-		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
-	}
-	framed, err := tok.EncodeWithSpecial(probe)
-	if err != nil {
-		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
-	}
-	for i := 0; i+len(plain.IDs) <= len(framed.IDs); i++ {
-		if slices.Equal(framed.IDs[i:i+len(plain.IDs)], plain.IDs) {
-			return texts{before: slices.Clone(framed.IDs[:i]), behind: slices.Clone(framed.IDs[i+len(plain.IDs):])}, nil
-		}
-	}
-	return texts{}, fmt.Errorf("%w: its template rewrites texts (%v becomes %v)", ErrTokenizer, plain.IDs, framed.IDs)
-}
+// ErrVocabulary is returned when a token id lies outside the model's vocabulary.
+var ErrVocabulary = errors.New("token id outside the vocabulary")
 
 // ended puts the end token behind a target that stands alone.
 func (lm *LM) ended(s Sequence) Sequence {
-	eos := lm.anatomy.Config.EOS
-	if lm.anatomy.Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, s.Target[len(s.Target)-1]) {
+	eos := lm.Anatomy().Config.EOS
+	if lm.Anatomy().Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, s.Target[len(s.Target)-1]) {
 		return s
 	}
 	s.Target, s.Ends = append(slices.Clone(s.Target), eos[0]), true
@@ -50,17 +29,18 @@ func (lm *LM) ended(s Sequence) Sequence {
 // the byte span of the prompt behind each id; template ids have empty spans at
 // its ends. For encoder-decoder models these are the encoder's ids.
 func (lm *LM) Prompt(prompt string) ([]int64, []token.Span, error) {
-	if lm.tok == nil {
+	if lm.Tokenizer() == nil {
 		return nil, nil, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	}
-	e, err := lm.tok.Encode(prompt)
+	e, err := lm.Tokenizer().Encode(prompt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("models: tokenising the prompt: %w", err)
 	}
-	ids, spans := slices.Clone(lm.text.before), make([]token.Span, len(lm.text.before))
+	before, behind := lm.Framing()
+	ids, spans := slices.Clone(before), make([]token.Span, len(before))
 	ids, spans = append(ids, e.IDs...), append(spans, e.Spans...)
-	if lm.anatomy.Encoder != nil {
-		for _, id := range lm.text.behind {
+	if lm.Anatomy().Encoder != nil {
+		for _, id := range behind {
 			ids, spans = append(ids, id), append(spans, token.Span{Start: len(prompt), End: len(prompt)})
 		}
 	}
@@ -84,14 +64,14 @@ func (lm *LM) promptIDs(q ask.Query) ([]int64, error) {
 
 func (lm *LM) inVocabulary(ids []int64) error {
 	for _, id := range ids {
-		if id < 0 || id >= int64(lm.anatomy.Info.Vocab) {
+		if id < 0 || id >= int64(lm.Info().Vocab) {
 			what := fmt.Sprintf("id %d", id)
-			if lm.tok != nil {
-				if t, ok := lm.tok.Token(id); ok {
+			if lm.Tokenizer() != nil {
+				if t, ok := lm.Tokenizer().Token(id); ok {
 					what = fmt.Sprintf("the token %q, id %d", t, id)
 				}
 			}
-			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.anatomy.Info.Vocab)
+			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.Info().Vocab)
 		}
 	}
 	return nil
@@ -127,8 +107,8 @@ func (lm *LM) JoinAll(q ask.Query) (prompt []int64, all []Joined, err error) {
 
 // unanswered is the sequence of a prompt without a target.
 func (lm *LM) unanswered(prompt []int64) Sequence {
-	if lm.anatomy.Encoder != nil {
-		return Sequence{Encoder: prompt, Prompt: []int64{*lm.anatomy.Config.DecoderStart}}
+	if lm.Anatomy().Encoder != nil {
+		return Sequence{Encoder: prompt, Prompt: []int64{*lm.Anatomy().Config.DecoderStart}}
 	}
 	return Sequence{Prompt: prompt}
 }
@@ -148,7 +128,7 @@ func (lm *LM) join(q ask.Query, prompt []int64, i int) (Joined, error) {
 	switch {
 	case i < len(q.TargetIDs) && q.TargetIDs[i] != nil:
 		j.Target = q.TargetIDs[i]
-	case lm.tok == nil:
+	case lm.Tokenizer() == nil:
 		return j, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	case i >= len(q.Targets) || q.Targets[i] == "":
 		return j, ask.ErrNoTarget
@@ -172,7 +152,7 @@ func (lm *LM) join(q ask.Query, prompt []int64, i int) (Joined, error) {
 
 // within returns ErrTooLong when a sequence exceeds the context.
 func (lm *LM) within(prompt, more int) error {
-	if c := lm.anatomy.Info.Context; c > 0 && prompt+more > c {
+	if c := lm.Context(); c > 0 && prompt+more > c {
 		return fmt.Errorf("%w: %d + %d tokens, context of %d", ask.ErrTooLong, prompt, more, c)
 	}
 	return nil
@@ -185,10 +165,10 @@ func (lm *LM) targetIDs(q ask.Query, prompt []int64, target string) (ids []int64
 			return nil
 		}
 		var e token.Encoding
-		e, err = lm.tok.Encode(text)
+		e, err = lm.Tokenizer().Encode(text)
 		return e.IDs
 	}
-	if lm.anatomy.Encoder != nil {
+	if lm.Anatomy().Encoder != nil {
 		return encode(target), false, err
 	}
 	spaced := target
@@ -196,13 +176,14 @@ func (lm *LM) targetIDs(q ask.Query, prompt []int64, target string) (ids []int64
 		spaced = " " + target
 	}
 	if q.PromptIDs == nil {
-		whole := slices.Concat(lm.text.before, encode(q.Prompt+spaced))
+		before, _ := lm.Framing()
+		whole := slices.Concat(before, encode(q.Prompt+spaced))
 		if err == nil && len(whole) > len(prompt) && slices.Equal(whole[:len(prompt)], prompt) {
 			return whole[len(prompt):], false, nil
 		}
 		repaired = true
 	}
-	if lm.tok.AddsPrefixSpace() {
+	if lm.Tokenizer().AddsPrefixSpace() {
 		spaced = strings.TrimPrefix(target, " ")
 	}
 	return encode(spaced), repaired, err
@@ -217,7 +198,7 @@ func (lm *LM) PromptTokens(prompt, target string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if target == "" || lm.anatomy.Encoder != nil {
+	if target == "" || lm.Anatomy().Encoder != nil {
 		return len(ids), nil
 	}
 	more, _, err := lm.targetIDs(q, ids, target)

@@ -32,7 +32,7 @@ const (
 // The trial takes keys and values from the graph of take and lanes, which the caller
 // needs anyway, and logits from the one that scores.
 func (lm *LM) keepsApart(ctx context.Context, take graph.Take, lanes, positions int) bool {
-	if p := lm.anatomy.Step.Ports; p.Mask == "" || p.Lengths || lm.maxRows() == 1 {
+	if p := lm.Anatomy().Step.Ports; p.Mask == "" || p.Lengths || lm.maxRows() == 1 {
 		return false
 	}
 	n := max(leastTrial, 1<<bits.Len(uint(positions-1)))
@@ -62,7 +62,7 @@ func (lm *LM) tryApart(ctx context.Context, take graph.Take, lanes, n int) (alik
 		}
 		ids := make([]int64, m+behind)
 		for i := range ids {
-			ids[i] = r.Int64N(int64(lm.anatomy.Info.Vocab))
+			ids[i] = r.Int64N(int64(lm.Info().Vocab))
 		}
 		whole = append(whole, &Question{Sequence: Sequence{Prompt: ids}})
 		heads = append(heads, &Question{Sequence: Sequence{Prompt: ids[:m]}})
@@ -99,7 +99,7 @@ func (lm *LM) tryApart(ctx context.Context, take graph.Take, lanes, n int) (alik
 		largest = max(largest, math.Abs(float64(want[i])))
 	}
 	tolerance := narrowTrialTolerance
-	if lm.anatomy.Info.DType == "float32" && lm.opts.Provider.Name == "cpu" {
+	if lm.Info().DType == "float32" && lm.Provider().Name == "cpu" {
 		tolerance = trialTolerance
 	}
 	return worst <= tolerance*largest, nil

@@ -69,7 +69,7 @@ func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (m
 		}
 		q := models.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
-			Changes: []models.Change{models.LowRank{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
+			Weights: []models.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
 		}
 		p = *p.Then(&q)
 		edit.SetEffort(&p, []edit.Effort{{Steps: 1, FinalLoss: n.size}})

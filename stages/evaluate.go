@@ -297,24 +297,24 @@ func (s *session) row(a asked, pre store.Base) {
 	s.results = append(s.results, r)
 }
 
-// mostNormed bounds the changes whose norm is taken: it is a sum over pairs of
+// mostNormed bounds the weights whose norm is taken: it is a sum over pairs of
 // them, which a long chain should not pay for at every step.
 const mostNormed = 256
 
-// prefixed is a wrap that stands before prompts as text.
+// prefixed is a route that puts a text before prompts.
 type prefixed interface{ Prefix() string }
 
 // measure fills in what all edits of a patch have in common. It is taken once
 // for a step: the norm of a batch costs the square of its edits.
 func measure(p *models.Patch) store.Applied {
 	a := store.Applied{StateBytes: p.Bytes()}
-	if len(p.Changes) <= mostNormed {
+	if len(p.Weights) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
 			a.DeltaNorm = &norm
 		}
 	}
-	for _, w := range p.Wraps {
-		if t, ok := w.(prefixed); ok {
+	for _, r := range p.Routes {
+		if t, ok := r.(prefixed); ok {
 			a.Context += t.Prefix()
 		}
 	}

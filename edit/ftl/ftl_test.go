@@ -62,8 +62,8 @@ func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Changes) != 2 {
-		t.Fatalf("%d changes, want one of the weight and one of its bias", len(p.Changes))
+	if len(p.Weights) != 2 {
+		t.Fatalf("%d changes, want one of the weight and one of its bias", len(p.Weights))
 	}
 	return p
 }
@@ -84,9 +84,9 @@ func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits 
 	return o
 }
 
-func delta(p models.Patch) []float32 { return p.Changes[0].(models.Dense).Delta.Float32s() }
+func delta(p models.Patch) []float32 { return p.Weights[0].Delta.Float32s() }
 
-func biasDelta(p models.Patch) []float32 { return p.Changes[1].(models.Bias).Delta.Float32s() }
+func biasDelta(p models.Patch) []float32 { return p.Weights[1].Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -120,7 +120,7 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
+			base := models.Patch{Method: masked, Weights: []models.Weight{{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
 				o := objectiveOf(t, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
@@ -226,7 +226,7 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
+	base := models.Patch{Weights: []models.Weight{{At: at, Delta: w}, {At: at, Bias: true, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
 	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
@@ -239,8 +239,8 @@ func TestFirstStep(t *testing.T) {
 	}
 	one["train_bias"] = "false"
 	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, edittest.Edits()[:1])
-	if err != nil || len(alone.Changes) != 1 {
-		t.Errorf("without the bias %d changes, %v", len(alone.Changes), err)
+	if err != nil || len(alone.Weights) != 1 {
+		t.Errorf("without the bias %d changes, %v", len(alone.Weights), err)
 	}
 }
 

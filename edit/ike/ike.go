@@ -60,7 +60,7 @@ type Config struct {
 
 // Methods are "ike" and "ice".
 func Methods() []edit.Method {
-	decoders := map[string]models.WrapDecoder{Kind: Decode}
+	decoders := map[string]models.RouteDecoder{Kind: Decode}
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
@@ -104,7 +104,7 @@ type editor struct {
 	seed         int64
 }
 
-// Edit returns a patch with one wrap that holds the context of the one edit.
+// Edit returns a patch with one route that holds the context of the one edit.
 func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
 	if len(edits) == 0 {
 		return models.Patch{}, edit.ErrNoEdits
@@ -114,18 +114,18 @@ func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (m
 			fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle))
 	}
 	e := edits[0]
-	w := &Context{Edit: string(e.ID), Fact: fact(e)}
+	c := &Context{Edit: string(e.ID), Fact: fact(e)}
 	if ed.k > 0 {
-		if w.Demos = ed.demonstrations(e); len(w.Demos) == 0 {
+		if c.Demos = ed.demonstrations(e); len(c.Demos) == 0 {
 			return models.Patch{}, edit.Wrap(ed.method, e.ID,
 				errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none"))
 		}
 		if ed.mode == Paper {
-			w.Own = demo(fact(e), e.Prompt, e.Target)
+			c.Own = demo(fact(e), e.Prompt, e.Target)
 		}
 	}
 	p := on.Patch
 	p.Method, p.Edits = ed.method, []string{string(e.ID)}
-	p.Wraps = append(append([]models.Wrap(nil), p.Wraps...), w)
+	p.Routes = append(append([]models.Route(nil), p.Routes...), c)
 	return p, nil
 }

@@ -200,7 +200,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 			errs[i] = locate.Refused(err)
 			continue
 		}
-		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Changes: changes})
+		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: changes})
 	}
 	return nil
 }

@@ -258,7 +258,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 				left[k*len(facts)+i] = float32(x)
 			}
 		}
-		mine.Changes = append(mine.Changes, models.LowRank{
+		mine.Weights = append(mine.Weights, models.Weight{
 			At: down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),

@@ -113,7 +113,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 	if err != nil {
 		return models.Patch{}, edit.Wrap(name, "", err)
 	}
-	p := models.Patch{Method: name, Changes: changes}
+	p := models.Patch{Method: name, Weights: changes}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}

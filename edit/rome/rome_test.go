@@ -130,8 +130,8 @@ func TestKeyGivesValue(t *testing.T) {
 			}
 			on = after
 		}
-		if len(on.Changes) != 3 || len(on.Edits) != 3 {
-			t.Errorf("after three edits the patch has %d changes", len(on.Changes))
+		if len(on.Weights) != 3 || len(on.Edits) != 3 {
+			t.Errorf("after three edits the patch has %d changes", len(on.Weights))
 		}
 	}
 }
@@ -175,7 +175,7 @@ func TestOneBadEdit(t *testing.T) {
 		}
 	}
 	for i := range good {
-		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Changes) != 1 {
+		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Weights) != 1 {
 			t.Errorf("good edit %d: %v", i, errs[len(bad)+i])
 		}
 	}

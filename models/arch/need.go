@@ -24,7 +24,7 @@ type Need struct {
 
 // Lacks says why a model cannot give what is needed: nil, or the first fault,
 // which wraps ErrNotEditable, ErrSite or ErrNoGradient. It takes no runtime.
-func (i *Info) Lacks(n Need) error {
+func Lacks(i *Info, n Need) error {
 	for _, id := range n.Edits {
 		if err := i.Editable(id); err != nil {
 			return err

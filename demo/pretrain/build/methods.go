@@ -127,7 +127,11 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 	}
 	ice, err := fill(ctx, records, func(ctx context.Context, i int, rows []models.Row) ([]ask.Answer, error) {
 		e := records[i].Edit
-		return (&ike.Context{Fact: e.Prompt + " " + e.Target}).Around(lm).Score(ctx, rows)
+		patch := &models.Patch{Routes: []models.Route{&ike.Context{Fact: e.Prompt + " " + e.Target}}}
+		for k := range rows {
+			rows[k].Patch = patch
+		}
+		return lm.Score(ctx, rows)
 	})
 	if err != nil {
 		return "", err
@@ -187,8 +191,7 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 		return nil, nil, at, err
 	}
 	for _, p := range patches {
-		change := p.Changes[0].(models.LowRank)
-		at = change.At
+		at = p.Weights[0].At
 		w, err := lm.Weight(at)
 		if err != nil {
 			return nil, nil, at, err
