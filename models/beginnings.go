@@ -121,14 +121,15 @@ func groups(lm *LM, found []beginning) []group {
 	var now group
 	var behind, wanted int // the longest rest, and the logits of now
 	for _, b := range found {
-		factors := lm.factorBytes(b.questions[0].Patch.ranks())
+		load := lm.load(b.questions[0].Patch)
+		factors := lm.loadBytes(load)
 		for i, q := range b.questions {
 			cut := len(b.ids)
 			if len(now.questions) > 0 {
 				cut = now.length()
 			}
 			rest, P, rows := max(behind, q.Fed()-cut), wanted+len(q.Positions()), len(now.questions)+1
-			if rows > 1 && (rows > most || now.only != q.Patch || len(b.ids)-cut > mostCut || c.Bytes(rows, cut+rest, 0, P, factors) > lm.Budget()) {
+			if rows > 1 && (rows > most || now.only != q.Patch || len(b.ids)-cut > mostCut || c.with(load).Bytes(rows, cut+rest, 0, P, factors) > lm.Budget()) {
 				out = append(out, now)
 				now, rest, P = group{}, q.Fed()-len(b.ids), len(q.Positions())
 			}

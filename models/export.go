@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -29,15 +30,16 @@ const externalOver = 1024
 // change, are left behind.
 var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
 
-// Export writes a model folder whose weights hold the patch: every graph of the
+// Export writes a model folder whose graphs hold the patch: every graph of the
 // model's folder, also those with past keys and values, in its stored
 // orientation and number format, with the configuration and tokenizer files. A
 // nil patch copies the model. dir must not exist, or be empty; it appears whole
 // or not at all.
 //
 // The exported model answers as the patched one, up to the rounding of its
-// number format. It returns ErrRouted for a patch with routes, and an error for
-// a graph in the folder that holds other weights than the model's.
+// number format. It returns ErrRouted for a patch with routes, arch.ErrMerged for one
+// with splices where a decoder is merged, and an error for a graph in the folder that
+// holds other weights than the model's.
 func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
 	if err := lm.export(ctx, p, dir); err != nil {
 		return fmt.Errorf("models: exporting to %s: %w", dir, err)
@@ -100,6 +102,19 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 	for _, at := range p.biases() {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
+	var spliced []graph.Place
+	if p != nil {
+		for _, s := range p.Splices {
+			// The block stays as it is, but must be the model's.
+			down := arch.Place{ID: arch.WeightID{Side: s.At.Side, Layer: s.At.Layer, Part: arch.FFNDown}}
+			if !slices.Contains(places, down) && lm.Info().Editable(down.ID) == nil {
+				places = append(places, down)
+			}
+			if !slices.Contains(spliced, s.place()) && s.At.Side == f.Side {
+				spliced = append(spliced, s.place())
+			}
+		}
+	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
 	m, err := arch.Rewrite(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		if err := lm.same(at, w, stored); err != nil {
@@ -108,12 +123,18 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 		if at.Bias {
 			return p.applyBias(w, stored)
 		}
+		if !slices.Contains(p.weights(), at.ID) {
+			return stored, nil
+		}
 		return p.apply(w, stored)
 	})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if err := lm.bake(m, f, p, spliced); err != nil {
+		return fmt.Errorf("changing %s: %w", f.Path, err)
+	}
 	path := filepath.Join(dir, rel)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -123,6 +144,28 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 		o.ExternalOver = externalOver
 	}
 	return m.Save(path, o)
+}
+
+// bake puts the networks of a patch at places into a graph.
+func (lm *LM) bake(m *onnx.Model, f arch.GraphFile, p *Patch, places []graph.Place) error {
+	if len(places) == 0 {
+		return nil
+	}
+	g, err := arch.Analyse(f, m)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(places, func(a, b graph.Place) int { return strings.Compare(a.Kind, b.Kind) })
+	for _, at := range slices.Backward(places) { // as Build has them
+		stacked, err := graph.Stack(lm.Info(), at, [][]graph.Params{p.spliced(at)})
+		if err == nil {
+			err = graph.Bake(m, g, at, stacked)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // same checks that a graph's weight or bias is the model's, whatever the

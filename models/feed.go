@@ -2,6 +2,7 @@ package models
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,10 +17,11 @@ import (
 func (lm *LM) take(r arch.Role, questions []*Question, only *Patch) graph.Take {
 	if only.Binding() == BindDense {
 		if t := lm.replacing(r, only); t.Replaced != "" && lm.Affords(r, t.Replaced) {
+			t.Splices = lm.splices(r, questions)
 			return t
 		}
 	}
-	t := graph.Take{Slots: graph.DownSlots}
+	t := graph.Take{Slots: graph.DownSlots, Splices: lm.splices(r, questions)}
 	for i, q := range questions {
 		if q.Patch == nil || i > 0 && q.Patch == questions[i-1].Patch {
 			continue
@@ -60,7 +62,7 @@ func (lm *LM) replacing(r arch.Role, p *Patch) graph.Take {
 }
 
 // patchFeeds builds the inputs that carry the patches of the questions: factors for
-// every slot of the graph, and the weights that it takes in place of its own.
+// every slot of the graph, the parameters of networks, and the weights that it takes in place of its own.
 func (lm *LM) patchFeeds(s graph.Spec, questions []*Question, only *Patch) (map[string]*tensor.Tensor, error) {
 	patches := []*Patch{only}
 	if only == nil {
@@ -75,6 +77,19 @@ func (lm *LM) patchFeeds(s graph.Spec, questions []*Question, only *Patch) (map[
 	}
 	for _, f := range s.Biased(lm.Anatomy()) {
 		feeds[graph.SlotBias(f.Down.ID)] = biasShifts(patches, f.Down)
+	}
+	for _, at := range s.Spliced(lm.Anatomy()) {
+		rows := make([][]graph.Params, len(patches))
+		for i, p := range patches {
+			rows[i] = p.spliced(at)
+		}
+		stacked, err := graph.Stack(lm.Info(), at, rows)
+		if err != nil {
+			return nil, fmt.Errorf("models: %w", err)
+		}
+		for name, t := range stacked {
+			feeds[at.Input(name)] = t
+		}
 	}
 	for _, w := range s.Replaced(lm.Anatomy()) {
 		value, err := lm.Stored(s.Role, w.ID, w.Initializer)

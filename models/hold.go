@@ -124,7 +124,8 @@ func (lm *LM) HoldRows(at []arch.Site, rows []LossRow, lanes int) int {
 	for n, r := range rows {
 		terms += len(r.Terms)
 		B := n + 1
-		block := c.Bytes(B, behind, 0, 0, lm.factorBytes(r.Patch.ranks())*int64(B)) + 8*int64(B*c.heads*behind*before)
+		l := lm.load(r.Patch)
+		block := c.with(l).Bytes(B, behind, 0, 0, lm.loadBytes(l)*int64(B)) + 8*int64(B*c.heads*behind*before)
 		kept := int64(B)*pastBytes(lm, before) + block
 		bytes := kept + int64(blocks*backwardBlocks+1)*block + lossBytes*int64(terms)*int64(lm.Info().Vocab)
 		dense := r.Patch.Binding() == BindDense || rows[0].Patch.Binding() == BindDense

@@ -185,7 +185,8 @@ func lossRun(lm *LM, rows []LossRow, todo []int, T int) int {
 	for n, i := range todo {
 		r, first := rows[i], rows[todo[0]]
 		P += len(r.Terms)
-		bytes := int64(lm.Info().Layers*backwardBlocks+1)*c.Bytes(n+1, T, 0, 0, lm.factorBytes(r.Patch.ranks())*int64(n+1)) + lossBytes*int64(P)*int64(lm.Info().Vocab)
+		l := lm.load(r.Patch)
+		bytes := int64(lm.Info().Layers*backwardBlocks+1)*c.with(l).Bytes(n+1, T, 0, 0, lm.loadBytes(l)*int64(n+1)) + lossBytes*int64(P)*int64(lm.Info().Vocab)
 		dense := r.Patch.Binding() == BindDense || first.Patch.Binding() == BindDense
 		if n > 0 && (n >= most || bytes > lm.Budget() || dense && r.Patch != first.Patch) {
 			return n

@@ -430,8 +430,8 @@ func (lm *LM) Stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor
 }
 
 // Fits checks that a saved patch was made for this model: same hash, same
-// tokenizer, weights that exist and have the shapes of what is added. It returns
-// a *MisfitError or ErrNotEditable.
+// tokenizer, weights and sites that exist and have the shapes of what is added. It
+// returns a *MisfitError, ErrNotEditable or graph.ErrSplice.
 func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	if meta.ModelHash != lm.hash {
 		return &MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
@@ -442,7 +442,8 @@ func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	return lm.Accepts(p)
 }
 
-// Accepts checks all that a patch adds against the model's weights.
+// Accepts checks all that a patch adds against the model: its weights, and the sites of
+// its networks.
 func (lm *LM) Accepts(p *Patch) error {
 	if p == nil {
 		return nil
@@ -465,6 +466,11 @@ func (lm *LM) Accepts(p *Patch) error {
 			}
 		} else if in != to.In || out != to.Out {
 			return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
+		}
+	}
+	for _, s := range p.Splices {
+		if err := lm.fits(s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ type Patch struct {
 	Method  string   // who made it; a method id
 	Edits   []string // ids of the edits it holds, oldest first
 	Weights []Weight // all are in force together; what goes to one weight adds up
+	Splices []Splice // likewise; those at one place are one network
 	Routes  []Route  // the last stands outermost
 	// State is not applied: what the method needs to make the next patch.
 	State map[string]*tensor.Tensor
@@ -28,7 +29,7 @@ type Binding uint8
 // The bindings of a patch, see the package comment.
 const (
 	BindNone   Binding = iota // nothing to apply to the graph
-	BindPerRow                // low-rank factors and biases travel with the row
+	BindPerRow                // low-rank factors, biases and networks travel with the row
 	BindDense                 // the run belongs to this patch
 )
 
@@ -39,7 +40,7 @@ func (b Binding) String() string {
 // Binding returns how the patch is applied; routes do not count.
 func (p *Patch) Binding() Binding {
 	switch {
-	case p == nil || len(p.Weights) == 0:
+	case p == nil || len(p.Weights)+len(p.Splices) == 0:
 		return BindNone
 	case slices.ContainsFunc(p.Weights, Weight.Dense):
 		return BindDense
@@ -66,7 +67,7 @@ func (p *Patch) dense(at arch.WeightID) bool {
 	return slices.ContainsFunc(p.Weights, func(w Weight) bool { return w.At == at && w.Dense() })
 }
 
-// Then returns a patch with the weights and routes of p, then of q. Tensors are
+// Then returns a patch with the weights, splices and routes of p, then of q. Tensors are
 // shared, not copied. State of q replaces state of p with the same name.
 func (p *Patch) Then(q *Patch) *Patch {
 	if p == nil {
@@ -79,6 +80,7 @@ func (p *Patch) Then(q *Patch) *Patch {
 		Method:  q.Method,
 		Edits:   slices.Concat(p.Edits, q.Edits),
 		Weights: slices.Concat(p.Weights, q.Weights),
+		Splices: slices.Concat(p.Splices, q.Splices),
 		Routes:  slices.Concat(p.Routes, q.Routes),
 	}
 	if r.Method == "" {
@@ -93,7 +95,7 @@ func (p *Patch) Then(q *Patch) *Patch {
 }
 
 // Merge returns the patch with all that goes to a weight added up to one matrix,
-// in order of the weights, and what goes to a bias to one vector. Merging pays
+// in order of the weights, and what goes to a bias to one vector; the rest stays. Merging pays
 // once the ranks at a weight sum to more than in*out/(in+out).
 func (p *Patch) Merge() (*Patch, error) {
 	r := *p
@@ -175,6 +177,11 @@ func (p *Patch) Bytes() int64 {
 			n += int64(t.Bytes())
 		}
 	}
+	for _, s := range p.Splices {
+		for _, t := range s.Tensors() {
+			n += int64(t.Bytes())
+		}
+	}
 	for _, t := range p.State {
 		n += int64(t.Bytes())
 	}
@@ -184,8 +191,12 @@ func (p *Patch) Bytes() int64 {
 // DeltaNorm is the Frobenius norm of all that goes to weights and biases
 // together. Of products it comes from the factors' Gram matrices,
 // |UV|^2 = <U'U, VV'>, without forming them; that costs R^2 (in + out)
-// multiplications for a total rank of R at a weight.
+// multiplications for a total rank of R at a weight. It is not a
+// number where the patch has splices: what they add is no change of a weight.
 func (p *Patch) DeltaNorm() float64 {
+	if len(p.Splices) > 0 {
+		return math.NaN()
+	}
 	var sum float64
 	for _, bias := range []bool{false, true} {
 		for _, at := range p.places(bias) {

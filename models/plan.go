@@ -47,10 +47,11 @@ func (lm *LM) cost(r arch.Role) Cost {
 //	8 P vocab                        logits in the graph and on the host
 //	4 B T vocab                      only if the head was not recognised
 //	8 layers B (T+S) width           only if keys and values are handed out
-//	factors                          low-rank factors of all rows
+//	factors                          low-rank factors and networks of all rows
 //
 // ffn counts three times because exported activations are chains of
-// element-wise nodes. Weights are not included.
+// element-wise nodes, and holds the units of the widest network too. Weights are not
+// included.
 func (c Cost) Bytes(B, T, S, P int, factors int64) int64 {
 	b, t, s := int64(B), int64(T), int64(S)
 	n := 4*b*(t+s)*int64(8*c.width+3*c.ffn) + 8*b*int64(c.heads)*(t*t+t*s+s*s) + 8*int64(P)*int64(c.vocab) + factors
@@ -63,21 +64,10 @@ func (c Cost) Bytes(B, T, S, P int, factors int64) int64 {
 	return n
 }
 
-// factorBytes is the size of one row's factors at these ranks.
-func (lm *LM) factorBytes(r ranks) int64 {
-	var n int64
-	for id, rank := range r {
-		if w := lm.Info().Weight(id); w != nil {
-			n += 4 * int64(rank) * int64(w.In+w.Out)
-		}
-	}
-	return n
-}
-
 // plan packs questions into batches. Those of a dense patch, and those of a patch with
-// so many rows or so large factors that feeding these once pays, are kept to
+// so many rows or so much to feed that feeding these once pays, are kept to
 // themselves; all others mix. Within a group questions go by length, so that
-// padding stays small, and by magnitude of rank. Every row may grow by more
+// padding stays small, and by magnitude of rank and width. Every row may grow by more
 // positions later on.
 func (lm *LM) plan(questions []*Question, more int) []Batch {
 	perPatch := map[*Patch]int{}
@@ -86,8 +76,8 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 	}
 	type traits struct {
 		alone bool
-		ranks ranks
-		class int // of the largest rank; 0 up to 8, then by powers of two
+		load  load
+		class int // of the largest rank or number of units; 0 up to 8, then by powers of two
 		order int
 	}
 	known := map[*Patch]*traits{}
@@ -96,16 +86,14 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 		if known[p] != nil {
 			continue
 		}
-		t := &traits{ranks: p.ranks()}
+		t := &traits{load: lm.load(p)}
 		n := perPatch[p]
-		t.alone = p.Binding() == BindDense || p != nil && n > 1 && (n >= maxRows/2 || lm.factorBytes(t.ranks)*int64(n) > lm.Budget()/8)
+		t.alone = p.Binding() == BindDense || p != nil && n > 1 && (n >= maxRows/2 || lm.loadBytes(t.load)*int64(n) > lm.Budget()/8)
 		if t.alone {
 			t.order = 1 + len(known)
 		}
-		for _, r := range t.ranks {
-			if r > 8 {
-				t.class = max(t.class, bits.Len(uint(r-1)))
-			}
+		if r := t.load.most(); r > 8 {
+			t.class = bits.Len(uint(r - 1))
 		}
 		known[p] = t
 	}
@@ -127,7 +115,7 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 	for start := 0; start < len(questions); {
 		first := known[questions[start].Patch]
 		T, S, P := questions[start].Fed(), len(questions[start].Encoder), 0
-		largest := ranks{}
+		largest := lm.load(nil)
 		end := start
 		for end < len(questions) && end-start < most {
 			j, t := questions[end], known[questions[end].Patch]
@@ -135,16 +123,14 @@ func (lm *LM) plan(questions []*Question, more int) []Batch {
 				break
 			}
 			T = max(T, j.Fed()) // rows of equal encoder length come longest first, others may not
-			for id, r := range t.ranks {
-				largest[id] = max(largest[id], r)
-			}
+			largest.widen(t.load)
 			P += len(j.Positions())
 			rows := end - start + 1
-			factors := lm.factorBytes(largest)
+			factors := lm.loadBytes(largest)
 			if !first.alone {
 				factors *= int64(rows)
 			}
-			if rows > 1 && (c.Bytes(rows, T+more, S, P, factors) > lm.Budget() || wasteful(rows, j.Fed()+len(j.Encoder), T+S) || lm.unpadded() && j.Fed() != T) {
+			if rows > 1 && (c.with(largest).Bytes(rows, T+more, S, P, factors) > lm.Budget() || wasteful(rows, j.Fed()+len(j.Encoder), T+S) || lm.unpadded() && j.Fed() != T) {
 				break
 			}
 			end++

@@ -25,17 +25,21 @@ import (
 //	PATH             safetensors: change.N.u [in, r] and change.N.v [r, out] of
 //	                 a product, change.N.delta [in, out] of a whole matrix, [out]
 //	                 of a bias, N counting from 0000 in order;
+//	                 splice.N.NAME for the parameters of networks, likewise;
 //	                 state.NAME for the state
-//	PATH.json        patchFile: format, method, edits, model, list of changes
+//	PATH.json        patchFile: format, method, edits, model, list of changes and
+//	                 of splices
 //	PATH.wraps/N-KIND/   what route N saved
 //
 // Files and keys are called what version 1 called them when a weight was a change
 // and a route a wrap. The JSON file is written last and holds the digest of PATH,
-// so a patch with a JSON file is complete.
+// so a patch with a JSON file is complete. A file with splices is of version 2, so that
+// programs that know none do not leave them out.
 
 const (
-	patchFormat  = "editpipe-patch"
-	patchVersion = 1
+	patchFormat   = "editpipe-patch"
+	patchVersion  = 1
+	spliceVersion = 2 // of a patch with splices
 )
 
 // ErrPatchFile is returned when a saved patch is damaged or incomplete.
@@ -60,6 +64,7 @@ type patchFile struct {
 	Edits   []string      `json:"edits"`
 	Meta    PatchMeta     `json:"made_for"`
 	Weights []savedWeight `json:"changes"`
+	Splices []savedSplice `json:"splices,omitempty"`
 	Routes  []string      `json:"wraps,omitempty"` // kinds, innermost first
 }
 
@@ -69,6 +74,13 @@ type savedWeight struct {
 	In     int    `json:"in"` // 0 for a bias
 	Out    int    `json:"out"`
 	Rank   int    `json:"rank,omitempty"`
+}
+
+type savedSplice struct {
+	Kind  string           `json:"kind"`
+	Site  string           `json:"site"`
+	Where string           `json:"where"`
+	Shape map[string][]int `json:"params"` // dimensions by name
 }
 
 // RouteDecoder reads back what Route.Save wrote.
@@ -82,6 +94,8 @@ func routeDir(path string, i int, kind string) string {
 }
 
 func weightKey(i int, part string) string { return fmt.Sprintf("change.%04d.%s", i, part) }
+
+func spliceKey(i int, param string) string { return fmt.Sprintf("splice.%04d.%s", i, param) }
 
 // Save writes the patch to path and beside it.
 func (p *Patch) Save(path string, meta PatchMeta) error {
@@ -107,6 +121,16 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 			tensors[weightKey(i, names[k])] = t
 		}
 		f.Weights = append(f.Weights, s)
+	}
+	for i, s := range p.Splices {
+		saved := savedSplice{Kind: s.Kind, Site: s.At.String(), Where: s.Where.String(), Shape: map[string][]int{}}
+		for name, t := range s.Params {
+			if t == nil || !t.IsFloat() {
+				return fmt.Errorf("models: saving patch %s: splice %d: parameter %q is no tensor of floats", path, i, name)
+			}
+			tensors[spliceKey(i, name)], saved.Shape[name] = t, t.Shape
+		}
+		f.Splices, f.Version = append(f.Splices, saved), spliceVersion
 	}
 	for name, t := range p.State {
 		tensors["state."+name] = t
@@ -160,8 +184,8 @@ func LoadPatch(path string, decoders map[string]RouteDecoder) (*Patch, PatchMeta
 	if err := json.Unmarshal(data, &f); err != nil {
 		return fail(fmt.Errorf("%w: %s: %w", ErrPatchFile, filepath.Base(Sidecar(path)), err))
 	}
-	if f.Format != patchFormat || f.Version != patchVersion {
-		return fail(fmt.Errorf("%w: format %q version %d, this program reads %q version %d", ErrPatchFile, f.Format, f.Version, patchFormat, patchVersion))
+	if f.Format != patchFormat || f.Version != patchVersion && f.Version != spliceVersion {
+		return fail(fmt.Errorf("%w: format %q version %d, this program reads %q versions %d and %d", ErrPatchFile, f.Format, f.Version, patchFormat, patchVersion, spliceVersion))
 	}
 	sum, err := fileDigest(path)
 	if err != nil {
@@ -181,6 +205,13 @@ func LoadPatch(path string, decoders map[string]RouteDecoder) (*Patch, PatchMeta
 			return fail(fmt.Errorf("%w: change %d: %w", ErrPatchFile, i, err))
 		}
 		p.Weights = append(p.Weights, w)
+	}
+	for i, s := range f.Splices {
+		splice, err := s.read(i, tensors)
+		if err != nil {
+			return fail(fmt.Errorf("%w: splice %d: %w", ErrPatchFile, i, err))
+		}
+		p.Splices = append(p.Splices, splice)
 	}
 	for name, t := range tensors {
 		if key, ok := strings.CutPrefix(name, "state."); ok {
@@ -238,6 +269,30 @@ func (s savedWeight) read(i int, tensors map[string]*tensor.Tensor) (Weight, err
 		return Weight{}, fmt.Errorf("unknown kind %q", s.Kind)
 	}
 	return w, err
+}
+
+// read rebuilds one splice and checks it against its entry.
+func (s savedSplice) read(i int, tensors map[string]*tensor.Tensor) (Splice, error) {
+	at, err := arch.ParseSite(s.Site)
+	if err != nil {
+		return Splice{}, err
+	}
+	where, err := parseWhere(s.Where)
+	if err != nil {
+		return Splice{}, err
+	}
+	splice := Splice{At: at, Kind: s.Kind, Params: map[string]*tensor.Tensor{}, Where: where}
+	for name, want := range s.Shape {
+		t := tensors[spliceKey(i, name)]
+		switch {
+		case t == nil:
+			return Splice{}, fmt.Errorf("tensor %s is missing", spliceKey(i, name))
+		case !t.IsFloat() || !slices.Equal(t.Shape, want):
+			return Splice{}, fmt.Errorf("tensor %s is %s %v, listed as floats %v", spliceKey(i, name), t.DType, t.Shape, want)
+		}
+		splice.Params[name] = t
+	}
+	return splice, nil
 }
 
 func fileDigest(path string) ([]byte, error) {

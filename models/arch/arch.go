@@ -202,6 +202,9 @@ type FFN struct {
 	Summand string `json:"-"`
 
 	Missing map[Point]string `json:"missing,omitempty"`
+
+	activation Activation
+	inactive   string // why there is none, where FFNPre does not say it
 }
 
 // Shifted returns the graph value that is to be changed so that the value behind

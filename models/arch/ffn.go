@@ -267,6 +267,7 @@ func (g *graph) gateHalf(f *FFN, value string) {
 	}
 	for v := range halves {
 		f.Pre = v
+		g.activate(f, v)
 	}
 }
 
@@ -274,6 +275,7 @@ func (g *graph) gateHalf(f *FFN, value string) {
 // the projection that the activation function reads.
 func (g *graph) activationInput(f *FFN, l *linear) {
 	v, bias := g.biasAfter(l.y, l.out)
+	g.activate(f, v)
 	if n := g.ix.Producer(v); bias != "" && n.OpType != "Add" {
 		f.Missing[FFNPre] = "the bias is added inside the activation function"
 		return

@@ -68,6 +68,18 @@ func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored
 	return m, nil
 }
 
+// ErrMerged is returned for a file that holds the graph with past and the one without
+// as branches of one.
+var ErrMerged = errors.New("the file is a merged decoder")
+
+// Analyse looks at an opened graph file, as it is now, whose decoder is not merged.
+func Analyse(f GraphFile, m *onnx.Model) (*Graph, error) {
+	if m.Graph.Index().Input(branchInput) != nil {
+		return nil, fmt.Errorf("%w; export the model as two files, or take this one away", ErrMerged)
+	}
+	return analyse(f.Path, m, f.Side)
+}
+
 func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
 	forms := []*onnx.Model{m}
 	if m.Graph.Index().Input(branchInput) != nil {

@@ -44,6 +44,13 @@ func Build(a *arch.Anatomy, s Spec) (*onnx.Model, error) {
 	if err := s.Give.before(m, g); err != nil {
 		return nil, err
 	}
+	// What is put behind a value later stands nearer to it: changes of weights come
+	// first, then networks in order, then shifts.
+	for _, p := range slices.Backward(s.Spliced(a)) {
+		if err := addPlace(m, g, p); err != nil {
+			return nil, fmt.Errorf("adding a network: %w", err)
+		}
+	}
 	for _, w := range s.Slotted(a) {
 		if err := addSlot(m, g.Ports, w); err != nil {
 			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
@@ -101,25 +108,46 @@ func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(SlotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(SlotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
-		x := w.Input
-		if w.Compute != "float32" {
-			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float)))
-		}
-		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
-		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.In))}, onnx.AttrInt("axis", 0))
-		x = b.Op("Reshape", []string{x, shape})
-		delta := b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v})
-		delta = b.Op("Reshape", []string{delta, b.Op("Shape", []string{y})})
-		if w.Compute == "float32" {
-			return b.Op("Add", []string{y, delta}), nil
-		}
-		to, err := typeNamed(w.Compute)
+		x, err := wide(b, w.Input, w.Compute)
 		if err != nil {
 			return "", err
 		}
-		wide := b.Op("Cast", []string{y}, onnx.AttrInt("to", int64(onnx.Float)))
-		return b.Op("Cast", []string{b.Op("Add", []string{wide, delta})}, onnx.AttrInt("to", int64(to))), nil
+		x = byRow(b, ports, x, w.In)
+		return added(b, y, b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v}), w.Compute)
 	})
+}
+
+// wide is a value that a graph computes in a type, as float32.
+func wide(b *onnx.Builder, x, compute string) (string, error) {
+	if compute == "float32" {
+		return x, nil
+	}
+	if _, err := typeNamed(compute); err != nil {
+		return "", err
+	}
+	return b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float))), nil
+}
+
+// byRow gives a value [B, T, width] or [B*T, width] three axes.
+func byRow(b *onnx.Builder, ports arch.Ports, x string, width int) string {
+	rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+	shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(width))}, onnx.AttrInt("axis", 0))
+	return b.Op("Reshape", []string{x, shape})
+}
+
+// added is y, which a graph computes in a type, and a float32 addition of as many
+// elements.
+func added(b *onnx.Builder, y, delta, compute string) (string, error) {
+	delta = b.Op("Reshape", []string{delta, b.Op("Shape", []string{y})})
+	if compute == "float32" {
+		return b.Op("Add", []string{y, delta}), nil
+	}
+	to, err := typeNamed(compute)
+	if err != nil {
+		return "", err
+	}
+	wide := b.Op("Cast", []string{y}, onnx.AttrInt("to", int64(onnx.Float)))
+	return b.Op("Cast", []string{b.Op("Add", []string{wide, delta})}, onnx.AttrInt("to", int64(to))), nil
 }
 
 // addBiasSlot makes the value behind a down-projection and its bias read a

@@ -3,13 +3,15 @@
 //
 // An instrumented graph takes edits in beside the tokens and gives back what one
 // [Purpose] is for. Low-rank changes come in by slots, y + (x U) V at a linear map,
-// changes of biases by a further addition, dense changes in place of a weight. A
-// [Spec] names such a graph, [Build] makes it.
+// changes of biases by a further addition, dense changes in place of a weight. A small
+// network of an edit's own, a [Net], stands between the value at a site and its
+// readers. A [Spec] names such a graph, [Build] makes it.
 //
 // Nothing here needs the ONNX Runtime library.
 package graph
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -32,6 +34,8 @@ type Take struct {
 	// Replaced are the ids of the weights that are inputs, joined by spaces. They
 	// have no slots.
 	Replaced string
+	// Splices are the places that have networks, by name, joined by spaces.
+	Splices string
 }
 
 // Slots says which weights of a graph have low-rank slots.
@@ -78,6 +82,21 @@ func (s Spec) Biased(a *arch.Anatomy) []arch.FFN {
 		}
 	}
 	return list
+}
+
+// Spliced lists the places that have networks, in order of layers and kinds.
+func (s Spec) Spliced(a *arch.Anatomy) []Place {
+	names := strings.Fields(s.Take.Splices)
+	var places []Place
+	for _, f := range a.Graph(s.Role).FFNs {
+		for _, kind := range slices.Sorted(maps.Keys(nets)) {
+			p := Place{arch.Site{Side: f.Side, Layer: f.Layer, Point: nets[kind].At}, kind}
+			if slices.Contains(names, p.String()) {
+				places = append(places, p)
+			}
+		}
+	}
+	return places
 }
 
 // Replaced lists the weights that are inputs.

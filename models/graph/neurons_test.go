@@ -1,0 +1,356 @@
+package graph_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"editpipe/ask"
+	"editpipe/internal/leak"
+	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/ort"
+	"editpipe/ort/orttest"
+	"editpipe/tensor"
+)
+
+const (
+	// Sums of some hundred float32 products against float64 ones, and a
+	// log-probability by two graphs, relative to their size, at least to 1.
+	sumTolerance     = 1e-5
+	logProbTolerance = 1e-5
+	// Float16 has eleven bits: roundings of 2^-11, through two layers.
+	halfTolerance = 2e-2
+	// Central differences of float32 losses of order 1: rounding of 1e-7 over a step
+	// of 1e-2, and the third derivative times the step's square.
+	differenceStep      = 1e-2
+	differenceTolerance = 2e-3
+)
+
+// activations are the functions of the tiny models, in float64.
+var activations = map[tinylm.Family]func(x float64) float64{
+	tinylm.GPT2: gelu, tinylm.GPTJ: gelu,
+	tinylm.LLaMA: func(x float64) float64 { return x / (1 + math.Exp(-x)) },
+	tinylm.T5:    relu,
+}
+
+func gelu(x float64) float64 {
+	return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+}
+
+func relu(x float64) float64 { return max(x, 0) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, env *ort.Env, dir string) *models.LM {
+	t.Helper()
+	lm, err := models.Open(t.Context(), env, dir, models.Options{Threads: 1})
+	must(t, err)
+	t.Cleanup(func() {
+		if err := lm.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return lm
+}
+
+func tiny(t *testing.T, env *ort.Env, c tinylm.Config) *models.LM {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, errors.Join(tinylm.Write(dir, c), leak.Into(dir)))
+	return open(t, env, dir)
+}
+
+func random(r *rand.Rand, scale float32, shape ...int) *tensor.Tensor {
+	t := tensor.New(tensor.F32, shape...)
+	for i := range t.Float32s() {
+		t.Float32s()[i] = scale * float32(r.NormFloat64())
+	}
+	return t
+}
+
+// side puts n neurons beside a block; a scale of 0 makes them idle.
+func side(lm *models.LM, r *rand.Rand, kind string, at arch.Site, n int, scale float32) *models.Patch {
+	in, out := lm.Info().Width, lm.Info().Width
+	return &models.Patch{Method: "m", Edits: []string{"e"}, Splices: []models.Splice{{At: at, Kind: kind, Params: map[string]*tensor.Tensor{
+		"k": random(r, scale, in, n), "b": random(r, scale, n), "v": random(r, scale, n, out),
+	}}}}
+}
+
+func question(lm *models.LM, r *rand.Rand, prompt, target int) ask.Query {
+	ids := func(n int) []int64 {
+		v := make([]int64, n)
+		for i := range v {
+			v[i] = 1 + r.Int64N(int64(lm.Info().Vocab)-1)
+		}
+		return v
+	}
+	return ask.Query{PromptIDs: ids(prompt), TargetIDs: [][]int64{ids(target)}}
+}
+
+func score(t *testing.T, lm *models.LM, rows ...models.Row) []float64 {
+	t.Helper()
+	answers, err := lm.Score(t.Context(), rows)
+	must(t, err)
+	var all []float64
+	for _, a := range answers {
+		must(t, a.Err)
+		for _, c := range a.Targets {
+			all = append(all, c.LogProbs...)
+		}
+	}
+	return all
+}
+
+// apart is the largest difference of numbers, relative to their size, at least to 1;
+// infinite where one is none.
+func apart(a, b []float64) float64 {
+	worst := 0.0
+	for i, x := range a {
+		d := math.Abs(x-b[i]) / max(1, math.Abs(x))
+		if math.IsNaN(d) {
+			return math.Inf(1)
+		}
+		worst = max(worst, d)
+	}
+	return worst
+}
+
+// through are the rows of questions asked through a patch.
+func through(p *models.Patch, questions []ask.Query) []models.Row {
+	var rows []models.Row
+	for _, q := range questions {
+		rows = append(rows, models.Row{Query: q, Patch: p})
+	}
+	return rows
+}
+
+// TestNeurons: neurons beside a block compute what a plain loop does; none, idle ones
+// and padding change nothing, to the bit; those of several edits at one place are one
+// network, and rows of different ones share a run; saved and loaded they are the
+// same; the exported model answers as the patched one.
+func TestNeurons(t *testing.T) {
+	env := orttest.Open(t)
+	for _, c := range []tinylm.Config{
+		{Family: tinylm.GPT2, Cache: tinylm.WithPast}, {Family: tinylm.GPT2, Float16: true, ExternalData: true, Cache: tinylm.WithPast},
+		{Family: tinylm.GPTJ, Cache: tinylm.OneFile}, {Family: tinylm.LLaMA, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.WithPast},
+	} {
+		for _, kind := range []string{graph.Neurons, graph.NeuronsReLU} {
+			t.Run(fmt.Sprintf("%s half=%v %s", c.Family, c.Float16, kind), func(t *testing.T) {
+				c.Seed = 3
+				lm := tiny(t, env, c)
+				r := rand.New(rand.NewPCG(8, 8))
+				sides := []arch.Side{arch.Decoder}
+				if lm.Anatomy().Encoder != nil {
+					sides = append(sides, arch.Encoder)
+				}
+				for _, s := range sides {
+					n := &neuronsCase{t: t, env: env, lm: lm, r: r, kind: kind, act: relu, at: arch.Site{Side: s, Layer: 1, Point: arch.FFNOut}, half: c.Float16}
+					if kind == graph.Neurons {
+						n.act = activations[c.Family]
+					}
+					for range 3 {
+						n.questions = append(n.questions, question(lm, r, 5, 3))
+					}
+					n.plainLoop()
+					n.idle()
+					n.padding()
+					n.joined()
+					n.saved()
+					n.exported()
+				}
+			})
+		}
+	}
+}
+
+type neuronsCase struct {
+	t         *testing.T
+	env       *ort.Env
+	lm        *models.LM
+	r         *rand.Rand
+	kind      string
+	act       func(float64) float64
+	at        arch.Site
+	half      bool
+	questions []ask.Query
+}
+
+func (n *neuronsCase) side(units int, scale float32) *models.Patch {
+	return side(n.lm, n.r, n.kind, n.at, units, scale)
+}
+
+// plainLoop compares the value at the site with a loop over neurons.
+func (n *neuronsCase) plainLoop() {
+	const units = 5
+	p := n.side(units, 0.5)
+	before := arch.Site{Side: n.at.Side, Layer: n.at.Layer, Point: arch.FFNIn}
+	positions := []int{0, 1, 2, 3, 4}
+	if n.at.Side == arch.Decoder && n.lm.Anatomy().Encoder != nil {
+		positions = []int{0, 1}
+	}
+	q := n.questions[0]
+	trace := func(p *models.Patch) models.Trace {
+		got, err := n.lm.Trace(n.t.Context(), []models.TraceRow{{Query: q, Patch: p, Positions: positions}}, before, n.at)
+		must(n.t, err)
+		must(n.t, got[0].Err)
+		return got[0]
+	}
+	plain, patched := trace(nil), trace(p)
+	x, y, got := plain.Values[0], plain.Values[1].Float32s(), patched.Values[1].Float32s()
+	k, b, v := p.Splices[0].Params["k"].Float32s(), p.Splices[0].Params["b"].Float32s(), p.Splices[0].Params["v"].Float32s()
+	in, out := x.Shape[1], len(y)/len(positions)
+	var want, have []float64
+	moved := 0.0
+	for row := range positions {
+		sum := make([]float64, out)
+		for j := range units {
+			a := float64(b[j])
+			for i, xi := range x.Float32s()[row*in : (row+1)*in] {
+				a += float64(xi) * float64(k[i*units+j])
+			}
+			a = n.act(a)
+			for o := range sum {
+				sum[o] += a * float64(v[j*out+o])
+			}
+		}
+		for o, s := range sum {
+			moved = max(moved, math.Abs(s))
+			want, have = append(want, float64(y[row*out+o])+s), append(have, float64(got[row*out+o]))
+		}
+	}
+	tolerance := sumTolerance
+	if n.half {
+		tolerance = halfTolerance
+	}
+	if d := apart(have, want); d > tolerance || moved < 0.1 {
+		n.t.Errorf("at %s the value is %g off; neurons add up to %g", n.at, d, moved)
+	}
+}
+
+// idle asks through neurons of zeros, through none, and through no patch, all beside
+// rows with some.
+func (n *neuronsCase) idle() {
+	zeros, none, some := n.side(4, 0), n.side(0, 1), n.side(4, 0.5)
+	var rows []models.Row
+	for _, p := range []*models.Patch{nil, zeros, none, some} {
+		rows = append(rows, through(p, n.questions)...)
+	}
+	got := score(n.t, n.lm, rows...)
+	each := len(got) / 4
+	for i, name := range []string{"zeros", "none"} {
+		if !slices.Equal(got[:each], got[(i+1)*each:(i+2)*each]) {
+			n.t.Errorf("neurons at %s: %s change the model by %g", n.at, name, apart(got[:each], got[(i+1)*each:(i+2)*each]))
+		}
+	}
+	if d := apart(got[:each], got[3*each:]); d < 0.01 {
+		n.t.Errorf("neurons at %s move nothing: %g", n.at, d)
+	}
+	tolerance := logProbTolerance
+	if n.half {
+		tolerance = halfTolerance
+	}
+	if d := apart(got[:each], score(n.t, n.lm, through(nil, n.questions)...)); d > tolerance {
+		n.t.Errorf("a graph with a place for neurons differs by %g", d)
+	}
+}
+
+// padding asks through neurons beside as few and beside more.
+func (n *neuronsCase) padding() {
+	p, few, many := n.side(2, 0.5), n.side(2, 0.5), n.side(7, 0.5)
+	beside := func(q *models.Patch) []float64 {
+		got := score(n.t, n.lm, append(through(p, n.questions), through(q, n.questions)...)...)
+		return got[:len(got)/2]
+	}
+	if a, b := beside(few), beside(many); !slices.Equal(a, b) {
+		n.t.Errorf("neurons at %s answer differently beside more: by %g", n.at, apart(a, b))
+	}
+}
+
+// joined asks through neurons of two edits and through the same as those of one.
+func (n *neuronsCase) joined() {
+	a, b := n.side(2, 0.5), n.side(3, 0.5)
+	both := a.Then(b)
+	stacked, err := graph.Stack(n.lm.Info(), graph.Place{At: n.at, Kind: n.kind}, [][]graph.Params{{a.Splices[0].Params, b.Splices[0].Params}})
+	must(n.t, err)
+	one := &models.Patch{Splices: []models.Splice{{At: n.at, Kind: n.kind, Params: map[string]*tensor.Tensor{}}}}
+	for name, v := range stacked {
+		shape := v.Shape[1:]
+		if name == "b" {
+			shape = v.Shape[2:]
+		}
+		one.Splices[0].Params[name] = tensor.FromFloat32s(v.Float32s(), shape...)
+	}
+	if x, y := score(n.t, n.lm, through(both, n.questions)...), score(n.t, n.lm, through(one, n.questions)...); !slices.Equal(x, y) {
+		n.t.Errorf("neurons of two edits at %s are %g off those of one", n.at, apart(x, y))
+	}
+	if both.Bytes() != a.Bytes()+b.Bytes() || !slices.Equal(both.Edits, []string{"e", "e"}) || both.Binding() != models.BindPerRow {
+		n.t.Errorf("two edits: %d bytes, %v, %s", both.Bytes(), both.Edits, both.Binding())
+	}
+}
+
+func (n *neuronsCase) saved() {
+	p := n.side(3, 0.5).Then(n.side(1, 0.5))
+	path := filepath.Join(n.t.TempDir(), "p.safetensors")
+	meta := models.PatchMeta{ModelHash: n.lm.Hash(), TokenizerHash: n.lm.TokenizerHash()}
+	must(n.t, p.Save(path, meta))
+	q, had, err := models.LoadPatch(path, nil)
+	must(n.t, err)
+	must(n.t, n.lm.Fits(q, had))
+	if x, y := score(n.t, n.lm, through(p, n.questions)...), score(n.t, n.lm, through(q, n.questions)...); !slices.Equal(x, y) {
+		n.t.Errorf("loaded neurons at %s answer otherwise, by %g", n.at, apart(x, y))
+	}
+}
+
+// exported bakes neurons, beside a changed weight, into plain graphs.
+func (n *neuronsCase) exported() {
+	down := n.lm.Info().FFN(n.at.Side, 0).Down
+	p := n.side(3, 0.5).Then(n.side(2, 0.5)).Then(&models.Patch{Weights: []models.Weight{{At: down.ID, U: random(n.r, 0.3, down.In, 1), V: random(n.r, 0.3, 1, down.Out)}}})
+	to := filepath.Join(n.t.TempDir(), "to")
+	must(n.t, n.lm.Export(n.t.Context(), p, to))
+	plain := open(n.t, n.env, to)
+	tolerance := logProbTolerance
+	if n.half {
+		tolerance = halfTolerance
+	}
+	if d := apart(score(n.t, n.lm, through(p, n.questions)...), score(n.t, plain, through(nil, n.questions)...)); d > tolerance {
+		n.t.Errorf("the model with neurons at %s written into it differs by %g", n.at, d)
+	}
+	had, has := n.lm.Info(), plain.Info()
+	if len(has.FFNs) != len(had.FFNs) || has.Layers != had.Layers {
+		n.t.Fatalf("the model with neurons written into it has %d blocks in %d layers, had %d in %d", len(has.FFNs), has.Layers, len(had.FFNs), had.Layers)
+	}
+	for i, f := range has.FFNs {
+		for _, point := range arch.Points() {
+			_, why := f.Value(point)
+			if _, was := had.FFNs[i].Value(point); why != was {
+				n.t.Errorf("%s of layer %d: %q, was %q", point, f.Layer, why, was)
+			}
+		}
+	}
+	if n.half {
+		return // a rounded value may turn an argmax
+	}
+	o := ask.Sampling{MaxNew: 4}
+	want, err := n.lm.Generate(n.t.Context(), through(p, n.questions), o)
+	must(n.t, err)
+	got, err := plain.Generate(n.t.Context(), through(nil, n.questions), o)
+	must(n.t, err)
+	for i := range got {
+		must(n.t, errors.Join(got[i].Err, want[i].Err))
+		if !slices.Equal(got[i].TextIDs, want[i].TextIDs) {
+			n.t.Errorf("generated %v, patched %v", got[i].TextIDs, want[i].TextIDs)
+		}
+	}
+}
