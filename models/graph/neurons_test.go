@@ -354,3 +354,96 @@ func (n *neuronsCase) exported() {
 		}
 	}
 }
+
+// TestGradientsThroughNeurons compares gradients of losses, with respect to shifts at
+// sites before, at and behind neurons, with central differences along random
+// directions.
+func TestGradientsThroughNeurons(t *testing.T) {
+	env := orttest.Open(t)
+	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.GPTJ, tinylm.LLaMA} {
+		t.Run(string(family), func(t *testing.T) {
+			lm := tiny(t, env, tinylm.Config{Family: family, Seed: 3})
+			r := rand.New(rand.NewPCG(9, 9))
+			at, behind := arch.Site{Layer: 0, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.FFNOut}
+			p := side(lm, r, graph.Neurons, at, 3, 0.5).Then(side(lm, r, graph.NeuronsReLU, at, 8, 0.3)).Then(side(lm, r, graph.Neurons, behind, 3, 0.5))
+			for _, s := range []arch.Site{{Layer: 0, Point: arch.FFNIn}, at, {Layer: 0, Point: arch.Hidden}} {
+				ids := question(lm, r, 7, 1).PromptIDs
+				row := models.LossRow{IDs: ids, Patch: p, At: 4, Shift: random(r, 0.3, lm.Info().Width).Float32s(), Terms: []models.LossTerm{{Position: 6, Target: 3, NLL: 1}}}
+				loss := func(row models.LossRow) models.Loss {
+					got, err := lm.Losses(t.Context(), s, []models.LossRow{row})
+					must(t, err)
+					must(t, got[0].Err)
+					return got[0]
+				}
+				direction := random(r, 1, len(row.Shift)).Float32s()
+				norm := 0.0
+				for _, x := range direction {
+					norm += float64(x) * float64(x)
+				}
+				got := loss(row)
+				var slope, want float64
+				for k, g := range got.Gradient {
+					direction[k] /= float32(math.Sqrt(norm))
+					slope += float64(g) * float64(direction[k])
+				}
+				for _, sign := range []float64{1, -1} {
+					moved := row
+					moved.Shift = slices.Clone(row.Shift)
+					for k, x := range direction {
+						moved.Shift[k] += float32(sign*differenceStep) * x
+					}
+					want += sign * loss(moved).Loss / (2 * differenceStep)
+				}
+				if math.Abs(slope-want) > differenceTolerance || slope == 0 {
+					t.Errorf("at %s the slope is %g, by differences %g", s, slope, want)
+				}
+				row.Patch = nil
+				if plain := loss(row); plain.Loss == got.Loss {
+					t.Errorf("at %s the neurons do not move the loss", s)
+				}
+			}
+		})
+	}
+}
+
+// TestNeuronsReadShifts: neurons read what their block reads, a shift included.
+func TestNeuronsReadShifts(t *testing.T) {
+	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2, Seed: 3})
+	r := rand.New(rand.NewPCG(2, 6))
+	const last = 5
+	at := arch.Site{Layer: 0, Point: arch.FFNIn}
+	ids := question(lm, r, last+1, 1).PromptIDs
+	seen, err := lm.Trace(t.Context(), []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{0, 1, 2, 3, 4, last}}}, at)
+	must(t, err)
+	x, width := seen[0].Values[0].Float32s(), lm.Info().Width
+	// A neuron that speaks half way from any position's value along a long shift.
+	shift, k := random(r, 30, width), tensor.New(tensor.F32, width, 1)
+	square, highest := 0.0, math.Inf(-1)
+	for _, s := range shift.Float32s() {
+		square += float64(s) * float64(s)
+	}
+	for i, s := range shift.Float32s() {
+		k.Float32s()[i] = float32(float64(s) / square)
+	}
+	for row := range last + 1 {
+		sum := 0.0
+		for i, v := range k.Float32s() {
+			sum += float64(v) * float64(x[row*width+i])
+		}
+		highest = max(highest, sum)
+	}
+	p := side(lm, r, graph.NeuronsReLU, arch.Site{Layer: 0, Point: arch.FFNOut}, 1, 1)
+	p.Splices[0].Params["k"], p.Splices[0].Params["b"] = k, tensor.FromFloat32s([]float32{float32(-highest - 0.5)}, 1)
+	loss := func(p *models.Patch, shift []float32) float64 {
+		got, err := lm.Losses(t.Context(), at, []models.LossRow{{IDs: ids, Patch: p, At: last, Shift: shift, Terms: []models.LossTerm{{Position: last, Target: 3, NLL: 1}}}})
+		must(t, err)
+		must(t, got[0].Err)
+		return got[0].Loss
+	}
+	if d := math.Abs(loss(p, nil) - loss(nil, nil)); d > logProbTolerance {
+		t.Errorf("a silent neuron moves the loss by %g", d)
+	}
+	if d := math.Abs(loss(p, shift.Float32s()) - loss(nil, shift.Float32s())); d < 0.01 {
+		t.Errorf("the neuron does not read the shift: the loss moves by %g", d)
+	}
+}
