@@ -1,7 +1,6 @@
 package models
 
 import (
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -90,32 +89,6 @@ func TestBias(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestBiasIsShift: in a loss a changed bias is a shift at every position behind
-// the projection, and leaves the room for a further one.
-func TestBiasIsShift(t *testing.T) {
-	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
-	r := rand.New(rand.NewPCG(3, 9))
-	at := arch.Site{Layer: 0, Point: arch.FFNOut}
-	rows := lossRows(t, lm, r, at)
-	shift := randn(r, 0.5, lm.Info().Width)
-	moved, patched := slices.Clone(rows), slices.Clone(rows)
-	for i := range rows {
-		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
-		patched[i].Everywhere, patched[i].Shift = true, nil
-		patched[i].Patch = rows[i].Patch.Then(&Patch{Weights: []Weight{{At: down(0), Bias: true, Delta: shift}}})
-	}
-	want, err := lm.Losses(t.Context(), at, moved)
-	must(t, err)
-	got, err := lm.Losses(t.Context(), at, patched)
-	must(t, err)
-	for i := range got {
-		must(t, got[i].Err)
-		if d := maxDiff(got[i].Gradient, want[i].Gradient); d > logProbTolerance || math.Abs(got[i].Loss-want[i].Loss) > logProbTolerance {
-			t.Errorf("row %d: loss %g, want %g; gradients differ by %g", i, got[i].Loss, want[i].Loss, d)
-		}
 	}
 }
 

@@ -157,65 +157,6 @@ func logSoftmax(logits []float32) []float64 {
 	return out
 }
 
-// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
-// rows that begin to be shifted at different positions.
-func TestHeldCompositions(t *testing.T) {
-	env := orttest.Open(t)
-	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
-	for name, saves := range map[string]saving{
-		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
-		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
-	} {
-		t.Run(name, func(t *testing.T) {
-			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
-			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
-			h, err := lm.Hold(t.Context(), at, rows, 1)
-			must(t, err)
-			if h.saves != saves || len(lm.Abandoned()) > 0 {
-				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
-			}
-			compareHeld(t, lm, h, at, rows)
-			must(t, h.Close())
-		})
-	}
-}
-
-// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
-// row is that of a computation, the same every time. Were it whatever memory held,
-// gradients of the row could become NaN.
-func TestPaddingBehindLengths(t *testing.T) {
-	env := orttest.Open(t)
-	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
-	site := arch.Site{Layer: 0, Point: arch.AttnOut}
-	r := rand.New(rand.NewPCG(4, 5))
-	rows := lossRows(t, lm, r, arch.Site{Layer: 0, Point: arch.FFNOut})
-	var questions []*Question
-	for _, n := range []int{3, 20, 9} {
-		questions = append(questions, &Question{Sequence: Sequence{Prompt: randomQuery(lm, r, n, 1).PromptIDs}})
-	}
-	var first []float32
-	for range 5 {
-		_, err := lm.LossesAt(t.Context(), []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
-		must(t, err)
-		run := NewRun(lm, arch.Forward, questions, nil)
-		run.Spec.Give = graph.Taps{Top: site.Layer}
-		var tapped []int64
-		for i := range len(questions) * run.T {
-			tapped = append(tapped, int64(i))
-		}
-		run.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
-		run.Outputs[graph.Tap(site)] = nil
-		must(t, run.Compute(t.Context()))
-		got := run.Outputs[graph.Tap(site)].Float32s()
-		if first == nil {
-			first = got
-		}
-		if !slices.Equal(got, first) {
-			t.Fatal("padding is not computed")
-		}
-	}
-}
-
 // TestState: state that does not grow is zero before the first position, so that
 // scoring goes as without it, and generation does without the cache.
 func TestState(t *testing.T) {
@@ -255,37 +196,6 @@ func TestState(t *testing.T) {
 	}
 }
 
-// attentionForms are the ways in which exports attend and keep keys and values.
-var attentionForms = map[string]tinylm.Config{
-	"learned positions":            {Family: tinylm.GPT2, Cache: tinylm.WithPast},
-	"positions counted":            {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
-	"rotary, merged":               {Family: tinylm.GPTJ, Cache: tinylm.Merged},
-	"rotary, positions counted":    {Family: tinylm.LLaMA, Cache: tinylm.OneFile, NoPositionIDs: true},
-	"grouped":                      {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
-	"local windows":                {Family: tinylm.GPTNeo, Cache: tinylm.WithPast},
-	"local windows, merged":        {Family: tinylm.GPTNeo, Cache: tinylm.Merged},
-	"local windows, no positions":  {Family: tinylm.GPTNeo, Cache: tinylm.WithPast, NoPositionIDs: true},
-	"sliding window":               {Family: tinylm.Mistral, Cache: tinylm.WithPast},
-	"sliding window, dynamo":       {Family: tinylm.Mistral, Cache: tinylm.WithPast, Exporter: tinylm.Dynamo},
-	"sliding, alternating, capped": {Family: tinylm.Gemma2, Cache: tinylm.WithPast},
-	"sliding, two rotations":       {Family: tinylm.Gemma3, Cache: tinylm.OneFile},
-	"alibi":                        {Family: tinylm.BLOOM, Cache: tinylm.WithPast},
-	"alibi, merged":                {Family: tinylm.BLOOM, Cache: tinylm.Merged},
-	"alibi, grouped":               {Family: tinylm.Falcon, Alibi: true, Cache: tinylm.WithPast},
-	"positions of the mask":        {Family: tinylm.OPT, Cache: tinylm.WithPast},
-	"multi-query":                  {Family: tinylm.StarCoder, Cache: tinylm.WithPast},
-	"GroupQueryAttention":          {Family: tinylm.LLaMA, Exporter: tinylm.GenAI},
-	"GroupQueryAttention, rotary":  {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, NoPositionIDs: true, Width: 64, Heads: 2},
-	"GroupQueryAttention, window":  {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
-	"MultiHeadAttention":           {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
-	"MultiHeadAttention, window":   {Family: tinylm.Mistral, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
-	"Attention":                    {Family: tinylm.LLaMA, Exporter: tinylm.Dynamo, Opset: 23, Cache: tinylm.WithPast},
-	"stacked":                      {Family: tinylm.GPT2, Exporter: tinylm.ORT},
-	"int32 positions":              {Family: tinylm.GPT2, Cache: tinylm.WithPast, Int32Positions: true},
-	"logits to keep":               {Family: tinylm.LLaMA, Cache: tinylm.WithPast, LogitsToKeep: "num_logits_to_keep"},
-	"logits to keep, merged":       {Family: tinylm.GPT2, Cache: tinylm.Merged, LogitsToKeep: "logits_to_keep"},
-}
-
 // TestCompositions: rows are answered together, in runs that share beginnings and
 // keep keys and values, as each is alone and without a cache, whatever the form of
 // attention.
@@ -299,7 +209,7 @@ func TestCompositions(t *testing.T) {
 			if !(worst <= logProbTolerance) {
 				t.Errorf("answers differ by %g nats", worst)
 			}
-			if lm.anatomy.Step == nil || len(lm.Abandoned()) > 0 {
+			if lm.Anatomy().Step == nil || len(lm.Abandoned()) > 0 {
 				t.Errorf("no cached graph, or given up: %q, %q", lm.Info().Refusals, lm.Abandoned())
 			}
 		})

@@ -141,44 +141,6 @@ func TestHalfWeights(t *testing.T) {
 	}
 }
 
-// TestWeightsThatCannotBeReplaced: low-rank patches go through slots, and so do
-// sets of weights beyond the bound on sessions.
-func TestWeightsThatCannotBeReplaced(t *testing.T) {
-	env := orttest.Open(t)
-	r := rand.New(rand.NewPCG(3, 2))
-	dense := func(lm *LM, ids ...arch.WeightID) *Patch {
-		p := &Patch{}
-		for _, id := range ids {
-			w := lm.Info().Weight(id)
-			p.Weights = append(p.Weights, Weight{At: id, Delta: randn(r, 0.1, w.In, w.Out)})
-		}
-		return p
-	}
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Layers: maxReplaced + 2, Width: 16, FFN: 16}, Options{})
-	var rows, plain []Row
-	for l := range maxReplaced + 2 {
-		q, p := randomQuery(lm, r, 5, 2), dense(lm, down(l))
-		rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
-	}
-	got := score(t, lm, rows...)
-	if n := len(lm.sessions); n != maxReplaced+1 {
-		t.Errorf("%d sessions for %d sets of weights", n, len(rows))
-	}
-	for i, row := range rows {
-		want := through(t, lm, []Row{row}, slotForm)
-		var have []float64
-		for _, c := range got[i].Targets {
-			have = append(have, c.LogProbs...)
-		}
-		if d := maxDiff64(have, want); d > logProbTolerance {
-			t.Errorf("layer %d differs by %g", i, d)
-		}
-	}
-	if d := worstLogProb(t, got, score(t, lm, plain...)); d < 0.05 {
-		t.Fatalf("the patches move nothing: %g", d)
-	}
-}
-
 // BenchmarkDense compares runs of 32 rows of 20 tokens on one thread: unedited,
 // with one down-projection replaced, with all of them replaced, and the same
 // through slots. The forms take turns, so that a busy machine slows them alike;

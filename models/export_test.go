@@ -77,7 +77,7 @@ func TestExport(t *testing.T) {
 					t.Errorf("generated %v, patched %v", got[i].TextIDs, want[i].TextIDs)
 				}
 			}
-			if (exported.anatomy.Step == nil) != (lm.anatomy.Step == nil) || exported.TokenizerHash() != lm.TokenizerHash() || exported.Hash() == lm.Hash() {
+			if (exported.Anatomy().Step == nil) != (lm.Anatomy().Step == nil) || exported.TokenizerHash() != lm.TokenizerHash() || exported.Hash() == lm.Hash() {
 				t.Error("graphs, tokenizer or hash of the exported folder")
 			}
 		})

@@ -14,10 +14,6 @@ import (
 	"editpipe/tensor"
 )
 
-// Log-probabilities of a float16 model against the same model in float32,
-// relative: a rounding of float16 is 2^-11, and through two blocks ten remain.
-const halfTolerance = 5e-3
-
 // forms are pairs: a model, and the same model exported in another form.
 var forms = []struct {
 	name string

@@ -3,9 +3,12 @@ package models
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/tensor"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -206,5 +209,89 @@ func TestHeldWithout(t *testing.T) {
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{Threads: 1})
 	if _, err := lm.Hold(t.Context(), at, nil, 1); !errors.Is(err, ErrNoGradient) {
 		t.Errorf("encoder-decoder: %v", err)
+	}
+}
+
+// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
+// rows that begin to be shifted at different positions.
+func TestHeldCompositions(t *testing.T) {
+	env := orttest.Open(t)
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
+	for name, saves := range map[string]saving{
+		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
+		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
+	} {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
+			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+			h, err := lm.Hold(t.Context(), at, rows, 1)
+			must(t, err)
+			if h.saves != saves || len(lm.Abandoned()) > 0 {
+				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
+			}
+			compareHeld(t, lm, h, at, rows)
+			must(t, h.Close())
+		})
+	}
+}
+
+// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
+// row is that of a computation, the same every time. Were it whatever memory held,
+// gradients of the row could become NaN.
+func TestPaddingBehindLengths(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
+	site := arch.Site{Layer: 0, Point: arch.AttnOut}
+	r := rand.New(rand.NewPCG(4, 5))
+	rows := lossRows(t, lm, r, arch.Site{Layer: 0, Point: arch.FFNOut})
+	var questions []*Question
+	for _, n := range []int{3, 20, 9} {
+		questions = append(questions, &Question{Sequence: Sequence{Prompt: randomQuery(lm, r, n, 1).PromptIDs}})
+	}
+	var first []float32
+	for range 5 {
+		_, err := lm.LossesAt(t.Context(), []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
+		must(t, err)
+		run := NewRun(lm, arch.Forward, questions, nil)
+		run.Spec.Give = graph.Taps{Top: site.Layer}
+		var tapped []int64
+		for i := range len(questions) * run.T {
+			tapped = append(tapped, int64(i))
+		}
+		run.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
+		run.Outputs[graph.Tap(site)] = nil
+		must(t, run.Compute(t.Context()))
+		got := run.Outputs[graph.Tap(site)].Float32s()
+		if first == nil {
+			first = got
+		}
+		if !slices.Equal(got, first) {
+			t.Fatal("padding is not computed")
+		}
+	}
+}
+
+// TestFailedSearchShortcuts: a search whose savings fail goes on without.
+func TestFailedSearchShortcuts(t *testing.T) {
+	env := orttest.Open(t)
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
+	rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+	h, err := lm.Hold(t.Context(), at, rows, 1)
+	must(t, err)
+	for _, x := range h.runs[0].kept {
+		must(t, x.Close()) // so that its next run fails
+	}
+	compareHeld(t, lm, h, at, rows)
+	must(t, h.Close())
+	again, err := lm.Hold(t.Context(), at, rows, 1)
+	must(t, err)
+	if h.runs != nil || again.saves != savesLayers {
+		t.Errorf("runs %v, then saving %d", h.runs, again.saves)
+	}
+	compareHeld(t, lm, again, at, rows)
+	must(t, again.Close())
+	if said := lm.Abandoned(); len(said) != 1 || !strings.Contains(said[0], "before the tokens") {
+		t.Errorf("given up: %q", said)
 	}
 }

@@ -183,35 +183,3 @@ func TestActivationInput(t *testing.T) {
 		})
 	}
 }
-
-// TestEmbeddings compares rows with the matrix that the exporter names.
-func TestEmbeddings(t *testing.T) {
-	env := orttest.Open(t)
-	for _, c := range []struct {
-		model  tinylm.Config
-		matrix string
-	}{
-		{tinylm.Config{Family: tinylm.GPT2}, "transformer.wte.weight"}, {tinylm.Config{Family: tinylm.GPTJ}, "transformer.wte.weight"},
-		{tinylm.Config{Family: tinylm.LLaMA}, "model.embed_tokens.weight"}, {tinylm.Config{Family: tinylm.LLaMA, Float16: true}, "model.embed_tokens.weight"},
-		{tinylm.Config{Family: tinylm.T5}, "decoder.embed_tokens.weight"}, {tinylm.Config{Family: tinylm.GPT2, ExternalData: true}, "transformer.wte.weight"},
-	} {
-		t.Run(fmt.Sprintf("%s %v", c.model.Family, c.model.Float16), func(t *testing.T) {
-			lm := tiny(t, env, c.model, Options{})
-			ids := []int64{5, 0, int64(lm.Info().Vocab) - 1, 5}
-			got, err := lm.Embeddings(ids)
-			must(t, err)
-			g := lm.Anatomy().Forward.Model.Graph
-			v, err := g.Index().Initializer(c.matrix).Value()
-			must(t, err)
-			all := v.Float32s()
-			for k, id := range ids {
-				if w := lm.Info().Width; !slices.Equal(got[k], all[int(id)*w:(int(id)+1)*w]) {
-					t.Errorf("token %d: another row than %d of %s", id, id, c.matrix)
-				}
-			}
-			if _, err := lm.Embeddings([]int64{-1}); !errors.Is(err, ErrVocabulary) {
-				t.Errorf("token -1: %v", err)
-			}
-		})
-	}
-}

@@ -48,10 +48,6 @@ func sentencePiece(t *testing.T, dir string) {
 	must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), b, 0o644))
 }
 
-func special(id int, content string) map[string]any {
-	return map[string]any{"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
-}
-
 func TestJoinRule(t *testing.T) {
 	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.LLaMA})
@@ -61,11 +57,11 @@ func TestJoinRule(t *testing.T) {
 	start := tiny(t, env, tinylm.Config{Family: tinylm.LLaMA}, Options{})
 	seq := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
 	byteIDs := func(lm *LM, text string) []int64 {
-		e, err := lm.tok.Encode(text)
+		e, err := lm.Tokenizer().Encode(text)
 		must(t, err)
 		return e.IDs
 	}
-	bos := func(lm *LM) []int64 { return lm.text.before }
+	bos := func(lm *LM) []int64 { before, _ := lm.Framing(); return before }
 	if len(bos(start)) != 1 || len(bos(bytes)) != 0 || !slices.Equal(bos(piece), []int64{1}) {
 		t.Fatalf("template ids: %v, %v, %v", bos(start), bos(bytes), bos(piece))
 	}
@@ -107,11 +103,11 @@ func TestJoinRule(t *testing.T) {
 
 	prompt, all, err := seq.JoinAll(ask.Query{Prompt: "The town", Targets: []string{"is"}})
 	must(t, err)
-	end := seq.anatomy.Config.EOS[0]
+	end := seq.Anatomy().Config.EOS[0]
 	if want := append(byteIDs(seq, "The town"), end); !slices.Equal(prompt, want) || !slices.Equal(all[0].Encoder, want) {
 		t.Errorf("the encoder reads %v, want %v with the end token", all[0].Encoder, want)
 	}
-	if j := all[0]; !slices.Equal(j.Prompt, []int64{*seq.anatomy.Config.DecoderStart}) || !slices.Equal(j.Target, byteIDs(seq, "is")) {
+	if j := all[0]; !slices.Equal(j.Prompt, []int64{*seq.Anatomy().Config.DecoderStart}) || !slices.Equal(j.Target, byteIDs(seq, "is")) {
 		t.Errorf("the decoder reads %v", j.Sequence)
 	}
 	if _, _, err := bytes.JoinAll(ask.Query{Prompt: "", Targets: []string{"x"}}); !errors.Is(err, ask.ErrNoPrompt) {

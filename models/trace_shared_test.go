@@ -110,7 +110,7 @@ func TestTraceHiddenGivesLogits(t *testing.T) {
 				t.Fatal(err, tr[0].Err)
 			}
 			get := func(name string) *tensor.Tensor {
-				for _, init := range lm.anatomy.Forward.Model.Graph.Initializers {
+				for _, init := range lm.Anatomy().Forward.Model.Graph.Initializers {
 					if init.Name == name {
 						v, err := init.Value()
 						if err != nil {
