@@ -69,7 +69,7 @@ func TestOneRowFails(t *testing.T) {
 			alone = append(alone, r)
 		}
 	}
-	got, want := score(t, lm, rows...), score(t, lm, alone...)
+	got, want := answersOf(t, lm, rows...), answersOf(t, lm, alone...)
 	for i, a := range got {
 		far := 0.0
 		if k := slices.Index(good, i); k >= 0 && a.Err == nil {
@@ -83,7 +83,7 @@ func TestOneRowFails(t *testing.T) {
 	}
 	// A question that is compared with one that fails has that one's error.
 	versus := Row{Query: rows[0].Query, Versus: &rows[1].Query}
-	if a := score(t, lm, versus, rows[2]); !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
+	if a := answersOf(t, lm, versus, rows[2]); !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
 		t.Errorf("compared with a failing question: %v, %v", a[0].Err, a[1].Err)
 	}
 
@@ -163,7 +163,7 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	}
 	texts, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 3})
 	must(t, err)
-	for i, a := range score(t, lm, rows...) {
+	for i, a := range answersOf(t, lm, rows...) {
 		if i == bad {
 			if !errors.Is(a.Err, ErrRun) || !errors.Is(texts[i].Err, ErrRun) {
 				t.Errorf("row %d: error %v in scoring, %v in generating", i, a.Err, texts[i].Err)
@@ -172,7 +172,7 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 		}
 		must(t, a.Err)
 		must(t, texts[i].Err)
-		for k, want := range score(t, lm, rows[i])[0].Targets[0].LogProbs {
+		for k, want := range answersOf(t, lm, rows[i])[0].Targets[0].LogProbs {
 			if d := relative(want, a.Targets[0].LogProbs[k]); !(d <= logProbTolerance) {
 				t.Errorf("row %d is off by %g", i, d)
 			}

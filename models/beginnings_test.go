@@ -51,11 +51,11 @@ func TestBeginnings(t *testing.T) {
 				t.Fatalf("%d beginnings and %d questions without, want 5 and some", len(found), len(rest))
 			}
 			alone := make([]Row, 1)
-			together := score(t, lm, rows...)
-			small := score(t, openModel(t, env, dir, Options{MemoryBudget: 1}), rows...)
+			together := answersOf(t, lm, rows...)
+			small := answersOf(t, openModel(t, env, dir, Options{MemoryBudget: 1}), rows...)
 			for i := range rows {
 				alone[0] = rows[i]
-				want := score(t, lm, alone...)
+				want := answersOf(t, lm, alone...)
 				if d := worstLogProb(t, together[i:i+1], want); d > logProbTolerance {
 					t.Errorf("row %d: together and alone differ by %g", i, d)
 				}

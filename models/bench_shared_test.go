@@ -23,7 +23,7 @@ func BenchmarkInstrumentation(b *testing.B) {
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, B := range []int{1, 8, 64} {
-		patch := func(rank, layers int) *Patch {
+		edit := func(rank, layers int) *Patch {
 			p := &Patch{}
 			for l := range layers {
 				w := lm.Info().FFNs[l].Down
@@ -44,7 +44,7 @@ func BenchmarkInstrumentation(b *testing.B) {
 			return qs
 		}
 		none := func() *Patch { return nil }
-		same := patch(4, 1)
+		same := edit(4, 1)
 		w := lm.Info().FFNs[0].Down
 		dense := &Patch{Weights: []Weight{{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}}}
 		for _, c := range []struct {
@@ -56,8 +56,8 @@ func BenchmarkInstrumentation(b *testing.B) {
 			{"plain", questions(none), nil, func(*graph.Spec) {}},
 			{"down slots, nothing fed", questions(none), nil, func(s *graph.Spec) { s.Take.Slots = graph.DownSlots }},
 			{"all slots, nothing fed", questions(none), nil, func(s *graph.Spec) { s.Take.Slots = graph.AllSlots }},
-			{"rank 1 per row, one layer", questions(func() *Patch { return patch(1, 1) }), nil, func(*graph.Spec) {}},
-			{"rank 4 per row, all layers", questions(func() *Patch { return patch(4, 5) }), nil, func(*graph.Spec) {}},
+			{"rank 1 per row, one layer", questions(func() *Patch { return edit(1, 1) }), nil, func(*graph.Spec) {}},
+			{"rank 4 per row, all layers", questions(func() *Patch { return edit(4, 5) }), nil, func(*graph.Spec) {}},
 			{"rank 4 shared, one layer", questions(func() *Patch { return same }), same, func(*graph.Spec) {}},
 			{"dense, one layer", questions(func() *Patch { return dense }), dense, func(*graph.Spec) {}},
 			{"taps", questions(none), nil, func(s *graph.Spec) { s.Give = graph.Taps{Top: lm.Info().Layers} }},

@@ -51,7 +51,7 @@ func TestBias(t *testing.T) {
 				for _, q := range queries {
 					rows = append(rows, Row{Query: q, Patch: p})
 				}
-				return score(t, lm, rows...)
+				return answersOf(t, lm, rows...)
 			}
 			plain := ask1(lm, nil)
 			for i, p := range patches {
@@ -69,7 +69,7 @@ func TestBias(t *testing.T) {
 				for _, q := range queries {
 					mixed = append(mixed, Row{Query: q}, Row{Query: q, Patch: p}, Row{Query: q, Patch: randomPatch(lm, r, 0.3)})
 				}
-				for k, a := range score(t, lm, mixed...) {
+				for k, a := range answersOf(t, lm, mixed...) {
 					want := [][]ask.Answer{plain, alone}
 					if k%3 < 2 {
 						if d := worstLogProb(t, []ask.Answer{a}, want[k%3][k/3:k/3+1]); d > tolerance {

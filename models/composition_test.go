@@ -41,7 +41,7 @@ func compositions(t *testing.T, lm *LM, r *rand.Rand, n int) (worst float64, sav
 			if found, _ := beginnings(lm, Share(s.intake.Questions)); len(found) > 1 {
 				saved["beginnings"]++
 			}
-			answers := score(t, lm, rows...)
+			answers := answersOf(t, lm, rows...)
 			for i, row := range rows {
 				must(t, answers[i].Err)
 				for k, c := range answers[i].Targets {
@@ -178,7 +178,7 @@ func TestState(t *testing.T) {
 	lm := openModel(t, env, dir, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(9, 2))
 	rows := behindBeginnings(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30)
-	if d := worstLogProb(t, score(t, lm, rows...), score(t, plain, rows...)); d > logProbTolerance {
+	if d := worstLogProb(t, answersOf(t, lm, rows...), answersOf(t, plain, rows...)); d > logProbTolerance {
 		t.Errorf("scores differ by %g", d)
 	}
 	o := ask.Sampling{MaxNew: 5}

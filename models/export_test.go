@@ -50,18 +50,18 @@ func TestExport(t *testing.T) {
 				q := randomQuery(lm, r, 3+r.IntN(9), 3)
 				rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
 			}
-			patched := score(t, lm, rows...)
-			if d := worstLogProb(t, patched, score(t, lm, plain...)); d < 0.05 {
+			patched := answersOf(t, lm, rows...)
+			if d := worstLogProb(t, patched, answersOf(t, lm, plain...)); d < 0.05 {
 				t.Fatalf("the patch moves nothing: %g", d)
 			}
 			tolerance := logProbTolerance
 			if c.Float16 {
 				tolerance = halfTolerance
 			}
-			if d := worstLogProb(t, patched, score(t, exported, plain...)); d > tolerance {
+			if d := worstLogProb(t, patched, answersOf(t, exported, plain...)); d > tolerance {
 				t.Errorf("patched and exported model differ by %g", d)
 			}
-			if d := worstLogProb(t, score(t, lm, plain...), score(t, copied, plain...)); d != 0 {
+			if d := worstLogProb(t, answersOf(t, lm, plain...), answersOf(t, copied, plain...)); d != 0 {
 				t.Errorf("model and copy differ by %g", d)
 			}
 			if c.Float16 {
@@ -116,10 +116,10 @@ func TestExportCarriesEveryGraph(t *testing.T) {
 		}
 	}
 	q := randomQuery(lm, r, 6, 3)
-	want := score(t, lm, Row{Query: q, Patch: p})
+	want := answersOf(t, lm, Row{Query: q, Patch: p})
 	for _, name := range []string{"model.onnx", "model_with_past.onnx", "decoder_model_merged.onnx"} {
 		one := openModel(t, env, filepath.Join(to, name), Options{})
-		if d := worstLogProb(t, want, score(t, one, Row{Query: q})); d > logProbTolerance {
+		if d := worstLogProb(t, want, answersOf(t, one, Row{Query: q})); d > logProbTolerance {
 			t.Errorf("%s differs from the patched model by %g", name, d)
 		}
 		if info, err := Inspect(filepath.Join(to, name)); err != nil || info.Opset == 0 {

@@ -83,19 +83,19 @@ func (s *said) ask(t *testing.T, lm *LM) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 1))
 	down := lm.Info().FFN(arch.Decoder, 0).Down
-	patch := &Patch{Weights: []Weight{{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
-	dense, err := patch.Merge()
+	edit := &Patch{Weights: []Weight{{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
+	dense, err := edit.Merge()
 	must(t, err)
 	var rows []Row
 	var traces []TraceRow
 	for i := range 4 {
 		q := randomQuery(lm, r, 4+5*i, 2)
-		for _, p := range []*Patch{nil, patch, dense} {
+		for _, p := range []*Patch{nil, edit, dense} {
 			rows = append(rows, Row{Query: q, Patch: p})
 		}
 		traces = append(traces, TraceRow{Query: q, Positions: []int{0, -1, 2}})
 	}
-	traces[1].Patch = patch
+	traces[1].Patch = edit
 	answers, err := lm.Score(t.Context(), rows)
 	must(t, err)
 	for _, a := range answers {
@@ -187,16 +187,19 @@ func (s *said) slope(t *testing.T, lm *LM, at []arch.Site, row LossRow, l Loss) 
 		moved := row
 		moved.Shift = make([]float32, len(row.Shift))
 		for k, g := range l.Gradient {
-			moved.Shift[k] = row.Shift[k] + float32(sign*differenceStep*float64(g)/norm)
+			moved.Shift[k] = row.Shift[k] + float32(sign*slopeStep*float64(g)/norm)
 		}
 		got, err := lm.LossesAt(t.Context(), at, []LossRow{moved})
 		must(t, err)
-		slope += sign * got[0].Loss / (2 * differenceStep)
+		slope += sign * got[0].Loss / (2 * slopeStep)
 	}
 	if d := slope - norm; !(d < slopeTolerance*(1+norm) && -d < slopeTolerance*(1+norm)) {
 		t.Errorf("%v: slope %g, by differences %g", at, norm, slope)
 	}
 }
+
+// slopeStep is the length of the step that a slope is taken over.
+const slopeStep = 1e-2
 
 // slopeTolerance is that of differenceTolerance, for losses of some nats: their
 // rounding over the step, and the third derivative times the step's square.

@@ -18,14 +18,6 @@ import (
 	"editpipe/tensor"
 )
 
-var decoderVariants = []struct{ path, logits string }{
-	{"gpt2/model.onnx", "logits"}, {"gpt2/model_nofold.onnx", "logits"}, {"gpt2/model_op13.onnx", "logits"},
-	{"gpt2/model_nopos.onnx", "logits_nopos"}, {"gpt2/model_with_past.onnx", "logits"},
-	{"gptj/model.onnx", "logits"}, {"gptj/model_nofold.onnx", "logits"}, {"gptj/model_nopos.onnx", "logits_nopos"}, {"gptj/model_with_past.onnx", "logits"},
-	{"llama/model.onnx", "logits"}, {"llama/model_nofold.onnx", "logits"}, {"llama/model_nopos.onnx", "logits_nopos"}, {"llama/model_with_past.onnx", "logits"},
-	{"llama_gqa/model.onnx", "logits"}, {"llama_gqa/model_nofold.onnx", "logits"}, {"llama_gqa/model_nopos.onnx", "logits_nopos"}, {"llama_gqa/model_with_past.onnx", "logits"},
-}
-
 // oracleWeight is the name of the checkpoint's weight behind a WeightID.
 func oracleWeight(family string, id arch.WeightID) (name string, conv1d bool) {
 	switch family {

@@ -32,7 +32,7 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 		if len(a.TextIDs) == 0 {
 			continue
 		}
-		s := score(t, lm, Row{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a.TextIDs}}, Patch: rows[i].Patch})[0]
+		s := answersOf(t, lm, Row{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a.TextIDs}}, Patch: rows[i].Patch})[0]
 		must(t, s.Err)
 		if !slices.Equal(s.Targets[0].Argmax, a.TextIDs) {
 			t.Errorf("row %d: generated %v, scored %v", i, a.TextIDs, s.Targets[0].Argmax)
@@ -64,7 +64,7 @@ func TestEndTokenIsScored(t *testing.T) {
 			rows[i].Patch = patch
 		}
 	}
-	for i, a := range score(t, lm, rows...) {
+	for i, a := range answersOf(t, lm, rows...) {
 		must(t, a.Err)
 		for k := range 2 {
 			bare, whole := a.Targets[k], a.Targets[k+2]
@@ -81,7 +81,7 @@ func TestEndTokenIsScored(t *testing.T) {
 		}
 	}
 	decoder := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
-	if c := score(t, decoder, Row{Query: randomQuery(decoder, r, 3, 2)})[0].Targets[0]; c.EOSLogProb != nil || c.EOSArgmax {
+	if c := answersOf(t, decoder, Row{Query: randomQuery(decoder, r, 3, 2)})[0].Targets[0]; c.EOSLogProb != nil || c.EOSArgmax {
 		t.Errorf("end token behind a decoder's target: %+v", c)
 	}
 }

@@ -258,21 +258,21 @@ func (r *heldRun) start(ctx context.Context, before, T int, s saving) error {
 		_, end := row.reach()
 		questions[b].Prompt = row.IDs[:end]
 	}
-	run := NewRun(lm, of, questions, only)
+	rest := NewRun(lm, of, questions, only)
 	if !slices.ContainsFunc(r.rows, func(row LossRow) bool { return row.Patch.Binding() != BindNone }) {
-		run.Spec.Take.Slots = graph.NoSlots
+		rest.Spec.Take.Slots = graph.NoSlots
 	}
-	r.spec, run.Lanes = run.Spec, r.h.lanes
+	r.spec, rest.Lanes = rest.Spec, r.h.lanes
 	r.spec.Give = r.h.sites
-	run.Follow(NewPast(r.from, before))
-	run.T = T
+	rest.Follow(NewPast(r.from, before))
+	rest.T = T
 	var err error
-	if r.feeds, err = run.Feeds(ctx); err != nil {
+	if r.feeds, err = rest.Feeds(ctx); err != nil {
 		return err
 	}
 	r.kept = map[string]*ort.Resident{}
 	if of == arch.Step {
-		if err := r.remember(ctx, run, before); err != nil {
+		if err := r.remember(ctx, rest, before); err != nil {
 			return err
 		}
 	}
@@ -303,11 +303,11 @@ func (r *heldRun) remember(ctx context.Context, of *Run, n int) error {
 	for b, row := range r.rows {
 		questions[b].Prompt = row.IDs[:r.from[b]]
 	}
-	run := NewRun(lm, arch.Step, questions, only)
-	run.Spec.Take, run.Lanes, run.Patches, run.T = of.Spec.Take, of.Lanes, of.Patches, n
+	heads := NewRun(lm, arch.Step, questions, only)
+	heads.Spec.Take, heads.Lanes, heads.Patches, heads.T = of.Spec.Take, of.Lanes, of.Patches, n
 	// A row of nothing but padding would have no key to attend to.
-	run.Unmasked = true
-	p, err := run.Remember(ctx)
+	heads.Unmasked = true
+	p, err := heads.Remember(ctx)
 	if err != nil {
 		return fmt.Errorf("models: computing keys and values: %w", err)
 	}

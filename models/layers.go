@@ -56,8 +56,8 @@ func (lm *LM) LayerShifts(ctx context.Context, p arch.Point, rows []LayerShift) 
 	}
 	for len(todo) > 0 {
 		n := lossRun(lm, as, todo, T)
-		run := func(list []int) error { return runLayerShifts(ctx, lm, p, rows, as, list, T, out) }
-		err := apart(ctx, run(todo[:n]), n, func(k int) error { return run(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		once := func(list []int) error { return runLayerShifts(ctx, lm, p, rows, as, list, T, out) }
+		err := apart(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
 		if err != nil {
 			return nil, err
 		}

@@ -109,8 +109,8 @@ func losses(ctx context.Context, lm *LM, sites graph.Losses, widths []int, rows 
 	}
 	for len(todo) > 0 {
 		n := lossRun(lm, rows, todo, T)
-		run := func(list []int) error { return runLosses(ctx, lm, sites, widths, rows, list, T, out) }
-		err := apart(ctx, run(todo[:n]), n, func(k int) error { return run(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		once := func(list []int) error { return runLosses(ctx, lm, sites, widths, rows, list, T, out) }
+		err := apart(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
 		if err != nil {
 			return nil, err
 		}

@@ -183,7 +183,7 @@ func TestLossesAgreeWithScore(t *testing.T) {
 		}
 		got, err := lm.Losses(t.Context(), at, []LossRow{row})
 		must(t, err)
-		want := score(t, lm, Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
+		want := answersOf(t, lm, Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
 		if d := maxDiff64(got[0].LogProbs, want); d > logProbTolerance {
 			t.Errorf("log-probabilities differ from those of Score by %g", d)
 		}
@@ -260,7 +260,7 @@ func TestLossErrors(t *testing.T) {
 	}
 	before, behind, err := lm.Continuation("Ada works as a", "pilot")
 	must(t, err)
-	joined := score(t, lm, Row{Query: ask.Query{Prompt: "Ada works as a", Targets: []string{"pilot"}}})[0]
+	joined := answersOf(t, lm, Row{Query: ask.Query{Prompt: "Ada works as a", Targets: []string{"pilot"}}})[0]
 	if !slices.Equal(behind, joined.Targets[0].IDs) || len(before) != joined.PromptTokens {
 		t.Errorf("continuation %v behind %v, Score took %v", behind, before, joined.Targets[0].IDs)
 	}

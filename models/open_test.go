@@ -40,7 +40,7 @@ func TestOpenChecksTheTokenizer(t *testing.T) {
 	// Without a tokenizer ids still work, texts are refused.
 	must(t, os.Remove(path))
 	lm := openModel(t, env, dir, Options{Name: "bare"})
-	a := score(t, lm, Row{Query: ask.Query{Prompt: "x", Targets: []string{"y"}}}, Row{Query: ask.Query{PromptIDs: []int64{1}, TargetIDs: [][]int64{{2}}}})
+	a := answersOf(t, lm, Row{Query: ask.Query{Prompt: "x", Targets: []string{"y"}}}, Row{Query: ask.Query{PromptIDs: []int64{1}, TargetIDs: [][]int64{{2}}}})
 	if !errors.Is(a[0].Err, ErrTokenizer) || a[1].Err != nil {
 		t.Errorf("errors %v, %v", a[0].Err, a[1].Err)
 	}
@@ -134,11 +134,11 @@ func TestPatchEqualsChangedFile(t *testing.T) {
 					q := randomQuery(lm, r, 3+r.IntN(8), 2)
 					rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
 				}
-				got := score(t, lm, rows...)
-				if d := worstLogProb(t, got, score(t, lm, plain...)); d < 0.05 {
+				got := answersOf(t, lm, rows...)
+				if d := worstLogProb(t, got, answersOf(t, lm, plain...)); d < 0.05 {
 					t.Fatalf("%s: the patch moves nothing: %g", name, d)
 				}
-				if d := worstLogProb(t, got, score(t, changed, plain...)); d > logProbTolerance {
+				if d := worstLogProb(t, got, answersOf(t, changed, plain...)); d > logProbTolerance {
 					t.Errorf("%s: patched model and changed file differ by %g", name, d)
 				}
 			}
@@ -193,14 +193,14 @@ func TestWeightsThatCannotBeReplaced(t *testing.T) {
 		}
 		return p
 	}
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Layers: maxReplaced + 2, Width: 16, FFN: 16}, Options{})
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Layers: replacedSets + 2, Width: 16, FFN: 16}, Options{})
 	var rows, plain []Row
-	for l := range maxReplaced + 2 {
+	for l := range replacedSets + 2 {
 		q, p := randomQuery(lm, r, 5, 2), dense(lm, down(l))
 		rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
 	}
-	got := score(t, lm, rows...)
-	if n := sessionsOf(lm); n != maxReplaced+1 {
+	got := answersOf(t, lm, rows...)
+	if n := sessionsOf(lm); n != replacedSets+1 {
 		t.Errorf("%d sessions for %d sets of weights", n, len(rows))
 	}
 	for i, row := range rows {
@@ -210,11 +210,11 @@ func TestWeightsThatCannotBeReplaced(t *testing.T) {
 			eye.Float32s()[k*eye.Shape[0]+k] = 1
 		}
 		through := Row{Query: row.Query, Patch: &Patch{Weights: []Weight{{At: w.At, U: w.Delta, V: eye}}}}
-		if d := worstLogProb(t, got[i:i+1], score(t, lm, through)); d > logProbTolerance {
+		if d := worstLogProb(t, got[i:i+1], answersOf(t, lm, through)); d > logProbTolerance {
 			t.Errorf("layer %d differs by %g", i, d)
 		}
 	}
-	if d := worstLogProb(t, got, score(t, lm, plain...)); d < 0.05 {
+	if d := worstLogProb(t, got, answersOf(t, lm, plain...)); d < 0.05 {
 		t.Fatalf("the patches move nothing: %g", d)
 	}
 }

@@ -76,7 +76,7 @@ func TestWays(t *testing.T) {
 			}
 		}
 	}
-	check(t, score(t, lm, rows...), score(t, lm, plain...), func(a, b ask.Answer) bool {
+	check(t, answersOf(t, lm, rows...), answersOf(t, lm, plain...), func(a, b ask.Answer) bool {
 		return worstLogProb(t, []ask.Answer{a}, []ask.Answer{b}) <= logProbTolerance && a.PromptTokens == b.PromptTokens
 	})
 	o := ask.Sampling{MaxNew: 3}
@@ -118,7 +118,7 @@ func TestReader(t *testing.T) {
 		return Way{Query: q}, err
 	})
 	row := Row{Query: ask.Query{Prompt: "the town", Targets: []string{"of"}}, Patch: &Patch{Routes: []Route{look}}}
-	score(t, lm, row)
+	answersOf(t, lm, row)
 	for _, n := range []int{5, lm.Context(), 2 * lm.Context()} {
 		_, err := lm.Generate(t.Context(), []Row{row}, ask.Sampling{MaxNew: n})
 		must(t, err)
@@ -144,8 +144,8 @@ func TestManyRoutes(t *testing.T) {
 		}
 	}
 	rows, plain = append(rows, plain[3]), append(plain, plain[3])
-	got := score(t, lm, rows...)
-	if d := worstLogProb(t, got, score(t, lm, plain...)); d > logProbTolerance {
+	got := answersOf(t, lm, rows...)
+	if d := worstLogProb(t, got, answersOf(t, lm, plain...)); d > logProbTolerance {
 		t.Errorf("routed answers differ by %g", d)
 	}
 	if got[0].KL == nil || *got[0].KL > logProbTolerance || got[2].KL == nil || *got[2].KL < 1e-4 {
@@ -209,14 +209,14 @@ func TestRoutesArePure(t *testing.T) {
 	for i := range questions {
 		rows = append(rows, row(i))
 	}
-	all := score(t, lm, rows...)
+	all := answersOf(t, lm, rows...)
 	want := slices.Clone(went)
 	if slices.Contains(want, "") || len(slices.Compact(slices.Sorted(slices.Values(want)))) != 2 {
 		t.Fatalf("the ways are %q; the test wants both", want)
 	}
 	went = nil
 	for i := range questions {
-		if d := worstLogProb(t, score(t, lm, row(i)), all[i:i+1]); d > logProbTolerance {
+		if d := worstLogProb(t, answersOf(t, lm, row(i)), all[i:i+1]); d > logProbTolerance {
 			t.Errorf("%q alone answers otherwise by %g", questions[i], d)
 		}
 	}
@@ -225,14 +225,14 @@ func TestRoutesArePure(t *testing.T) {
 	}
 	went = nil
 	for i := len(questions) - 2; i >= 0; i -= 2 {
-		score(t, lm, row(i+1), row(i))
+		answersOf(t, lm, row(i+1), row(i))
 	}
 	slices.Reverse(went)
 	if !slices.Equal(went, want) {
 		t.Errorf("in pairs the ways are %q, together %q", went, want)
 	}
 	far := &Patch{Routes: []Route{nearest{texts: []string{"the town"}, within: -1, went: &went}}}
-	if d := worstLogProb(t, score(t, lm, Row{Query: rows[0].Query, Patch: far}), score(t, lm, Row{Query: rows[0].Query})); d != 0 {
+	if d := worstLogProb(t, answersOf(t, lm, Row{Query: rows[0].Query, Patch: far}), answersOf(t, lm, Row{Query: rows[0].Query})); d != 0 {
 		t.Errorf("out of scope the answer differs by %g", d)
 	}
 }

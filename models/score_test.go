@@ -16,7 +16,7 @@ import (
 	"editpipe/tensor"
 )
 
-func score(t *testing.T, lm *LM, rows ...Row) []ask.Answer {
+func answersOf(t *testing.T, lm *LM, rows ...Row) []ask.Answer {
 	t.Helper()
 	a, err := lm.Score(t.Context(), rows)
 	if err != nil {
@@ -52,19 +52,19 @@ func TestPaddingAndCompany(t *testing.T) {
 					row.Patch = null
 				}
 				zeros = append(zeros, row)
-				alone = append(alone, score(t, lm, rows[i])...)
+				alone = append(alone, answersOf(t, lm, rows[i])...)
 			}
-			together := score(t, lm, rows...)
+			together := answersOf(t, lm, rows...)
 			backwards := slices.Clone(rows)
 			slices.Reverse(backwards)
-			turned := score(t, lm, backwards...)
+			turned := answersOf(t, lm, backwards...)
 			slices.Reverse(turned)
-			for name, other := range map[string][]ask.Answer{"alone": alone, "backwards": turned, "small runs": score(t, small, rows...)} {
+			for name, other := range map[string][]ask.Answer{"alone": alone, "backwards": turned, "small runs": answersOf(t, small, rows...)} {
 				if d := worstLogProb(t, together, other); d > logProbTolerance {
 					t.Errorf("together and %s differ by %g", name, d)
 				}
 			}
-			if d := worstLogProb(t, together, score(t, lm, zeros...)); d != 0 {
+			if d := worstLogProb(t, together, answersOf(t, lm, zeros...)); d != 0 {
 				t.Errorf("no patch and a patch of zeros differ by %g", d)
 			}
 		})
@@ -78,7 +78,7 @@ func TestScoreAgainstFullLogits(t *testing.T) {
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2})
 	lm := openModel(t, env, dir, Options{})
 	prompt, target := []int64{5, 9, 2, 40}, []int64{7, 100, 3}
-	a := score(t, lm, Row{Query: ask.Query{PromptIDs: prompt, TargetIDs: [][]int64{target}}})[0]
+	a := answersOf(t, lm, Row{Query: ask.Query{PromptIDs: prompt, TargetIDs: [][]int64{target}}})[0]
 	if a.Err != nil {
 		t.Fatal(a.Err)
 	}
@@ -131,23 +131,23 @@ func TestKLAgainstBase(t *testing.T) {
 		{Query: q, Patch: p},                   // not asked
 		{Query: q, Patch: p, Versus: &other},   // targets differ: nothing to compare
 	}
-	got := score(t, lm, rows...)
-	want := func(patch *Patch, query ask.Query) float64 {
-		dist := func(patch *Patch, query ask.Query) (out []float64) {
+	got := answersOf(t, lm, rows...)
+	want := func(p *Patch, query ask.Query) float64 {
+		dist := func(p *Patch, query ask.Query) (out []float64) {
 			// Scoring every word as the target gives the distribution.
 			var rows []Row
 			gold := q.TargetIDs[0]
 			for at := range gold {
 				for id := range lm.Info().Vocab {
-					rows = append(rows, Row{Patch: patch, Query: ask.Query{PromptIDs: slices.Concat(query.PromptIDs, gold[:at]), TargetIDs: [][]int64{{int64(id)}}}})
+					rows = append(rows, Row{Patch: p, Query: ask.Query{PromptIDs: slices.Concat(query.PromptIDs, gold[:at]), TargetIDs: [][]int64{{int64(id)}}}})
 				}
 			}
-			for _, a := range score(t, lm, rows...) {
+			for _, a := range answersOf(t, lm, rows...) {
 				out = append(out, a.Targets[0].LogProbs[0])
 			}
 			return out
 		}
-		a, b := dist(nil, q), dist(patch, query)
+		a, b := dist(nil, q), dist(p, query)
 		var sum float64
 		for i := range a {
 			sum += math.Exp(a[i]) * (a[i] - b[i])
@@ -168,7 +168,7 @@ func TestKLAgainstBase(t *testing.T) {
 	if got[4].KL != nil || got[5].KL != nil {
 		t.Error("KL where it was not asked for or cannot be had")
 	}
-	for i, a := range score(t, tight, rows...) {
+	for i, a := range answersOf(t, tight, rows...) {
 		if (a.KL == nil) != (got[i].KL == nil) || a.KL != nil && math.Abs(*a.KL-*got[i].KL) > logProbTolerance {
 			t.Errorf("row %d: KL depends on the memory budget", i)
 		}
@@ -204,7 +204,7 @@ func TestOneBadRow(t *testing.T) {
 		{"bad comparison", Row{Query: ok, Versus: &ask.Query{Prompt: long, Targets: ok.Targets}}, ask.ErrTooLong},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := score(t, lm, Row{Query: ok}, c.row, Row{Query: ok})
+			a := answersOf(t, lm, Row{Query: ok}, c.row, Row{Query: ok})
 			if !errors.Is(a[1].Err, c.is) || len(a[1].Targets) != 0 {
 				t.Errorf("error %v, want %v", a[1].Err, c.is)
 			}
@@ -214,7 +214,7 @@ func TestOneBadRow(t *testing.T) {
 		})
 	}
 	var misfit *MisfitError
-	a := score(t, lm, Row{Query: ok, Patch: with(Weight{At: w.ID, U: randn(r, 1, w.In+1, 1), V: randn(r, 1, 1, w.Out)})}, Row{Query: ok})
+	a := answersOf(t, lm, Row{Query: ok, Patch: with(Weight{At: w.ID, U: randn(r, 1, w.In+1, 1), V: randn(r, 1, 1, w.Out)})}, Row{Query: ok})
 	if !errors.As(a[0].Err, &misfit) || a[1].Err != nil {
 		t.Errorf("wrong shape: %v", a[0].Err)
 	}
@@ -226,7 +226,7 @@ func TestOneBadRow(t *testing.T) {
 	if _, err := lm.Generate(t.Context(), nil, ask.Sampling{}); err == nil {
 		t.Error("MaxNew of 0 was accepted")
 	}
-	if a := score(t, lm); len(a) != 0 {
+	if a := answersOf(t, lm); len(a) != 0 {
 		t.Error("answers to no questions")
 	}
 }
@@ -253,8 +253,8 @@ func TestRoutesStandOutermostLast(t *testing.T) {
 	p := randomPatch(lm, r, 0.3)
 	routed := (&Patch{Routes: []Route{suffix{Text: " a", Log: &log}}}).Then(p).Then(&Patch{Routes: []Route{suffix{Text: " b", Log: &log}}})
 	q := func(prompt string) ask.Query { return ask.Query{Prompt: prompt, Targets: []string{"c"}} }
-	got := score(t, lm, Row{Query: q("the"), Patch: routed}, Row{Query: q("the")}, Row{Query: q("an"), Patch: routed})
-	want := score(t, lm, Row{Query: q("the b a"), Patch: p}, Row{Query: q("the")}, Row{Query: q("an b a"), Patch: p})
+	got := answersOf(t, lm, Row{Query: q("the"), Patch: routed}, Row{Query: q("the")}, Row{Query: q("an"), Patch: routed})
+	want := answersOf(t, lm, Row{Query: q("the b a"), Patch: p}, Row{Query: q("the")}, Row{Query: q("an b a"), Patch: p})
 	if d := worstLogProb(t, got, want); d > logProbTolerance {
 		t.Errorf("routed answers differ by %g", d)
 	}
@@ -335,12 +335,12 @@ func TestShares(t *testing.T) {
 		shorter := ask.Query{PromptIDs: prompt[:4], TargetIDs: [][]int64{{prompt[4]}, {prompt[4], 11}}}
 		patch := randomPatch(lm, r, 0.3)
 		rows := []Row{{Query: q}, {Query: shorter}, {Query: q, Patch: patch, Versus: &q}, {Query: shorter, Patch: patch}}
-		got := score(t, lm, rows...)
+		got := answersOf(t, lm, rows...)
 		for i, row := range rows {
 			for k, target := range row.Query.TargetIDs {
 				one := row
 				one.Query.TargetIDs = [][]int64{target}
-				alone := score(t, lm, one)[0].Targets[0]
+				alone := answersOf(t, lm, one)[0].Targets[0]
 				with := got[i].Targets[k]
 				if !slices.Equal(with.IDs, target) || !slices.Equal(with.Argmax, alone.Argmax) || with.FirstRank != alone.FirstRank || maxDiff64(with.LogProbs, alone.LogProbs) > logProbTolerance {
 					t.Errorf("%s row %d target %v: %+v, alone %+v", c.Family, i, target, with, alone)

@@ -96,7 +96,7 @@ func TestJoinRule(t *testing.T) {
 			}
 		})
 	}
-	a := score(t, piece, Row{Query: ask.Query{Prompt: "b c", Targets: []string{"a", "b"}}})[0]
+	a := answersOf(t, piece, Row{Query: ask.Query{Prompt: "b c", Targets: []string{"a", "b"}}})[0]
 	if a.Err != nil || !a.Targets[0].BoundaryRepair || a.Targets[1].BoundaryRepair {
 		t.Errorf("boundary repair %+v", a)
 	}

@@ -36,7 +36,7 @@ func TestFailedShortcuts(t *testing.T) {
 
 	for range 2 {
 		rows := behindBeginnings(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30, 25)
-		if d := worstLogProb(t, score(t, lm, rows...), score(t, whole, rows...)); d > logProbTolerance {
+		if d := worstLogProb(t, answersOf(t, lm, rows...), answersOf(t, whole, rows...)); d > logProbTolerance {
 			t.Errorf("answers differ by %g", d)
 		}
 		o := ask.Sampling{MaxNew: 6}

@@ -65,9 +65,9 @@ func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...arch.Site) ([]Tr
 		rowsOf[q] = append(rowsOf[q], i)
 	}
 	for _, b := range lm.plan(in.Questions, 0) {
-		run := func(b Batch) error { return traceBatch(ctx, lm, b, taps, at, rowsOf, rows, out) }
-		err := apart(ctx, run(b), len(b.Questions),
-			func(k int) error { return run(Batch{Questions: b.Questions[k : k+1], Only: b.Only}) },
+		once := func(b Batch) error { return traceBatch(ctx, lm, b, taps, at, rowsOf, rows, out) }
+		err := apart(ctx, once(b), len(b.Questions),
+			func(k int) error { return once(Batch{Questions: b.Questions[k : k+1], Only: b.Only}) },
 			func(k int, err error) {
 				for _, i := range rowsOf[b.Questions[k]] {
 					out[i] = Trace{Err: err}
