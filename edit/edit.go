@@ -1,6 +1,6 @@
 // Package edit defines what a method of knowledge editing is.
 //
-// A method turns requested changes (dataset.Edit) into a models.Patch. The
+// A method turns requested changes (dataset.Edit) into a patch.Patch. The
 // patch is a value: an editor reads the model it is given and never changes
 // it, so that rolling back is leaving the patch out, and asking before and
 // after is asking the same model twice.
@@ -11,6 +11,7 @@ package edit
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"iter"
 
@@ -21,7 +22,7 @@ import (
 // Base is what stands before an edit: a model and the patch already in force.
 type Base struct {
 	LM    *models.LM
-	Patch models.Patch // the zero Patch for the unedited model
+	Patch patch.Patch // the zero Patch for the unedited model
 }
 
 // Editor makes edits.
@@ -32,7 +33,7 @@ type Base struct {
 // patch. It returns ErrUnsupported (wrapped) where the method does not define
 // what is asked, and ErrNoEdits for an empty list.
 type Editor interface {
-	Edit(ctx context.Context, on Base, edits []dataset.Edit) (models.Patch, error)
+	Edit(ctx context.Context, on Base, edits []dataset.Edit) (patch.Patch, error)
 }
 
 // Many is implemented by editors that can make independent edits side by side.
@@ -41,7 +42,7 @@ type Editor interface {
 // entry per edit; where the error is set the patch is meaningless. An edit's
 // patch does not depend on its neighbours in the list.
 type Many interface {
-	EditEach(ctx context.Context, on Base, edits []dataset.Edit) ([]models.Patch, []error)
+	EditEach(ctx context.Context, on Base, edits []dataset.Edit) ([]patch.Patch, []error)
 }
 
 // Inputs is what an editor may draw on besides its configuration.
@@ -68,8 +69,8 @@ type PrepareInput struct {
 // implements Many, one by one otherwise. It returns one patch and one error per
 // edit, the latter as *Error. After ctx ends the remaining edits fail with its
 // error.
-func EachOf(ctx context.Context, method string, ed Editor, on Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+func EachOf(ctx context.Context, method string, ed Editor, on Base, edits []dataset.Edit) ([]patch.Patch, []error) {
+	patches, errs := make([]patch.Patch, len(edits)), make([]error, len(edits))
 	if many, ok := ed.(Many); ok {
 		patches, errs = many.EditEach(ctx, on, edits)
 	} else {
@@ -87,13 +88,13 @@ func EachOf(ctx context.Context, method string, ed Editor, on Base, edits []data
 
 // OneOf is Edit of an editor that makes one edit at a time: it makes that one
 // through EditEach. Several are ErrUnsupported.
-func OneOf(ctx context.Context, method string, ed Many, on Base, edits []dataset.Edit) (models.Patch, error) {
+func OneOf(ctx context.Context, method string, ed Many, on Base, edits []dataset.Edit) (patch.Patch, error) {
 	switch len(edits) {
 	case 0:
-		return models.Patch{}, ErrNoEdits
+		return patch.Patch{}, ErrNoEdits
 	case 1:
 		patches, errs := ed.EditEach(ctx, on, edits)
 		return patches[0], Wrap(method, edits[0].ID, errs[0])
 	}
-	return models.Patch{}, Wrap(method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
+	return patch.Patch{}, Wrap(method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
 }

@@ -1,10 +1,10 @@
 package edit
 
 import (
+	"editpipe/models/patch"
 	"slices"
 
 	"editpipe/dataset"
-	"editpipe/models"
 	"editpipe/tensor"
 )
 
@@ -22,7 +22,7 @@ const (
 )
 
 // SetEffort notes in p what the last len(each) edits took; rows of applied show it.
-func SetEffort(p *models.Patch, each []Effort) {
+func SetEffort(p *patch.Patch, each []Effort) {
 	steps, loss := make([]int64, len(each)), make([]float32, len(each))
 	for i, e := range each {
 		steps[i], loss[i] = int64(e.Steps), float32(e.FinalLoss)
@@ -31,12 +31,12 @@ func SetEffort(p *models.Patch, each []Effort) {
 		stateSteps: tensor.FromInt64s(steps, len(steps)),
 		stateLoss:  tensor.FromFloat32s(loss, len(loss)),
 	}
-	*p = *p.Then(&models.Patch{State: state})
+	*p = *p.Then(&patch.Patch{State: state})
 }
 
 // EffortOf reads what SetEffort noted; false where the patch has no note of the
 // edit, as for edits of earlier calls.
-func EffortOf(p *models.Patch, id dataset.EditID) (Effort, bool) {
+func EffortOf(p *patch.Patch, id dataset.EditID) (Effort, bool) {
 	steps, loss := p.State[stateSteps], p.State[stateLoss]
 	if steps == nil || loss == nil || steps.Len() != loss.Len() {
 		return Effort{}, false

@@ -3,14 +3,13 @@ package edit
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
-
-	"editpipe/models"
 )
 
 // Spec is a method as its package writes it down; C is its configuration, a
@@ -32,7 +31,7 @@ type Spec[C any] struct {
 
 	// Needs says what an editor will ask of a model, so that a model that lacks it
 	// is refused before any work; nil where answers are all it asks for.
-	Needs func(c C, info *arch.Info) models.Need
+	Needs func(c C, info *arch.Info) arch.Need
 
 	// New makes an editor. It fails where an input it needs is missing, naming
 	// what to pass.
@@ -52,7 +51,7 @@ type Spec[C any] struct {
 	Prepare func(ctx context.Context, on Base, c C, in PrepareInput, out string) error
 
 	// Decoders read back the method's own routes, by their kind; nil where it has none.
-	Decoders map[string]models.RouteDecoder
+	Decoders map[string]patch.RouteDecoder
 }
 
 // Method is a method with the type of its configuration put away, so that
@@ -65,10 +64,10 @@ type Method struct {
 	UsesTrain          bool
 	UsesShown          bool
 	HasPrepare         bool
-	Decoders           map[string]models.RouteDecoder
+	Decoders           map[string]patch.RouteDecoder
 
 	configure func(info *arch.Info, overrides map[string]string) (Config, error)
-	needs     func(c Config, info *arch.Info) models.Need
+	needs     func(c Config, info *arch.Info) arch.Need
 	create    func(c Config, in Inputs) (Editor, error)
 	files     func(c Config) ([]string, error)
 	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
@@ -97,9 +96,9 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return Config{method: s.Name, value: c, keys: keysOf(v)}, nil
 	}
-	m.needs = func(c Config, info *arch.Info) models.Need {
+	m.needs = func(c Config, info *arch.Info) arch.Need {
 		if s.Needs == nil {
-			return models.Need{}
+			return arch.Need{}
 		}
 		return s.Needs(c.value.(C), info)
 	}
@@ -191,7 +190,7 @@ func (m Method) Lacks(c Config, info *arch.Info) error {
 	if err := m.own(c); err != nil {
 		return err
 	}
-	if err := models.Lacks(info, m.needs(c, info)); err != nil {
+	if err := arch.Lacks(info, m.needs(c, info)); err != nil {
 		return Wrap(m.Name, "", fmt.Errorf("%w: %w", ErrUnsupported, err))
 	}
 	return nil
@@ -211,8 +210,8 @@ func Find(methods []Method, name string) (Method, error) {
 }
 
 // Decoders gathers what reads back the routes of all methods, by kind.
-func Decoders(methods []Method) map[string]models.RouteDecoder {
-	all := map[string]models.RouteDecoder{}
+func Decoders(methods []Method) map[string]patch.RouteDecoder {
+	all := map[string]patch.RouteDecoder{}
 	for _, m := range methods {
 		maps.Copy(all, m.Decoders)
 	}

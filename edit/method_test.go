@@ -3,12 +3,12 @@ package edit
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"strings"
 	"testing"
 
 	"editpipe/dataset"
-	"editpipe/models"
 )
 
 type config struct {
@@ -22,8 +22,8 @@ type config struct {
 
 type keep struct{ config }
 
-func (keep) Edit(context.Context, Base, []dataset.Edit) (models.Patch, error) {
-	return models.Patch{}, nil
+func (keep) Edit(context.Context, Base, []dataset.Edit) (patch.Patch, error) {
+	return patch.Patch{}, nil
 }
 
 func method() Method {
@@ -160,11 +160,11 @@ func TestError(t *testing.T) {
 // oneFails is an editor without EditEach that fails at one edit.
 type oneFails struct{}
 
-func (oneFails) Edit(_ context.Context, _ Base, edits []dataset.Edit) (models.Patch, error) {
+func (oneFails) Edit(_ context.Context, _ Base, edits []dataset.Edit) (patch.Patch, error) {
 	if edits[0].ID == "bad" {
-		return models.Patch{}, errors.New("cannot")
+		return patch.Patch{}, errors.New("cannot")
 	}
-	return models.Patch{Edits: []string{string(edits[0].ID)}}, nil
+	return patch.Patch{Edits: []string{string(edits[0].ID)}}, nil
 }
 
 func TestEachOfKeepsGoing(t *testing.T) {
@@ -185,7 +185,7 @@ func TestEachOfKeepsGoing(t *testing.T) {
 }
 
 func TestEffort(t *testing.T) {
-	p := models.Patch{Edits: []string{"a", "b", "c"}}
+	p := patch.Patch{Edits: []string{"a", "b", "c"}}
 	SetEffort(&p, []Effort{{Steps: 20, FinalLoss: 0.5}, {Steps: 7, FinalLoss: 0.25}})
 	if e, ok := EffortOf(&p, "c"); !ok || e != (Effort{7, 0.25}) {
 		t.Errorf("c: %v %v", e, ok)

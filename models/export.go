@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io"
@@ -40,14 +41,14 @@ var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
 // number format. It returns ErrRouted for a patch with routes, arch.ErrMerged for one
 // with splices where a decoder is merged, and an error for a graph in the folder that
 // holds other weights than the model's.
-func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
+func (lm *LM) Export(ctx context.Context, p *patch.Patch, dir string) error {
 	if err := lm.export(ctx, p, dir); err != nil {
 		return fmt.Errorf("models: exporting to %s: %w", dir, err)
 	}
 	return nil
 }
 
-func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
+func (lm *LM) export(ctx context.Context, p *patch.Patch, dir string) error {
 	if p != nil && len(p.Routes) > 0 {
 		return fmt.Errorf("%w: %s changes what is asked and has no place in the weights; keep the patch, or export its weights alone", ErrRouted, p.Routes[0].Kind())
 	}
@@ -90,16 +91,16 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 }
 
 // exportGraph writes one graph with the patch's changes of its side.
-func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
+func (lm *LM) exportGraph(f arch.GraphFile, p *patch.Patch, dir string) error {
 	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
 	if err != nil {
 		return err
 	}
 	var places []arch.Place
-	for _, at := range p.weights() {
+	for _, at := range p.Matrices() {
 		places = append(places, arch.Place{ID: at})
 	}
-	for _, at := range p.biases() {
+	for _, at := range p.Biases() {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	var spliced []graph.Place
@@ -110,8 +111,8 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 			if !slices.Contains(places, down) && lm.Info().Editable(down.ID) == nil {
 				places = append(places, down)
 			}
-			if !slices.Contains(spliced, s.place()) && s.At.Side == f.Side {
-				spliced = append(spliced, s.place())
+			if at := graph.PlaceOf(s); !slices.Contains(spliced, at) && s.At.Side == f.Side {
+				spliced = append(spliced, at)
 			}
 		}
 	}
@@ -121,12 +122,12 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 			return nil, err
 		}
 		if at.Bias {
-			return p.applyBias(w, stored)
+			return p.ApplyBias(w, stored)
 		}
-		if !slices.Contains(p.weights(), at.ID) {
+		if !slices.Contains(p.Matrices(), at.ID) {
 			return stored, nil
 		}
-		return p.apply(w, stored)
+		return p.Apply(w, stored)
 	})
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 }
 
 // bake puts the networks of a patch at places into a graph.
-func (lm *LM) bake(m *onnx.Model, f arch.GraphFile, p *Patch, places []graph.Place) error {
+func (lm *LM) bake(m *onnx.Model, f arch.GraphFile, p *patch.Patch, places []graph.Place) error {
 	if len(places) == 0 {
 		return nil
 	}
@@ -157,7 +158,7 @@ func (lm *LM) bake(m *onnx.Model, f arch.GraphFile, p *Patch, places []graph.Pla
 	}
 	slices.SortFunc(places, func(a, b graph.Place) int { return strings.Compare(a.Kind, b.Kind) })
 	for _, at := range slices.Backward(places) { // as Build has them
-		stacked, err := graph.Stack(lm.Info(), at, [][]graph.Params{p.spliced(at)})
+		stacked, err := graph.Stack(lm.Info(), at, []*patch.Patch{p})
 		if err == nil {
 			err = graph.Bake(m, g, at, stacked)
 		}

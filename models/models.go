@@ -4,7 +4,7 @@
 // An [LM] is a model folder opened on a runtime. It never changes. An edit is a
 // value, a [Patch]: additions to named weights, and routes that put other
 // questions in the place of those asked. A [Row] is a question together with the
-// patch to ask it through. [LM.Score] plans many rows into few runs:
+// patch to ask it through. [answer.Score] plans many rows into few runs:
 //
 //	route -> tokenise and join -> drop duplicates and beginnings -> group by binding ->
 //	order by length -> runs within the memory budget -> host statistics
@@ -43,7 +43,7 @@
 // models are causal, so padding cannot reach a real position. Behind cached keys
 // and values it stands in front of them, masked: local windows and biases by
 // distance count the places in a cache, so none may lie between a row's tokens.
-// Whether a graph takes padding there is tried, see LM.keepsApart; rows of unequal
+// Whether a graph takes padding there is tried, see run.KeepsApart; rows of unequal
 // length do not share cached runs of one that does not.
 //
 // An answer does not depend on which other rows were asked, up to floating-point
@@ -64,9 +64,9 @@
 // One instrumented graph, with slots at all down-projections, serves every
 // question that low-rank patches of down-projections can ask, and the unedited
 // model too. Other sessions are built when first needed: with slots at the up-
-// and gate-projections, with replaced weights, with outputs for [LM.Trace], with
-// losses and their gradients for [LM.Losses] and [LM.LayerShifts], with the two
-// halves of those for [LM.Hold], and for the graph with past keys and values if it
+// and gate-projections, with replaced weights, with outputs for [activation.Trace], with
+// losses and their gradients for [loss.At] and [loss.EachLayer], with the two
+// halves of those for [loss.Hold], and for the graph with past keys and values if it
 // is another file. Weights in external data files stay mapped and are shared by
 // all of them; weights inside the .onnx file are held by each.
 //

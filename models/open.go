@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"crypto/sha256"
+	"editpipe/models/patch"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -431,25 +432,25 @@ func (lm *LM) Stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor
 
 // Fits checks that a saved patch was made for this model: same hash, same
 // tokenizer, weights and sites that exist and have the shapes of what is added. It
-// returns a *MisfitError, ErrNotEditable or graph.ErrSplice.
-func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
+// returns a *patch.MisfitError, arch.ErrNotEditable or graph.ErrSplice.
+func (lm *LM) Fits(p *patch.Patch, meta patch.Meta) error {
 	if meta.ModelHash != lm.hash {
-		return &MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
+		return &patch.MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
 	}
 	if meta.TokenizerHash != lm.TokenizerHash() {
-		return &MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
+		return &patch.MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
 	}
 	return lm.Accepts(p)
 }
 
 // Accepts checks all that a patch adds against the model: its weights, and the sites of
 // its networks.
-func (lm *LM) Accepts(p *Patch) error {
+func (lm *LM) Accepts(p *patch.Patch) error {
 	if p == nil {
 		return nil
 	}
 	for _, w := range p.Weights {
-		if err := w.check(); err != nil {
+		if err := w.Check(); err != nil {
 			return err
 		}
 		if err := lm.anatomy.Info.Editable(w.At); err != nil {
@@ -462,10 +463,10 @@ func (lm *LM) Accepts(p *Patch) error {
 				return err
 			}
 			if out != to.Out {
-				return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
+				return &patch.MisfitError{What: w.Place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
 			}
 		} else if in != to.In || out != to.Out {
-			return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
+			return &patch.MisfitError{What: w.Place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
 		}
 	}
 	for _, s := range p.Splices {

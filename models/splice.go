@@ -2,62 +2,43 @@ package models
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"editpipe/models/arch"
-	"editpipe/tensor"
+	"editpipe/models/graph"
+	"editpipe/models/patch"
 )
 
-// Splice is a small network that a patch puts between the value at a site and its
-// readers. It is data only, so that it is saved and loaded without its method; what a
-// kind computes, with which parameters, package graph says. Networks of one kind at
-// one site are one of all their units; those of different kinds follow each other in
-// order of the kinds.
-type Splice struct {
-	At     arch.Site
-	Kind   string                    // such as graph.Neurons
-	Params map[string]*tensor.Tensor // floats
-	Where  Where
-}
+// maxSpliced bounds the sessions of one role whose graphs differ in the places of
+// networks: each may hold all weights again. Patches of further sets of places use
+// graphs with a place in every layer.
+const maxSpliced = 4
 
-// Where says at which positions of a sequence a splice is in force.
-type Where uint8
-
-// The positions of a splice.
-const (
-	Everywhere Where = iota
-	PromptEnd        // the last of the prompt
-	FromTarget       // from the first of the target on
-)
-
-var whereNames = [...]string{Everywhere: "everywhere", PromptEnd: "prompt_end", FromTarget: "from_target"}
-
-func (w Where) String() string {
-	if int(w) < len(whereNames) {
-		return whereNames[w]
+// AffordsSplices says whether there is a session of a role with networks at these
+// places, or room for one.
+func (lm *LM) AffordsSplices(r arch.Role, splices string) bool {
+	lm.mu.Lock()
+	defer lm.mu.Unlock()
+	sets := map[string]bool{splices: true}
+	for have := range lm.sessions {
+		if have.Role == r && have.Take.Splices != "" {
+			sets[have.Take.Splices] = true
+		}
 	}
-	return fmt.Sprintf("where(%d)", uint8(w))
+	return len(sets) <= maxSpliced
 }
 
-// parseWhere reads the form that Where.String writes.
-func parseWhere(s string) (Where, error) {
-	if i := slices.Index(whereNames[:], s); i >= 0 {
-		return Where(i), nil
+// fits says why a splice cannot be put into the model, nil if it can.
+func (lm *LM) fits(s patch.Splice) error {
+	at := graph.PlaceOf(s)
+	if err := graph.Spliceable(lm.Info(), at); err != nil {
+		return fmt.Errorf("models: %w", err)
 	}
-	return 0, fmt.Errorf("unknown positions %q; known are %v", s, whereNames)
-}
-
-// names lists the parameters in order.
-func (s Splice) names() []string { return slices.Sorted(maps.Keys(s.Params)) }
-
-// Tensors lists the parameters, in order of their names.
-func (s Splice) Tensors() []*tensor.Tensor {
-	var list []*tensor.Tensor
-	for _, name := range s.names() {
-		list = append(list, s.Params[name])
+	if s.Where != patch.Everywhere {
+		// Rows share a run of what they begin with, though their prompts end elsewhere.
+		return fmt.Errorf("models: %w: %s: positions %q: this program puts it %s only", graph.ErrSplice, at, s.Where, patch.Everywhere)
 	}
-	return list
+	if _, err := graph.UnitsOf(lm.Info(), s); err != nil {
+		return fmt.Errorf("models: %w: %s: %w", graph.ErrSplice, at, err)
+	}
+	return nil
 }
-
-func (s Splice) String() string { return s.Kind + " at " + s.At.String() }

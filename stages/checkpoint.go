@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"editpipe/models"
 	"editpipe/store"
 )
 
@@ -64,7 +64,7 @@ func (s *session) checkpoints() (map[int]string, error) {
 }
 
 // save writes a checkpoint and removes older ones.
-func (s *session) save(patch *models.Patch, made int) error {
+func (s *session) save(p *patch.Patch, made int) error {
 	dir := filepath.Join(s.folder.PatchDir(), fmt.Sprintf("%s-%d", s.id, made))
 	if err := os.RemoveAll(dir); err != nil { // left over from a run that was killed here
 		return fmt.Errorf("saving a checkpoint: %w", err)
@@ -79,11 +79,11 @@ func (s *session) save(patch *models.Patch, made int) error {
 			c.Failed[i] = &recalled{why.status, why.fault, why.detail}
 		}
 	}
-	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash(), Config: s.combo.config.Map()}
+	meta := patch.Meta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash(), Config: s.combo.config.Map()}
 	data, err := json.Marshal(c)
 	err = errors.Join(
 		err,
-		patch.Save(filepath.Join(dir, patchFile), meta),
+		p.Save(filepath.Join(dir, patchFile), meta),
 		store.Write(filepath.Join(dir, resultsFile), s.results, nil),
 		store.Write(filepath.Join(dir, appliedFile), s.applied, nil),
 	)
@@ -115,7 +115,7 @@ func (s *session) forget(keep int) error {
 
 // resume goes back to the unit's last whole checkpoint: it gives the patch and
 // the number of edits made, 0 where there is none.
-func (s *session) resume() (*models.Patch, int, error) {
+func (s *session) resume() (*patch.Patch, int, error) {
 	found, err := s.checkpoints()
 	if err != nil {
 		return nil, 0, err
@@ -129,10 +129,10 @@ func (s *session) resume() (*models.Patch, int, error) {
 		}
 	}
 	if best == 0 {
-		return &models.Patch{}, 0, nil
+		return &patch.Patch{}, 0, nil
 	}
 	dir := found[best]
-	fail := func(err error) (*models.Patch, int, error) {
+	fail := func(err error) (*patch.Patch, int, error) {
 		return nil, 0, fmt.Errorf("resuming from checkpoint %s (delete it to start the chain over): %w", dir, err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, chainFile))
@@ -143,7 +143,7 @@ func (s *session) resume() (*models.Patch, int, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return fail(err)
 	}
-	patch, _, err := models.LoadPatch(filepath.Join(dir, patchFile), s.combo.method.Decoders)
+	p, _, err := patch.Load(filepath.Join(dir, patchFile), s.combo.method.Decoders)
 	if err != nil {
 		return fail(err)
 	}
@@ -157,5 +157,5 @@ func (s *session) resume() (*models.Patch, int, error) {
 	for i, err := range c.Failed {
 		s.errs[i] = err
 	}
-	return patch, c.Made, nil
+	return p, c.Made, nil
 }

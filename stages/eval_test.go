@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,17 +45,17 @@ type nudger struct{ size float64 }
 
 var errNobody = errors.New("there is nobody to edit")
 
-func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	p := on.Patch
 	for _, e := range edits {
 		if err := ctx.Err(); err != nil {
-			return models.Patch{}, err
+			return patch.Patch{}, err
 		}
 		if e.Subject == "Nobody" {
-			return models.Patch{}, edit.Wrap("nudge", e.ID, errNobody)
+			return patch.Patch{}, edit.Wrap("nudge", e.ID, errNobody)
 		}
 		w := on.LM.Info().FFNs[0].Down
 		var seed [32]byte
@@ -67,9 +68,9 @@ func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (m
 			}
 			return tensor.FromFloat32s(v, shape...)
 		}
-		q := models.Patch{
+		q := patch.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
-			Weights: []models.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
+			Weights: []patch.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
 		}
 		p = *p.Then(&q)
 		edit.SetEffort(&p, []edit.Effort{{Steps: 1, FinalLoss: n.size}})

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -10,7 +11,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/pipeline"
 	"editpipe/store"
 )
@@ -155,7 +155,7 @@ func (s *session) single(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	patches := make([]models.Patch, len(s.edits))
+	patches := make([]patch.Patch, len(s.edits))
 	for k, i := range alone {
 		patches[i], s.errs[i] = made[k], errs[k]
 	}
@@ -214,7 +214,7 @@ func (s *session) chain(ctx context.Context) error {
 // blames a single edit, that one is left out and the others are tried again;
 // where none can be made, patch stays. An edit that has to come on top of another
 // one that was not made is left out, too.
-func (s *session) together(ctx context.Context, patch models.Patch, step chunk) (models.Patch, error) {
+func (s *session) together(ctx context.Context, patch patch.Patch, step chunk) (patch.Patch, error) {
 	var left []int
 	for i := step.lo; i < step.hi; i++ {
 		if s.errs[i] = s.onTop(i); s.errs[i] == nil {
@@ -258,7 +258,7 @@ func (s *session) together(ctx context.Context, patch models.Patch, step chunk) 
 var errSuperseded = errors.New("superseded by a later edit of the same fact")
 
 // askChain asks about edits from up to before to after made edits of the chain.
-func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from, to int) error {
+func (s *session) askChain(ctx context.Context, patch *patch.Patch, made, from, to int) error {
 	later := superseded(s.edits[:made], s.errs[:made])
 	var list []asked
 	for i := from; i < to; i++ {
@@ -306,7 +306,7 @@ type prefixed interface{ Prefix() string }
 
 // measure fills in what all edits of a patch have in common. It is taken once
 // for a step: the norm of a batch costs the square of its edits.
-func measure(p *models.Patch) store.Applied {
+func measure(p *patch.Patch) store.Applied {
 	a := store.Applied{StateBytes: p.Bytes()}
 	if len(p.Weights) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
@@ -323,7 +323,7 @@ func measure(p *models.Patch) store.Applied {
 
 // apply adds the row of an edit that was made, or not, with the patch then in
 // force and what measure says of it.
-func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
+func (s *session) apply(i int, p *patch.Patch, measured store.Applied) {
 	var a store.Applied
 	why := statusOf(s.errs[i])
 	if why.status == store.OK {

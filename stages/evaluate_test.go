@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -10,7 +11,6 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/store"
 )
 
@@ -19,8 +19,8 @@ type counted struct{ times *atomic.Int32 }
 
 func (counted) Kind() string      { return "counted" }
 func (counted) Save(string) error { return nil }
-func (counted) Route(_ context.Context, _ models.Reader, questions []ask.Query) ([]models.Way, error) {
-	ways := make([]models.Way, len(questions))
+func (counted) Route(_ context.Context, _ patch.Reader, questions []ask.Query) ([]patch.Way, error) {
+	ways := make([]patch.Way, len(questions))
 	for i, q := range questions {
 		ways[i].Query = q
 	}
@@ -31,8 +31,8 @@ func (c counted) Prefix() string {
 	return "counted"
 }
 
-func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	p := models.Patch{Method: "counted", Routes: []models.Route{c}}
+func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
+	p := patch.Patch{Method: "counted", Routes: []patch.Route{c}}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}

@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,7 +16,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/none"
-	"editpipe/models"
 	"editpipe/pipeline"
 	"editpipe/store"
 )
@@ -132,7 +132,7 @@ func TestChainResumes(t *testing.T) {
 		Name: "nudge", Title: "Counting nudge", Version: 1, Settings: method.Settings,
 		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
-			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 				if made++; made == at {
 					stop()
 				}
@@ -172,9 +172,9 @@ func TestChainResumes(t *testing.T) {
 	}
 }
 
-type editorFunc func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error)
+type editorFunc func(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error)
 
-func (f editorFunc) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (f editorFunc) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	return f(ctx, on, edits)
 }
 

@@ -1,6 +1,8 @@
 package stages
 
 import (
+	"editpipe/models/arch"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +14,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/store"
 )
 
@@ -103,14 +104,14 @@ func TestFaults(t *testing.T) {
 		{errNotOnTop, store.Skipped, store.FaultSetting},
 		{made(fmt.Errorf("%w batch:9", edit.ErrSetting)), store.Unsupported, store.FaultSetting},
 		{made(edit.ErrUnsupported), store.Unsupported, store.FaultMethod},
-		{made(locate.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
+		{made(locate.Refused(arch.ErrNoGradient)), store.Unsupported, store.FaultModel},
 		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{ask.ErrNoPrompt, store.Failed, store.FaultData},
 		{made(locate.ErrSubject), store.Failed, store.FaultData},
 		{made(errors.New("no value was found")), store.Failed, store.FaultMethod},
-		{made(models.ErrRun), store.Failed, store.FaultModel},
-		{models.ErrRun, store.Failed, store.FaultModel},
+		{made(run.ErrRun), store.Failed, store.FaultModel},
+		{run.ErrRun, store.Failed, store.FaultModel},
 		{ask.ErrNotFinite, store.Failed, store.FaultMethod}, // of an edited model; see TestFaultOfTheModelItself
 		{&recalled{store.Failed, store.FaultModel, "as it was"}, store.Failed, store.FaultModel},
 	} {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -82,7 +84,7 @@ func runEdit(c *cli.Context) error {
 	}
 	save := c.String("save")
 	if save != "" {
-		for _, path := range []string{save, models.Sidecar(save)} {
+		for _, path := range []string{save, patch.Sidecar(save)} {
 			if err := writableFile("save", path); err != nil {
 				return err
 			}
@@ -112,18 +114,18 @@ func runEdit(c *cli.Context) error {
 		if err != nil {
 			return prepareFirst(c, err)
 		}
-		patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
+		made, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
 		if err != nil {
 			return err
 		}
-		shown, err := compare(ctx, lm, &patch, e, c.StringSlice("ask"))
+		shown, err := compare(ctx, lm, &made, e, c.StringSlice("ask"))
 		if err != nil {
 			return err
 		}
 		if save != "" {
-			meta := models.PatchMeta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
+			meta := patch.Meta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
 				Config: config.Map(), Prompts: []string{e.Prompt + " " + e.Target}}
-			if err := patch.Save(save, meta); err != nil {
+			if err := made.Save(save, meta); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", save)
@@ -159,19 +161,19 @@ type comparison struct {
 
 // compare asks the edit's own prompt, with its target's log-probability, and
 // the further prompts, with and without the patch.
-func compare(ctx context.Context, lm *models.LM, patch *models.Patch, e dataset.Edit, further []string) ([]comparison, error) {
+func compare(ctx context.Context, lm *models.LM, p *patch.Patch, e dataset.Edit, further []string) ([]comparison, error) {
 	prompts := append([]string{e.Prompt}, further...)
-	var rows []models.Row
-	for _, p := range prompts {
-		q := ask.Query{Prompt: p}
-		rows = append(rows, models.Row{Query: q}, models.Row{Query: q, Patch: patch})
+	var rows []answer.Row
+	for _, prompt := range prompts {
+		q := ask.Query{Prompt: prompt}
+		rows = append(rows, answer.Row{Query: q}, answer.Row{Query: q, Patch: p})
 	}
-	texts, err := lm.Generate(ctx, rows, ask.Sampling{MaxNew: shownTokens, Stop: []string{"\n"}})
+	texts, err := answer.Generate(ctx, lm, rows, ask.Sampling{MaxNew: shownTokens, Stop: []string{"\n"}})
 	if err != nil {
 		return nil, err
 	}
 	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
+	scores, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: p}})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"iter"
@@ -146,10 +148,10 @@ func record(id dataset.EditID, subject, relation, target, truth string) dataset.
 }
 
 // rows asks every probe of a record through a patch.
-func rows(r dataset.Record, p *models.Patch) []models.Row {
-	var out []models.Row
+func rows(r dataset.Record, p *patch.Patch) []answer.Row {
+	var out []answer.Row
 	for _, q := range r.Probes {
-		out = append(out, models.Row{Patch: p, Query: ask.Query{Prompt: q.Prompt, Targets: []string{q.Answers[0], q.Contrast}}})
+		out = append(out, answer.Row{Patch: p, Query: ask.Query{Prompt: q.Prompt, Targets: []string{q.Answers[0], q.Contrast}}})
 	}
 	return out
 }

@@ -2,7 +2,9 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -25,7 +27,7 @@ import (
 // of float32 (2^-24) leave as much. A row that sees a thousandth of its neighbour
 // moves by 1e-4 and more (task test:sabotage). Elements of a weight change are held
 // to the same share of the largest one, however many steps a search makes: it sees
-// the same bits in any company (models.Searches), and only what is read once, keys
+// the same bits in any company (loss.Searches), and only what is read once, keys
 // and values, is padded otherwise.
 const closeTo = 5e-6
 
@@ -67,7 +69,7 @@ func (s *suite) batch() []dataset.Edit {
 	return s.edits[:1]
 }
 
-func (s *suite) make(t *testing.T, on models.Patch, edits []dataset.Edit) models.Patch {
+func (s *suite) make(t *testing.T, on patch.Patch, edits []dataset.Edit) patch.Patch {
 	t.Helper()
 	p, err := editor(t, s.m, s.o, s.lm).Edit(s.ctx, edit.Base{LM: s.lm, Patch: on}, edits)
 	if err != nil {
@@ -76,18 +78,18 @@ func (s *suite) make(t *testing.T, on models.Patch, edits []dataset.Edit) models
 	return p
 }
 
-func (s *suite) ask(t *testing.T, p *models.Patch) []ask.Answer {
+func (s *suite) ask(t *testing.T, p *patch.Patch) []ask.Answer {
 	t.Helper()
-	var all []models.Row
+	var all []answer.Row
 	for _, r := range s.recs {
 		all = append(all, rows(r, p)...)
 	}
 	return s.score(t, all)
 }
 
-func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
+func (s *suite) score(t *testing.T, all []answer.Row) []ask.Answer {
 	t.Helper()
-	answers, err := s.lm.Score(s.ctx, all)
+	answers, err := answer.Score(s.ctx, s.lm, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +160,7 @@ func (s *suite) noEdits(t *testing.T) {
 // leaving the patch out is an exact rollback; the patch itself is no empty word.
 func (s *suite) unchanged(t *testing.T) {
 	before, weights := s.ask(t, nil), s.weights(t)
-	p := s.make(t, models.Patch{}, s.batch())
+	p := s.make(t, patch.Patch{}, s.batch())
 	during := s.ask(t, &p)
 	if after := s.ask(t, nil); !sameAnswers(before, after, 0) {
 		t.Error("the unedited model answers differently after an edit")
@@ -199,7 +201,7 @@ func (s *suite) weights(t *testing.T) [][32]byte {
 }
 
 func (s *suite) deterministic(t *testing.T) {
-	a, b := s.make(t, models.Patch{}, s.batch()), s.make(t, models.Patch{}, s.batch())
+	a, b := s.make(t, patch.Patch{}, s.batch()), s.make(t, patch.Patch{}, s.batch())
 	if !samePatch(a, b) {
 		t.Error("the same edit made twice gives other weight changes")
 	}
@@ -209,13 +211,13 @@ func (s *suite) deterministic(t *testing.T) {
 }
 
 func (s *suite) saved(t *testing.T) {
-	p := s.make(t, models.Patch{}, s.batch())
+	p := s.make(t, patch.Patch{}, s.batch())
 	path := filepath.Join(t.TempDir(), "patch.safetensors")
-	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
+	meta := patch.Meta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
 	if err := p.Save(path, meta); err != nil {
 		t.Fatal(err)
 	}
-	q, had, err := models.LoadPatch(path, s.m.Decoders)
+	q, had, err := patch.Load(path, s.m.Decoders)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +239,7 @@ func (s *suite) company(t *testing.T) {
 		t.Skip("the method does not make single edits")
 	}
 	patches, errs := edit.EachOf(s.ctx, s.m.Name, editor(t, s.m, s.o, s.lm), edit.Base{LM: s.lm}, s.edits)
-	var mixed []models.Row
+	var mixed []answer.Row
 	for i, r := range s.recs {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
@@ -248,13 +250,13 @@ func (s *suite) company(t *testing.T) {
 	together := s.score(t, mixed)
 	at, worst := 0, 0.0
 	for i, r := range s.recs {
-		alone := s.make(t, models.Patch{}, s.edits[i:i+1])
+		alone := s.make(t, patch.Patch{}, s.edits[i:i+1])
 		if d := changesApart(alone, patches[i]); math.IsNaN(d) || d > closeTo {
 			t.Errorf("edit %s made alone and in company gives weight changes that are %.2g of their size apart", s.edits[i].ID, d)
 		}
-		for _, p := range []*models.Patch{&alone, nil} {
+		for _, p := range []*patch.Patch{&alone, nil} {
 			for _, row := range rows(r, p) {
-				one := s.score(t, []models.Row{row})
+				one := s.score(t, []answer.Row{row})
 				s.keep(t, s.edits[i].ID, row, one[0])
 				worst = max(worst, apart(one[0], together[at]))
 				if !sameAnswers(one, together[at:at+1], closeTo) {
@@ -269,7 +271,7 @@ func (s *suite) company(t *testing.T) {
 }
 
 // keep adds an answer to the file that the flag names.
-func (s *suite) keep(t *testing.T, id dataset.EditID, row models.Row, a ask.Answer) {
+func (s *suite) keep(t *testing.T, id dataset.EditID, row answer.Row, a ask.Answer) {
 	t.Helper()
 	if *answers == "" {
 		return
@@ -294,7 +296,7 @@ func (s *suite) chain(t *testing.T) {
 	if !s.has(edit.Sequential) {
 		t.Skip("the method does not make sequential edits")
 	}
-	first := s.make(t, models.Patch{}, s.edits[:1])
+	first := s.make(t, patch.Patch{}, s.edits[:1])
 	before := s.ask(t, &first)
 	second := s.make(t, first, s.edits[1:2])
 	if want := []string{string(s.edits[0].ID), string(s.edits[1].ID)}; !slices.Equal(second.Edits, want) {
@@ -306,8 +308,8 @@ func (s *suite) chain(t *testing.T) {
 }
 
 // samePatch compares weight changes bit by bit.
-func samePatch(a, b models.Patch) bool {
-	return slices.EqualFunc(a.Weights, b.Weights, func(x, y models.Weight) bool {
+func samePatch(a, b patch.Patch) bool {
+	return slices.EqualFunc(a.Weights, b.Weights, func(x, y patch.Weight) bool {
 		return x.At == y.At && x.Bias == y.Bias &&
 			slices.EqualFunc(x.Tensors(), y.Tensors(), func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
 	})
@@ -316,7 +318,7 @@ func samePatch(a, b models.Patch) bool {
 // changesApart is the largest difference of two patches' elements, relative to the
 // largest element of the same change; infinite for changes of other forms, NaN
 // where an element is.
-func changesApart(a, b models.Patch) float64 {
+func changesApart(a, b patch.Patch) float64 {
 	if len(a.Weights) != len(b.Weights) {
 		return math.Inf(1)
 	}

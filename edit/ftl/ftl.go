@@ -22,12 +22,12 @@ package ftl
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -99,7 +99,7 @@ func method(name, title, paper string) edit.Method {
 	})
 }
 
-func needs(c Config, _ *arch.Info) models.Need {
+func needs(c Config, _ *arch.Info) arch.Need {
 	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
@@ -109,9 +109,9 @@ type editor struct {
 }
 
 // Edit makes edits together: their mean loss is minimised over one change.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	patches, errs := ed.each(ctx, on, [][]dataset.Edit{edits})
 	id := dataset.EditID("")
@@ -123,7 +123,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 
 // EditEach makes every edit alone; their losses and slopes are computed side by
 // side, of as many edits as the memory budget has room for.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
 	tasks := make([][]dataset.Edit, len(edits))
 	for i := range edits {
 		tasks[i] = edits[i : i+1]
@@ -132,8 +132,8 @@ func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Ed
 }
 
 // each trains a change for each task.
-func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit) (patches []models.Patch, errs []error) {
-	patches, errs = make([]models.Patch, len(tasks)), make([]error, len(tasks))
+func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit) (patches []patch.Patch, errs []error) {
+	patches, errs = make([]patch.Patch, len(tasks)), make([]error, len(tasks))
 	at, w, err := ed.weight(on)
 	most := 1
 	if err == nil {
@@ -161,7 +161,7 @@ const copies = 5
 // weight is the weight that is trained.
 func (ed *editor) weight(on edit.Base) (arch.WeightID, *arch.Weight, error) {
 	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
-	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
 		return at, nil, err
 	}
 	return at, on.LM.Info().Weight(at), nil
@@ -169,7 +169,7 @@ func (ed *editor) weight(on edit.Base) (arch.WeightID, *arch.Weight, error) {
 
 // train trains the changes of tasks side by side and sets their patches and
 // errors. It returns what keeps all of them from being made.
-func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *arch.Weight, edits [][]dataset.Edit, patches []models.Patch, errs []error) (err error) {
+func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *arch.Weight, edits [][]dataset.Edit, patches []patch.Patch, errs []error) (err error) {
 	var tasks []*task
 	var problems []train.Problem
 	var places []int
@@ -207,7 +207,7 @@ func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *
 }
 
 // patch is the patch of a trained change.
-func (ed *editor) patch(on edit.Base, at arch.WeightID, k *task, r train.Report) (models.Patch, error) {
+func (ed *editor) patch(on edit.Base, at arch.WeightID, k *task, r train.Report) (patch.Patch, error) {
 	p := with(&on.Patch, at, r.Values)
 	p.Method = ed.name
 	efforts := make([]edit.Effort, len(k.edits))
@@ -218,7 +218,7 @@ func (ed *editor) patch(on edit.Base, at arch.WeightID, k *task, r train.Report)
 	// Changes of one weight add up to one, or a sequence would keep every step.
 	p, err := p.Merge()
 	if err != nil {
-		return models.Patch{}, err
+		return patch.Patch{}, err
 	}
 	edit.SetEffort(p, efforts)
 	return *p, nil

@@ -2,7 +2,10 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"errors"
 	"maps"
 	"math"
@@ -56,7 +59,7 @@ func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *edito
 	return ed.(*editor)
 }
 
-func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.Patch {
+func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) patch.Patch {
 	t.Helper()
 	p, err := ed.Edit(context.Background(), on, edits)
 	if err != nil {
@@ -84,9 +87,9 @@ func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits 
 	return o
 }
 
-func delta(p models.Patch) []float32 { return p.Weights[0].Delta.Float32s() }
+func delta(p patch.Patch) []float32 { return p.Weights[0].Delta.Float32s() }
 
-func biasDelta(p models.Patch) []float32 { return p.Weights[1].Delta.Float32s() }
+func biasDelta(p patch.Patch) []float32 { return p.Weights[1].Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -120,7 +123,7 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := models.Patch{Method: masked, Weights: []models.Weight{{At: at, Delta: random(0.02)[variable]}}}
+			base := patch.Patch{Method: masked, Weights: []patch.Weight{{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
 				o := objectiveOf(t, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
@@ -226,7 +229,7 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := models.Patch{Weights: []models.Weight{{At: at, Delta: w}, {At: at, Bias: true, Delta: b}}} // both are doubled
+	base := patch.Patch{Weights: []patch.Weight{{At: at, Delta: w}, {At: at, Bias: true, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
 	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
@@ -250,7 +253,7 @@ func TestFirstStep(t *testing.T) {
 func TestObjectives(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
 	long := edittest.Edits()[0]
-	prompt, target, err := lm.Continuation(long.Prompt, long.Target)
+	prompt, target, err := run.Continuation(lm, long.Prompt, long.Target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +274,7 @@ func TestObjectives(t *testing.T) {
 	for _, id := range target {
 		bag.TargetIDs = append(bag.TargetIDs, []int64{id})
 	}
-	answers, err := lm.Score(ctx, []models.Row{{Query: ask.Query{Prompt: long.Prompt, Targets: []string{long.Target}}}, {Query: bag}})
+	answers, err := answer.Score(ctx, lm, []answer.Row{{Query: ask.Query{Prompt: long.Prompt, Targets: []string{long.Target}}}, {Query: bag}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,12 +307,12 @@ func TestObjectives(t *testing.T) {
 func TestLearns(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
 	edits := edittest.Edits()
-	nll := func(p *models.Patch) (sum float64) {
-		var rows []models.Row
+	nll := func(p *patch.Patch) (sum float64) {
+		var rows []answer.Row
 		for _, e := range edits {
-			rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}})
+			rows = append(rows, answer.Row{Patch: p, Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}})
 		}
-		answers, err := lm.Score(ctx, rows)
+		answers, err := answer.Score(ctx, lm, rows)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ package ftl
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
-	"editpipe/models"
 	"editpipe/train"
 )
 
@@ -154,7 +154,7 @@ func outcomes(t *testing.T, run string) {
 			if c.Bias {
 				part = "bias"
 			}
-			norm := (&models.Patch{Weights: []models.Weight{c}}).DeltaNorm()
+			norm := (&patch.Patch{Weights: []patch.Weight{c}}).DeltaNorm()
 			norms = append(norms, math.Abs(norm/e.Norm[fmt.Sprintf("transformer.h.%d.mlp.c_proj.%s", ed.c.Layer, part)]-1))
 		}
 		effort, _ := edit.EffortOf(&patches[i], edits[i].ID)

@@ -23,12 +23,12 @@ package ike
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 // The modes of IKE.
@@ -60,7 +60,7 @@ type Config struct {
 
 // Methods are "ike" and "ice".
 func Methods() []edit.Method {
-	decoders := map[string]models.RouteDecoder{Kind: Decode}
+	decoders := map[string]patch.RouteDecoder{Kind: Decode}
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
@@ -105,19 +105,19 @@ type editor struct {
 }
 
 // Edit returns a patch with one route that holds the context of the one edit.
-func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	if len(edits) > 1 || len(on.Patch.Edits) > 0 {
-		return models.Patch{}, edit.Wrap(ed.method, edits[0].ID,
+		return patch.Patch{}, edit.Wrap(ed.method, edits[0].ID,
 			fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle))
 	}
 	e := edits[0]
 	c := &Context{Edit: string(e.ID), Fact: fact(e)}
 	if ed.k > 0 {
 		if c.Demos = ed.demonstrations(e); len(c.Demos) == 0 {
-			return models.Patch{}, edit.Wrap(ed.method, e.ID,
+			return patch.Patch{}, edit.Wrap(ed.method, e.ID,
 				errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none"))
 		}
 		if ed.mode == Paper {
@@ -126,6 +126,6 @@ func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (m
 	}
 	p := on.Patch
 	p.Method, p.Edits = ed.method, []string{string(e.ID)}
-	p.Routes = append(append([]models.Route(nil), p.Routes...), c)
+	p.Routes = append(append([]patch.Route(nil), p.Routes...), c)
 	return p, nil
 }

@@ -2,7 +2,9 @@ package ike
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"iter"
@@ -16,7 +18,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 )
 
 type list []dataset.Record
@@ -229,7 +230,7 @@ func TestSeveralEdits(t *testing.T) {
 	if _, err := ed.Edit(ctx, edit.Base{}, []dataset.Edit{asked, {ID: "f"}}); !errors.Is(err, edit.ErrUnsupported) {
 		t.Errorf("batch: %v", err)
 	}
-	if _, err := ed.Edit(ctx, edit.Base{Patch: models.Patch{Edits: []string{"d"}}}, []dataset.Edit{asked}); !errors.Is(err, edit.ErrUnsupported) {
+	if _, err := ed.Edit(ctx, edit.Base{Patch: patch.Patch{Edits: []string{"d"}}}, []dataset.Edit{asked}); !errors.Is(err, edit.ErrUnsupported) {
 		t.Errorf("on top of an edit: %v", err)
 	}
 }
@@ -385,10 +386,10 @@ func TestRouteIsPure(t *testing.T) {
 func TestRoomForGeneration(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2, Context: 256})
 	c := contextOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
-	row := models.Row{Query: ask.Query{Prompt: "The job of Ada is"}, Patch: &models.Patch{Routes: []models.Route{c}}}
+	row := answer.Row{Query: ask.Query{Prompt: "The job of Ada is"}, Patch: &patch.Patch{Routes: []patch.Route{c}}}
 	last := lm.Context() + 1
 	for _, n := range []int{4, 64, 128} {
-		got, err := lm.Generate(context.Background(), []models.Row{row}, ask.Sampling{MaxNew: n})
+		got, err := answer.Generate(context.Background(), lm, []answer.Row{row}, ask.Sampling{MaxNew: n})
 		if err != nil || got[0].Err != nil {
 			t.Fatal(err, got[0].Err)
 		}

@@ -3,13 +3,14 @@ package kn
 import (
 	"cmp"
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
 	"maps"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 // heldBytes bounds the shifts and gradients that wait for, or come from, one
@@ -71,11 +72,11 @@ func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) er
 	for l := range on.LM.Info().Layers {
 		sites = append(sites, arch.Site{Layer: l, Point: ed.c.point()})
 	}
-	var rows []models.TraceRow
+	var rows []activation.Row
 	for _, q := range list {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: q.ids}, Patch: &on.Patch, Positions: []int{-1}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: q.ids}, Patch: &on.Patch, Positions: []int{-1}})
 	}
-	traces, err := on.LM.Trace(ctx, rows, sites...)
+	traces, err := activation.Trace(ctx, on.LM, rows, sites...)
 	if err != nil {
 		return err
 	}
@@ -94,13 +95,13 @@ type sweep struct {
 	on    edit.Base
 	point arch.Point
 	most  int // rows
-	rows  []models.LayerShift
-	then  []func(models.LayerResponse)
+	rows  []loss.LayerRow
+	then  []func(loss.LayerLoss)
 }
 
-func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(models.LayerResponse)) error {
-	s.rows = append(s.rows, models.LayerShift{IDs: q.ids, Patch: &s.on.Patch, Layer: layer, Shift: shift, Target: q.token})
-	s.then = append(s.then, func(r models.LayerResponse) {
+func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(loss.LayerLoss)) error {
+	s.rows = append(s.rows, loss.LayerRow{IDs: q.ids, Patch: &s.on.Patch, Layer: layer, Shift: shift, Target: q.token})
+	s.then = append(s.then, func(r loss.LayerLoss) {
 		if r.Err != nil {
 			*q.fault = cmp.Or(*q.fault, r.Err)
 			return
@@ -114,7 +115,7 @@ func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32
 }
 
 func (s *sweep) flush(ctx context.Context) error {
-	got, err := s.on.LM.LayerShifts(ctx, s.point, s.rows)
+	got, err := loss.EachLayer(ctx, s.on.LM, s.point, s.rows)
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (ed *editor) ask(ctx context.Context, on edit.Base, list []*question) error
 	add := ed.integrate
 	if ed.c.Attribution == Zeroing {
 		for _, q := range list {
-			if err := s.add(ctx, q, 0, nil, func(r models.LayerResponse) { q.prob = r.Prob }); err != nil {
+			if err := s.add(ctx, q, 0, nil, func(r loss.LayerLoss) { q.prob = r.Prob }); err != nil {
 				return err
 			}
 		}
@@ -163,7 +164,7 @@ func (ed *editor) integrate(ctx context.Context, s *sweep, q *question, layer in
 			shift[i] = float32((ed.c.alpha(k) - 1) * float64(x))
 		}
 		weight := q.share / float64(ed.c.Steps)
-		err := s.add(ctx, q, layer, shift, func(r models.LayerResponse) {
+		err := s.add(ctx, q, layer, shift, func(r loss.LayerLoss) {
 			for i, g := range r.Gradient {
 				into[i] += weight * float64(a[i]) * float64(g)
 			}
@@ -183,7 +184,7 @@ func (ed *editor) leaveOut(ctx context.Context, s *sweep, q *question, layer int
 		}
 		shift := make([]float32, len(q.acts[layer]))
 		shift[i] = -x
-		err := s.add(ctx, q, layer, shift, func(r models.LayerResponse) { q.into[layer][i] += q.share * (q.prob - r.Prob) })
+		err := s.add(ctx, q, layer, shift, func(r loss.LayerLoss) { q.into[layer][i] += q.share * (q.prob - r.Prob) })
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,8 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/run"
 	"slices"
 
 	"editpipe/ask"
@@ -36,7 +38,7 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		}
 	}
 	for _, text := range texts {
-		ids, _, err := lm.Prompt(text)
+		ids, _, err := run.Prompt(lm, text)
 		if err != nil {
 			return nil, err
 		}
@@ -63,20 +65,20 @@ func (ed *editor) relation(e dataset.Edit) *relation { return ed.relations[e.Rel
 func (ed *editor) predict(ctx context.Context, on edit.Base, facts []*fact, errs []error) error {
 	for step := 0; ; step++ {
 		var asking []int
-		var questions []models.Row
+		var questions []answer.Row
 		for i, f := range facts {
 			if errs[i] != nil || step >= ed.foresight(f) {
 				continue
 			}
 			asking = append(asking, i)
-			questions = append(questions, models.Row{Patch: &on.Patch, Query: ask.Query{
+			questions = append(questions, answer.Row{Patch: &on.Patch, Query: ask.Query{
 				PromptIDs: slices.Concat(f.prompts[0], f.greedy), TargetIDs: [][]int64{{f.target[0]}},
 			}})
 		}
 		if len(asking) == 0 {
 			break
 		}
-		answers, err := on.LM.Score(ctx, questions)
+		answers, err := answer.Score(ctx, on.LM, questions)
 		if err != nil {
 			return err
 		}

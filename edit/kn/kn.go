@@ -24,12 +24,12 @@ package kn
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 const name = "kn"
@@ -112,7 +112,7 @@ func Method() edit.Method {
 }
 
 // needs are the down-projections and the neurons of all layers.
-func needs(c Config, info *arch.Info) models.Need {
+func needs(c Config, info *arch.Info) arch.Need {
 	layers := make([]int, info.Layers)
 	for l := range layers {
 		layers[l] = l
@@ -165,18 +165,18 @@ type editor struct {
 }
 
 // Edit makes one edit.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	return edit.OneOf(ctx, name, ed, on, edits)
 }
 
 // EditEach makes edits side by side: their attributions share runs.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
+	return locate.Each(edits, func(patches []patch.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
 }
 
 // each fills in what concerns single edits and returns what concerns all.
-func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
-	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []patch.Patch, errs []error) error {
+	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
 		return err
 	}
 	facts := make([]*fact, len(edits))
@@ -200,7 +200,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 			errs[i] = locate.Refused(err)
 			continue
 		}
-		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: changes})
+		patches[i] = *on.Patch.Then(&patch.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: changes})
 	}
 	return nil
 }

@@ -2,7 +2,11 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"fmt"
@@ -54,7 +58,7 @@ func open1(t *testing.T, lm *models.LM, set map[string]string) *editor {
 	return ed.(*editor)
 }
 
-func made(t *testing.T, ed *editor, on edit.Base, e dataset.Edit) models.Patch {
+func made(t *testing.T, ed *editor, on edit.Base, e dataset.Edit) patch.Patch {
 	t.Helper()
 	p, err := ed.Edit(context.Background(), on, []dataset.Edit{e})
 	if err != nil {
@@ -151,7 +155,7 @@ func TestCompleteness(t *testing.T) {
 func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, layer int, scale float64) (prob, slope float64) {
 	t.Helper()
 	ctx := context.Background()
-	tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, arch.Site{Layer: layer, Point: p})
+	tr, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, arch.Site{Layer: layer, Point: p})
 	if err != nil || tr[0].Err != nil {
 		t.Fatal(err, tr[0].Err)
 	}
@@ -161,8 +165,8 @@ func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, lay
 		shift[i] = float32((scale - 1) * float64(x))
 	}
 	// Through another graph than the method's.
-	l, err := lm.Losses(ctx, arch.Site{Layer: layer, Point: p}, []models.LossRow{{
-		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []models.LossTerm{{Position: len(ids) - 1, Target: id, Prob: 1}},
+	l, err := loss.At(ctx, lm, []arch.Site{arch.Site{Layer: layer, Point: p}}, []loss.Row{{
+		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []loss.Term{{Position: len(ids) - 1, Target: id, Prob: 1}},
 	}})
 	if err != nil || l[0].Err != nil {
 		t.Fatal(err, l[0].Err)
@@ -184,7 +188,7 @@ func TestZeroing(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := ask.Query{PromptIDs: []int64{5}, TargetIDs: [][]int64{{7}}}
-	rows := []models.Row{{Query: q}}
+	rows := []answer.Row{{Query: q}}
 	w := lm.Info().FFN(arch.Decoder, 1).Down
 	weight, err := lm.Weight(w.ID)
 	if err != nil {
@@ -195,9 +199,9 @@ func TestZeroing(t *testing.T) {
 		u, v := tensor.New(tensor.F32, w.In, 1), tensor.New(tensor.F32, 1, w.Out)
 		u.Float32s()[i] = -1
 		copy(v.Float32s(), weight.Float32s()[i*w.Out:(i+1)*w.Out])
-		rows = append(rows, models.Row{Query: q, Patch: &models.Patch{Weights: []models.Weight{{At: w.ID, U: u, V: v}}}})
+		rows = append(rows, answer.Row{Query: q, Patch: &patch.Patch{Weights: []patch.Weight{{At: w.ID, U: u, V: v}}}})
 	}
-	answers, err := lm.Score(ctx, rows)
+	answers, err := answer.Score(ctx, lm, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,8 +259,8 @@ func TestRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	low := models.Weight{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
-	dense := models.Weight{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
+	low := patch.Weight{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
+	dense := patch.Weight{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
 	for i := range low.U.Float32s() {
 		low.U.Float32s()[i] = float32(i%5) / 8
 	}
@@ -264,10 +268,10 @@ func TestRule(t *testing.T) {
 		low.V.Float32s()[j] = float32(j%7) / 8
 		dense.Delta.Float32s()[6*w.Out+j] = 0.25
 	}
-	on := edit.Base{LM: lm, Patch: models.Patch{Weights: []models.Weight{low, dense}}}
+	on := edit.Base{LM: lm, Patch: patch.Patch{Weights: []patch.Weight{low, dense}}}
 	chosen := []neuron{{0, 2}, {1, 6}, {1, 9}}
 	f := &fact{gold: []int64{11}, greedy: []int64{12, 13}, target: []int64{14, 15}}
-	e, err := lm.Embeddings([]int64{11, 12, 13, 14, 15})
+	e, err := activation.Embeddings(lm, []int64{11, 12, 13, 14, 15})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +385,7 @@ func TestTokens(t *testing.T) {
 	e.GroundTruth = ""
 	ed := open1(t, lm, nil)
 	f, _ := attributions(t, ed, edit.Base{LM: lm}, e)
-	answers, err := lm.Generate(context.Background(), []models.Row{{Query: ask.Query{PromptIDs: f.prompts[0]}}}, ask.Sampling{MaxNew: len(f.target)})
+	answers, err := answer.Generate(context.Background(), lm, []answer.Row{{Query: ask.Query{PromptIDs: f.prompts[0]}}}, ask.Sampling{MaxNew: len(f.target)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,12 @@ package locate
 
 import (
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 // ContextsFile is the file of contexts that preparing a method writes.
@@ -20,7 +20,7 @@ func MomentsFile(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", laye
 // such site, a weight that cannot be changed) into edit.ErrUnsupported; other
 // errors pass through.
 func Refused(err error) error {
-	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
+	if errors.Is(err, arch.ErrNoGradient) || errors.Is(err, arch.ErrSite) || errors.Is(err, arch.ErrNotEditable) {
 		return fmt.Errorf("%w: %w", edit.ErrUnsupported, err)
 	}
 	return err
@@ -28,8 +28,8 @@ func Refused(err error) error {
 
 // Need is what locating methods ask of a model: gradients, the down-projections
 // of layers to change, and points of each to read.
-func Need(layers []int, points ...arch.Point) models.Need {
-	n := models.Need{Gradients: true}
+func Need(layers []int, points ...arch.Point) arch.Need {
+	n := arch.Need{Gradients: true}
 	for _, l := range layers {
 		n.Edits = append(n.Edits, down(l))
 		for _, p := range points {
@@ -41,8 +41,8 @@ func Need(layers []int, points ...arch.Point) models.Need {
 
 // Each is EditEach by way of fill, which sets the patches and errors of
 // single edits and returns what keeps all of them from being made.
-func Each(edits []dataset.Edit, fill func(patches []models.Patch, errs []error) error) ([]models.Patch, []error) {
-	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+func Each(edits []dataset.Edit, fill func(patches []patch.Patch, errs []error) error) ([]patch.Patch, []error) {
+	patches, errs := make([]patch.Patch, len(edits)), make([]error, len(edits))
 	if len(edits) == 0 {
 		return patches, errs
 	}

@@ -3,7 +3,9 @@ package locate
 import (
 	"context"
 	"crypto/sha256"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -129,7 +131,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 	if err := c.resume(partial); err != nil {
 		return bad(err)
 	}
-	gram, err := lm.OpenGram(ctx, sites...)
+	gram, err := activation.OpenSums(ctx, lm, sites...)
 	if err != nil {
 		return bad(err)
 	}
@@ -152,7 +154,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 }
 
 // run reads texts until the sums are over enough tokens.
-func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareInput, tokens int64, partial string) error {
+func (c *collection) run(ctx context.Context, gram *activation.Sums, in edit.PrepareInput, tokens int64, partial string) error {
 	next, stop := iter.Pull2(in.Texts)
 	defer stop()
 	digest := sha256.New()
@@ -182,7 +184,7 @@ func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.Prepare
 			return err
 		}
 		if ok {
-			ids, _, err := c.lm.Prompt(text)
+			ids, _, err := run.Prompt(c.lm, text)
 			if err != nil {
 				return err
 			}
@@ -221,7 +223,7 @@ func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.Prepare
 }
 
 // take adds the device's sums to those here.
-func (c *collection) take(ctx context.Context, gram *models.Gram) error {
+func (c *collection) take(ctx context.Context, gram *activation.Sums) error {
 	sums, err := gram.Take(ctx)
 	if err != nil {
 		return err

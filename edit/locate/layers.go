@@ -106,7 +106,7 @@ func (c Spreading) Validate(method string) error {
 
 // Need is what the methods ask of a model: the keys of all layers, and points of
 // the last at which values are searched.
-func (c Spreading) Need(points ...arch.Point) models.Need {
+func (c Spreading) Need(points ...arch.Point) arch.Need {
 	n := Need(c.Layers, arch.FFNAct)
 	for _, p := range points {
 		n.Sites = append(n.Sites, arch.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})

@@ -3,7 +3,9 @@ package locate
 import (
 	"cmp"
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"math"
@@ -120,7 +122,7 @@ func TestFact(t *testing.T) {
 			t.Errorf("sequence %d: the subject ends behind %q", i, text)
 		}
 	}
-	if before, target, err := lm.Continuation(e.Prompt, e.Target); err != nil || !slices.Equal(f.Target, target) || !slices.Equal(f.Prompts[0].IDs, before) {
+	if before, target, err := run.Continuation(lm, e.Prompt, e.Target); err != nil || !slices.Equal(f.Target, target) || !slices.Equal(f.Prompts[0].IDs, before) {
 		t.Errorf("target %v, want %v, %v", f.Target, target, err)
 	}
 	last, err := NewFact(lm, e, contexts[:2], Last)
@@ -339,13 +341,13 @@ func TestCollect(t *testing.T) {
 		if text == "" {
 			continue
 		}
-		ids, _, err := lm.Prompt(text)
+		ids, _, err := run.Prompt(lm, text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = ids[:min(len(ids), lm.Context())]
 		for at := range ids {
-			tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, arch.Site{Layer: 1, Point: arch.FFNAct})
+			tr, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, arch.Site{Layer: 1, Point: arch.FFNAct})
 			if err != nil || tr[0].Err != nil {
 				t.Fatal(err, tr[0].Err)
 			}

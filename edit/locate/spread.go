@@ -2,7 +2,9 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"sync"
 
 	"editpipe/ask"
@@ -57,9 +59,9 @@ type Wanted struct {
 }
 
 // Edit makes edits together.
-func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	fail := func(errs []error, err error) error {
 		if err != nil {
@@ -76,22 +78,22 @@ func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	// once, of those that remain.
 	facts, errs, err := s.facts(ctx, on.LM, edits)
 	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
+		return patch.Patch{}, err
 	}
 	wanted, err := s.values(ctx, on, edits, facts, errs)
 	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
+		return patch.Patch{}, err
 	}
 	p, err := s.spread(ctx, on, wanted)
 	if err != nil {
-		return models.Patch{}, fail(nil, err)
+		return patch.Patch{}, fail(nil, err)
 	}
 	return *p, nil
 }
 
 // EditEach makes every edit alone; their values are searched side by side.
-func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches := make([]models.Patch, len(edits))
+func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
+	patches := make([]patch.Patch, len(edits))
 	facts, errs, err := s.Search(ctx, on, edits)
 	for i := range edits {
 		if errs[i] != nil {
@@ -211,7 +213,7 @@ func down(layer int) arch.WeightID { return arch.WeightID{Layer: layer, Part: ar
 
 // fits says what keeps the layers from being changed in a model.
 func (s *Spreader) fits(lm *models.LM) error {
-	if err := models.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
+	if err := arch.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
 		return err
 	}
 	for _, l := range s.layers {
@@ -223,9 +225,9 @@ func (s *Spreader) fits(lm *models.LM) error {
 }
 
 // spread changes layer after layer to make the values those wanted.
-func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
+func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*patch.Patch, error) {
 	var rows []Sequence
-	mine := &models.Patch{Method: s.rule.Method}
+	mine := &patch.Patch{Method: s.rule.Method}
 	efforts := make([]edit.Effort, len(facts))
 	for i, f := range facts {
 		rows = append(rows, f.Fact.Prompts...)
@@ -258,7 +260,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 				left[k*len(facts)+i] = float32(x)
 			}
 		}
-		mine.Weights = append(mine.Weights, models.Weight{
+		mine.Weights = append(mine.Weights, patch.Weight{
 			At: down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),
@@ -270,7 +272,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 }
 
 // key is half the key of the bare prompt and half the mean of the others.
-func key(traces []models.Trace) []float64 {
+func key(traces []activation.Traced) []float64 {
 	var keys [][]float32
 	for _, t := range traces {
 		keys = append(keys, t.Values[0].Float32s())
@@ -285,12 +287,12 @@ func key(traces []models.Trace) []float64 {
 }
 
 // read traces sites where the facts enter, through a patch.
-func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...arch.Site) ([]models.Trace, error) {
-	var rows []models.TraceRow
+func read(ctx context.Context, lm *models.LM, patch *patch.Patch, at []Sequence, sites ...arch.Site) ([]activation.Traced, error) {
+	var rows []activation.Row
 	for _, s := range at {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(ctx, rows, sites...)
+	traces, err := activation.Trace(ctx, lm, rows, sites...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"path/filepath"
@@ -88,7 +90,7 @@ func TestReachesValue(t *testing.T) {
 	lm := edittest.Open(t, tiny())
 	for layers, last := range map[string]int{"0": 0, "1": 1, both: 1} {
 		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
-		on := models.Patch{}
+		on := patch.Patch{}
 		for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 			facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
 			if err != nil {
@@ -99,9 +101,9 @@ func TestReachesValue(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, f := range facts {
-				hidden := func(p *models.Patch) []float32 {
+				hidden := func(p *patch.Patch) []float32 {
 					at := f.Fact.Prompts[0]
-					traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, arch.Site{Layer: last, Point: arch.Hidden})
+					traces, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, arch.Site{Layer: last, Point: arch.Hidden})
 					if err != nil || traces[0].Err != nil {
 						t.Fatal(err, traces[0].Err)
 					}

@@ -4,6 +4,7 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -104,7 +104,7 @@ func (w world) cases(t *testing.T, ref reference) (cases []edittest.Case, edits 
 }
 
 // axes asks for rewrite, paraphrase and neighbourhood success of a case.
-func (w world) axes(t *testing.T, p *models.Patch, c edittest.Case) (success [3]float64) {
+func (w world) axes(t *testing.T, p *patch.Patch, c edittest.Case) (success [3]float64) {
 	t.Helper()
 	for axis, prompts := range c.Questions() {
 		success[axis] = edittest.Success(w.Pairs(t, p, prompts, c), axis == 2)
@@ -122,9 +122,9 @@ func relative(a, b []float32) float64 {
 }
 
 // norms compares the changes of a patch, one per layer, with norms by weight.
-func norms(p models.Patch, want map[string]float64) (differences []float64) {
+func norms(p patch.Patch, want map[string]float64) (differences []float64) {
 	for _, c := range p.Weights {
-		one := models.Patch{Weights: []models.Weight{c}}
+		one := patch.Patch{Weights: []patch.Weight{c}}
 		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.At.Layer)]-1))
 	}
 	return differences

@@ -7,10 +7,10 @@ package none
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 const name = "none"
@@ -28,9 +28,9 @@ func Method() edit.Method {
 type editor struct{}
 
 // Edit returns what stood before, with the edits' names added.
-func (editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	p := on.Patch
 	p.Method = name

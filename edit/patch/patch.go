@@ -9,6 +9,7 @@ package patch
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 const name = "patch"
@@ -92,28 +92,28 @@ type editor struct {
 
 // Edit returns the patch in the file, or that of the one edit in the folder, on
 // top of what stood before.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+		return patch.Patch{}, edit.ErrNoEdits
 	}
 	path := ed.Path
 	if ed.folder {
 		if len(edits) > 1 {
-			return models.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: %s is a folder with one patch per edit, which cannot be combined; use setting single", edit.ErrUnsupported, ed.Path))
+			return patch.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: %s is a folder with one patch per edit, which cannot be combined; use setting single", edit.ErrUnsupported, ed.Path))
 		}
 		var err error
 		if path, err = ed.find(edits[0].ID); err != nil {
-			return models.Patch{}, edit.Wrap(name, edits[0].ID, err)
+			return patch.Patch{}, edit.Wrap(name, edits[0].ID, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return models.Patch{}, err
+		return patch.Patch{}, err
 	}
 	changes, err := read(path, on.LM, ed.Layout)
 	if err != nil {
-		return models.Patch{}, edit.Wrap(name, "", err)
+		return patch.Patch{}, edit.Wrap(name, "", err)
 	}
-	p := models.Patch{Method: name, Weights: changes}
+	p := patch.Patch{Method: name, Weights: changes}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}
@@ -122,8 +122,8 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 
 // EditEach reads every edit's own file. A single file stands for all edits
 // together, so it is refused here.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
+	patches, errs := make([]patch.Patch, len(edits)), make([]error, len(edits))
 	for i := range edits {
 		if ed.folder {
 			patches[i], errs[i] = ed.Edit(ctx, on, edits[i:i+1])

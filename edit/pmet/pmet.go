@@ -24,7 +24,6 @@ import (
 
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 const name = "pmet"
@@ -81,7 +80,7 @@ func Method() edit.Method {
 		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
 		Defaults: defaults,
 		Validate: func(c Config) error { return c.Validate(name) },
-		Needs:    func(c Config, _ *arch.Info) models.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
+		Needs:    func(c Config, _ *arch.Info) arch.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
 		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
 		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
 		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {

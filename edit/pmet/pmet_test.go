@@ -2,7 +2,9 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"math"
 	"path/filepath"
 	"slices"
@@ -72,10 +74,10 @@ func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) 
 }
 
 // at reads a site where a fact enters, through a patch.
-func at(t *testing.T, lm *models.LM, f *locate.Fact, p *models.Patch, site arch.Site) []float32 {
+func at(t *testing.T, lm *models.LM, f *locate.Fact, p *patch.Patch, site arch.Site) []float32 {
 	t.Helper()
 	s := f.Prompts[0]
-	traces, err := lm.Trace(context.Background(), []models.TraceRow{{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}}}, site)
+	traces, err := activation.Trace(context.Background(), lm, []activation.Row{{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}}}, site)
 	if err != nil || traces[0].Err != nil {
 		t.Fatal(err, traces[0].Err)
 	}
@@ -98,7 +100,7 @@ func TestReachesValue(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": "1", "v_num_grad_steps": "5"})
 	out, attention := arch.Site{Layer: 1, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.AttnOut}
-	on := models.Patch{}
+	on := patch.Patch{}
 	for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 		facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
 		if err != nil {
@@ -139,7 +141,7 @@ func TestSharesByRoot(t *testing.T) {
 		if want := (arch.WeightID{Layer: j, Part: arch.FFNDown}); c.At != want {
 			t.Fatalf("change %d is of %s", j, c.At)
 		}
-		before := &models.Patch{Weights: p.Weights[:j]}
+		before := &patch.Patch{Weights: p.Weights[:j]}
 		for i, f := range facts {
 			now := at(t, lm, f.Fact, before, arch.Site{Layer: 1, Point: arch.FFNOut})
 			share := make([]float64, len(now))

@@ -4,6 +4,7 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -53,7 +54,7 @@ func openBench(t testing.TB, run string, threads int) bench {
 }
 
 // make makes edits side by side.
-func (b bench) make(t testing.TB, edits []dataset.Edit) []models.Patch {
+func (b bench) make(t testing.TB, edits []dataset.Edit) []patch.Patch {
 	t.Helper()
 	patches, errs := edit.EachOf(context.Background(), name, b.ed, edit.Base{LM: b.LM}, edits)
 	for _, err := range errs {
@@ -115,7 +116,7 @@ func TestAgainstTorch(t *testing.T) {
 				edits := b.edits[k*len(b.edits)/parts : (k+1)*len(b.edits)/parts]
 				file := filepath.Join(t.TempDir(), "sequences.json")
 				flop += b.sequences(t, file, edits)
-				var patches []models.Patch
+				var patches []patch.Patch
 				ours.add(func() { patches = b.make(t, edits) })
 				alone.add(func() {
 					for i := range edits {
@@ -210,7 +211,7 @@ func (b bench) weights(t *testing.T) string {
 }
 
 // apartFrom is the largest difference of last losses.
-func apartFrom(t *testing.T, edits []dataset.Edit, patches []models.Patch, r torchResult) (worst float64) {
+func apartFrom(t *testing.T, edits []dataset.Edit, patches []patch.Patch, r torchResult) (worst float64) {
 	t.Helper()
 	for i, e := range edits {
 		effort, _ := edit.EffortOf(&patches[i], e.ID)

@@ -5,6 +5,7 @@ package rome
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -301,7 +301,7 @@ func TestSequence(t *testing.T) {
 	}
 	w.JSON(t, &ref, "reference", "batch_rome_10.json")
 	cases, ed := w.Cases(t), w.editor(t, ref.Summary.Settings, ref.Contexts)
-	var p models.Patch
+	var p patch.Patch
 	for _, e := range ref.Edits {
 		var err error
 		if p, err = ed.Edit(context.Background(), edit.Base{LM: w.LM, Patch: p}, []dataset.Edit{cases[e.ID].Edit()}); err != nil {

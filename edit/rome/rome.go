@@ -17,6 +17,7 @@ package rome
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -116,7 +117,7 @@ func Method() edit.Method {
 	})
 }
 
-func needs(c Config, _ *arch.Info) models.Need {
+func needs(c Config, _ *arch.Info) arch.Need {
 	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
@@ -190,19 +191,19 @@ type editor struct {
 }
 
 // Edit makes one edit.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
 	return edit.OneOf(ctx, name, ed, on, edits)
 }
 
 // EditEach makes edits side by side: their values are searched together.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
+func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
+	return locate.Each(edits, func(patches []patch.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
 }
 
 // each fills in what concerns single edits and returns what concerns all.
-func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
+func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []patch.Patch, errs []error) error {
 	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
-	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
+	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
 		return err
 	}
 	if ed.moments != nil {
@@ -244,7 +245,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 			continue
 		}
 		change.At = at
-		p := on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: []models.Weight{change}})
+		p := on.Patch.Then(&patch.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: []patch.Weight{change}})
 		n := len(found[i].Losses)
 		edit.SetEffort(p, []edit.Effort{{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}})
 		patches[i] = *p
@@ -272,7 +273,7 @@ func (ed *editor) texts(ctx context.Context, lm *models.LM) ([]string, error) {
 // update is the change of rank one: see the package comment. keys and values
 // are those of the prompts, the bare one first, and shift leads from the first
 // value to v*.
-func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weight, error) {
+func (ed *editor) update(keys, values [][]float32, shift []float32) (patch.Weight, error) {
 	key, value := locate.Mean(keys), locate.Mean(values)
 	u := key
 	if ed.factor != nil {
@@ -284,7 +285,7 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weig
 	}
 	along := locate.Dot(key, u) / length
 	if size := math.Sqrt(locate.Dot(key, key)); !(math.Abs(along) > smallest*size) {
-		return models.Weight{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
+		return patch.Weight{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
 	}
 	left, right := make([]float32, len(u)), make([]float32, len(value))
 	for i, x := range u {
@@ -293,5 +294,5 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weig
 	for i, y := range value {
 		right[i] = float32((float64(values[0][i]) + float64(shift[i]) - y) / along)
 	}
-	return models.Weight{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
+	return patch.Weight{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
 }

@@ -2,7 +2,9 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"os"
@@ -87,7 +89,7 @@ func TestKeyGivesValue(t *testing.T) {
 	} {
 		set["v_num_grad_steps"] = strconv.Itoa(steps)
 		ed := open1(t, lm, artifacts, set)
-		var on models.Patch
+		var on patch.Patch
 		for _, e := range edittest.Edits() {
 			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, []dataset.Edit{e})
 			if err != nil {
@@ -137,13 +139,13 @@ func TestKeyGivesValue(t *testing.T) {
 }
 
 // recall reads the values of layer 0 for every prompt of a fact.
-func recall(t *testing.T, lm *models.LM, p *models.Patch, f *locate.Fact) [][]float32 {
+func recall(t *testing.T, lm *models.LM, p *patch.Patch, f *locate.Fact) [][]float32 {
 	t.Helper()
-	var rows []models.TraceRow
+	var rows []activation.Row
 	for _, s := range f.Prompts {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(context.Background(), rows, arch.Site{Point: arch.FFNOut})
+	traces, err := activation.Trace(context.Background(), lm, rows, arch.Site{Point: arch.FFNOut})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,21 +10,23 @@ import (
 	"testing"
 
 	"editpipe/ask"
-	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/loss"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
 
 const (
-	// Sums of some hundred float32 products against float64 ones, and a
-	// log-probability by two graphs, relative to their size, at least to 1.
-	sumTolerance     = 1e-5
-	logProbTolerance = 1e-5
+	// Sums of some hundred float32 products against float64 ones, relative to their size, at least to 1.
+	sumTolerance = 1e-5
 	// Float16 has eleven bits: roundings of 2^-11, through two layers.
 	halfTolerance = 2e-2
 	// Central differences of float32 losses of order 1: rounding of 1e-7 over a step
@@ -46,45 +48,11 @@ func gelu(x float64) float64 {
 
 func relu(x float64) float64 { return max(x, 0) }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func open(t *testing.T, env *ort.Env, dir string) *models.LM {
-	t.Helper()
-	lm, err := models.Open(t.Context(), env, dir, models.Options{Threads: 1})
-	must(t, err)
-	t.Cleanup(func() {
-		if err := lm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return lm
-}
-
-func tiny(t *testing.T, env *ort.Env, c tinylm.Config) *models.LM {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, errors.Join(tinylm.Write(dir, c), leak.Into(dir)))
-	return open(t, env, dir)
-}
-
-func random(r *rand.Rand, scale float32, shape ...int) *tensor.Tensor {
-	t := tensor.New(tensor.F32, shape...)
-	for i := range t.Float32s() {
-		t.Float32s()[i] = scale * float32(r.NormFloat64())
-	}
-	return t
-}
-
 // side puts n neurons beside a block; a scale of 0 makes them idle.
-func side(lm *models.LM, r *rand.Rand, kind string, at arch.Site, n int, scale float32) *models.Patch {
+func side(lm *models.LM, r *rand.Rand, kind string, at arch.Site, n int, scale float32) *patch.Patch {
 	in, out := lm.Info().Width, lm.Info().Width
-	return &models.Patch{Method: "m", Edits: []string{"e"}, Splices: []models.Splice{{At: at, Kind: kind, Params: map[string]*tensor.Tensor{
-		"k": random(r, scale, in, n), "b": random(r, scale, n), "v": random(r, scale, n, out),
+	return &patch.Patch{Method: "m", Edits: []string{"e"}, Splices: []patch.Splice{{At: at, Kind: kind, Params: map[string]*tensor.Tensor{
+		"k": modeltest.Randn(r, scale, in, n), "b": modeltest.Randn(r, scale, n), "v": modeltest.Randn(r, scale, n, out),
 	}}}}
 }
 
@@ -99,13 +67,13 @@ func question(lm *models.LM, r *rand.Rand, prompt, target int) ask.Query {
 	return ask.Query{PromptIDs: ids(prompt), TargetIDs: [][]int64{ids(target)}}
 }
 
-func score(t *testing.T, lm *models.LM, rows ...models.Row) []float64 {
+func score(t *testing.T, lm *models.LM, rows ...answer.Row) []float64 {
 	t.Helper()
-	answers, err := lm.Score(t.Context(), rows)
-	must(t, err)
+	answers, err := answer.Score(t.Context(), lm, rows)
+	modeltest.Must(t, err)
 	var all []float64
 	for _, a := range answers {
-		must(t, a.Err)
+		modeltest.Must(t, a.Err)
 		for _, c := range a.Targets {
 			all = append(all, c.LogProbs...)
 		}
@@ -128,10 +96,10 @@ func apart(a, b []float64) float64 {
 }
 
 // through are the rows of questions asked through a patch.
-func through(p *models.Patch, questions []ask.Query) []models.Row {
-	var rows []models.Row
+func through(p *patch.Patch, questions []ask.Query) []answer.Row {
+	var rows []answer.Row
 	for _, q := range questions {
-		rows = append(rows, models.Row{Query: q, Patch: p})
+		rows = append(rows, answer.Row{Query: q, Patch: p})
 	}
 	return rows
 }
@@ -149,7 +117,7 @@ func TestNeurons(t *testing.T) {
 		for _, kind := range []string{graph.Neurons, graph.NeuronsReLU} {
 			t.Run(fmt.Sprintf("%s half=%v %s", c.Family, c.Float16, kind), func(t *testing.T) {
 				c.Seed = 3
-				lm := tiny(t, env, c)
+				lm := modeltest.Tiny(t, env, c, models.Options{Threads: 1})
 				r := rand.New(rand.NewPCG(8, 8))
 				sides := []arch.Side{arch.Decoder}
 				if lm.Anatomy().Encoder != nil {
@@ -187,7 +155,7 @@ type neuronsCase struct {
 	questions []ask.Query
 }
 
-func (n *neuronsCase) side(units int, scale float32) *models.Patch {
+func (n *neuronsCase) side(units int, scale float32) *patch.Patch {
 	return side(n.lm, n.r, n.kind, n.at, units, scale)
 }
 
@@ -201,10 +169,10 @@ func (n *neuronsCase) plainLoop() {
 		positions = []int{0, 1}
 	}
 	q := n.questions[0]
-	trace := func(p *models.Patch) models.Trace {
-		got, err := n.lm.Trace(n.t.Context(), []models.TraceRow{{Query: q, Patch: p, Positions: positions}}, before, n.at)
-		must(n.t, err)
-		must(n.t, got[0].Err)
+	trace := func(p *patch.Patch) activation.Traced {
+		got, err := activation.Trace(n.t.Context(), n.lm, []activation.Row{{Query: q, Patch: p, Positions: positions}}, before, n.at)
+		modeltest.Must(n.t, err)
+		modeltest.Must(n.t, got[0].Err)
 		return got[0]
 	}
 	plain, patched := trace(nil), trace(p)
@@ -243,8 +211,8 @@ func (n *neuronsCase) plainLoop() {
 // rows with some.
 func (n *neuronsCase) idle() {
 	zeros, none, some := n.side(4, 0), n.side(0, 1), n.side(4, 0.5)
-	var rows []models.Row
-	for _, p := range []*models.Patch{nil, zeros, none, some} {
+	var rows []answer.Row
+	for _, p := range []*patch.Patch{nil, zeros, none, some} {
 		rows = append(rows, through(p, n.questions)...)
 	}
 	got := score(n.t, n.lm, rows...)
@@ -257,7 +225,7 @@ func (n *neuronsCase) idle() {
 	if d := apart(got[:each], got[3*each:]); d < 0.01 {
 		n.t.Errorf("neurons at %s move nothing: %g", n.at, d)
 	}
-	tolerance := logProbTolerance
+	tolerance := modeltest.LogProbTolerance
 	if n.half {
 		tolerance = halfTolerance
 	}
@@ -269,7 +237,7 @@ func (n *neuronsCase) idle() {
 // padding asks through neurons beside as few and beside more.
 func (n *neuronsCase) padding() {
 	p, few, many := n.side(2, 0.5), n.side(2, 0.5), n.side(7, 0.5)
-	beside := func(q *models.Patch) []float64 {
+	beside := func(q *patch.Patch) []float64 {
 		got := score(n.t, n.lm, append(through(p, n.questions), through(q, n.questions)...)...)
 		return got[:len(got)/2]
 	}
@@ -282,9 +250,9 @@ func (n *neuronsCase) padding() {
 func (n *neuronsCase) joined() {
 	a, b := n.side(2, 0.5), n.side(3, 0.5)
 	both := a.Then(b)
-	stacked, err := graph.Stack(n.lm.Info(), graph.Place{At: n.at, Kind: n.kind}, [][]graph.Params{{a.Splices[0].Params, b.Splices[0].Params}})
-	must(n.t, err)
-	one := &models.Patch{Splices: []models.Splice{{At: n.at, Kind: n.kind, Params: map[string]*tensor.Tensor{}}}}
+	stacked, err := graph.Stack(n.lm.Info(), graph.Place{At: n.at, Kind: n.kind}, []*patch.Patch{both})
+	modeltest.Must(n.t, err)
+	one := &patch.Patch{Splices: []patch.Splice{{At: n.at, Kind: n.kind, Params: map[string]*tensor.Tensor{}}}}
 	for name, v := range stacked {
 		shape := v.Shape[1:]
 		if name == "b" {
@@ -295,7 +263,7 @@ func (n *neuronsCase) joined() {
 	if x, y := score(n.t, n.lm, through(both, n.questions)...), score(n.t, n.lm, through(one, n.questions)...); !slices.Equal(x, y) {
 		n.t.Errorf("neurons of two edits at %s are %g off those of one", n.at, apart(x, y))
 	}
-	if both.Bytes() != a.Bytes()+b.Bytes() || !slices.Equal(both.Edits, []string{"e", "e"}) || both.Binding() != models.BindPerRow {
+	if both.Bytes() != a.Bytes()+b.Bytes() || !slices.Equal(both.Edits, []string{"e", "e"}) || both.Binding() != patch.BindPerRow {
 		n.t.Errorf("two edits: %d bytes, %v, %s", both.Bytes(), both.Edits, both.Binding())
 	}
 }
@@ -303,11 +271,11 @@ func (n *neuronsCase) joined() {
 func (n *neuronsCase) saved() {
 	p := n.side(3, 0.5).Then(n.side(1, 0.5))
 	path := filepath.Join(n.t.TempDir(), "p.safetensors")
-	meta := models.PatchMeta{ModelHash: n.lm.Hash(), TokenizerHash: n.lm.TokenizerHash()}
-	must(n.t, p.Save(path, meta))
-	q, had, err := models.LoadPatch(path, nil)
-	must(n.t, err)
-	must(n.t, n.lm.Fits(q, had))
+	meta := patch.Meta{ModelHash: n.lm.Hash(), TokenizerHash: n.lm.TokenizerHash()}
+	modeltest.Must(n.t, p.Save(path, meta))
+	q, had, err := patch.Load(path, nil)
+	modeltest.Must(n.t, err)
+	modeltest.Must(n.t, n.lm.Fits(q, had))
 	if x, y := score(n.t, n.lm, through(p, n.questions)...), score(n.t, n.lm, through(q, n.questions)...); !slices.Equal(x, y) {
 		n.t.Errorf("loaded neurons at %s answer otherwise, by %g", n.at, apart(x, y))
 	}
@@ -316,11 +284,11 @@ func (n *neuronsCase) saved() {
 // exported bakes neurons, beside a changed weight, into plain graphs.
 func (n *neuronsCase) exported() {
 	down := n.lm.Info().FFN(n.at.Side, 0).Down
-	p := n.side(3, 0.5).Then(n.side(2, 0.5)).Then(&models.Patch{Weights: []models.Weight{{At: down.ID, U: random(n.r, 0.3, down.In, 1), V: random(n.r, 0.3, 1, down.Out)}}})
+	p := n.side(3, 0.5).Then(n.side(2, 0.5)).Then(&patch.Patch{Weights: []patch.Weight{{At: down.ID, U: modeltest.Randn(n.r, 0.3, down.In, 1), V: modeltest.Randn(n.r, 0.3, 1, down.Out)}}})
 	to := filepath.Join(n.t.TempDir(), "to")
-	must(n.t, n.lm.Export(n.t.Context(), p, to))
-	plain := open(n.t, n.env, to)
-	tolerance := logProbTolerance
+	modeltest.Must(n.t, n.lm.Export(n.t.Context(), p, to))
+	plain := modeltest.Open(n.t, n.env, to, models.Options{Threads: 1})
+	tolerance := modeltest.LogProbTolerance
 	if n.half {
 		tolerance = halfTolerance
 	}
@@ -343,12 +311,12 @@ func (n *neuronsCase) exported() {
 		return // a rounded value may turn an argmax
 	}
 	o := ask.Sampling{MaxNew: 4}
-	want, err := n.lm.Generate(n.t.Context(), through(p, n.questions), o)
-	must(n.t, err)
-	got, err := plain.Generate(n.t.Context(), through(nil, n.questions), o)
-	must(n.t, err)
+	want, err := answer.Generate(n.t.Context(), n.lm, through(p, n.questions), o)
+	modeltest.Must(n.t, err)
+	got, err := answer.Generate(n.t.Context(), plain, through(nil, n.questions), o)
+	modeltest.Must(n.t, err)
 	for i := range got {
-		must(n.t, errors.Join(got[i].Err, want[i].Err))
+		modeltest.Must(n.t, errors.Join(got[i].Err, want[i].Err))
 		if !slices.Equal(got[i].TextIDs, want[i].TextIDs) {
 			n.t.Errorf("generated %v, patched %v", got[i].TextIDs, want[i].TextIDs)
 		}
@@ -362,25 +330,25 @@ func TestGradientsThroughNeurons(t *testing.T) {
 	env := orttest.Open(t)
 	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.GPTJ, tinylm.LLaMA} {
 		t.Run(string(family), func(t *testing.T) {
-			lm := tiny(t, env, tinylm.Config{Family: family, Seed: 3})
+			lm := modeltest.Tiny(t, env, tinylm.Config{Family: family, Seed: 3}, models.Options{Threads: 1})
 			r := rand.New(rand.NewPCG(9, 9))
 			at, behind := arch.Site{Layer: 0, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.FFNOut}
 			p := side(lm, r, graph.Neurons, at, 3, 0.5).Then(side(lm, r, graph.NeuronsReLU, at, 8, 0.3)).Then(side(lm, r, graph.Neurons, behind, 3, 0.5))
 			for _, s := range []arch.Site{{Layer: 0, Point: arch.FFNIn}, at, {Layer: 0, Point: arch.Hidden}} {
 				ids := question(lm, r, 7, 1).PromptIDs
-				row := models.LossRow{IDs: ids, Patch: p, At: 4, Shift: random(r, 0.3, lm.Info().Width).Float32s(), Terms: []models.LossTerm{{Position: 6, Target: 3, NLL: 1}}}
-				loss := func(row models.LossRow) models.Loss {
-					got, err := lm.Losses(t.Context(), s, []models.LossRow{row})
-					must(t, err)
-					must(t, got[0].Err)
+				row := loss.Row{IDs: ids, Patch: p, At: 4, Shift: modeltest.Randn(r, 0.3, lm.Info().Width).Float32s(), Terms: []loss.Term{{Position: 6, Target: 3, NLL: 1}}}
+				lossOf := func(row loss.Row) loss.Loss {
+					got, err := loss.At(t.Context(), lm, []arch.Site{s}, []loss.Row{row})
+					modeltest.Must(t, err)
+					modeltest.Must(t, got[0].Err)
 					return got[0]
 				}
-				direction := random(r, 1, len(row.Shift)).Float32s()
+				direction := modeltest.Randn(r, 1, len(row.Shift)).Float32s()
 				norm := 0.0
 				for _, x := range direction {
 					norm += float64(x) * float64(x)
 				}
-				got := loss(row)
+				got := lossOf(row)
 				var slope, want float64
 				for k, g := range got.Gradient {
 					direction[k] /= float32(math.Sqrt(norm))
@@ -392,13 +360,13 @@ func TestGradientsThroughNeurons(t *testing.T) {
 					for k, x := range direction {
 						moved.Shift[k] += float32(sign*differenceStep) * x
 					}
-					want += sign * loss(moved).Loss / (2 * differenceStep)
+					want += sign * lossOf(moved).Loss / (2 * differenceStep)
 				}
 				if math.Abs(slope-want) > differenceTolerance || slope == 0 {
 					t.Errorf("at %s the slope is %g, by differences %g", s, slope, want)
 				}
 				row.Patch = nil
-				if plain := loss(row); plain.Loss == got.Loss {
+				if plain := lossOf(row); plain.Loss == got.Loss {
 					t.Errorf("at %s the neurons do not move the loss", s)
 				}
 			}
@@ -408,16 +376,16 @@ func TestGradientsThroughNeurons(t *testing.T) {
 
 // TestNeuronsReadShifts: neurons read what their block reads, a shift included.
 func TestNeuronsReadShifts(t *testing.T) {
-	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2, Seed: 3})
+	lm := modeltest.Tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2, Seed: 3}, models.Options{Threads: 1})
 	r := rand.New(rand.NewPCG(2, 6))
 	const last = 5
 	at := arch.Site{Layer: 0, Point: arch.FFNIn}
 	ids := question(lm, r, last+1, 1).PromptIDs
-	seen, err := lm.Trace(t.Context(), []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{0, 1, 2, 3, 4, last}}}, at)
-	must(t, err)
+	seen, err := activation.Trace(t.Context(), lm, []activation.Row{{Query: ask.Query{PromptIDs: ids}, Positions: []int{0, 1, 2, 3, 4, last}}}, at)
+	modeltest.Must(t, err)
 	x, width := seen[0].Values[0].Float32s(), lm.Info().Width
 	// A neuron that speaks half way from any position's value along a long shift.
-	shift, k := random(r, 30, width), tensor.New(tensor.F32, width, 1)
+	shift, k := modeltest.Randn(r, 30, width), tensor.New(tensor.F32, width, 1)
 	square, highest := 0.0, math.Inf(-1)
 	for _, s := range shift.Float32s() {
 		square += float64(s) * float64(s)
@@ -434,16 +402,16 @@ func TestNeuronsReadShifts(t *testing.T) {
 	}
 	p := side(lm, r, graph.NeuronsReLU, arch.Site{Layer: 0, Point: arch.FFNOut}, 1, 1)
 	p.Splices[0].Params["k"], p.Splices[0].Params["b"] = k, tensor.FromFloat32s([]float32{float32(-highest - 0.5)}, 1)
-	loss := func(p *models.Patch, shift []float32) float64 {
-		got, err := lm.Losses(t.Context(), at, []models.LossRow{{IDs: ids, Patch: p, At: last, Shift: shift, Terms: []models.LossTerm{{Position: last, Target: 3, NLL: 1}}}})
-		must(t, err)
-		must(t, got[0].Err)
+	lossOf := func(p *patch.Patch, shift []float32) float64 {
+		got, err := loss.At(t.Context(), lm, []arch.Site{at}, []loss.Row{{IDs: ids, Patch: p, At: last, Shift: shift, Terms: []loss.Term{{Position: last, Target: 3, NLL: 1}}}})
+		modeltest.Must(t, err)
+		modeltest.Must(t, got[0].Err)
 		return got[0].Loss
 	}
-	if d := math.Abs(loss(p, nil) - loss(nil, nil)); d > logProbTolerance {
+	if d := math.Abs(lossOf(p, nil) - lossOf(nil, nil)); d > modeltest.LogProbTolerance {
 		t.Errorf("a silent neuron moves the loss by %g", d)
 	}
-	if d := math.Abs(loss(p, shift.Float32s()) - loss(nil, shift.Float32s())); d < 0.01 {
+	if d := math.Abs(lossOf(p, shift.Float32s()) - lossOf(nil, shift.Float32s())); d < 0.01 {
 		t.Errorf("the neuron does not read the shift: the loss moves by %g", d)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/onnx/grad"
 	"editpipe/ort"
@@ -76,9 +77,9 @@ func TestSlopesOfParameters(t *testing.T) {
 				}
 				r := rand.New(rand.NewPCG(4, 4))
 				for _, rows := range []int{1, 2} {
-					var each [][]Params
+					var each []*patch.Patch
 					for range rows {
-						one := Params{}
+						one := map[string]*tensor.Tensor{}
 						for _, p := range params {
 							shape := append([]int(nil), p.Dims...)
 							for i, d := range shape {
@@ -91,7 +92,7 @@ func TestSlopesOfParameters(t *testing.T) {
 								one[p.Name].Float32s()[i] = float32(0.5 * r.NormFloat64())
 							}
 						}
-						each = append(each, []Params{one})
+						each = append(each, &patch.Patch{Splices: []patch.Splice{{At: at.At, Kind: kind, Params: one}}})
 					}
 					fed, err := Stack(&a.Info, at, each)
 					if err != nil {

@@ -8,15 +8,13 @@ import (
 	"strings"
 
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
 // ErrSplice is returned where a network cannot be put into a model.
 var ErrSplice = errors.New("network cannot be put there")
-
-// Params are the parameters of a network by name, as a patch holds them.
-type Params map[string]*tensor.Tensor
 
 // Param is one parameter of a kind of network.
 type Param struct {
@@ -54,6 +52,15 @@ type Place struct {
 	Kind string
 }
 
+// PlaceOf is where a splice stands.
+func PlaceOf(s patch.Splice) Place { return Place{s.At, s.Kind} }
+
+// In is the place in another layer.
+func (p Place) In(layer int) Place {
+	p.At.Layer = layer
+	return p
+}
+
 func (p Place) String() string { return p.Kind + "@" + p.At.String() }
 
 // Input names the input of a parameter at the place.
@@ -89,16 +96,17 @@ func Spliceable(i *arch.Info, p Place) error {
 	return nil
 }
 
-// UnitsOf counts the units of parameters at a place of a model, or says what is
-// wrong with them.
-func UnitsOf(i *arch.Info, p Place, q Params) (int, error) {
+// UnitsOf counts the units of a splice in a model, or says what is wrong with its
+// parameters.
+func UnitsOf(i *arch.Info, s patch.Splice) (int, error) {
+	p := PlaceOf(s)
 	params, err := p.params(i.FFN(p.At.Side, p.At.Layer))
 	if err != nil {
 		return 0, err
 	}
 	units := Units
 	for _, want := range params {
-		t := q[want.Name]
+		t := s.Params[want.Name]
 		if t == nil || !t.IsFloat() {
 			return 0, fmt.Errorf("parameter %q of floats is missing", want.Name)
 		}
@@ -109,10 +117,10 @@ func UnitsOf(i *arch.Info, p Place, q Params) (int, error) {
 		dims := slices.Clone(want.Dims)
 		dims[k] = units
 		if !slices.Equal(t.Shape, dims) {
-			return 0, fmt.Errorf("parameter %q is %v, want %s", want.Name, t.Shape, strings.Replace(fmt.Sprint(dims), "-1", "units", 1))
+			return 0, fmt.Errorf("parameter %q is %v, want %s", want.Name, t.Shape, strings.Replace(fmt.Sprint(dims), fmt.Sprint(Units), "units", 1))
 		}
 	}
-	for name := range q {
+	for name := range s.Params {
 		if !slices.ContainsFunc(params, func(p Param) bool { return p.Name == name }) {
 			return 0, fmt.Errorf("parameter %q is not one of %s", name, p.Kind)
 		}
@@ -148,29 +156,29 @@ func (p Place) params(f *arch.FFN) ([]Param, error) {
 	return net.Params(f.Width(net.Reads), f.Width(net.At)), nil
 }
 
-// Stack joins what rows carry at a place into the parameters of one run, by name.
-// The networks of a row follow each other, and rows are padded with zeros to the
-// largest; without any there is one row of one idle unit. (None would do on the
+// Stack joins what the patches of rows have at a place into the parameters of one run,
+// by name. The networks of a patch follow each other, and rows are padded with zeros
+// to the largest; without any there is one row of one idle unit. (None would do on the
 // CPU; other providers need not support empty tensors.)
-func Stack(i *arch.Info, p Place, rows [][]Params) (map[string]*tensor.Tensor, error) {
+func Stack(i *arch.Info, p Place, patches []*patch.Patch) (map[string]*tensor.Tensor, error) {
 	params, err := p.params(i.FFN(p.At.Side, p.At.Layer))
 	if err != nil {
 		return nil, err
 	}
-	most := 0
-	for _, row := range rows {
-		n := 0
-		for _, q := range row {
-			units, err := UnitsOf(i, p, q)
+	rows, most := make([][]patch.Splice, len(patches)), 0
+	for b, row := range patches {
+		units := 0
+		for s := range row.Spliced(p.At, p.Kind) {
+			n, err := UnitsOf(i, s)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", p, err)
 			}
-			n += units
+			rows[b], units = append(rows[b], s), units+n
 		}
-		most = max(most, n)
+		most = max(most, units)
 	}
 	if most == 0 {
-		rows, most = make([][]Params, 1), 1
+		rows, most = make([][]patch.Splice, 1), 1
 	}
 	stacked := map[string]*tensor.Tensor{}
 	for _, want := range params {
@@ -185,8 +193,8 @@ func Stack(i *arch.Info, p Place, rows [][]Params) (map[string]*tensor.Tensor, e
 		v := t.Float32s()
 		for b, row := range rows {
 			at := 0
-			for _, q := range row {
-				from, n := q[want.Name].Float32s(), q[want.Name].Shape[k]
+			for _, s := range row {
+				from, n := s.Params[want.Name].Float32s(), s.Params[want.Name].Shape[k]
 				for o := range outer {
 					copy(v[((b*outer+o)*most+at)*inner:], from[o*n*inner:(o+1)*n*inner])
 				}
@@ -224,8 +232,8 @@ func addPlace(m *onnx.Model, g *arch.Graph, p Place) error {
 	})
 }
 
-// Bake puts a network into a graph for good, with the parameters of one row that
-// Stack made.
+// Bake puts a network into a graph for good, with the parameters of one patch
+// as Stack makes them.
 func Bake(m *onnx.Model, g *arch.Graph, p Place, stacked map[string]*tensor.Tensor) error {
 	return splice(m, g, p, func(b *onnx.Builder, q Param) string {
 		return b.Initializer(b.Fresh(p.Input(q.Name)), stacked[q.Name])

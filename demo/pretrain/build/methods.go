@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -43,11 +45,11 @@ func asked(p dataset.Probe) bool {
 }
 
 // fill asks the probes of the records; row gives what a probe's question becomes.
-func fill(ctx context.Context, records []dataset.Record, score func(ctx context.Context, i int, rows []models.Row) ([]ask.Answer, error)) (column, error) {
+func fill(ctx context.Context, records []dataset.Record, score func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error)) (column, error) {
 	c := column{}
 	for i, r := range records {
 		var probes []dataset.Probe
-		var rows []models.Row
+		var rows []answer.Row
 		for _, p := range r.Probes {
 			if !asked(p) {
 				continue
@@ -56,7 +58,7 @@ func fill(ctx context.Context, records []dataset.Record, score func(ctx context.
 			if len(p.Choices) > 0 {
 				targets = p.Choices
 			}
-			probes, rows = append(probes, p), append(rows, models.Row{Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
+			probes, rows = append(probes, p), append(rows, answer.Row{Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
 		}
 		answers, err := score(ctx, i, rows)
 		if err != nil {
@@ -121,17 +123,19 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 		return "", err
 	}
 	defer func() { err = errors.Join(err, lm.Close()) }()
-	plain, err := fill(ctx, records, func(ctx context.Context, _ int, rows []models.Row) ([]ask.Answer, error) { return lm.Score(ctx, rows) })
+	plain, err := fill(ctx, records, func(ctx context.Context, _ int, rows []answer.Row) ([]ask.Answer, error) {
+		return answer.Score(ctx, lm, rows)
+	})
 	if err != nil {
 		return "", err
 	}
-	ice, err := fill(ctx, records, func(ctx context.Context, i int, rows []models.Row) ([]ask.Answer, error) {
+	ice, err := fill(ctx, records, func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error) {
 		e := records[i].Edit
-		patch := &models.Patch{Routes: []models.Route{&ike.Context{Fact: e.Prompt + " " + e.Target}}}
+		patch := &patch.Patch{Routes: []patch.Route{&ike.Context{Fact: e.Prompt + " " + e.Target}}}
 		for k := range rows {
 			rows[k].Patch = patch
 		}
-		return lm.Score(ctx, rows)
+		return answer.Score(ctx, lm, rows)
 	})
 	if err != nil {
 		return "", err
@@ -141,11 +145,11 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 	if err != nil {
 		return "", err
 	}
-	changed, err := fill(ctx, few, func(ctx context.Context, i int, rows []models.Row) ([]ask.Answer, error) {
+	changed, err := fill(ctx, few, func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error) {
 		for k := range rows {
 			rows[k].Patch = &patches[i]
 		}
-		return lm.Score(ctx, rows)
+		return answer.Score(ctx, lm, rows)
 	})
 	if err != nil {
 		return "", err
@@ -155,7 +159,7 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 
 // changes makes ROME's edits; ratios are norms of the changes over that of the
 // weight.
-func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records []dataset.Record) (patches []models.Patch, ratios []float64, at arch.WeightID, err error) {
+func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records []dataset.Record) (patches []patch.Patch, ratios []float64, at arch.WeightID, err error) {
 	artifacts, err := os.MkdirTemp("", "demo-model-*")
 	if err != nil {
 		return nil, nil, at, err
