@@ -307,24 +307,41 @@ func (s *suite) chain(t *testing.T) {
 	}
 }
 
-// samePatch compares weight changes bit by bit.
+// samePatch compares what two patches add bit by bit.
 func samePatch(a, b patch.Patch) bool {
+	same := func(x, y []*tensor.Tensor) bool {
+		return slices.EqualFunc(x, y, func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
+	}
 	return slices.EqualFunc(a.Weights, b.Weights, func(x, y patch.Weight) bool {
-		return x.At == y.At && x.Bias == y.Bias &&
-			slices.EqualFunc(x.Tensors(), y.Tensors(), func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
+		return x.At == y.At && x.Bias == y.Bias && same(x.Tensors(), y.Tensors())
+	}) && slices.EqualFunc(a.Splices, b.Splices, func(x, y patch.Splice) bool {
+		return x.At == y.At && x.Kind == y.Kind && x.Where == y.Where && same(x.Tensors(), y.Tensors())
 	})
+}
+
+// parts are the tensors of all that a patch adds, by weight and splice.
+func parts(p patch.Patch) [][]*tensor.Tensor {
+	var list [][]*tensor.Tensor
+	for _, w := range p.Weights {
+		list = append(list, w.Tensors())
+	}
+	for _, s := range p.Splices {
+		list = append(list, s.Tensors())
+	}
+	return list
 }
 
 // changesApart is the largest difference of two patches' elements, relative to the
 // largest element of the same change; infinite for changes of other forms, NaN
 // where an element is.
 func changesApart(a, b patch.Patch) float64 {
-	if len(a.Weights) != len(b.Weights) {
+	xs, ys := parts(a), parts(b)
+	if len(xs) != len(ys) {
 		return math.Inf(1)
 	}
 	worst := 0.0
-	for i := range a.Weights {
-		x, y := a.Weights[i].Tensors(), b.Weights[i].Tensors()
+	for i, x := range xs {
+		y := ys[i]
 		if len(x) != len(y) {
 			return math.Inf(1)
 		}
