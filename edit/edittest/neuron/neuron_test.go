@@ -44,7 +44,7 @@ func TestNeuronsSayTheTarget(t *testing.T) {
 				for name, p := range map[string]*patch.Patch{"alone": &alone, "together": &together, "in a sequence": &chain} {
 					rows := []answer.Row{
 						{Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}}, {Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}, Patch: p},
-						{Query: ask.Query{Prompt: "#!", Targets: []string{"q"}}}, {Query: ask.Query{Prompt: "#!", Targets: []string{"q"}}, Patch: p},
+						{Query: ask.Query{Prompt: "#!", TargetIDs: [][]int64{{5}}}}, {Query: ask.Query{Prompt: "#!", TargetIDs: [][]int64{{5}}}, Patch: p},
 					}
 					got, err := answer.Score(t.Context(), lm, rows)
 					must(t, err)
