@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )

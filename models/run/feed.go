@@ -1,14 +1,13 @@
 package run
 
 import (
-	"editpipe/models"
-	"editpipe/models/patch"
 	"encoding/binary"
 	"slices"
-	"strings"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -17,7 +16,7 @@ import (
 // patch of all of them, if it is one.
 func take(lm *models.LM, r arch.Role, questions []*Question, only *patch.Patch) graph.Take {
 	if only.Binding() == patch.BindDense {
-		if t := replacing(lm, r, only); t.Replaced != "" && lm.Affords(r, t.Replaced) {
+		if t, ok := lm.Replacing(r, only); ok {
 			return t
 		}
 	}
@@ -32,31 +31,6 @@ func take(lm *models.LM, r arch.Role, questions []*Question, only *patch.Patch) 
 				t.Slots = graph.AllSlots
 			}
 		}
-	}
-	return t
-}
-
-// replacing takes in the weights that a dense patch changes themselves; those that
-// cannot be replaced have slots. Nothing is replaced where all the dense changes
-// would go through slots anyway.
-func replacing(lm *models.LM, r arch.Role, p *patch.Patch) graph.Take {
-	t := graph.Take{Biases: p.ChangesBias(r.Side())}
-	var ids []string
-	dense := false
-	for _, at := range p.Matrices() {
-		switch w := lm.Anatomy().Graph(r).Weight(at); {
-		case at.Side != r.Side() || w == nil:
-		case lm.Overridable(w):
-			ids = append(ids, at.String())
-			dense = dense || p.DenseAt(at)
-		case at.Part != arch.FFNDown:
-			t.Slots = graph.AllSlots
-		default:
-			t.Slots = max(t.Slots, graph.DownSlots)
-		}
-	}
-	if dense {
-		t.Replaced = strings.Join(ids, " ")
 	}
 	return t
 }
@@ -79,7 +53,7 @@ func patchFeeds(lm *models.LM, s graph.Spec, questions []*Question, only *patch.
 		feeds[graph.SlotBias(f.Down.ID)] = patch.BiasShifts(patches, f.Down)
 	}
 	for _, w := range s.Replaced(lm.Anatomy()) {
-		value, err := lm.Stored(s.Role, w.ID, w.Initializer)
+		value, err := lm.Anatomy().Graph(s.Role).Stored(w.ID, w.Initializer)
 		if err == nil {
 			value, err = only.Apply(w, value)
 		}
