@@ -1,11 +1,6 @@
 package models_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +11,11 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -1,9 +1,6 @@
 package models_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/modeltest"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +12,9 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

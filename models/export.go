@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -104,16 +104,14 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *patch.Patch, dir string) error {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	var spliced []graph.Place
-	if p != nil {
-		for _, s := range p.Splices {
-			// The block stays as it is, but must be the model's.
-			down := arch.Place{ID: arch.WeightID{Side: s.At.Side, Layer: s.At.Layer, Part: arch.FFNDown}}
-			if !slices.Contains(places, down) && lm.Info().Editable(down.ID) == nil {
-				places = append(places, down)
-			}
-			if at := graph.PlaceOf(s); !slices.Contains(spliced, at) && s.At.Side == f.Side {
-				spliced = append(spliced, at)
-			}
+	for _, s := range p.SplicesOf(f.Side) {
+		// The block stays as it is, but must be the model's.
+		down := arch.Place{ID: arch.WeightID{Side: s.At.Side, Layer: s.At.Layer, Part: arch.FFNDown}}
+		if !slices.Contains(places, down) && lm.Info().Editable(down.ID) == nil {
+			places = append(places, down)
+		}
+		if at := graph.PlaceOf(s); !slices.Contains(spliced, at) {
+			spliced = append(spliced, at)
 		}
 	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })

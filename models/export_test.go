@@ -1,10 +1,6 @@
 package models_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +12,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )

@@ -2,11 +2,6 @@ package models_test
 
 import (
 	"crypto/sha256"
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/loss"
-	"editpipe/models/modeltest"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +13,11 @@ import (
 
 	"editpipe/internal/tinylm"
 	"editpipe/lfs"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

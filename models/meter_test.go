@@ -1,15 +1,15 @@
 package models_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"math/rand/v2"
 	"sync"
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 )
 

@@ -2,6 +2,16 @@ package models_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
@@ -12,15 +22,6 @@ import (
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
-	"testing"
 )
 
 func TestOpenChecksTheTokenizer(t *testing.T) {

@@ -2,6 +2,8 @@ package models
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"editpipe/models/arch"
 	"editpipe/models/graph"
@@ -13,12 +15,44 @@ import (
 // graphs with a place in every layer.
 const maxSpliced = 4
 
-// AffordsSplices says whether there is a session of a role with networks at these
+// Splicing names the places that the networks of patches need in the graph of a role,
+// for graph.Take.
+func (lm *LM) Splicing(r arch.Role, patches []*patch.Patch) string {
+	places := map[graph.Place]bool{}
+	for _, p := range patches {
+		for _, s := range p.SplicesOf(r.Side()) {
+			places[graph.PlaceOf(s)] = true
+		}
+	}
+	if names := namesOf(places); names == "" || lm.affordsSplices(r, names) {
+		return names
+	}
+	everywhere := map[graph.Place]bool{}
+	for p := range places {
+		for _, f := range lm.anatomy.Graph(r).FFNs {
+			if q := p.In(f.Layer); graph.Spliceable(lm.Info(), q) == nil {
+				everywhere[q] = true
+			}
+		}
+	}
+	return namesOf(everywhere)
+}
+
+func namesOf(places map[graph.Place]bool) string {
+	var names []string
+	for p := range places {
+		names = append(names, p.String())
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// affordsSplices says whether there is a session of a role with networks at these
 // places, or room for one.
-func (lm *LM) AffordsSplices(r arch.Role, splices string) bool {
+func (lm *LM) affordsSplices(r arch.Role, names string) bool {
 	lm.mu.Lock()
 	defer lm.mu.Unlock()
-	sets := map[string]bool{splices: true}
+	sets := map[string]bool{names: true}
 	for have := range lm.sessions {
 		if have.Role == r && have.Take.Splices != "" {
 			sets[have.Take.Splices] = true

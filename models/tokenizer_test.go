@@ -1,10 +1,6 @@
 package models_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/modeltest"
-	"editpipe/models/run"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +12,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 )
 

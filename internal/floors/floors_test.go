@@ -28,9 +28,11 @@ var floor = map[string]int{
 
 	"edit": 5, "demo/pretrain": 5,
 
+	"models/run": 5, "models/activation": 5, "models/answer": 5, "models/loss": 5, "models/modeltest": 5,
+
 	"models": 4, "demo": 4,
 
-	"train": 3, "internal/leak": 3,
+	"train": 3, "internal/leak": 3, "models/patch": 3, "models/graph": 3,
 
 	"audit": 2, "ort/orttest": 2, "onnx/grad": 2, "generator/shards": 2, "models/arch": 2, "internal/tinylm": 2,
 
@@ -52,8 +54,14 @@ var floor = map[string]int{
 // knowledge base is kept to what its catalogue names.
 // The stages of a text lie below token, which joins them.
 var sameFloor = map[[2]string]bool{
-	{"tensor/safetensors", "tensor"}:              true,
-	{"tensor/npz", "tensor"}:                      true,
+	{"tensor/safetensors", "tensor"}: true,
+	{"tensor/npz", "tensor"}:         true,
+
+	{"models/activation", "models/run"}:    true,
+	{"models/loss", "models/run"}:          true,
+	{"models/answer", "models/run"}:        true,
+	{"models/answer", "models/activation"}: true, // routes ask for vectors of texts
+
 	{"dataset/importer", "dataset"}:               true,
 	{"dataset/importer", "dataset/importer/rows"}: true,
 	{"dataset/importer", "generator/dump"}:        true, // one place unpacks what is published packed

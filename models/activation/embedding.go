@@ -2,15 +2,15 @@ package activation
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/run"
 	"fmt"
 	"maps"
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 

@@ -1,6 +1,12 @@
 package activation
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
@@ -9,11 +15,6 @@ import (
 	"editpipe/models/modeltest"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
-	"testing"
 )
 
 // TestEmbeddings compares rows with the matrix that the exporter names.

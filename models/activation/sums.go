@@ -2,14 +2,14 @@ package activation
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/run"
 	"fmt"
 	"maps"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/run"
 	"editpipe/ort"
 	"editpipe/tensor"
 )

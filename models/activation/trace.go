@@ -1,16 +1,19 @@
+// Package activation reads what a model computes on the way: activations at sites
+// of chosen positions, sums of their products over text, the embeddings of tokens
+// and vectors of texts.
 package activation
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"fmt"
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 
@@ -69,7 +72,7 @@ func Trace(ctx context.Context, lm *models.LM, rows []Row, at ...arch.Site) ([]T
 	}
 	for _, b := range run.Plan(lm, in.Questions, 0) {
 		once := func(b run.Batch) error { return traceBatch(ctx, lm, b, taps, at, rowsOf, rows, out) }
-		err := run.Apart(ctx, once(b), len(b.Questions),
+		err := run.Alone(ctx, once(b), len(b.Questions),
 			func(k int) error { return once(run.Batch{Questions: b.Questions[k : k+1], Only: b.Only}) },
 			func(k int, err error) {
 				for _, i := range rowsOf[b.Questions[k]] {

@@ -4,11 +4,6 @@ package activation
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"encoding/json"
 	"math/rand/v2"
 	"os"
@@ -17,6 +12,11 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -1,10 +1,6 @@
 package activation
 
 import (
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +9,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -3,12 +3,12 @@ package answer
 import (
 	"cmp"
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 )
 
 // Sequences that begin alike share what they begin with from this many tokens and

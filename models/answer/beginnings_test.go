@@ -1,16 +1,16 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 )
 

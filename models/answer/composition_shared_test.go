@@ -3,12 +3,12 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/modeltest"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
+	"editpipe/models"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

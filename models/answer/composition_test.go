@@ -1,12 +1,6 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/graph"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -15,6 +9,12 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -1,17 +1,17 @@
 package answer
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
 	"editpipe/models/modeltest"
 	"editpipe/models/patch"
-	"fmt"
-	"math/rand/v2"
-	"testing"
-
-	"editpipe/internal/tinylm"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

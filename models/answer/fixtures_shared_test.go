@@ -4,12 +4,6 @@ package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/graph"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +13,12 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

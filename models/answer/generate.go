@@ -2,17 +2,17 @@ package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"editpipe/ask"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 
@@ -71,7 +71,7 @@ func Generate(ctx context.Context, lm *models.LM, rows []Row, o ask.Sampling) ([
 				active[k] = byQuestion[q]
 			}
 			again := func(b run.Batch, active []*continuation) error { return continueBatch(ctx, lm, b, active, o) }
-			if err := continueApart(ctx, lm, again(part, active), part, active, again); err != nil {
+			if err := continueAlone(ctx, lm, again(part, active), part, active, again); err != nil {
 				return nil, err
 			}
 		}
@@ -125,7 +125,7 @@ func aligned(ctx context.Context, lm *models.LM, b run.Batch, more int) []run.Ba
 		parts[i].Questions = append(parts[i].Questions, q)
 		longest = max(longest, q.Fed())
 	}
-	if len(parts) > 1 && run.KeepsApart(ctx, lm, graph.Take{Slots: graph.DownSlots}, 1, longest+more) {
+	if len(parts) > 1 && run.TakesPadding(ctx, lm, graph.Take{Slots: graph.DownSlots}, 1, longest+more) {
 		return []run.Batch{b}
 	}
 	return parts
@@ -237,10 +237,10 @@ func finish(lm *models.LM, c *continuation, cut int) error {
 	return nil
 }
 
-// continueApart is apart for a batch that could not be continued: what has not
+// continueAlone is run.Alone for a batch that could not be continued: what has not
 // stopped by then begins anew.
-func continueApart(ctx context.Context, lm *models.LM, failed error, b run.Batch, all []*continuation, again func(run.Batch, []*continuation) error) error {
-	return run.Apart(ctx, failed, len(all),
+func continueAlone(ctx context.Context, lm *models.LM, failed error, b run.Batch, all []*continuation, again func(run.Batch, []*continuation) error) error {
+	return run.Alone(ctx, failed, len(all),
 		func(i int) error {
 			c := all[i]
 			if c.stopped != "" || c.err != nil {

@@ -4,14 +4,14 @@ package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/modeltest"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

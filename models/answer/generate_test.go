@@ -1,6 +1,11 @@
 package answer
 
 import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
@@ -8,10 +13,6 @@ import (
 	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
-	"math"
-	"math/rand/v2"
-	"slices"
-	"testing"
 )
 
 // TestEncoderDecoderGenerates: every generated token is the argmax under teacher

@@ -1,7 +1,6 @@
 package answer
 
 import (
-	"editpipe/models/run"
 	"fmt"
 	"math"
 	"runtime"
@@ -9,6 +8,7 @@ import (
 	"sync"
 
 	"editpipe/ask"
+	"editpipe/models/run"
 )
 
 // reduce turns the logits of a question's target positions, [n, V], into statistics

@@ -1,12 +1,12 @@
 package answer
 
 import (
-	"editpipe/models/run"
 	"errors"
 	"math"
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models/run"
 )
 
 // reduced is what Score finds of a sequence with these logits.

@@ -2,10 +2,6 @@ package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -15,6 +11,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 )
 

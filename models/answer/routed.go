@@ -2,14 +2,14 @@ package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/activation"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"fmt"
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 )
 
 // reader is the model as a route sees it.

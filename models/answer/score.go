@@ -1,15 +1,24 @@
+// Package answer scores the targets of questions and continues prompts, each
+// question through its own patch.
+//
+// The routes of patches first say what is asked instead. What they ask then shares
+// runs with everything else, and a target whose tokens begin another one's shares
+// its row. Rows that begin alike under one patch, as all questions behind one text of
+// an in-context method do, share a run of what they begin with: its keys and values
+// stand before each of them, cut to one length. This takes a graph with past keys
+// and values whose attention does not take lengths (GroupQueryAttention does).
 package answer
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"fmt"
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 )
 
 // Row is one question, asked through a patch.
@@ -187,7 +196,7 @@ func (s *scoring) run(ctx context.Context, answers []ask.Answer) error {
 			if last != nil && b.Only != nil && last.Only == b.Only && last.Spec == r.Spec {
 				r.Patches = last.Patches
 			}
-			if err := s.apart(ctx, s.score(ctx, r), b); err != nil {
+			if err := s.alone(ctx, s.score(ctx, r), b); err != nil {
 				return err
 			}
 			last = r
@@ -258,9 +267,9 @@ func (s *scoring) score(ctx context.Context, r *run.Run) error {
 	return nil
 }
 
-// apart goes on after for a batch whose target positions could not be run. Questions
+// alone goes on after for a batch whose target positions could not be run. Questions
 // that share another one's run are run by themselves, too.
-func (s *scoring) apart(ctx context.Context, failed error, b run.Batch) error {
+func (s *scoring) alone(ctx context.Context, failed error, b run.Batch) error {
 	if failed == nil {
 		return nil
 	}
@@ -269,7 +278,7 @@ func (s *scoring) apart(ctx context.Context, failed error, b run.Batch) error {
 		all = append(all, q.All()...)
 		q.Shares = nil
 	}
-	return run.Apart(ctx, failed, len(all),
+	return run.Alone(ctx, failed, len(all),
 		func(i int) error { return s.score(ctx, run.New(s.lm, arch.Forward, all[i:i+1], b.Only)) },
 		func(i int, err error) { s.of[all[i]].err = err })
 }

@@ -1,11 +1,6 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -16,6 +11,11 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

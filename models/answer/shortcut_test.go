@@ -1,9 +1,6 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -11,6 +8,9 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )

@@ -4,16 +4,17 @@ package answer
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
-	"math"
-	"math/rand/v2"
-	"path/filepath"
-	"testing"
 )
 
 // TestTraceHiddenGivesLogits applies the final norm and the head to the traced

@@ -3,10 +3,6 @@
 package loss
 
 import (
-	"editpipe/models"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -16,6 +12,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -2,16 +2,16 @@ package loss
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort"
 	"editpipe/tensor"
 )
@@ -26,7 +26,7 @@ import (
 //
 // What lies behind a row's last term is left out, and without a patch the graph
 // has no slots. A model whose graph cannot be divided is asked through
-// [At]. The results are those of LossesAt, but for the order in which
+// [At]. The results are those of At, but for the order in which
 // products are added up.
 //
 // A Held is for one goroutine and must be closed before its model.
@@ -70,7 +70,7 @@ const paddedTo = 4
 // Hold prepares losses of rows. Their shifts and terms may change from call to
 // call; terms stay within the positions that the rows' own terms span. lanes is
 // how many Helds are in use at one time, 1 or more: each has its share of the
-// threads and of the memory budget. Errors are those of LossesAt, and those of
+// threads and of the memory budget. Errors are those of At, and those of
 // rows.
 func Hold(ctx context.Context, lm *models.LM, at []arch.Site, rows []Row, lanes int) (*Held, error) {
 	var failed func() // takes note of a saving that failed in a run
@@ -210,7 +210,7 @@ func (h *Held) prepare(ctx context.Context, s saving) error {
 			return fmt.Errorf("%w: no position is before the shifts", graph.ErrUndivided)
 		case c > 0 && before+T > c:
 			return fmt.Errorf("%w: with padding a row is longer than the context", graph.ErrUndivided)
-		case !run.KeepsApart(ctx, lm, h.unpatched(), h.lanes, before+T):
+		case !run.TakesPadding(ctx, lm, h.unpatched(), h.lanes, before+T):
 			return fmt.Errorf("%w: padding before keys and values is not without effect", graph.ErrUndivided)
 		}
 		for i, r := range h.rows {
@@ -346,7 +346,7 @@ func (r *heldRun) inputs(s *ort.Session) (map[string]*tensor.Tensor, map[string]
 	return feeds, held
 }
 
-// Losses computes losses as LossesAt does, in the order of which: rows[i] is the
+// Losses computes losses as At does, in the order of which: rows[i] is the
 // held row which[i] with its present shift and terms. Rows that are not named
 // have none.
 func (h *Held) Losses(ctx context.Context, which []int, rows []Row) ([]Loss, error) {

@@ -3,13 +3,13 @@
 package loss
 
 import (
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

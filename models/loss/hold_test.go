@@ -2,13 +2,6 @@ package loss
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/graph"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
-	"editpipe/tensor"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,7 +10,14 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
+	"editpipe/tensor"
 )
 
 // compareHeld asks held rows, all and some of them, and compares with Losses.

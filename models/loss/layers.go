@@ -2,14 +2,14 @@ package loss
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"fmt"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 
@@ -23,7 +23,7 @@ type LayerRow struct {
 	Target int64     // a token that may follow the sequence
 }
 
-// LayerLoss is the outcome of a LayerShift.
+// LayerLoss is the outcome of a LayerRow.
 type LayerLoss struct {
 	Prob     float64   // of the target
 	Gradient []float32 // d Prob / d Shift, [width of the point]
@@ -60,7 +60,7 @@ func EachLayer(ctx context.Context, lm *models.LM, p arch.Point, rows []LayerRow
 	for len(todo) > 0 {
 		n := lossRun(lm, as, todo, T)
 		once := func(list []int) error { return runLayerShifts(ctx, lm, p, rows, as, list, T, out) }
-		err := run.Apart(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		err := run.Alone(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
 		if err != nil {
 			return nil, err
 		}

@@ -1,12 +1,6 @@
 package loss
 
 import (
-	"editpipe/models"
-	"editpipe/models/activation"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +10,12 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -1,16 +1,19 @@
+// Package loss computes losses of sequences and their gradients with respect to
+// shifts of activations: at one or two sites, in every layer at once, or time after
+// time for searches.
 package loss
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 
@@ -44,18 +47,18 @@ type Row struct {
 	Distributions bool
 }
 
-// Loss is the outcome of a LossRow.
+// Loss is the outcome of a Row.
 type Loss struct {
 	Loss     float64   // weighted sum over the terms, nats
 	LogProbs []float64 // of each term's target
 	Best     []float64 // of the most probable token at each term's position
-	Gradient []float32 // d Loss / d Shift, [width]; by position with LossRow.Everywhere, [len(IDs), width]
+	Gradient []float32 // d Loss / d Shift, [width]; by position with Row.Everywhere, [len(IDs), width]
 	// Distributions are log-probabilities at the terms' positions, [terms, V].
 	Distributions *tensor.Tensor
 	Err           error // why this row has none
 }
 
-// backwardBlocks is how many times the activations of a block, as in cost.bytes,
+// backwardBlocks is how many times the activations of a block, as in run.Cost,
 // a differentiated block holds: those of the way there, until the way back.
 const backwardBlocks = 2
 
@@ -107,7 +110,7 @@ func losses(ctx context.Context, lm *models.LM, sites graph.Losses, widths []int
 	for len(todo) > 0 {
 		n := lossRun(lm, rows, todo, T)
 		once := func(list []int) error { return runLosses(ctx, lm, sites, widths, rows, list, T, out) }
-		err := run.Apart(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		err := run.Alone(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
 		if err != nil {
 			return nil, err
 		}

@@ -1,13 +1,6 @@
 package loss
 
 import (
-	"editpipe/models"
-	"editpipe/models/activation"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"math"
@@ -17,6 +10,13 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

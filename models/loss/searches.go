@@ -2,9 +2,10 @@ package loss
 
 import (
 	"context"
+	"errors"
+
 	"editpipe/models"
 	"editpipe/models/arch"
-	"errors"
 )
 
 // Searches evaluates the rows of several problems together, time after time, as

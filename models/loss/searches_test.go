@@ -1,15 +1,15 @@
 package loss
 
 import (
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

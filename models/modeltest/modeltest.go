@@ -2,10 +2,6 @@ package modeltest
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
-	"editpipe/onnx"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -16,6 +12,10 @@ import (
 	"editpipe/ask"
 	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/tensor"
 )

@@ -11,6 +11,7 @@ import (
 // Ranks maps each weight to the rank fed for it.
 type Ranks map[arch.WeightID]int
 
+// Ranks are those at which the patch is fed as products.
 func (p *Patch) Ranks() Ranks {
 	r := Ranks{}
 	if p == nil {

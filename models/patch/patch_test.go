@@ -3,9 +3,6 @@ package patch_test
 import (
 	"bytes"
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"math"
@@ -17,6 +14,9 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

@@ -14,7 +14,7 @@ type Route interface {
 	// questions in any grouping go the same ways. An error is that of all
 	// questions and ends the call; one of a single question is its Way's.
 	Route(ctx context.Context, m Reader, questions []ask.Query) ([]Way, error)
-	// Kind names the decoder that LoadPatch needs to read it back.
+	// Kind names the decoder that Load needs to read it back.
 	Kind() string
 	// Save writes what Route needs into a folder.
 	Save(dir string) error

@@ -2,7 +2,6 @@ package patch
 
 import (
 	"crypto/sha256"
-	"editpipe/models/arch"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
 )

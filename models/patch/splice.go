@@ -74,3 +74,11 @@ func (p *Patch) Spliced(at arch.Site, kind string) iter.Seq[Splice] {
 		}
 	}
 }
+
+// SplicesOf lists the splices of a side of the model, in order.
+func (p *Patch) SplicesOf(side arch.Side) []Splice {
+	if p == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.Splices), func(s Splice) bool { return s.At.Side != side })
+}

@@ -1,11 +1,11 @@
 package patch_test
 
 import (
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"math/rand/v2"
 	"testing"
 
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

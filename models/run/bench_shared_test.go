@@ -4,16 +4,16 @@ package run
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/modeltest"
-	"editpipe/models/patch"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

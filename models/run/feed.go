@@ -1,15 +1,14 @@
 package run
 
 import (
-	"editpipe/models"
-	"editpipe/models/patch"
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -17,48 +16,26 @@ import (
 // take is how the patches of questions come into the graph of a role. only is the
 // patch of all of them, if it is one.
 func take(lm *models.LM, r arch.Role, questions []*Question, only *patch.Patch) graph.Take {
+	var patches []*patch.Patch
+	for i, q := range questions {
+		if q.Patch != nil && (i == 0 || q.Patch != questions[i-1].Patch) {
+			patches = append(patches, q.Patch)
+		}
+	}
 	if only.Binding() == patch.BindDense {
-		if t := replacing(lm, r, only); t.Replaced != "" && lm.Affords(r, t.Replaced) {
-			t.Splices = splices(lm, r, questions)
+		if t, ok := lm.Replacing(r, only); ok {
+			t.Splices = lm.Splicing(r, patches)
 			return t
 		}
 	}
-	t := graph.Take{Slots: graph.DownSlots, Splices: splices(lm, r, questions)}
-	for i, q := range questions {
-		if q.Patch == nil || i > 0 && q.Patch == questions[i-1].Patch {
-			continue
-		}
-		t.Biases = t.Biases || q.Patch.ChangesBias(r.Side())
-		for _, at := range q.Patch.Matrices() {
+	t := graph.Take{Slots: graph.DownSlots, Splices: lm.Splicing(r, patches)}
+	for _, p := range patches {
+		t.Biases = t.Biases || p.ChangesBias(r.Side())
+		for _, at := range p.Matrices() {
 			if at.Side == r.Side() && at.Part != arch.FFNDown {
 				t.Slots = graph.AllSlots
 			}
 		}
-	}
-	return t
-}
-
-// replacing takes in the weights that a dense patch changes themselves; those that
-// cannot be replaced have slots. Nothing is replaced where all the dense changes
-// would go through slots anyway.
-func replacing(lm *models.LM, r arch.Role, p *patch.Patch) graph.Take {
-	t := graph.Take{Biases: p.ChangesBias(r.Side())}
-	var ids []string
-	dense := false
-	for _, at := range p.Matrices() {
-		switch w := lm.Anatomy().Graph(r).Weight(at); {
-		case at.Side != r.Side() || w == nil:
-		case lm.Overridable(w):
-			ids = append(ids, at.String())
-			dense = dense || p.DenseAt(at)
-		case at.Part != arch.FFNDown:
-			t.Slots = graph.AllSlots
-		default:
-			t.Slots = max(t.Slots, graph.DownSlots)
-		}
-	}
-	if dense {
-		t.Replaced = strings.Join(ids, " ")
 	}
 	return t
 }
@@ -91,7 +68,7 @@ func patchFeeds(lm *models.LM, s graph.Spec, questions []*Question, only *patch.
 		}
 	}
 	for _, w := range s.Replaced(lm.Anatomy()) {
-		value, err := lm.Stored(s.Role, w.ID, w.Initializer)
+		value, err := lm.Anatomy().Graph(s.Role).Stored(w.ID, w.Initializer)
 		if err == nil {
 			value, err = only.Apply(w, value)
 		}

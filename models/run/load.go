@@ -1,51 +1,11 @@
 package run
 
 import (
-	"slices"
-	"strings"
-
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/patch"
 )
-
-// splices names the places at which the patches of questions have networks in the
-// graph of a role, for graph.Take.
-func splices(lm *models.LM, r arch.Role, questions []*Question) string {
-	places := map[graph.Place]bool{}
-	for i, q := range questions {
-		if q.Patch == nil || i > 0 && q.Patch == questions[i-1].Patch {
-			continue
-		}
-		for _, s := range q.Patch.Splices {
-			if s.At.Side == r.Side() {
-				places[graph.PlaceOf(s)] = true
-			}
-		}
-	}
-	if names := namesOf(places); names == "" || lm.AffordsSplices(r, names) {
-		return names
-	}
-	everywhere := map[graph.Place]bool{}
-	for p := range places {
-		for _, f := range lm.Anatomy().Graph(r).FFNs {
-			if q := p.In(f.Layer); graph.Spliceable(lm.Info(), q) == nil {
-				everywhere[q] = true
-			}
-		}
-	}
-	return namesOf(everywhere)
-}
-
-func namesOf(places map[graph.Place]bool) string {
-	var names []string
-	for p := range places {
-		names = append(names, p.String())
-	}
-	slices.Sort(names)
-	return strings.Join(names, " ")
-}
 
 // Load is what the patch of a row brings into a run: ranks at weights, and units of
 // networks at their places.

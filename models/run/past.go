@@ -1,9 +1,9 @@
 package run
 
 import (
-	"editpipe/models"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/tensor"
 )

@@ -1,12 +1,12 @@
 package run
 
 import (
-	"editpipe/models"
-	"editpipe/models/patch"
 	"math/bits"
 	"slices"
 
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 // maxRows bounds the rows of one run whatever the budget allows: beyond it a
@@ -23,12 +23,13 @@ type Batch struct {
 
 // Cost estimates the memory of a run.
 type Cost struct {
-	width, ffn, Heads, vocab, layers int
-	cached                           bool // the graph hands out keys and values
-	wholeLogits                      bool // logits of all positions are computed
+	Heads                     int // of attention
+	width, ffn, vocab, layers int
+	cached                    bool // the graph hands out keys and values
+	wholeLogits               bool // logits of all positions are computed
 }
 
-// CostOf is that of runs of the graph of a role.
+// CostOf is the cost of runs of the graph of a role.
 func CostOf(lm *models.LM, r arch.Role) Cost {
 	info, g := lm.Info(), lm.Anatomy().Graph(r)
 	c := Cost{

@@ -1,10 +1,11 @@
 package run
 
 import (
-	"editpipe/models"
-	"editpipe/models/patch"
 	"encoding/binary"
 	"slices"
+
+	"editpipe/models"
+	"editpipe/models/patch"
 )
 
 // Sequence is a prompt with a target behind it, as token ids. It ends nowhere but

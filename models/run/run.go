@@ -1,15 +1,32 @@
+// Package run asks many questions in few runs of a session: what is common to
+// scoring, generating, tracing and differentiating.
+//
+//	join a prompt and its targets -> file each sequence once -> share runs ->
+//	group by patch, order by length -> runs within the memory budget
+//
+// Rows are padded on the right with explicit attention mask and positions; models
+// are causal, so padding cannot reach a real position. Behind cached keys and values
+// it stands in front of them, masked: local windows and biases by distance count the
+// places in a cache, so none may lie between a row's tokens. Whether a graph takes
+// padding there is tried, see [TakesPadding]; rows of unequal length do not share
+// cached runs of one that does not.
+//
+// No result depends on which other rows were asked, up to floating-point
+// reassociation in the runtime's kernels (below 1e-4 nats in float32). Within one
+// shape of run, a row without a patch and a row with a patch of zeros agree to the
+// bit.
 package run
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"maps"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

@@ -4,15 +4,16 @@ package run
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
-	"fmt"
-	"path/filepath"
-	"testing"
 )
 
 // TestPastMatchesOracle runs one step behind the reference framework's cache.

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"editpipe/models"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"editpipe/ask"
+	"editpipe/models"
 	"editpipe/token"
 )
 
@@ -63,6 +63,7 @@ func PromptIDs(lm *models.LM, q ask.Query) ([]int64, error) {
 	return ids, InVocabulary(lm, ids)
 }
 
+// InVocabulary returns ErrVocabulary for an id that the model does not know.
 func InVocabulary(lm *models.LM, ids []int64) error {
 	for _, id := range ids {
 		if id < 0 || id >= int64(lm.Info().Vocab) {
@@ -151,7 +152,8 @@ func Join(lm *models.LM, q ask.Query, prompt []int64, i int) (Joined, error) {
 	return j, Within(lm, len(j.Prompt), len(j.Target))
 }
 
-// Within returns ErrTooLong when a sequence exceeds the context.
+// Within returns ask.ErrTooLong when a prompt with more tokens behind it exceeds the
+// context.
 func Within(lm *models.LM, prompt, more int) error {
 	if c := lm.Context(); c > 0 && prompt+more > c {
 		return fmt.Errorf("%w: %d + %d tokens, context of %d", ask.ErrTooLong, prompt, more, c)

@@ -1,10 +1,6 @@
 package run_test
 
 import (
-	"editpipe/models"
-	"editpipe/models/answer"
-	"editpipe/models/modeltest"
-	"editpipe/models/run"
 	"encoding/json"
 	"errors"
 	"os"
@@ -14,6 +10,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 )
 

@@ -2,11 +2,11 @@ package run
 
 import (
 	"context"
-	"editpipe/models"
 	"math"
 	"math/bits"
 	"math/rand/v2"
 
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 )
@@ -22,7 +22,7 @@ const (
 	narrowTrialTolerance = 2e-2
 )
 
-// KeepsApart says whether rows of unequal length may share a run behind cached
+// TakesPadding says whether rows of unequal length may share a run behind cached
 // keys and values, the shorter ones padded in front and masked there, of so many
 // positions in all. Most graphs allow it; one that reads positions off the places
 // in the cache, attends in blocks of them, or takes lengths in place of the mask
@@ -32,7 +32,7 @@ const (
 //
 // The trial takes keys and values from the graph of take and lanes, which the caller
 // needs anyway, and logits from the one that scores.
-func KeepsApart(ctx context.Context, lm *models.LM, take graph.Take, lanes, positions int) bool {
+func TakesPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, positions int) bool {
 	if p := lm.Anatomy().Step.Ports; p.Mask == "" || p.Lengths || MaxRows(lm) == 1 {
 		return false
 	}
@@ -44,16 +44,16 @@ func KeepsApart(ctx context.Context, lm *models.LM, take graph.Take, lanes, posi
 		if n < leastTrial || CostOf(lm, arch.Step).Bytes(3, n, 0, 2, 0) > lm.Budget() {
 			return false, false
 		}
-		alike, err := tryApart(ctx, lm, take, lanes, n)
+		alike, err := tryPadding(ctx, lm, take, lanes, n)
 		return err == nil && alike, ctx.Err() == nil // a graph that refuses such a run fails as well
 	})
 }
 
-// tryApart compares the logits behind two rows, of half as many positions as n and
+// tryPadding compares the logits behind two rows, of half as many positions as n and
 // of a few, two tokens behind their pasts beside a row of n, with those of the rows
 // alone. The first shows what is cut off or told apart by places; the second what
 // comes with the number of places.
-func tryApart(ctx context.Context, lm *models.LM, take graph.Take, lanes, n int) (alike bool, err error) {
+func tryPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, n int) (alike bool, err error) {
 	const behind, few = 2, 3
 	r := rand.New(rand.NewPCG(trialSeed, uint64(n)))
 	var whole, heads []*Question

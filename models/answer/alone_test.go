@@ -1,12 +1,6 @@
 package answer
 
 import (
-	"editpipe/models"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/loss"
-	"editpipe/models/modeltest"
-	"editpipe/models/run"
 	"errors"
 	"math"
 	"path/filepath"
@@ -15,6 +9,12 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/modeltest"
+	"editpipe/models/run"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -1,35 +1,35 @@
 package run
 
 import (
-	"editpipe/models"
-	"editpipe/models/modeltest"
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
 	"editpipe/models/graph"
+	"editpipe/models/modeltest"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )
 
-// TestKeepsApart: padding in front of a past is tried, not taken from names: graphs
+// TestTakesPadding: padding in front of a past is tried, not taken from names: graphs
 // that read positions off the cache or take lengths do not share runs, those that
 // look back by distance do.
-func TestKeepsApart(t *testing.T) {
+func TestTakesPadding(t *testing.T) {
 	env := orttest.Open(t)
 	for name, want := range map[string]bool{
 		"learned positions": true, "positions counted": false, "rotary, positions counted": false, "local windows": true, "local windows, no positions": false,
 		"sliding window": true, "alibi": true, "positions of the mask": true, "stacked": true, "GroupQueryAttention": false, "MultiHeadAttention": true,
 	} {
 		lm := modeltest.Tiny(t, env, modeltest.AttentionForms[name], models.Options{Threads: 1})
-		if got := KeepsApart(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, 20); got != want {
+		if got := TakesPadding(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, 20); got != want {
 			t.Errorf("%s: rows of unequal length share runs: %v, want %v", name, got, want)
 		}
 	}
 }
 
-// TestKeepsApartUpTo: what shows only with many positions is not taken for right
+// TestTakesPaddingUpTo: what shows only with many positions is not taken for right
 // from few.
-func TestKeepsApartUpTo(t *testing.T) {
+func TestTakesPaddingUpTo(t *testing.T) {
 	env := orttest.Open(t)
 	dir := modeltest.Folder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
 	modeltest.RewriteGraph(t, dir, "model_with_past.onnx", func(m *onnx.Model) {
@@ -45,7 +45,7 @@ func TestKeepsApartUpTo(t *testing.T) {
 		positions int
 		want      bool
 	}{{20, true}, {32, true}, {33, false}, {64, false}, {30, true}} {
-		if got := KeepsApart(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, c.positions); got != c.want {
+		if got := TakesPadding(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, c.positions); got != c.want {
 			t.Errorf("%d positions: %v", c.positions, got)
 		}
 	}
