@@ -11,7 +11,7 @@ import (
 
 	"editpipe/token/bytelevel"
 	"editpipe/token/component"
-	"editpipe/token/pattern"
+	"editpipe/token/piece"
 	"editpipe/token/split"
 )
 
@@ -86,7 +86,7 @@ func parseStep(data json.RawMessage) (step, error) {
 		}
 		return each(func(i int, t string) string { return m.Undo(t, i == 0) }), nil
 	case "Replace":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("type Replace: %w", err)
 		}
@@ -179,7 +179,7 @@ func each(f func(i int, token string) string) step {
 }
 
 // replace makes a step that puts content in place of what m matches.
-func replace(m pattern.Pattern, content string) step {
+func replace(m piece.Pattern, content string) step {
 	return func(tokens []string) ([]string, error) {
 		out := make([]string, len(tokens))
 		for i, t := range tokens {

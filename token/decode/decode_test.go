@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"editpipe/token/component"
-	"editpipe/token/pattern"
+	"editpipe/token/piece"
 )
 
 // TestDecode pins the text of tokens by hand.
@@ -54,7 +54,7 @@ type gaveUp struct{}
 
 var errGaveUp = errors.New("no answer")
 
-func (gaveUp) Matches(string) ([]pattern.Match, error) { return nil, errGaveUp }
+func (gaveUp) Matches(string) ([]piece.Match, error) { return nil, errGaveUp }
 
 // TestDecodeFails makes sure that a pattern without an answer leaves no text
 // that looks like one.

@@ -18,7 +18,6 @@ import (
 	"editpipe/token/bytelevel"
 	"editpipe/token/character"
 	"editpipe/token/component"
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
@@ -98,7 +97,7 @@ func parseStep(data json.RawMessage) (step, error) {
 	case "ByteLevel":
 		return sure(func(p *piece.Piece) { p.MapBytes(bytelevel.Rune) })
 	case "Replace":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("type Replace: %w", err)
 		}

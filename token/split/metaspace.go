@@ -6,7 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
@@ -20,7 +19,7 @@ type Metaspace struct {
 func (s Metaspace) split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error) {
 	// The scheme "first" asks whether the piece begins the original text.
 	begins := p.Begins()
-	if err := p.Replace(pattern.Literal(" "), s.replacement); err != nil {
+	if err := p.Replace(piece.Literal(" "), s.replacement); err != nil {
 		return nil, err
 	}
 	if s.scheme == "always" || s.scheme == "first" && begins {
@@ -29,7 +28,7 @@ func (s Metaspace) split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, erro
 		}
 	}
 	if s.cut {
-		return splitPiece(out, p, pattern.Literal(s.replacement), mergedWithNext)
+		return splitPiece(out, p, piece.Literal(s.replacement), mergedWithNext)
 	}
 	return append(out, *p), nil
 }

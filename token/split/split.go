@@ -12,7 +12,6 @@ import (
 
 	"editpipe/token/character"
 	"editpipe/token/component"
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
@@ -110,7 +109,7 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		return nil, err
 	}
 	fail := func(err error) ([]step, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
-	cut := func(m pattern.Pattern, def behaviour) ([]step, error) {
+	cut := func(m piece.Pattern, def behaviour) ([]step, error) {
 		b, err := parseBehaviour(c.Behaviour, def)
 		if err != nil {
 			return fail(err)
@@ -130,12 +129,12 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		}
 		return []step{m}, nil
 	case "Split":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return fail(err)
 		}
 		if c.Invert {
-			m = pattern.Inverted{Pattern: m}
+			m = piece.Inverted{Pattern: m}
 		}
 		if c.Behaviour == "" {
 			return fail(errors.New("behaviour is missing"))
@@ -146,23 +145,23 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		if c.IndividualDigits {
 			c.Behaviour = string(isolated)
 		}
-		return cut(pattern.Class(character.IsDigit), isolated)
+		return cut(piece.Class(character.IsDigit), isolated)
 	case "Punctuation":
-		return cut(pattern.Class(character.IsPunctuation), isolated)
+		return cut(piece.Class(character.IsPunctuation), isolated)
 	case "WhitespaceSplit":
-		return cut(pattern.Class(unicode.IsSpace), removed)
+		return cut(piece.Class(unicode.IsSpace), removed)
 	case "Whitespace":
-		return cut(pattern.Inverted{Pattern: pattern.Words(wordKind)}, removed)
+		return cut(piece.Inverted{Pattern: piece.Words(wordKind)}, removed)
 	case "BertPreTokenizer":
 		return []step{
-			patternSplit{pattern.Class(unicode.IsSpace), removed},
-			patternSplit{pattern.Class(character.IsPunctuation), isolated},
+			patternSplit{piece.Class(unicode.IsSpace), removed},
+			patternSplit{piece.Class(character.IsPunctuation), isolated},
 		}, nil
 	case "CharDelimiterSplit":
 		if utf8.RuneCountInString(c.Delimiter) != 1 {
 			return fail(fmt.Errorf("delimiter %q is not one character", c.Delimiter))
 		}
-		return cut(pattern.Literal(c.Delimiter), removed)
+		return cut(piece.Literal(c.Delimiter), removed)
 	case "FixedLength":
 		length := 5
 		if c.Length != nil {
