@@ -1,7 +1,4 @@
-// Package split cuts pieces of text into smaller ones before a model sees them:
-// at added tokens, which become pieces of their own, and by the pre-tokenizers
-// of a tokenizer.json.
-package split
+package component
 
 import (
 	"encoding/json"
@@ -11,16 +8,15 @@ import (
 	"unicode/utf8"
 
 	"editpipe/token/character"
-	"editpipe/token/component"
 	"editpipe/token/piece"
 )
 
 // Splitter is the pre-tokenizer of one tokenizer; a Sequence is flattened. The
 // zero value cuts nothing.
-type Splitter struct{ steps []step }
+type Splitter struct{ steps []splitStep }
 
-// step cuts one piece of text, appends the parts to out and may change them.
-type step interface {
+// splitStep cuts one piece of text, appends the parts to out and may change them.
+type splitStep interface {
 	split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error)
 }
 
@@ -68,23 +64,23 @@ func (s Splitter) KeepBytes() {
 // character.
 func (s Splitter) Metaspace() bool {
 	for _, x := range s.steps {
-		if _, ok := x.(Metaspace); ok {
+		if _, ok := x.(metaspace); ok {
 			return true
 		}
 	}
 	return false
 }
 
-// Parse reads the component "pre_tokenizer" of a tokenizer.json, which may be
+// ParseSplitter reads the component "pre_tokenizer" of a tokenizer.json, which may be
 // absent.
-func Parse(data json.RawMessage) (Splitter, error) {
+func ParseSplitter(data json.RawMessage) (Splitter, error) {
 	var s Splitter
-	list, err := component.List(data)
+	list, err := List(data)
 	if err != nil {
 		return s, err
 	}
 	for _, d := range list {
-		steps, err := parseSteps(d)
+		steps, err := parseSplitSteps(d)
 		if err != nil {
 			return s, err
 		}
@@ -93,7 +89,7 @@ func Parse(data json.RawMessage) (Splitter, error) {
 	return s, nil
 }
 
-func parseSteps(data json.RawMessage) ([]step, error) {
+func parseSplitSteps(data json.RawMessage) ([]splitStep, error) {
 	var c struct {
 		Type             string
 		AddPrefixSpace   *bool `json:"add_prefix_space"`
@@ -108,26 +104,26 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
 	}
-	fail := func(err error) ([]step, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
-	cut := func(m piece.Pattern, def behaviour) ([]step, error) {
+	fail := func(err error) ([]splitStep, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
+	cut := func(m piece.Pattern, def behaviour) ([]splitStep, error) {
 		b, err := parseBehaviour(c.Behaviour, def)
 		if err != nil {
 			return fail(err)
 		}
-		return []step{patternSplit{m, b}}, nil
+		return []splitStep{patternSplit{m, b}}, nil
 	}
 	switch c.Type {
 	case "ByteLevel":
-		return []step{&byteLevel{
+		return []splitStep{&byteLevel{
 			addPrefixSpace: c.AddPrefixSpace == nil || *c.AddPrefixSpace,
 			useRegex:       c.UseRegex == nil || *c.UseRegex,
 		}}, nil
 	case "Metaspace":
-		m, err := ParseMetaspace(data)
+		m, err := parseMetaspace(data)
 		if err != nil {
 			return fail(err)
 		}
-		return []step{m}, nil
+		return []splitStep{m}, nil
 	case "Split":
 		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
@@ -153,7 +149,7 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 	case "Whitespace":
 		return cut(piece.Inverted{Pattern: piece.Words(wordKind)}, removed)
 	case "BertPreTokenizer":
-		return []step{
+		return []splitStep{
 			patternSplit{piece.Class(unicode.IsSpace), removed},
 			patternSplit{piece.Class(character.IsPunctuation), isolated},
 		}, nil
@@ -170,7 +166,7 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		if length < 1 {
 			return fail(fmt.Errorf("length %d is not positive", length))
 		}
-		return []step{fixedLength(length)}, nil
+		return []splitStep{fixedLength(length)}, nil
 	}
-	return nil, component.Unsupported(c.Type)
+	return nil, Unsupported(c.Type)
 }
