@@ -25,11 +25,11 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// apart gives vocab.json and merges.txt of a small tokenizer of testdata, without
-// the tokens that were added to it.
+// apart gives vocab.json and merges.txt of a small tokenizer, without the
+// tokens that were added to it.
 func apart(t *testing.T, name string) (vocab, merges string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	data, err := os.ReadFile(filepath.Join(small, name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

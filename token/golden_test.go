@@ -14,8 +14,11 @@ import (
 	"editpipe/token/bytelevel"
 )
 
-// The tokenizers of testdata and their golden files, which hold results of the
-// official implementation, are written by internal/tokencheck with -update.
+// small holds small tokenizers and their golden files, which hold results of the
+// official implementation; internal/tokencheck writes both with -update.
+var small = filepath.Join("..", "testdata", "tokenizers")
+
+// smallNames are the tokenizers of small.
 var smallNames = []string{"bytelevel", "splitlevel", "sentencepiece", "unigram", "wordpiece"}
 
 type golden struct {
@@ -28,7 +31,7 @@ type golden struct {
 
 func openSmall(t testing.TB, name string) *Tokenizer {
 	t.Helper()
-	tok, err := Open(filepath.Join("testdata", name+".json"))
+	tok, err := Open(filepath.Join(small, name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +40,7 @@ func openSmall(t testing.TB, name string) *Tokenizer {
 
 func readGolden(t testing.TB, name string) []golden {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", name+".golden.json"))
+	data, err := os.ReadFile(filepath.Join(small, name+".golden.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,7 @@ func TestGolden(t *testing.T) {
 // TestPipelines compares ids behind each kind of pattern and normaliser with the
 // official implementation's.
 func TestPipelines(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "pipelines.golden.json"))
+	data, err := os.ReadFile(filepath.Join(small, "pipelines.golden.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +124,7 @@ func TestPipelines(t *testing.T) {
 	if len(list) < 20 {
 		t.Fatalf("%d pipelines", len(list))
 	}
-	if data, err = os.ReadFile(filepath.Join("testdata", "splitlevel.json")); err != nil {
+	if data, err = os.ReadFile(filepath.Join(small, "splitlevel.json")); err != nil {
 		t.Fatal(err)
 	}
 	var file map[string]json.RawMessage
@@ -150,7 +153,7 @@ func TestPipelines(t *testing.T) {
 // byte-level tokenizer without a normaliser are the bytes of their spans, and
 // the spans follow one another without gaps.
 func TestSpansPartition(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join("testdata", "bytelevel.json"))
+	data, err := os.ReadFile(filepath.Join(small, "bytelevel.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +275,7 @@ func TestAddsPrefixSpace(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	data, err := os.ReadFile(filepath.Join("testdata", "bytelevel.json"))
+	data, err := os.ReadFile(filepath.Join(small, "bytelevel.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +327,7 @@ func TestAccessors(t *testing.T) {
 
 func TestSpecialID(t *testing.T) {
 	dir := t.TempDir()
-	data, err := os.ReadFile(filepath.Join("testdata", "sentencepiece.json"))
+	data, err := os.ReadFile(filepath.Join(small, "sentencepiece.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

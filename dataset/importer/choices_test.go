@@ -12,7 +12,7 @@ import (
 )
 
 func TestReadChoices(t *testing.T) {
-	pool, report, err := ReadChoices("testdata/piqa.jsonl", Options{})
+	pool, report, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestReadChoices(t *testing.T) {
 }
 
 func TestReadGenericChoices(t *testing.T) {
-	pool, report, err := ReadChoices("testdata/choices.jsonl", Options{Set: "birds"})
+	pool, report, err := ReadChoices(filepath.Join(samples, "choices.jsonl"), Options{Set: "birds"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +52,16 @@ func TestLabelsMustFit(t *testing.T) {
 	if err := os.WriteFile(labels, []byte("1\n0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := ReadChoices("testdata/piqa.jsonl", Options{Labels: labels}); err == nil || !strings.Contains(err.Error(), "2 labels for the 4 records") {
+	if _, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{Labels: labels}); err == nil || !strings.Contains(err.Error(), "2 labels for the 4 records") {
 		t.Errorf("too few labels: %v", err)
 	}
-	if _, _, err := ReadChoices("testdata/piqa.jsonl", Options{Labels: "testdata/none"}); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{Labels: filepath.Join(samples, "none")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent labels: %v", err)
 	}
 }
 
 func TestAttachChoices(t *testing.T) {
-	pool, _, err := ReadChoices("testdata/piqa.jsonl", Options{})
+	pool, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,13 @@ import (
 	"editpipe/dataset"
 )
 
-// read imports a file of testdata.
+// samples holds an invented file of each format, which dataset/exporter shares.
+var samples = filepath.Join("..", "..", "testdata", "formats")
+
+// read imports a sample.
 func read(t *testing.T, format, name string, o Options) ([]dataset.Record, []*dataset.RecordError, Report) {
 	t.Helper()
-	f, err := Open(format, filepath.Join("testdata", name), o)
+	f, err := Open(format, filepath.Join(samples, name), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +132,7 @@ func TestCounterFact(t *testing.T) {
 		t.Errorf("subject that does not occur has span %d:%d, template %q", e.SubjectStart, e.SubjectEnd, e.PromptTemplate)
 	}
 	want := Report{
-		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
+		File: filepath.Join(samples, "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
 		Probes:  map[dataset.Axis]int{dataset.AxisReliability: 3, dataset.AxisGeneralization: 3, dataset.AxisNeighbourhood: 3},
 		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1}, Groups: map[string]int{},
 	}
@@ -151,7 +154,7 @@ func TestCounterFact(t *testing.T) {
 // The offset of an error is where its record starts in the file.
 func TestOffsets(t *testing.T) {
 	_, bad, report := read(t, "counterfact", "counterfact.json", Options{})
-	text, err := os.ReadFile("testdata/counterfact.json")
+	text, err := os.ReadFile(filepath.Join(samples, "counterfact.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +333,7 @@ func TestDetect(t *testing.T) {
 		"survey_counterfact.json": "counterfact", "survey_zsre.json": "zsre", "wikibio.json": "knowedit", "cknowedit.json": "cknowedit", "mzsre.json": "mzsre", "qaedit.json": "qaedit",
 		"unke.json": "unke", "wikibigedit.json": "wikibigedit", "arguments.json": "easyedit", "groups.json": "easyedit", "ripple_names.json": "ripple", "no_subject.json": "counterfact-flat",
 	} {
-		if got, err := Detect(filepath.Join("testdata", name), Options{}); got != want || err != nil {
+		if got, err := Detect(filepath.Join(samples, name), Options{}); got != want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
 	}
@@ -407,7 +410,7 @@ func TestOpenRefusesOtherFormats(t *testing.T) {
 			if own == f.Name || f.Name == "custom" || f.Name == "easyedit" && own == "counterfact-flat" {
 				continue
 			}
-			path := filepath.Join("testdata", name)
+			path := filepath.Join(samples, name)
 			_, err := Open(f.Name, path, Options{})
 			if f.Pool {
 				if !errors.Is(err, ErrPool) {
@@ -421,16 +424,16 @@ func TestOpenRefusesOtherFormats(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Open("excel", "testdata/zsre.json", Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
+	if _, err := Open("excel", filepath.Join(samples, "zsre.json"), Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
 		t.Errorf("unknown format: %v", err)
 	}
-	if _, err := Open("custom", "testdata/zsre.json", Options{}); !errors.Is(err, ErrMap) {
+	if _, err := Open("custom", filepath.Join(samples, "zsre.json"), Options{}); !errors.Is(err, ErrMap) {
 		t.Errorf("custom format without a mapping: %v", err)
 	}
-	if _, err := Open("zsre", "testdata/zsre.json", Options{Map: []Column{{"prompt", "src"}}}); !errors.Is(err, ErrMap) {
+	if _, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{Map: []Column{{"prompt", "src"}}}); !errors.Is(err, ErrMap) {
 		t.Errorf("mapping for another format: %v", err)
 	}
-	if _, err := Open("zsre", "testdata/none.json", Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open("zsre", filepath.Join(samples, "none.json"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
 }
@@ -511,7 +514,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
-	f, err := Open("zsre", "testdata/zsre.json", Options{})
+	f, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -534,7 +537,7 @@ func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
 func FuzzRecords(f *testing.F) {
 	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json", "ripple.json", "uniedit.json", "survey_counterfact.json", "survey_zsre.json", "wikibio.json",
 		"arguments.json", "cknowedit.json", "groups.json", "mzsre.json", "no_subject.json", "qaedit.json", "ripple_names.json", "unke.json", "wikibigedit.json"} {
-		text, err := os.ReadFile(filepath.Join("testdata", name))
+		text, err := os.ReadFile(filepath.Join(samples, name))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -102,11 +102,11 @@ func TestMzsRE(t *testing.T) {
 		t.Errorf("%+v", recs)
 	}
 	for language, want := range map[string]string{"": "the records are in de, en: choose one", "fr": `no "fr" in the records; they are in de, en`} {
-		if _, err := Open("mzsre", "testdata/mzsre.json", Options{Language: language}); !errors.Is(err, ErrLanguage) || !strings.Contains(err.Error(), want) {
+		if _, err := Open("mzsre", filepath.Join(samples, "mzsre.json"), Options{Language: language}); !errors.Is(err, ErrLanguage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("language %q: %v, want ...%s", language, err, want)
 		}
 	}
-	if _, err := Open("zsre", "testdata/zsre.json", Options{Language: "en"}); !errors.Is(err, ErrLanguage) {
+	if _, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{Language: "en"}); !errors.Is(err, ErrLanguage) {
 		t.Errorf("a language for zsRE: %v", err)
 	}
 	one := filepath.Join(t.TempDir(), "one.json") // where there is no choice, none is asked for
@@ -426,7 +426,7 @@ func TestMapPaths(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	if _, err := Open("custom", "testdata/qaedit.json", Options{Map: columns(t, "prompt=prompt,target_new=target,rephrase_prompt=locality[].question")}); err == nil || !strings.Contains(err.Error(), `no column "locality[].question"`) {
+	if _, err := Open("custom", filepath.Join(samples, "qaedit.json"), Options{Map: columns(t, "prompt=prompt,target_new=target,rephrase_prompt=locality[].question")}); err == nil || !strings.Contains(err.Error(), `no column "locality[].question"`) {
 		t.Errorf("a path that leads nowhere: %v", err)
 	}
 	_, bad = readText(t, "custom", "f.json", `{"p": "x", "t": "y", "l": 3}`, Options{Map: columns(t, "prompt=p,target_new=t,rephrase_prompt=l[].q")})
@@ -438,7 +438,7 @@ func TestMapPaths(t *testing.T) {
 // Packed files, lines and one record over several lines are read as they are; a
 // Git LFS pointer is named.
 func TestPackedFiles(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "zsre.json"))
+	text, err := os.ReadFile(filepath.Join(samples, "zsre.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,7 +469,7 @@ func TestPackedFiles(t *testing.T) {
 		t.Errorf("the set is named %q", f.Name())
 	}
 	// A table, packed, and one cut short.
-	table, err := os.ReadFile(filepath.Join("testdata", "custom.csv"))
+	table, err := os.ReadFile(filepath.Join(samples, "custom.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -542,7 +542,7 @@ func TestParquetRows(t *testing.T) {
 // than give an error.
 func TestDamagedFormats(t *testing.T) {
 	values := []json.RawMessage{[]byte(`3`), []byte(`[{}]`), []byte(`"x"`), []byte(`{"a": {"b": []}}`)}
-	names, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	names, err := filepath.Glob(filepath.Join(samples, "*.json"))
 	if err != nil || len(names) < 15 {
 		t.Fatalf("%d files, %v", len(names), err)
 	}

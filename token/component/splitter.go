@@ -1,7 +1,4 @@
-// Package split cuts pieces of text into smaller ones before a model sees them:
-// at added tokens, which become pieces of their own, and by the pre-tokenizers
-// of a tokenizer.json.
-package split
+package component
 
 import (
 	"encoding/json"
@@ -11,17 +8,15 @@ import (
 	"unicode/utf8"
 
 	"editpipe/token/character"
-	"editpipe/token/component"
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
 // Splitter is the pre-tokenizer of one tokenizer; a Sequence is flattened. The
 // zero value cuts nothing.
-type Splitter struct{ steps []step }
+type Splitter struct{ steps []splitStep }
 
-// step cuts one piece of text, appends the parts to out and may change them.
-type step interface {
+// splitStep cuts one piece of text, appends the parts to out and may change them.
+type splitStep interface {
 	split(out []piece.Piece, p *piece.Piece) ([]piece.Piece, error)
 }
 
@@ -69,23 +64,23 @@ func (s Splitter) KeepBytes() {
 // character.
 func (s Splitter) Metaspace() bool {
 	for _, x := range s.steps {
-		if _, ok := x.(Metaspace); ok {
+		if _, ok := x.(metaspace); ok {
 			return true
 		}
 	}
 	return false
 }
 
-// Parse reads the component "pre_tokenizer" of a tokenizer.json, which may be
+// ParseSplitter reads the component "pre_tokenizer" of a tokenizer.json, which may be
 // absent.
-func Parse(data json.RawMessage) (Splitter, error) {
+func ParseSplitter(data json.RawMessage) (Splitter, error) {
 	var s Splitter
-	list, err := component.List(data)
+	list, err := List(data)
 	if err != nil {
 		return s, err
 	}
 	for _, d := range list {
-		steps, err := parseSteps(d)
+		steps, err := parseSplitSteps(d)
 		if err != nil {
 			return s, err
 		}
@@ -94,7 +89,7 @@ func Parse(data json.RawMessage) (Splitter, error) {
 	return s, nil
 }
 
-func parseSteps(data json.RawMessage) ([]step, error) {
+func parseSplitSteps(data json.RawMessage) ([]splitStep, error) {
 	var c struct {
 		Type             string
 		AddPrefixSpace   *bool `json:"add_prefix_space"`
@@ -109,33 +104,33 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, err
 	}
-	fail := func(err error) ([]step, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
-	cut := func(m pattern.Pattern, def behaviour) ([]step, error) {
+	fail := func(err error) ([]splitStep, error) { return nil, fmt.Errorf("type %s: %w", c.Type, err) }
+	cut := func(m piece.Pattern, def behaviour) ([]splitStep, error) {
 		b, err := parseBehaviour(c.Behaviour, def)
 		if err != nil {
 			return fail(err)
 		}
-		return []step{patternSplit{m, b}}, nil
+		return []splitStep{patternSplit{m, b}}, nil
 	}
 	switch c.Type {
 	case "ByteLevel":
-		return []step{&byteLevel{
+		return []splitStep{&byteLevel{
 			addPrefixSpace: c.AddPrefixSpace == nil || *c.AddPrefixSpace,
 			useRegex:       c.UseRegex == nil || *c.UseRegex,
 		}}, nil
 	case "Metaspace":
-		m, err := ParseMetaspace(data)
+		m, err := parseMetaspace(data)
 		if err != nil {
 			return fail(err)
 		}
-		return []step{m}, nil
+		return []splitStep{m}, nil
 	case "Split":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return fail(err)
 		}
 		if c.Invert {
-			m = pattern.Inverted{Pattern: m}
+			m = piece.Inverted{Pattern: m}
 		}
 		if c.Behaviour == "" {
 			return fail(errors.New("behaviour is missing"))
@@ -146,23 +141,23 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		if c.IndividualDigits {
 			c.Behaviour = string(isolated)
 		}
-		return cut(pattern.Class(character.IsDigit), isolated)
+		return cut(piece.Class(character.IsDigit), isolated)
 	case "Punctuation":
-		return cut(pattern.Class(character.IsPunctuation), isolated)
+		return cut(piece.Class(character.IsPunctuation), isolated)
 	case "WhitespaceSplit":
-		return cut(pattern.Class(unicode.IsSpace), removed)
+		return cut(piece.Class(unicode.IsSpace), removed)
 	case "Whitespace":
-		return cut(pattern.Inverted{Pattern: pattern.Words(wordKind)}, removed)
+		return cut(piece.Inverted{Pattern: piece.Words(wordKind)}, removed)
 	case "BertPreTokenizer":
-		return []step{
-			patternSplit{pattern.Class(unicode.IsSpace), removed},
-			patternSplit{pattern.Class(character.IsPunctuation), isolated},
+		return []splitStep{
+			patternSplit{piece.Class(unicode.IsSpace), removed},
+			patternSplit{piece.Class(character.IsPunctuation), isolated},
 		}, nil
 	case "CharDelimiterSplit":
 		if utf8.RuneCountInString(c.Delimiter) != 1 {
 			return fail(fmt.Errorf("delimiter %q is not one character", c.Delimiter))
 		}
-		return cut(pattern.Literal(c.Delimiter), removed)
+		return cut(piece.Literal(c.Delimiter), removed)
 	case "FixedLength":
 		length := 5
 		if c.Length != nil {
@@ -171,7 +166,7 @@ func parseSteps(data json.RawMessage) ([]step, error) {
 		if length < 1 {
 			return fail(fmt.Errorf("length %d is not positive", length))
 		}
-		return []step{fixedLength(length)}, nil
+		return []splitStep{fixedLength(length)}, nil
 	}
-	return nil, component.Unsupported(c.Type)
+	return nil, Unsupported(c.Type)
 }

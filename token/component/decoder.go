@@ -1,6 +1,4 @@
-// Package decode holds the decoders of a tokenizer.json: they undo what
-// normalisers and pre-tokenizers did to a text, given the tokens it became.
-package decode
+package component
 
 import (
 	"encoding/json"
@@ -10,17 +8,15 @@ import (
 	"unicode/utf8"
 
 	"editpipe/token/bytelevel"
-	"editpipe/token/component"
-	"editpipe/token/pattern"
-	"editpipe/token/split"
+	"editpipe/token/piece"
 )
 
 // Decoder is the decoder of one tokenizer; a Sequence is flattened. The zero value
 // joins tokens without anything between them.
-type Decoder struct{ steps []step }
+type Decoder struct{ steps []decodeStep }
 
-// step rewrites the list of all tokens.
-type step func(tokens []string) ([]string, error)
+// decodeStep rewrites the list of all tokens.
+type decodeStep func(tokens []string) ([]string, error)
 
 // Decode gives the text of tokens, which are spelt as the vocabulary spells them.
 // The error is that of a regular expression that takes too long.
@@ -34,21 +30,21 @@ func (d Decoder) Decode(tokens []string) (string, error) {
 	return strings.Join(tokens, ""), nil
 }
 
-// Parse reads the component "decoder" of a tokenizer.json. An absent one joins
+// ParseDecoder reads the component "decoder" of a tokenizer.json. An absent one joins
 // tokens with spaces.
-func Parse(data json.RawMessage) (Decoder, error) {
-	if component.Absent(data) {
-		return Decoder{[]step{func(tokens []string) ([]string, error) {
+func ParseDecoder(data json.RawMessage) (Decoder, error) {
+	if Absent(data) {
+		return Decoder{[]decodeStep{func(tokens []string) ([]string, error) {
 			return []string{strings.Join(tokens, " ")}, nil
 		}}}, nil
 	}
 	var d Decoder
-	list, err := component.List(data)
+	list, err := List(data)
 	if err != nil {
 		return d, err
 	}
 	for _, x := range list {
-		s, err := parseStep(x)
+		s, err := parseDecodeStep(x)
 		if err != nil {
 			return d, err
 		}
@@ -57,7 +53,7 @@ func Parse(data json.RawMessage) (Decoder, error) {
 	return d, nil
 }
 
-func parseStep(data json.RawMessage) (step, error) {
+func parseDecodeStep(data json.RawMessage) (decodeStep, error) {
 	var c struct {
 		Type        string
 		Pattern     json.RawMessage
@@ -80,13 +76,13 @@ func parseStep(data json.RawMessage) (step, error) {
 	case "ByteFallback":
 		return func(tokens []string) ([]string, error) { return bytesOfTokens(tokens), nil }, nil
 	case "Metaspace":
-		m, err := split.ParseMetaspace(data)
+		m, err := parseMetaspace(data)
 		if err != nil {
 			return nil, fmt.Errorf("type Metaspace: %w", err)
 		}
-		return each(func(i int, t string) string { return m.Undo(t, i == 0) }), nil
+		return each(func(i int, t string) string { return m.undo(t, i == 0) }), nil
 	case "Replace":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("type Replace: %w", err)
 		}
@@ -152,7 +148,7 @@ func parseStep(data json.RawMessage) (step, error) {
 			return out, nil
 		}, nil
 	}
-	return nil, component.Unsupported(c.Type)
+	return nil, Unsupported(c.Type)
 }
 
 // artefacts are what cleaning up replaces, one pair after the other: the spaces
@@ -168,7 +164,7 @@ func cleanUp(s string) string {
 }
 
 // each makes a step that looks at one token at a time.
-func each(f func(i int, token string) string) step {
+func each(f func(i int, token string) string) decodeStep {
 	return func(tokens []string) ([]string, error) {
 		out := make([]string, len(tokens))
 		for i, t := range tokens {
@@ -179,7 +175,7 @@ func each(f func(i int, token string) string) step {
 }
 
 // replace makes a step that puts content in place of what m matches.
-func replace(m pattern.Pattern, content string) step {
+func replace(m piece.Pattern, content string) decodeStep {
 	return func(tokens []string) ([]string, error) {
 		out := make([]string, len(tokens))
 		for i, t := range tokens {

@@ -1,4 +1,4 @@
-package split
+package component
 
 import (
 	"strings"
@@ -6,14 +6,13 @@ import (
 
 	"editpipe/token/bytelevel"
 	"editpipe/token/character"
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
 // patternSplit cuts at a pattern (types Split, Digits, Punctuation, Whitespace,
 // WhitespaceSplit, CharDelimiterSplit).
 type patternSplit struct {
-	m pattern.Pattern
+	m piece.Pattern
 	b behaviour
 }
 

@@ -1,4 +1,4 @@
-package split
+package component
 
 import (
 	"slices"
@@ -50,7 +50,7 @@ func TestSplit(t *testing.T) {
 		{`{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":false}`, "a b", []string{"a▁b"}},
 		{`{"type":"Sequence","pretokenizers":[{"type":"WhitespaceSplit"},{"type":"Punctuation"}]}`, "a. b", []string{"a", ".", "b"}},
 	} {
-		s, err := Parse([]byte(c.file))
+		s, err := ParseSplitter([]byte(c.file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,11 +66,14 @@ func TestSplit(t *testing.T) {
 
 // TestMetaspaceFirst prepends to the piece that begins the text only.
 func TestMetaspaceFirst(t *testing.T) {
-	s, err := Parse([]byte(`{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"}`))
+	s, err := ParseSplitter([]byte(`{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pieces := NewFinder([]Added{{ID: 7, Pattern: "<x>"}}).Cut(nil, &piece.Piece{Text: "a<x>b"})
+	text, added := piece.Piece{Text: "a<x>b"}, int64(7)
+	token := text.Slice(1, 4)
+	token.Token = &added
+	pieces := []piece.Piece{text.Slice(0, 1), token, text.Slice(4, 5)}
 	if pieces, err = s.Split(pieces); err != nil {
 		t.Fatal(err)
 	}
@@ -78,15 +81,13 @@ func TestMetaspaceFirst(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	// A normaliser removed what the text began with: nothing begins it.
-	for _, f := range []*Finder{NewFinder(nil), NewFinder([]Added{{ID: 7, Pattern: "<x>"}})} {
-		p := piece.Piece{Text: " x"}
-		p.Trim(1, 2)
-		if pieces, err = s.Split(f.Cut(nil, &p)); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := texts(pieces), []string{"x"}; !slices.Equal(got, want) {
-			t.Errorf("%q, want %q", got, want)
-		}
+	p := piece.Piece{Text: " x"}
+	p.Trim(1, 2)
+	if pieces, err = s.Split([]piece.Piece{p.Slice(0, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := texts(pieces), []string{"x"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
@@ -98,7 +99,7 @@ func TestKinds(t *testing.T) {
 		`{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Punctuation"}]}`: {true, false, false},
 		`{"type":"Sequence","pretokenizers":[{"type":"Punctuation"},{"type":"ByteLevel"}]}`: {true, true, false},
 	} {
-		s, err := Parse([]byte(file))
+		s, err := ParseSplitter([]byte(file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,32 +115,5 @@ func TestKinds(t *testing.T) {
 		if last && (len(pieces) != 1 || pieces[0].Text != " ") {
 			t.Errorf("%s: bytes become %q", file, texts(pieces))
 		}
-	}
-}
-
-func TestFinder(t *testing.T) {
-	f := NewFinder([]Added{
-		{ID: 1, Pattern: "<a>"}, {ID: 2, Pattern: "<a>b"}, {ID: 3, Pattern: ""},
-		{ID: 4, Pattern: "word", SingleWord: true},
-		{ID: 5, Pattern: "<l>", LeftStrip: true}, {ID: 6, Pattern: "<r>", RightStrip: true},
-	})
-	for text, want := range map[string][]string{
-		"":              nil,
-		"x":             {"x"},
-		"x<a>y":         {"x", "<<a>>", "y"},
-		"<a>b<a>":       {"<<a>b>", "<<a>>"}, // the longest
-		"a word, words": {"a ", "<word>", ", words"},
-		"éword":         {"éword"},
-		"x \t<l> y":     {"x", "< \t<l>>", " y"},
-		"x <r>\u00a0 y": {"x ", "<<r>\u00a0 >", "y"},
-		"x <r> <l> y":   {"x ", "<<r> >", "<<l>>", " y"}, // the space is taken once
-	} {
-		pieces := f.Cut(nil, &piece.Piece{Text: text})
-		if got := texts(pieces); !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-	if p := f.Cut(nil, &piece.Piece{Text: "<l>"}); *p[0].Token != 5 {
-		t.Errorf("id %d", *p[0].Token)
 	}
 }

@@ -1,4 +1,4 @@
-package normal
+package component
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package split
+package token
 
 import (
 	"slices"
@@ -10,51 +10,42 @@ import (
 	"editpipe/token/piece"
 )
 
-// Added is a token that is cut out of the text before the model sees it.
-type Added struct {
-	ID         int64
-	Pattern    string // what is looked for; a token without one is never found
-	SingleWord bool   // not inside a word
-	LeftStrip  bool   // takes the white space before it
-	RightStrip bool   // takes the white space after it
-}
-
-// Finder finds added tokens in a text: the leftmost, of those the longest.
-type Finder struct {
-	byFirst [256][]*Added // by first byte of the pattern, longest first
+// finder finds added tokens in a text: the leftmost, of those the longest.
+type finder struct {
+	byFirst [256][]*addedToken // by first byte of the pattern, longest first
 	any     bool
 }
 
-// NewFinder returns a finder of tokens.
-func NewFinder(tokens []Added) *Finder {
-	a := new(Finder)
+// newFinder returns a finder of tokens.
+func newFinder(tokens []addedToken) *finder {
+	a := new(finder)
 	for i := range tokens {
 		t := &tokens[i]
-		if t.Pattern == "" {
+		if t.pattern == "" {
 			continue
 		}
-		l := &a.byFirst[t.Pattern[0]]
+		l := &a.byFirst[t.pattern[0]]
 		*l = append(*l, t)
 		a.any = true
 	}
 	for i := range a.byFirst {
-		slices.SortStableFunc(a.byFirst[i], func(x, y *Added) int { return len(y.Pattern) - len(x.Pattern) })
+		slices.SortStableFunc(a.byFirst[i], func(x, y *addedToken) int { return len(y.pattern) - len(x.pattern) })
 	}
 	return a
 }
 
 // at returns the longest added token at the beginning of s, or nil.
-func (a *Finder) at(s string) *Added {
+func (a *finder) at(s string) *addedToken {
 	for _, t := range a.byFirst[s[0]] {
-		if strings.HasPrefix(s, t.Pattern) {
+		if strings.HasPrefix(s, t.pattern) {
 			return t
 		}
 	}
 	return nil
 }
 
-// Cut appends the parts of p: ordinary text and added tokens.
-func (a *Finder) Cut(out []piece.Piece, p *piece.Piece) []piece.Piece {
+// cut appends the parts of p: ordinary text and added tokens.
+func (a *finder) cut(out []piece.Piece, p *piece.Piece) []piece.Piece {
 	if !a.any {
 		if p.Text != "" {
 			// A slice, as where there are tokens: it begins where its first character does.
@@ -69,22 +60,22 @@ func (a *Finder) Cut(out []piece.Piece, p *piece.Piece) []piece.Piece {
 			i++
 			continue
 		}
-		start, stop := i, i+len(t.Pattern)
+		start, stop := i, i+len(t.pattern)
 		i = stop
 		if t.SingleWord && (endsWithWord(text[:start]) || startsWithWord(text[stop:])) {
 			continue
 		}
-		if t.LeftStrip {
+		if t.Lstrip {
 			start = max(len(strings.TrimRightFunc(text[:start], unicode.IsSpace)), done)
 		}
-		if t.RightStrip {
+		if t.Rstrip {
 			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], unicode.IsSpace))
 		}
 		if done < start {
 			out = append(out, p.Slice(done, start))
 		}
 		q := p.Slice(start, stop)
-		q.Token = &t.ID
+		q.Token = &t.Id
 		out = append(out, q)
 		done = stop
 		i = max(i, stop)

@@ -1,11 +1,10 @@
-package decode
+package component
 
 import (
 	"errors"
 	"testing"
 
-	"editpipe/token/component"
-	"editpipe/token/pattern"
+	"editpipe/token/piece"
 )
 
 // TestDecode pins the text of tokens by hand.
@@ -35,7 +34,7 @@ func TestDecode(t *testing.T) {
 		{`{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},
 			{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}`, []string{"▁a", "<0xC3>", "<0xA9>", "▁b"}, "aé b"},
 	} {
-		d, err := Parse([]byte(c.file))
+		d, err := ParseDecoder([]byte(c.file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +43,7 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %q: %q, %v, want %q", c.file, c.tokens, got, err, c.want)
 		}
 	}
-	if _, err := Parse([]byte(`{"type":"Sequence","decoders":[{"type":"X"}]}`)); !errors.Is(err, component.ErrUnsupported) {
+	if _, err := ParseDecoder([]byte(`{"type":"Sequence","decoders":[{"type":"X"}]}`)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("type X: %v", err)
 	}
 }
@@ -54,12 +53,12 @@ type gaveUp struct{}
 
 var errGaveUp = errors.New("no answer")
 
-func (gaveUp) Matches(string) ([]pattern.Match, error) { return nil, errGaveUp }
+func (gaveUp) Matches(string) ([]piece.Match, error) { return nil, errGaveUp }
 
 // TestDecodeFails makes sure that a pattern without an answer leaves no text
 // that looks like one.
 func TestDecodeFails(t *testing.T) {
-	d := Decoder{[]step{replace(gaveUp{}, ""), each(func(_ int, t string) string { return t })}}
+	d := Decoder{[]decodeStep{replace(gaveUp{}, ""), each(func(_ int, t string) string { return t })}}
 	if s, err := d.Decode([]string{"a"}); s != "" || !errors.Is(err, errGaveUp) {
 		t.Errorf("%q, %v", s, err)
 	}

@@ -1,7 +1,4 @@
-// Package pattern cuts a text into matches and the gaps between them: by a fixed
-// string, a class of characters, a run of one class, or a regular expression.
-// Normalisers replace what a pattern matches, pre-tokenizers cut there.
-package pattern
+package piece
 
 import (
 	"encoding/json"
@@ -144,8 +141,8 @@ func (v Inverted) Matches(text string) ([]Match, error) {
 	return out, err
 }
 
-// Parse reads {"String": "..."} or {"Regex": "..."}.
-func Parse(data json.RawMessage) (Pattern, error) {
+// ParsePattern reads {"String": "..."} or {"Regex": "..."}.
+func ParsePattern(data json.RawMessage) (Pattern, error) {
 	var c struct{ String, Regex *string }
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, fmt.Errorf("pattern: %w", err)

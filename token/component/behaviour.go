@@ -1,9 +1,8 @@
-package split
+package component
 
 import (
 	"fmt"
 
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
@@ -30,7 +29,7 @@ func parseBehaviour(s string, def behaviour) (behaviour, error) {
 }
 
 // splitPiece cuts p at the matches of m and appends the parts that are not empty.
-func splitPiece(out []piece.Piece, p *piece.Piece, m pattern.Pattern, b behaviour) ([]piece.Piece, error) {
+func splitPiece(out []piece.Piece, p *piece.Piece, m piece.Pattern, b behaviour) ([]piece.Piece, error) {
 	matches, err := m.Matches(p.Text)
 	if err != nil {
 		return nil, err
@@ -44,7 +43,7 @@ func splitPiece(out []piece.Piece, p *piece.Piece, m pattern.Pattern, b behaviou
 }
 
 // arrange joins matches with their neighbours as the behaviour asks.
-func arrange(matches []pattern.Match, b behaviour) []pattern.Match {
+func arrange(matches []piece.Match, b behaviour) []piece.Match {
 	out := matches[:0:0]
 	switch b {
 	case mergedWithPrevious:

@@ -1,4 +1,4 @@
-package pattern
+package piece
 
 import (
 	"slices"
@@ -63,17 +63,17 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
+func TestParsePattern(t *testing.T) {
 	for data, want := range map[string]string{
 		`{"Regex":"("}`: "regular expression",
 		`{}`:            "neither String nor Regex",
 		`[]`:            "pattern:",
 	} {
-		if _, err := Parse([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParsePattern([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", data, err)
 		}
 	}
-	m, err := Parse([]byte(`{"Regex":"a"}`))
+	m, err := ParsePattern([]byte(`{"Regex":"a"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,4 @@
-// Package normal holds the normalisers of a tokenizer.json: what they make of a
-// text is what the vocabulary is written in. They work on pieces, so that every
-// character they produce keeps its place in the original text.
-//
-// Of github.com/sugarme/tokenizer v0.3.0 the package uses the double-array trie
-// of SentencePiece character maps. sugarme's own normalisers lose the alignment
-// when they change the text, and end the process on bad files.
-package normal
+package component
 
 import (
 	"encoding/json"
@@ -17,17 +10,15 @@ import (
 
 	"editpipe/token/bytelevel"
 	"editpipe/token/character"
-	"editpipe/token/component"
-	"editpipe/token/pattern"
 	"editpipe/token/piece"
 )
 
 // Normaliser is the normaliser of one tokenizer; a Sequence is flattened. The
 // zero value changes nothing.
-type Normaliser struct{ steps []step }
+type Normaliser struct{ steps []normalStep }
 
-// step changes the text of a piece and keeps its alignment.
-type step func(p *piece.Piece) error
+// normalStep changes the text of a piece and keeps its alignment.
+type normalStep func(p *piece.Piece) error
 
 // Normalise changes the text of p. The error is that of a regular expression
 // that takes too long.
@@ -40,15 +31,15 @@ func (n Normaliser) Normalise(p *piece.Piece) error {
 	return nil
 }
 
-// Parse reads the component "normalizer" of a tokenizer.json, which may be absent.
-func Parse(data json.RawMessage) (Normaliser, error) {
+// ParseNormaliser reads the component "normalizer" of a tokenizer.json, which may be absent.
+func ParseNormaliser(data json.RawMessage) (Normaliser, error) {
 	var n Normaliser
-	list, err := component.List(data)
+	list, err := List(data)
 	if err != nil {
 		return n, err
 	}
 	for _, d := range list {
-		s, err := parseStep(d)
+		s, err := parseNormalStep(d)
 		if err != nil {
 			return n, err
 		}
@@ -57,7 +48,7 @@ func Parse(data json.RawMessage) (Normaliser, error) {
 	return n, nil
 }
 
-func parseStep(data json.RawMessage) (step, error) {
+func parseNormalStep(data json.RawMessage) (normalStep, error) {
 	var c struct {
 		Type       string
 		Prepend    string
@@ -72,7 +63,7 @@ func parseStep(data json.RawMessage) (step, error) {
 		return nil, err
 	}
 	// sure makes a step of a function that cannot fail.
-	sure := func(f func(p *piece.Piece)) (step, error) {
+	sure := func(f func(p *piece.Piece)) (normalStep, error) {
 		return func(p *piece.Piece) error {
 			f(p)
 			return nil
@@ -98,7 +89,7 @@ func parseStep(data json.RawMessage) (step, error) {
 	case "ByteLevel":
 		return sure(func(p *piece.Piece) { p.MapBytes(bytelevel.Rune) })
 	case "Replace":
-		m, err := pattern.Parse(c.Pattern)
+		m, err := piece.ParsePattern(c.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("type Replace: %w", err)
 		}
@@ -117,7 +108,7 @@ func parseStep(data json.RawMessage) (step, error) {
 	case "Nmt":
 		return sure(nmt)
 	}
-	return nil, component.Unsupported(c.Type)
+	return nil, Unsupported(c.Type)
 }
 
 // strip removes white space from the ends of p.

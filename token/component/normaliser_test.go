@@ -1,4 +1,4 @@
-package normal
+package component
 
 import (
 	"errors"
@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
-	"editpipe/token/component"
 	"editpipe/token/piece"
 )
 
@@ -35,7 +34,7 @@ func TestNormalise(t *testing.T) {
 		{`{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"StripAccents"},{"type":"Lowercase"}]}`, "Zürich", "zurich",
 			[][2]int{{0, 1}, {1, 3}, {3, 4}, {4, 5}, {5, 6}, {6, 7}}},
 	} {
-		n, err := Parse([]byte(c.file))
+		n, err := ParseNormaliser([]byte(c.file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +51,7 @@ func TestNormalise(t *testing.T) {
 			t.Errorf("%s: %q: %q %v, want %q %v", c.file, c.text, p.Text, spans, c.want, c.spans)
 		}
 	}
-	if _, err := Parse([]byte(`{"type":"Sequence","normalizers":[{"type":"X"}]}`)); !errors.Is(err, component.ErrUnsupported) {
+	if _, err := ParseNormaliser([]byte(`{"type":"Sequence","normalizers":[{"type":"X"}]}`)); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("type X: %v", err)
 	}
 }
