@@ -17,7 +17,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
 	"editpipe/generator/kb"
-	"editpipe/stages"
+	"editpipe/sets"
 	"editpipe/store"
 )
 
@@ -39,7 +39,7 @@ func auditCommand() *cli.Command {
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the edits' own)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`, or a model folder, for the lengths of targets", EnvVars: env("tokenizer")},
 			&cli.StringSliceFlag{Name: "max", Usage: "`CODE=SHARE` of records or probes in which a check may find something; may be repeated", EnvVars: env("max")},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + stages.FindingsFile + " and " + stages.ChecksFile + " to", EnvVars: env("out")},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + sets.FindingsFile + " and " + sets.ChecksFile + " to", EnvVars: env("out")},
 			jsonFlag(),
 		},
 		Action: runAudit,
@@ -73,7 +73,7 @@ func runAudit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := stages.Audit{
+	report, err := sets.Audit{
 		Source: source, KB: c.String("kb"), Relations: c.String("relations"), AsOf: c.String("as-of"),
 		Tokenizer: c.String("tokenizer"), Limits: limits, Out: c.String("out"),
 	}.Do(c.Context)

@@ -16,7 +16,7 @@ import (
 
 	"editpipe/lfs"
 	"editpipe/models/arch"
-	"editpipe/stages"
+	"editpipe/sets"
 	"editpipe/store"
 )
 
@@ -235,7 +235,7 @@ func writableSet(dir string, files ...string) error {
 	if err := writableData(dir); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, stages.EditsFile)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, sets.EditsFile)); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, name := range files {

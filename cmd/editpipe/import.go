@@ -12,7 +12,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
-	"editpipe/stages"
+	"editpipe/sets"
 	"editpipe/store"
 )
 
@@ -95,7 +95,7 @@ func runImport(c *cli.Context) error {
 	if c.Int("choices-per-edit") < 0 {
 		return usagef("--choices-per-edit must not be negative")
 	}
-	if err := writableSet(c.String("out"), stages.ManifestFile); err != nil {
+	if err := writableSet(c.String("out"), sets.ManifestFile); err != nil {
 		return err
 	}
 	file, err := importer.Open(format, c.String("in"), importer.Options{

@@ -20,7 +20,7 @@ const module = "editpipe"
 var floor = map[string]int{
 	"cmd/editpipe": 9,
 
-	"stages": 8, "edit/all": 8, "report": 8,
+	"stages": 8, "sets": 8, "edit/all": 8, "report": 8,
 
 	"edit/*": 7, // the methods; no method imports a method
 

@@ -1,4 +1,4 @@
-package stages
+package sets
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 		path := a.Tokenizer
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			if path = token.Find(a.Tokenizer); path == "" {
-				return nil, fmt.Errorf("stages: %s holds neither tokenizer.json nor vocab.json with merges.txt", a.Tokenizer)
+				return nil, fmt.Errorf("sets: %s holds neither tokenizer.json nor vocab.json with merges.txt", a.Tokenizer)
 			}
 		}
 		if o.Tokenizer, err = token.Open(path); err != nil {
@@ -56,7 +56,7 @@ func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 		return audit.Run(ctx, a.Source, o)
 	}
 	if err := os.MkdirAll(a.Out, 0o755); err != nil {
-		return nil, fmt.Errorf("stages: making the folder of the audit: %w", err)
+		return nil, fmt.Errorf("sets: making the folder of the audit: %w", err)
 	}
 	meta := map[string]string{"dataset": a.Source.Name()}
 	findings, err := store.NewWriter[audit.Finding](filepath.Join(a.Out, FindingsFile), meta)
@@ -89,7 +89,7 @@ func (a Audit) knowledge(ctx context.Context) (*kb.Base, error) {
 	var day kb.Date
 	if asOf != "" {
 		if day, err = kb.ParseDate(asOf); err != nil {
-			return nil, fmt.Errorf("stages: as-of date: %w", err)
+			return nil, fmt.Errorf("sets: as-of date: %w", err)
 		}
 	}
 	set := &GeneratedSet{Arguments: GenerateArgs{KB: filepath.Base(a.KB)}}

@@ -1,4 +1,4 @@
-package stages
+package sets
 
 import (
 	"bytes"
@@ -31,17 +31,6 @@ import (
 
 // World names the bundled world as a knowledge base.
 const World = "world"
-
-// Files of a generated data set.
-const (
-	EditsFile    = "edits.parquet"
-	ProbesFile   = "probes.parquet"
-	RejectsFile  = "rejects.parquet"
-	EntitiesFile = "entities.parquet"
-	FactsFile    = "facts.parquet"
-	ManifestFile = "manifest.json"
-	CardFile     = "README.md"
-)
 
 // Generate builds a data set from a knowledge base. The zero value of a field
 // is its default.
@@ -120,7 +109,7 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 	var day kb.Date
 	if g.AsOf != "" {
 		if day, err = kb.ParseDate(g.AsOf); err != nil {
-			return nil, fmt.Errorf("stages: as-of date: %w", err)
+			return nil, fmt.Errorf("sets: as-of date: %w", err)
 		}
 	}
 	base, err := g.read(ctx, set, relations, day)
@@ -133,7 +122,7 @@ func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
 	}
 	set.Warnings = append(set.Warnings, base.CheckCatalogue()...)
 	if err := os.MkdirAll(g.Out, 0o755); err != nil {
-		return nil, fmt.Errorf("stages: making the folder of the data set: %w", err)
+		return nil, fmt.Errorf("sets: making the folder of the data set: %w", err)
 	}
 	options.SetName = set.Name
 	if err := g.write(ctx, set, base, options); err != nil {
@@ -149,7 +138,7 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	a := GenerateArgs{KB: filepath.Base(g.KB), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Phraser: g.Phraser, Sets: dataset.Axes()}
 	var options generator.Options
 	if g.Out == "" {
-		return nil, options, errors.New("stages: no folder to write the data set to; name one with --out")
+		return nil, options, errors.New("sets: no folder to write the data set to; name one with --out")
 	}
 	if g.bundled() {
 		a.KB = World
@@ -171,7 +160,7 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 		for _, s := range g.Sets {
 			axes := dataset.AxesOf(strings.TrimSpace(s))
 			if axes == nil {
-				return nil, options, fmt.Errorf("stages: unknown set %q; the sets are %v", s, slices.Concat(dataset.Axes(), dataset.FurtherAxes()))
+				return nil, options, fmt.Errorf("sets: unknown set %q; the sets are %v", s, slices.Concat(dataset.Axes(), dataset.FurtherAxes()))
 			}
 			a.Sets = append(a.Sets, slices.DeleteFunc(axes, func(x dataset.Axis) bool { return slices.Contains(a.Sets, x) })...)
 		}
@@ -180,7 +169,7 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 	if a.Mode == dataset.Update {
 		day, err := kb.ParseDate(a.Later)
 		if err != nil {
-			return nil, options, fmt.Errorf("stages: day of the new values: %w", err)
+			return nil, options, fmt.Errorf("sets: day of the new values: %w", err)
 		}
 		options.Later = day
 	}
@@ -207,15 +196,15 @@ func ReadCatalogue(path string, builtIn []byte) (*catalogue.Catalogue, string, e
 	if path != "" {
 		var err error
 		if data, err = os.ReadFile(path); err != nil {
-			return nil, "", fmt.Errorf("stages: reading the relation catalogue: %w", err)
+			return nil, "", fmt.Errorf("sets: reading the relation catalogue: %w", err)
 		}
 		if err := lfs.Check(data); err != nil {
-			return nil, "", fmt.Errorf("stages: reading %s: %w", path, err)
+			return nil, "", fmt.Errorf("sets: reading %s: %w", path, err)
 		}
 	}
 	c, err := catalogue.Load(bytes.NewReader(data))
 	if err != nil {
-		return nil, "", fmt.Errorf("stages: reading %s: %w", cmp.Or(path, "the built-in catalogue"), err)
+		return nil, "", fmt.Errorf("sets: reading %s: %w", cmp.Or(path, "the built-in catalogue"), err)
 	}
 	if c.Extends != "" {
 		data = slices.Concat(data, catalogue.General())
@@ -258,13 +247,13 @@ func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Cata
 			return ctx.Err()
 		})
 		if err != nil {
-			return nil, fmt.Errorf("stages: reading the knowledge base %s: %w", f.name, err)
+			return nil, fmt.Errorf("sets: reading the knowledge base %s: %w", f.name, err)
 		}
 		set.Dump = append(set.Dump, KBFile{f.name, sum})
 	}
 	base, err := b.Build()
 	if err != nil {
-		return nil, fmt.Errorf("stages: knowledge base %s: %w", set.Arguments.KB, err)
+		return nil, fmt.Errorf("sets: knowledge base %s: %w", set.Arguments.KB, err)
 	}
 	return base, nil
 }
@@ -274,15 +263,15 @@ func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Cata
 func (g Generate) readShards(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
 	folder, err := shards.Open(g.KB)
 	if err != nil {
-		return nil, fmt.Errorf("stages: knowledge base: %w", err)
+		return nil, fmt.Errorf("sets: knowledge base: %w", err)
 	}
 	if lacking := folder.Lacks(c); len(lacking) > 0 {
-		return nil, fmt.Errorf("stages: knowledge base %s was built without %s (%d in all), which the relation catalogue needs: build it again with this catalogue",
+		return nil, fmt.Errorf("sets: knowledge base %s was built without %s (%d in all), which the relation catalogue needs: build it again with this catalogue",
 			g.KB, strings.Join(lacking[:min(len(lacking), 5)], ", "), len(lacking))
 	}
 	if day == (kb.Date{}) {
 		if day, err = kb.ParseDate(folder.AsOf); err != nil {
-			return nil, fmt.Errorf("stages: knowledge base %s: %w", g.KB, err)
+			return nil, fmt.Errorf("sets: knowledge base %s: %w", g.KB, err)
 		}
 	}
 	set.DumpID = folder.Arguments.Dump
@@ -294,11 +283,11 @@ func (g Generate) readShards(ctx context.Context, set *GeneratedSet, c *catalogu
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("stages: reading the knowledge base %s: %w", g.KB, err)
+		return nil, fmt.Errorf("sets: reading the knowledge base %s: %w", g.KB, err)
 	}
 	base, err := b.Build()
 	if err != nil {
-		return nil, fmt.Errorf("stages: knowledge base %s: %w", set.Arguments.KB, err)
+		return nil, fmt.Errorf("sets: knowledge base %s: %w", set.Arguments.KB, err)
 	}
 	return base, nil
 }
@@ -319,14 +308,14 @@ func (g Generate) files() ([]kbSource, error) {
 	}
 	info, err := os.Stat(g.KB)
 	if err != nil {
-		return nil, fmt.Errorf("stages: knowledge base: %w; give a dump, a folder of dumps, or %q for the bundled world", err, World)
+		return nil, fmt.Errorf("sets: knowledge base: %w; give a dump, a folder of dumps, or %q for the bundled world", err, World)
 	}
 	paths := []string{g.KB}
 	if info.IsDir() {
 		paths = nil
 		entries, err := os.ReadDir(g.KB)
 		if err != nil {
-			return nil, fmt.Errorf("stages: knowledge base: %w", err)
+			return nil, fmt.Errorf("sets: knowledge base: %w", err)
 		}
 		for _, e := range entries { // sorted by name
 			if e.Type().IsRegular() && strings.Contains(e.Name(), ".json") {
@@ -334,7 +323,7 @@ func (g Generate) files() ([]kbSource, error) {
 			}
 		}
 		if len(paths) == 0 {
-			return nil, fmt.Errorf("stages: knowledge base %s: the folder holds no .json file (.json, .jsonl, .json.gz, .json.bz2, .json.zst)", g.KB)
+			return nil, fmt.Errorf("sets: knowledge base %s: the folder holds no .json file (.json, .jsonl, .json.gz, .json.bz2, .json.zst)", g.KB)
 		}
 	}
 	var out []kbSource
@@ -417,10 +406,10 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		set.Counts, err = g.phrased(ctx, base, o, sink)
 	}
 	if errors.Is(err, generator.ErrNoEdits) {
-		return fmt.Errorf("stages: generating from %s: %w; candidates rejected: %s", set.Arguments.KB, err, listed(set.Counts.Rejects))
+		return fmt.Errorf("sets: generating from %s: %w; candidates rejected: %s", set.Arguments.KB, err, listed(set.Counts.Rejects))
 	}
 	if err != nil {
-		return fmt.Errorf("stages: generating from %s: %w", set.Arguments.KB, err)
+		return fmt.Errorf("sets: generating from %s: %w", set.Arguments.KB, err)
 	}
 	if set.Counts.Edits < set.Arguments.N {
 		set.Warnings = append(set.Warnings, fmt.Sprintf("%d edits were asked for; the knowledge base yields %d", set.Arguments.N, set.Counts.Edits))
@@ -448,7 +437,7 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 	}
 	// The set that was here before is whole up to now, and no longer from now on.
 	if err := os.Remove(at(ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("stages: replacing the data set in %s: %w", g.Out, err)
+		return fmt.Errorf("sets: replacing the data set in %s: %w", g.Out, err)
 	}
 	for _, w := range []interface{ Close() error }{edits, probes, rejects, entities, facts} {
 		if err := w.Close(); err != nil {
@@ -499,19 +488,19 @@ func (set *GeneratedSet) seal(dir string) error {
 	for _, name := range names {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
-			return fmt.Errorf("stages: hashing the data set: %w", err)
+			return fmt.Errorf("sets: hashing the data set: %w", err)
 		}
 		h := sha256.New()
 		_, err = io.Copy(h, f)
 		f.Close()
 		if err != nil {
-			return fmt.Errorf("stages: hashing %s: %w", name, err)
+			return fmt.Errorf("sets: hashing %s: %w", name, err)
 		}
 		set.Files = append(set.Files, KBFile{name, hex.EncodeToString(h.Sum(nil))})
 	}
 	data, err := json.MarshalIndent(set, "", "  ")
 	if err != nil {
-		return fmt.Errorf("stages: manifest of the data set: %w", err)
+		return fmt.Errorf("sets: manifest of the data set: %w", err)
 	}
 	return store.WriteFile(filepath.Join(dir, ManifestFile), append(data, '\n'))
 }
