@@ -18,7 +18,6 @@ import (
 	"editpipe/dataset/importer"
 	"editpipe/generator/kb"
 	"editpipe/sets"
-	"editpipe/store"
 )
 
 func auditCommand() *cli.Command {
@@ -131,27 +130,19 @@ func auditSource(c *cli.Context, path string) (dataset.Source, error) {
 				return nil, usagef("--%s is for files, and %s is a folder", flag, path)
 			}
 		}
-		records, m, err := store.ReadDataset(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("audit: %s is no data set folder, as import and generate write them: %w", path, err)
-		}
-		return dataset.List(m.Name, records), err
-	}
-	format, err := importFormat(c, path)
-	if err != nil {
+	} else if err := checkFormat(c); err != nil {
 		return nil, err
 	}
-	file, err := importer.Open(format, path, importer.Options{Language: c.String("language"), Parquet: store.Objects})
-	if errors.Is(err, importer.ErrLanguage) {
-		return nil, usagef("--language: %w", err)
-	}
-	if errors.Is(err, importer.ErrMap) {
+	source, err := sets.Open(path, c.String("format"), importer.Options{Language: c.String("language")})
+	switch {
+	case info.IsDir() && errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("audit: %s is no data set folder, as import and generate write them: %w", path, err)
+	case errors.Is(err, importer.ErrMap):
 		return nil, usagef("%w; import the file with --map first, and audit the folder", err)
-	}
-	if errors.Is(err, importer.ErrPool) {
+	case errors.Is(err, importer.ErrPool):
 		return nil, usagef("%w", err)
 	}
-	return file, err
+	return source, fileFault(err)
 }
 
 // exampleRunes is how much of an example a line of the table shows.
