@@ -1,8 +1,6 @@
 package sets
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,23 +12,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"editpipe/dataset"
-	"editpipe/demo/world"
 	"editpipe/generator"
-	"editpipe/generator/catalogue"
-	"editpipe/generator/dump"
 	"editpipe/generator/kb"
-	"editpipe/generator/shards"
-	"editpipe/lfs"
 	"editpipe/store"
 )
-
-// World names the bundled world as a knowledge base.
-const World = "world"
 
 // Generate builds a data set from a knowledge base. The zero value of a field
 // is its default.
@@ -50,15 +39,9 @@ type Generate struct {
 	Version   string       // version of the program, for the manifest
 }
 
-// KBFile is one file a knowledge base was read from.
-type KBFile struct {
-	Name   string `json:"name"`
-	SHA256 string `json:"sha256"` // of the bytes as they lie in the file, compressed or not
-}
-
-// GeneratedSet is the manifest of a generated data set: what every data set's
+// Generated is the manifest of a generated data set: what every data set's
 // manifest says, and how this one was made.
-type GeneratedSet struct {
+type Generated struct {
 	store.DatasetManifest
 	Arguments GenerateArgs     `json:"arguments"`
 	Catalogue string           `json:"catalogue_sha256"`
@@ -96,52 +79,40 @@ const (
 // without one is not finished. Where the knowledge base has fewer usable facts
 // than edits were asked for, the set is smaller and a warning says so;
 // generator.ErrNoEdits is returned for none. Equal inputs give equal bytes.
-func (g Generate) Do(ctx context.Context) (*GeneratedSet, error) {
+func (g Generate) Do(ctx context.Context) (*Generated, error) {
 	set, options, err := g.resolve()
 	if err != nil {
 		return nil, err
 	}
-	relations, hash, err := g.catalogue()
+	known, err := g.source().read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	set.Catalogue = hash
-	var day kb.Date
-	if g.AsOf != "" {
-		if day, err = kb.ParseDate(g.AsOf); err != nil {
-			return nil, fmt.Errorf("sets: as-of date: %w", err)
-		}
-	}
-	base, err := g.read(ctx, set, relations, day)
-	if err != nil {
-		return nil, err
-	}
-	set.Entities, set.Arguments.AsOf = base.Len(), base.AsOf.String()
-	if base.AsOf == kb.EndOfTime() {
+	set.Catalogue, set.DumpID, set.Dump, set.BrokenLines = known.catalogue, known.dump, known.files, known.broken
+	set.Entities, set.Arguments.AsOf = known.Len(), known.AsOf.String()
+	set.Warnings = append(set.Warnings, known.warnings...)
+	if known.AsOf == kb.EndOfTime() {
 		set.Warnings = append(set.Warnings, "the knowledge base states no days of change and --as-of was not given: every fact with an end counts as past")
 	}
-	set.Warnings = append(set.Warnings, base.CheckCatalogue()...)
+	set.Warnings = append(set.Warnings, known.CheckCatalogue()...)
 	if err := os.MkdirAll(g.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("sets: making the folder of the data set: %w", err)
 	}
 	options.SetName = set.Name
-	if err := g.write(ctx, set, base, options); err != nil {
+	if err := g.write(ctx, set, known.Base, options); err != nil {
 		return nil, err
 	}
 	return set, nil
 }
 
-func (g Generate) bundled() bool { return g.KB == "" || g.KB == World }
+func (g Generate) source() source { return source{g.KB, g.Relations, g.AsOf} }
 
 // resolve fills in the defaults.
-func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
-	a := GenerateArgs{KB: filepath.Base(g.KB), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Phraser: g.Phraser, Sets: dataset.Axes()}
+func (g Generate) resolve() (*Generated, generator.Options, error) {
+	a := GenerateArgs{KB: g.source().name(), N: g.N, Seed: g.Seed, AsOf: g.AsOf, Mode: g.Mode, Later: g.Later, Licence: g.Licence, Phraser: g.Phraser, Sets: dataset.Axes()}
 	var options generator.Options
 	if g.Out == "" {
 		return nil, options, errors.New("sets: no folder to write the data set to; name one with --out")
-	}
-	if g.bundled() {
-		a.KB = World
 	}
 	if g.Relations != "" {
 		a.Relations = filepath.Base(g.Relations)
@@ -178,192 +149,40 @@ func (g Generate) resolve() (*GeneratedSet, generator.Options, error) {
 		name, _, _ = strings.Cut(a.KB, ".")
 	}
 	manifest := store.DatasetManifest{SchemaVersion: store.SchemaVersion, Name: name, Source: "generator", File: a.KB, Version: g.Version}
-	return &GeneratedSet{DatasetManifest: manifest, Arguments: a, Warnings: []string{}}, options, nil
+	return &Generated{DatasetManifest: manifest, Arguments: a, Warnings: []string{}}, options, nil
 }
 
-// catalogue reads the relation catalogue and its hash.
-func (g Generate) catalogue() (*catalogue.Catalogue, string, error) {
-	if g.bundled() {
-		return ReadCatalogue(g.Relations, world.Catalogue())
+// tables are the Parquet files of a set. None is put in its place before all of
+// them are whole.
+type tables struct {
+	dir  string
+	meta map[string]string
+	open []interface {
+		Close() error
+		Abort()
 	}
-	return ReadCatalogue(g.Relations, catalogue.General())
 }
 
-// ReadCatalogue reads a relation catalogue from a file, or the built-in one
-// where no file is named, and returns it with the SHA-256 of its text.
-func ReadCatalogue(path string, builtIn []byte) (*catalogue.Catalogue, string, error) {
-	data := builtIn
-	if path != "" {
-		var err error
-		if data, err = os.ReadFile(path); err != nil {
-			return nil, "", fmt.Errorf("sets: reading the relation catalogue: %w", err)
-		}
-		if err := lfs.Check(data); err != nil {
-			return nil, "", fmt.Errorf("sets: reading %s: %w", path, err)
-		}
-	}
-	c, err := catalogue.Load(bytes.NewReader(data))
-	if err != nil {
-		return nil, "", fmt.Errorf("sets: reading %s: %w", cmp.Or(path, "the built-in catalogue"), err)
-	}
-	if c.Extends != "" {
-		data = slices.Concat(data, catalogue.General())
-	}
-	sum := sha256.Sum256(data)
-	return c, hex.EncodeToString(sum[:]), nil
-}
-
-// shownLines is how many broken rows of a dump are named one by one.
-const shownLines = 20
-
-// read builds the knowledge base from the bundled world or the files.
-func (g Generate) read(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
-	if !g.bundled() && shards.Is(g.KB) {
-		return g.readShards(ctx, set, c, day)
-	}
-	files, err := g.files()
+// start starts one of the tables.
+func start[T any](t *tables, name string) (*store.Writer[T], error) {
+	w, err := store.NewWriter[T](filepath.Join(t.dir, name), t.meta)
 	if err != nil {
 		return nil, err
 	}
-	// The id is needed before the files are read: it names them, the manifest their hashes.
-	set.DumpID = set.Arguments.KB
-	if g.bundled() {
-		set.DumpID = fmt.Sprintf("%s-%d", World, world.Seed)
-	}
-	b := kb.NewBuilder(c, day, set.DumpID)
-	for _, f := range files {
-		sum, err := f.each(func(e *kb.Entity, err error) error {
-			var broken *kb.LineError
-			switch {
-			case errors.As(err, &broken):
-				if set.BrokenLines++; set.BrokenLines <= shownLines {
-					set.Warnings = append(set.Warnings, fmt.Sprintf("%s, line %d skipped: %v", f.name, broken.Line, broken.Err))
-				}
-				return nil
-			case err != nil:
-				return err
-			}
-			b.Add(e)
-			return ctx.Err()
-		})
-		if err != nil {
-			return nil, fmt.Errorf("sets: reading the knowledge base %s: %w", f.name, err)
-		}
-		set.Dump = append(set.Dump, KBFile{f.name, sum})
-	}
-	base, err := b.Build()
-	if err != nil {
-		return nil, fmt.Errorf("sets: knowledge base %s: %w", set.Arguments.KB, err)
-	}
-	return base, nil
-}
-
-// readShards fills the knowledge base from a folder that kb build wrote. Current
-// facts are those of the day it was built for, unless another is asked for.
-func (g Generate) readShards(ctx context.Context, set *GeneratedSet, c *catalogue.Catalogue, day kb.Date) (*kb.Base, error) {
-	folder, err := shards.Open(g.KB)
-	if err != nil {
-		return nil, fmt.Errorf("sets: knowledge base: %w", err)
-	}
-	if lacking := folder.Lacks(c); len(lacking) > 0 {
-		return nil, fmt.Errorf("sets: knowledge base %s was built without %s (%d in all), which the relation catalogue needs: build it again with this catalogue",
-			g.KB, strings.Join(lacking[:min(len(lacking), 5)], ", "), len(lacking))
-	}
-	if day == (kb.Date{}) {
-		if day, err = kb.ParseDate(folder.AsOf); err != nil {
-			return nil, fmt.Errorf("sets: knowledge base %s: %w", g.KB, err)
-		}
-	}
-	set.DumpID = folder.Arguments.Dump
-	set.Dump = []KBFile{{folder.Arguments.Dump, folder.SHA256}}
-	set.BrokenLines = folder.BrokenLines()
-	b := kb.NewBuilder(c, day, set.DumpID)
-	err = folder.Entities(ctx, func(e *kb.Entity) error {
-		b.Add(e)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("sets: reading the knowledge base %s: %w", g.KB, err)
-	}
-	base, err := b.Build()
-	if err != nil {
-		return nil, fmt.Errorf("sets: knowledge base %s: %w", set.Arguments.KB, err)
-	}
-	return base, nil
-}
-
-// kbSource is one file of a knowledge base.
-type kbSource struct {
-	name string
-	open func() (io.ReadCloser, error)
-}
-
-func (g Generate) files() ([]kbSource, error) {
-	if g.bundled() {
-		return []kbSource{{World + ".json", func() (io.ReadCloser, error) {
-			var dump bytes.Buffer
-			err := world.Write(&dump, world.Seed)
-			return io.NopCloser(&dump), err
-		}}}, nil
-	}
-	info, err := os.Stat(g.KB)
-	if err != nil {
-		return nil, fmt.Errorf("sets: knowledge base: %w; give a dump, a folder of dumps, or %q for the bundled world", err, World)
-	}
-	paths := []string{g.KB}
-	if info.IsDir() {
-		paths = nil
-		entries, err := os.ReadDir(g.KB)
-		if err != nil {
-			return nil, fmt.Errorf("sets: knowledge base: %w", err)
-		}
-		for _, e := range entries { // sorted by name
-			if e.Type().IsRegular() && strings.Contains(e.Name(), ".json") {
-				paths = append(paths, filepath.Join(g.KB, e.Name()))
-			}
-		}
-		if len(paths) == 0 {
-			return nil, fmt.Errorf("sets: knowledge base %s: the folder holds no .json file (.json, .jsonl, .json.gz, .json.bz2, .json.zst)", g.KB)
-		}
-	}
-	var out []kbSource
-	for _, p := range paths {
-		out = append(out, kbSource{filepath.Base(p), func() (io.ReadCloser, error) { return os.Open(p) }})
-	}
-	return out, nil
-}
-
-// each hands every entity of the file to use and returns the hash of the file's
-// bytes.
-func (s kbSource) each(use func(*kb.Entity, error) error) (string, error) {
-	f, err := s.open()
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	raw := io.TeeReader(f, h)
-	plain, err := dump.Open(raw, runtime.GOMAXPROCS(0))
-	if err != nil {
-		return "", err
-	}
-	defer plain.Close()
-	for e, err := range kb.Entities(plain) {
-		if err := use(e, err); err != nil {
-			return "", err
-		}
-	}
-	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	t.open = append(t.open, w)
+	return w, nil
 }
 
 // rowBatch is how many rows of a large table are written at a time: one by one
 // takes twice as long.
 const rowBatch = 1000
 
-func appendAll[T any](w *store.Writer[T], rows iter.Seq[T]) error {
+// fill starts a table and gives it its rows.
+func fill[T any](t *tables, name string, rows iter.Seq[T]) error {
+	w, err := start[T](t, name)
+	if err != nil {
+		return err
+	}
 	batch := make([]T, 0, rowBatch)
 	for row := range rows {
 		if batch = append(batch, row); len(batch) == rowBatch {
@@ -376,25 +195,70 @@ func appendAll[T any](w *store.Writer[T], rows iter.Seq[T]) error {
 	return w.Append(batch...)
 }
 
+// put puts the files in their places.
+func (t *tables) put() error {
+	// The set that was here before is whole up to now, and no longer from now on.
+	if err := os.Remove(filepath.Join(t.dir, ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("sets: replacing the data set in %s: %w", t.dir, err)
+	}
+	for _, w := range t.open {
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abort drops the tables that are not in their places.
+func (t *tables) abort() {
+	for _, w := range t.open {
+		w.Abort()
+	}
+}
+
 // write generates and writes every file, the manifest last.
-func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o generator.Options) error {
-	meta := map[string]string{"set": set.Name, "seed": fmt.Sprint(o.Seed), "dump": set.DumpID, "catalogue": set.Catalogue, "version": set.Version}
-	at := func(name string) string { return filepath.Join(g.Out, name) }
-	edits, err := store.NewWriter[dataset.Edit](at(EditsFile), meta)
+func (g Generate) write(ctx context.Context, set *Generated, base *kb.Base, o generator.Options) error {
+	t := &tables{dir: g.Out, meta: map[string]string{"set": set.Name, "seed": fmt.Sprint(o.Seed), "dump": set.DumpID, "catalogue": set.Catalogue, "version": set.Version}}
+	defer t.abort()
+	if err := g.generate(ctx, t, set, base, o); err != nil {
+		return err
+	}
+	if err := fill(t, EntitiesFile, base.EntityRows()); err != nil {
+		return err
+	}
+	if err := fill(t, FactsFile, base.FactRows()); err != nil {
+		return err
+	}
+	if err := t.put(); err != nil {
+		return err
+	}
+	// Reading back checks the files and gives the hash of the rows.
+	_, back, err := store.ReadDataset(g.Out)
 	if err != nil {
 		return err
 	}
-	defer edits.Abort()
-	probes, err := store.NewWriter[dataset.Probe](at(ProbesFile), meta)
+	set.Hash, set.Edits, set.Probes = back.Hash, back.Edits, back.Probes
+	if err := store.WriteFile(filepath.Join(g.Out, CardFile), []byte(g.card(set))); err != nil {
+		return err
+	}
+	return set.seal(g.Out)
+}
+
+// generate fills the tables of edits, probes and rejects, and says in the
+// manifest where they are smaller than was asked for.
+func (g Generate) generate(ctx context.Context, t *tables, set *Generated, base *kb.Base, o generator.Options) error {
+	edits, err := start[dataset.Edit](t, EditsFile)
 	if err != nil {
 		return err
 	}
-	defer probes.Abort()
-	rejects, err := store.NewWriter[generator.Reject](at(RejectsFile), meta)
+	probes, err := start[dataset.Probe](t, ProbesFile)
 	if err != nil {
 		return err
 	}
-	defer rejects.Abort()
+	rejects, err := start[generator.Reject](t, RejectsFile)
+	if err != nil {
+		return err
+	}
 	sink := generator.Sink{
 		Edit:   func(e dataset.Edit) error { return edits.Append(e) },
 		Probe:  func(p dataset.Probe) error { return probes.Append(p) },
@@ -419,41 +283,7 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 			set.Warnings = append(set.Warnings, fmt.Sprintf("set %s is empty; %s says why", a, RejectsFile))
 		}
 	}
-	entities, err := store.NewWriter[kb.EntityRow](at(EntitiesFile), meta)
-	if err != nil {
-		return err
-	}
-	defer entities.Abort()
-	if err := appendAll(entities, base.EntityRows()); err != nil {
-		return err
-	}
-	facts, err := store.NewWriter[kb.FactRow](at(FactsFile), meta)
-	if err != nil {
-		return err
-	}
-	defer facts.Abort()
-	if err := appendAll(facts, base.FactRows()); err != nil {
-		return err
-	}
-	// The set that was here before is whole up to now, and no longer from now on.
-	if err := os.Remove(at(ManifestFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("sets: replacing the data set in %s: %w", g.Out, err)
-	}
-	for _, w := range []interface{ Close() error }{edits, probes, rejects, entities, facts} {
-		if err := w.Close(); err != nil {
-			return err
-		}
-	}
-	// Reading back checks the files and gives the hash of the rows.
-	_, back, err := store.ReadDataset(g.Out)
-	if err != nil {
-		return err
-	}
-	set.Hash, set.Edits, set.Probes = back.Hash, back.Edits, back.Probes
-	if err := store.WriteFile(at(CardFile), []byte(g.card(set))); err != nil {
-		return err
-	}
-	return set.seal(g.Out)
+	return nil
 }
 
 // listed words counts by reason.
@@ -480,7 +310,7 @@ func (g Generate) phrased(ctx context.Context, base *kb.Base, o generator.Option
 }
 
 // seal hashes the files and writes the manifest.
-func (set *GeneratedSet) seal(dir string) error {
+func (set *Generated) seal(dir string) error {
 	names := []string{EditsFile, ProbesFile, RejectsFile, EntitiesFile, FactsFile, CardFile}
 	if set.Arguments.Phraser != "" {
 		names = append(names, PhrasingsFile)
@@ -506,7 +336,7 @@ func (set *GeneratedSet) seal(dir string) error {
 }
 
 // card is the set's README: what it holds, how it was made, what to mind.
-func (g Generate) card(set *GeneratedSet) string {
+func (g Generate) card(set *Generated) string {
 	var b strings.Builder
 	a := set.Arguments
 	fmt.Fprintf(&b, "# %s: edits of facts, with probes\n\n", set.Name)
@@ -517,7 +347,7 @@ func (g Generate) card(set *GeneratedSet) string {
 	} else {
 		fmt.Fprintf(&b, ", except for probes with phrasing `llm`:\nthe command `%s` worded them, and `%s` holds what it was asked and what it answered.\n\n", a.Phraser, PhrasingsFile)
 	}
-	if g.bundled() {
+	if g.source().bundled() {
 		b.WriteString("The world is invented: its people, places and things do not exist.\n\n")
 	}
 	b.WriteString("| set | probes |\n|---|---:|\n")

@@ -102,7 +102,7 @@ func axisNames() string {
 	return strings.Join(names, ", ")
 }
 
-func writeGenerated(w io.Writer, set *sets.GeneratedSet, out string) {
+func writeGenerated(w io.Writer, set *sets.Generated, out string) {
 	fmt.Fprintf(w, "%s: %d edits from %s (%d entities), seed %d\n", out, set.Counts.Edits, set.DumpID, set.Entities, set.Arguments.Seed)
 	for _, axis := range set.Arguments.Sets {
 		fmt.Fprintf(w, "  %-24s %6d probes\n", axis, set.Counts.Probes[axis])
