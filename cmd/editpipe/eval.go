@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/lfs"
 	"editpipe/pipeline"
@@ -116,7 +117,7 @@ func runEval(c *cli.Context) error {
 		}
 		e := &stages.Eval{
 			LM: model.LM, Data: data,
-			Select:  stages.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
+			Select:  dataset.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
 			Methods: methods, Overrides: keys, Settings: settings, Artifacts: c.String("artifacts"),
 			Seed: c.Int64("seed"), When: when, MaxNew: c.Int("generate"),
 			Out: c.String("out"), Shard: shard, RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),

@@ -11,11 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/dataset"
 	"editpipe/dataset/corpus"
 	"editpipe/demo"
 	"editpipe/edit"
-	"editpipe/stages"
 	"editpipe/store"
 )
 
@@ -74,7 +72,7 @@ func runPrepare(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		in.Train, in.Val = split(data)
+		in.Train, in.Val = data.Split()
 	}
 	out := filepath.Join(c.String("out"), method.Name)
 	if err := writable(out); err != nil {
@@ -116,19 +114,6 @@ func running(path, field string) (iter.Seq2[string, error], error) {
 		break
 	}
 	return texts, nil
-}
-
-// split gives the records to learn from and those to validate on.
-func split(data stages.Data) (train, val dataset.Source) {
-	var a, b []dataset.Record
-	for _, r := range data.Records {
-		if r.Edit.Split == "valid" {
-			b = append(b, r)
-		} else {
-			a = append(a, r)
-		}
-	}
-	return dataset.List(data.Name, a), dataset.List(data.Name, b)
 }
 
 // unpreparedError is a method that was not prepared, with the command that does it.
