@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,8 +59,8 @@ func runPrepare(c *cli.Context) error {
 		}
 	}
 	if path != "" {
-		if in.Texts, err = running(path, c.String("corpus-field")); err != nil {
-			return err
+		if in.Texts, err = corpus.Open(path, c.String("corpus-field"), store.Texts); err != nil {
+			return fmt.Errorf("--corpus: %w", err)
 		}
 		in.Progress = func(done, want int64) {
 			fmt.Fprintf(c.App.ErrWriter, "read %d of %d tokens\n", done, max(done, want))
@@ -100,22 +99,6 @@ func demoCorpus() (string, error) {
 	return filepath.Join(dir, demo.CorpusFile), err
 }
 
-// running reads the running text in a file. One that cannot be read is refused
-// here, before any work.
-func running(path, field string) (iter.Seq2[string, error], error) {
-	texts := corpus.Texts(path, field)
-	if strings.EqualFold(filepath.Ext(path), ".parquet") {
-		texts = store.Texts(path, field)
-	}
-	for _, err := range texts {
-		if err != nil {
-			return nil, fmt.Errorf("--corpus: %w", err)
-		}
-		break
-	}
-	return texts, nil
-}
-
 // unpreparedError is a method that was not prepared, with the command that does it.
 type unpreparedError struct {
 	err   error
@@ -128,7 +111,7 @@ func (e *unpreparedError) Unwrap() error { return e.err }
 // prepareFirst adds to the error of a command whose methods were not prepared what
 // to type, with the flags in use.
 func prepareFirst(c *cli.Context, err error) error {
-	methods := unprepared(err)
+	methods := edit.Unprepared(err)
 	if methods == nil {
 		return err
 	}
@@ -162,24 +145,6 @@ func prepareFirst(c *cli.Context, err error) error {
 	}
 	e.hints = append(e.hints, again)
 	return e
-}
-
-// unprepared lists the methods whose errors say that they were not prepared.
-func unprepared(err error) []string {
-	if of, ok := err.(*edit.Error); ok && errors.Is(err, edit.ErrNotPrepared) {
-		return []string{of.Method}
-	}
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		return unprepared(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var list []string
-		for _, err := range e.Unwrap() {
-			list = append(list, unprepared(err)...)
-		}
-		return list
-	}
-	return nil
 }
 
 // commandLine writes words as a shell reads them.
