@@ -40,16 +40,12 @@ func runPrepare(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "method", "out")); err != nil {
 		return err
 	}
-	method, err := methodNamed(c.String("method"))
+	method, keys, err := oneMethod(c)
 	if err != nil {
 		return err
 	}
 	if !method.HasPrepare {
 		return usagef("method %s needs no preparation", method.Name)
-	}
-	keys, err := overrides(c, []edit.Method{method})
-	if err != nil {
-		return err
 	}
 	in := edit.PrepareInput{Seed: c.Int64("seed")}
 	path := c.String("corpus")
@@ -78,7 +74,7 @@ func runPrepare(c *cli.Context) error {
 		return err
 	}
 	return withTexts(c, func(ctx context.Context, m opened) error {
-		config, err := configure(method, m.Info(), keys[method.Name])
+		config, err := configure(method, m.Info(), keys)
 		if err != nil {
 			return err
 		}
