@@ -73,6 +73,9 @@ func CacheRoot() (string, error) {
 	return root, nil
 }
 
+// libraries is the folder in the cache that holds runtime libraries.
+const libraries = "onnxruntime"
+
 // CacheDir returns the folder of a release's library for this platform in the
 // cache, <cache root>/onnxruntime/<version>/<os>-<arch>. It need not exist.
 func CacheDir(version string) (string, error) {
@@ -80,7 +83,7 @@ func CacheDir(version string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(root, "onnxruntime", version, runtime.GOOS+"-"+runtime.GOARCH), nil
+	return filepath.Join(root, libraries, version, runtime.GOOS+"-"+runtime.GOARCH), nil
 }
 
 // fileNames are the names the library goes by on this system, most specific

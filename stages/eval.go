@@ -21,8 +21,8 @@ import (
 // are not changed while it runs.
 type Eval struct {
 	LM     *models.LM
-	Data   Data
-	Select Selection
+	Data   dataset.Data
+	Select dataset.Selection
 	Train  dataset.Source // records to learn from; nil for those of Data not under test
 
 	Methods   []edit.Method
@@ -76,7 +76,7 @@ func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.eval
 // build resolves everything and reports all faults it finds, before anything
 // is run or written.
 func (e *Eval) build() (*job, error) {
-	test, left, err := e.Data.choose(e.Select)
+	test, left, err := e.Data.Choose(e.Select)
 	if err == nil && len(unasked(test)) == len(test) {
 		err = fmt.Errorf("stages: data set %s: none of the %d edits under test has a question, first %s: make the set again", e.Data.Name, len(test), test[0].Edit.ID)
 	}
@@ -97,7 +97,7 @@ func (e *Eval) build() (*job, error) {
 	if train == nil {
 		train = dataset.List(e.Data.Name, left)
 	}
-	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.shown()), Seed: e.Seed}
+	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.Shown()), Seed: e.Seed}
 	for _, m := range e.Methods {
 		combos, err := e.combos(m, in, len(test))
 		faults = append(faults, err)
@@ -108,6 +108,17 @@ func (e *Eval) build() (*job, error) {
 	}
 	b := newBase(t)
 	return &job{t, b, newEvaluate(t, b)}, nil
+}
+
+// unasked lists the edits that have no question.
+func unasked(recs []dataset.Record) []dataset.EditID {
+	var ids []dataset.EditID
+	for _, r := range recs {
+		if len(r.Probes) == 0 {
+			ids = append(ids, r.Edit.ID)
+		}
+	}
+	return ids
 }
 
 // faults lists what is wrong with the fields.

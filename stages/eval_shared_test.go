@@ -98,7 +98,7 @@ func TestReferenceFigures(t *testing.T) {
 	recs = recs[:len(ref.Edits)]
 
 	e := Eval{
-		LM: openFixture(t, fixture), Data: Data{Name: "world", Records: recs}, Out: filepath.Join(t.TempDir(), "run"),
+		LM: openFixture(t, fixture), Data: dataset.Data{Name: "world", Records: recs}, Out: filepath.Join(t.TempDir(), "run"),
 		Methods: []edit.Method{none.Method(), patch.Method()}, Settings: settingList(t, "single"),
 		Overrides: map[string]map[string]string{"patch": {"path": romePatches(t, fixture, recs)}},
 	}

@@ -81,8 +81,8 @@ func TestNudgeConforms(t *testing.T) { edittest.Run(t, nudge(), edittest.Options
 
 // village has n records with every axis; the fourth cannot be edited, the sixth
 // has a probe that is too long.
-func village(n int) Data {
-	d := Data{Name: "world"}
+func village(n int) dataset.Data {
+	d := dataset.Data{Name: "world"}
 	jobs := []string{"pilot", "cook", "judge", "baker"}
 	for i := range n {
 		name := fmt.Sprintf("Person %c%c", 'A'+i%26, 'a'+i/26)
@@ -200,7 +200,7 @@ func contents(t *testing.T, dir string) map[string][]byte {
 
 func TestEval(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(24), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		LM: tiny(t), Data: village(24), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods:   append(ike.Methods(), none.Method(), nudge()),
 		Overrides: map[string]map[string]string{"ike": {"k": "3"}},
 		Settings:  settingList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
@@ -370,7 +370,7 @@ func TestGeneration(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		LM: tiny(t), Data: village(40), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods: append(ike.Methods(), nudge()), Settings: settingList(t, "single", "batch:8", "sequential:30"),
 	}
 	p, err := e.Plan(context.Background())
@@ -412,7 +412,7 @@ func TestPlan(t *testing.T) {
 
 func TestFaultsAreNamedTogether(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(4), Select: Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
+		LM: tiny(t), Data: village(4), Select: dataset.Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
 		Methods: []edit.Method{none.Method(), none.Method()}, Settings: settingList(t, "single", "single"),
 		Overrides: map[string]map[string]string{"rome": {"layer": "3"}}, MaxNew: -1,
 	}

@@ -13,8 +13,8 @@ import (
 
 // pairs has n edits with a yes-or-no question each, and behind every edit one
 // that takes it back.
-func pairs(n int) Data {
-	d := Data{Name: "pairs"}
+func pairs(n int) dataset.Data {
+	d := dataset.Data{Name: "pairs"}
 	for _, r := range village(n).Records {
 		e := r.Edit
 		e.ConflictGroup = string(e.ID)

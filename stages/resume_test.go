@@ -82,7 +82,7 @@ func TestShards(t *testing.T) {
 // what it asks anew; another model is refused.
 func TestAmendedCommand(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		LM: tiny(t), Data: village(40), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"),
 	}
 	do(t, e)

@@ -72,21 +72,13 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	method, err := methodNamed(c.String("method"))
-	if err != nil {
-		return err
-	}
-	keys, err := overrides(c, []edit.Method{method})
+	method, keys, err := oneMethod(c)
 	if err != nil {
 		return err
 	}
 	save := c.String("save")
-	if save != "" {
-		for _, path := range []string{save, models.Sidecar(save)} {
-			if err := writableFile("save", path); err != nil {
-				return err
-			}
-		}
+	if err := writablePatch(save); err != nil {
+		return err
 	}
 	train, err := trainSource(c)
 	if err != nil {
@@ -94,7 +86,7 @@ func runEdit(c *cli.Context) error {
 	}
 	return withTexts(c, func(ctx context.Context, m opened) error {
 		lm := m.LM
-		config, err := configure(method, lm.Info(), keys[method.Name])
+		config, err := configure(method, lm.Info(), keys)
 		if err != nil {
 			return err
 		}
@@ -133,6 +125,18 @@ func runEdit(c *cli.Context) error {
 		}
 		return writeComparison(c.App.Writer, method.Name, shown)
 	})
+}
+
+// writablePatch tries the files of a patch that is to be saved; an empty path is
+// none.
+func writablePatch(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := writableFile("save", path); err != nil {
+		return err
+	}
+	return writableFile("save", models.Sidecar(path))
 }
 
 // trainSource is the data a method may draw demonstrations from; nil if none.

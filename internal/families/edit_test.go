@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/ftl"
@@ -157,7 +158,7 @@ func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set m
 		t.Fatal(err)
 	}
 	run := stages.Eval{
-		LM: lm, Data: stages.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Settings: []edit.Setting{single},
+		LM: lm, Data: dataset.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Settings: []edit.Setting{single},
 		Overrides: map[string]map[string]string{m.Name: set}, Artifacts: artifacts, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 	}
 	if _, err := run.Do(t.Context()); err != nil {

@@ -1,23 +1,20 @@
-package stages
+package dataset
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
-
-	"editpipe/dataset"
 )
 
-func named(split string, ids ...string) []dataset.Record {
-	var l []dataset.Record
+func named(split string, ids ...string) []Record {
+	var l []Record
 	for _, id := range ids {
-		l = append(l, dataset.Record{Edit: dataset.Edit{ID: dataset.EditID(id), Split: split}})
+		l = append(l, Record{Edit: Edit{ID: EditID(id), Split: split}})
 	}
 	return l
 }
 
-func idsOf(l []dataset.Record) string {
+func idsOf(l []Record) string {
 	var ids []string
 	for _, r := range l {
 		ids = append(ids, string(r.Edit.ID))
@@ -44,7 +41,7 @@ func TestChoose(t *testing.T) {
 		{split, Selection{IDs: []string{"a"}}, "a", "b"}, // asked for by id
 		{only, Selection{Limit: 1}, "a", "bc"},
 	} {
-		test, train, err := c.d.choose(c.s)
+		test, train, err := c.d.Choose(c.s)
 		if err != nil {
 			t.Errorf("%s %+v: %v", c.d.Name, c.s, err)
 			continue
@@ -55,8 +52,8 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s %+v: test %s, train %s; want %s, %s", c.d.Name, c.s, idsOf(test), got, c.test, c.train)
 		}
 	}
-	a, _, _ := plain.choose(Selection{OrderSeed: 1})
-	b, _, _ := plain.choose(Selection{OrderSeed: 1})
+	a, _, _ := plain.Choose(Selection{OrderSeed: 1})
+	b, _, _ := plain.Choose(Selection{OrderSeed: 1})
 	if idsOf(a) != idsOf(b) || idsOf(plain.Records) != "abcd" {
 		t.Errorf("shuffled %s, then %s; the data set itself is %s", idsOf(a), idsOf(b), idsOf(plain.Records))
 	}
@@ -69,32 +66,25 @@ func TestChoose(t *testing.T) {
 		{Data{"twice", named("", "a", "a")}, Selection{}, "twice"},
 		{Data{"none", nil}, Selection{}, "no records"},
 	} {
-		if _, _, err := bad.d.choose(bad.s); err == nil || !strings.Contains(err.Error(), bad.want) {
+		if _, _, err := bad.d.Choose(bad.s); err == nil || !strings.Contains(err.Error(), bad.want) {
 			t.Errorf("%s: %v, want an error with %q", bad.d.Name, err, bad.want)
 		}
 	}
 }
 
-func TestSuperseded(t *testing.T) {
-	edits := []dataset.Edit{
-		{ID: "a", Subject: "Ada", RelationID: "P1", Target: "x"},
-		{ID: "b", Subject: "Bo", RelationID: "P1", Target: "x"},
-		{ID: "c", Subject: "ada", RelationID: "P1", Target: "y"}, // contradicts a
-		{ID: "d", Subject: "Bo", RelationID: "P1", Target: "X"},  // says what b says
-		{ID: "e", Subject: "Ada", Target: "z"},                   // no relation, no verdict
-		{ID: "f", Subject: "q", ConflictGroup: "g", Target: "1"},
-		{ID: "g", Subject: "r", ConflictGroup: "g", Target: "2"}, // contradicts f
-		{ID: "h", RelationID: "P1", Target: "1"},                 // no subject, no verdict
-		{ID: "i", RelationID: "P1", Target: "2"},
+func TestParts(t *testing.T) {
+	d := Data{"parts", append(append(named("train", "a"), named("valid", "b")...), named("", "c")...)}
+	if got := idsOf(d.Shown()); got != "a" {
+		t.Errorf("shown %s, want a", got)
 	}
-	errs := make([]error, len(edits))
-	want := []dataset.EditID{"c", "", "", "", "", "g", "", "", ""}
-	if got := superseded(edits, errs); !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	if got := idsOf((Data{"none", d.Records[1:]}).Shown()); got != "bc" {
+		t.Errorf("shown of a set without a split for training: %s, want bc", got)
 	}
-	errs[2] = errors.New("not made")
-	want[0] = ""
-	if got := superseded(edits, errs); !slices.Equal(got, want) {
-		t.Errorf("with c not made: %q, want %q", got, want)
+	train, valid := d.Split()
+	for want, s := range map[string]Source{"ac": train, "b": valid} {
+		records, _, err := ReadAll(s)
+		if err != nil || s.Name() != "parts" || idsOf(records) != want {
+			t.Errorf("%s of %s, %v; want %s", idsOf(records), s.Name(), err, want)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package stages
+package sets
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 
 	"editpipe/audit"
 	"editpipe/dataset"
-	"editpipe/generator/kb"
 	"editpipe/store"
 	"editpipe/token"
 )
@@ -35,19 +34,25 @@ type Audit struct {
 // tallies of the checks. The data set itself is only read.
 func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 	o := audit.Options{Limits: a.Limits}
-	var err error
 	if a.KB != "" {
-		if o.KB, err = a.knowledge(ctx); err != nil {
+		from := source{a.KB, a.Relations, a.AsOf}
+		if from.asOf == "" {
+			from.asOf = a.editsDay()
+		}
+		known, err := from.read(ctx)
+		if err != nil {
 			return nil, err
 		}
+		o.KB = known.Base
 	}
 	if a.Tokenizer != "" {
 		path := a.Tokenizer
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			if path = token.Find(a.Tokenizer); path == "" {
-				return nil, fmt.Errorf("stages: %s holds neither tokenizer.json nor vocab.json with merges.txt", a.Tokenizer)
+				return nil, fmt.Errorf("sets: %s holds neither tokenizer.json nor vocab.json with merges.txt", a.Tokenizer)
 			}
 		}
+		var err error
 		if o.Tokenizer, err = token.Open(path); err != nil {
 			return nil, err
 		}
@@ -56,7 +61,7 @@ func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 		return audit.Run(ctx, a.Source, o)
 	}
 	if err := os.MkdirAll(a.Out, 0o755); err != nil {
-		return nil, fmt.Errorf("stages: making the folder of the audit: %w", err)
+		return nil, fmt.Errorf("sets: making the folder of the audit: %w", err)
 	}
 	meta := map[string]string{"dataset": a.Source.Name()}
 	findings, err := store.NewWriter[audit.Finding](filepath.Join(a.Out, FindingsFile), meta)
@@ -73,27 +78,6 @@ func (a Audit) Do(ctx context.Context) (*audit.Report, error) {
 		return nil, err
 	}
 	return report, store.Write(filepath.Join(a.Out, ChecksFile), report.Tallies, meta)
-}
-
-// knowledge reads the knowledge base as Generate does.
-func (a Audit) knowledge(ctx context.Context) (*kb.Base, error) {
-	g := Generate{KB: a.KB, Relations: a.Relations}
-	relations, _, err := g.catalogue()
-	if err != nil {
-		return nil, err
-	}
-	asOf := a.AsOf
-	if asOf == "" {
-		asOf = a.editsDay()
-	}
-	var day kb.Date
-	if asOf != "" {
-		if day, err = kb.ParseDate(asOf); err != nil {
-			return nil, fmt.Errorf("stages: as-of date: %w", err)
-		}
-	}
-	set := &GeneratedSet{Arguments: GenerateArgs{KB: filepath.Base(a.KB)}}
-	return g.read(ctx, set, relations, day)
 }
 
 // editsDay is the day at which the first edit's truth holds; empty where it

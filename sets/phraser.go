@@ -1,4 +1,4 @@
-package stages
+package sets
 
 import (
 	"bufio"
@@ -67,28 +67,28 @@ type phrasing struct {
 func newPhraser(command, dir string) (*phraser, error) {
 	p := &phraser{command: command, path: filepath.Join(dir, PhrasingsFile), wait: answerTime, every: recordEvery, written: time.Now(), known: map[string]string{}}
 	if len(strings.Fields(command)) == 0 {
-		return nil, fmt.Errorf("stages: %w: the command is empty", ErrPhraser)
+		return nil, fmt.Errorf("sets: %w: the command is empty", ErrPhraser)
 	}
 	data, err := os.ReadFile(p.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return p, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("stages: reading the phraser's record: %w", err)
+		return nil, fmt.Errorf("sets: reading the phraser's record: %w", err)
 	}
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
 		var l phrasing
 		if err := json.Unmarshal(text, &l); err != nil {
-			return nil, fmt.Errorf("stages: %s, line %d: %w; remove the file to ask again", p.path, line, err)
+			return nil, fmt.Errorf("sets: %s, line %d: %w; remove the file to ask again", p.path, line, err)
 		}
 		switch {
 		case l.Request != nil:
 			p.known[requestKey(*l.Request)] = l.Text
 			p.earlier = append(p.earlier, l)
 		case l.Command != command:
-			return nil, fmt.Errorf("stages: %s was made by the command %q, not by %q: name another --out, or remove the file to ask again", p.path, l.Command, command)
+			return nil, fmt.Errorf("sets: %s was made by the command %q, not by %q: name another --out, or remove the file to ask again", p.path, l.Command, command)
 		}
 	}
 	return p, nil
@@ -241,7 +241,7 @@ func (p *phraser) write(done bool) error {
 	enc.SetEscapeHTML(false)
 	for _, l := range lines {
 		if err := enc.Encode(l); err != nil {
-			return fmt.Errorf("stages: writing the phraser's record: %w", err)
+			return fmt.Errorf("sets: writing the phraser's record: %w", err)
 		}
 	}
 	return store.WriteFile(p.path, b.Bytes())
