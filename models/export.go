@@ -70,7 +70,7 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	for _, f := range lm.anatomy.Layout.GraphFiles() {
+	for _, f := range arch.GraphFiles(lm.anatomy.Layout) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

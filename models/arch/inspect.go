@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"editpipe/lfs"
+	"editpipe/models/folder"
 	"editpipe/onnx"
 )
 
@@ -65,8 +66,8 @@ func (i *Info) FFN(side Side, layer int) *FFN {
 
 // Anatomy is an opened model folder: its graphs and what was found in them.
 type Anatomy struct {
-	Layout  Layout
-	Config  Config
+	Layout  folder.Layout
+	Config  folder.Config
 	Forward *Graph // decoder over whole sequences
 	Step    *Graph // decoder with past keys and values; may be Forward, nil if none
 	Encoder *Graph // nil for decoder-only models
@@ -88,25 +89,16 @@ func (a *Anatomy) Close() error {
 // the parts. The configuration is config.json or genai_config.json, beside the
 // graphs or one folder up.
 func Open(path string) (*Anatomy, error) {
-	at, err := locate(path)
+	layout, config, err := folder.Read(path)
 	if err != nil {
 		return nil, err
 	}
-	a := &Anatomy{}
-	if a.Config, err = readConfig(at.dir); err != nil {
-		return nil, err
-	}
-	if a.Layout, err = layout(at, a.Config); err != nil {
-		return nil, err
-	}
+	a := &Anatomy{Layout: layout, Config: config}
 	if err := a.graphs(); err != nil {
 		a.Close()
 		return nil, err
 	}
-	if at.file == "" {
-		path = at.dir // not the folder of the graphs within it
-	}
-	a.describe(path)
+	a.describe()
 	return a, nil
 }
 
@@ -173,11 +165,11 @@ func open(path string, side Side, past bool) (*Graph, error) {
 }
 
 // describe fills Info.
-func (a *Anatomy) describe(path string) {
+func (a *Anatomy) describe() {
 	c, f := a.Config, a.Forward
 	i := &a.Info
 	*i = Info{
-		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
+		Dir: a.Layout.Dir, Name: a.Layout.Name, Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
 		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab,
 		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "", TokenizerFile: a.Layout.Tokenizer,
 		Others: a.Layout.Others,
@@ -288,7 +280,7 @@ func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
 	if want == 0 || len(found) == want {
 		return
 	}
-	why := fmt.Sprintf("%s counts %d %s layers, the graph shows %d feed-forward blocks of a known form", a.Config.main(), want, side, len(found))
+	why := fmt.Sprintf("%s counts %d %s layers, the graph shows %d feed-forward blocks of a known form", a.Config.Main(), want, side, len(found))
 	if op := a.Forward.experts(); op != "" && side == Decoder {
 		why += fmt.Sprintf(" and mixtures of experts (%s), which cannot be changed", op)
 	}
@@ -373,16 +365,4 @@ func (a *Anatomy) modes() {
 	default:
 		a.Info.Generation = filepath.Base(a.Forward.Path) + ", whole sequence re-run for every token (no graph with past keys and values)"
 	}
-}
-
-// nameOf is the folder's name, or the file's with its folder.
-func nameOf(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		abs = path
-	}
-	if filepath.Ext(abs) == ".onnx" {
-		return filepath.Base(filepath.Dir(abs)) + "/" + strings.TrimSuffix(filepath.Base(abs), ".onnx")
-	}
-	return filepath.Base(abs)
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/models/folder"
 	"editpipe/onnx"
 )
 
@@ -196,7 +197,7 @@ func (g *graph) mapped(value string) *linear {
 
 // configure fills in from the configuration what the graph leaves open of the
 // past, and names what nobody says.
-func (p *Ports) configure(c Config) error {
+func (p *Ports) configure(c folder.Config) error {
 	for i := range p.Past {
 		past := &p.Past[i]
 		if number, width, ok := past.heads(); ok {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/models/folder"
 	"editpipe/onnx"
 )
 
@@ -74,17 +75,17 @@ func TestPastSizes(t *testing.T) {
 		reader  func(s *stack, q, k string)
 		past    []onnx.Dim
 		present []onnx.Dim
-		config  Config
+		config  folder.Config
 		fails   bool
 	}{
-		{"the output that extends it", concat, open, dims("b", 2, "total", 6), Config{}, false},
-		{"grouped attention and weights", fused("GroupQueryAttention", onnx.AttrInt("num_heads", 4), onnx.AttrInt("kv_num_heads", 2)), open, open, Config{}, false},
-		{"attention and weights", fused("MultiHeadAttention", onnx.AttrInt("num_heads", 2)), open, open, Config{}, false},
-		{"configuration", concat, open, open, Config{KVHeads: 2, HeadWidth: 6}, false},
-		{"configuration and weights", concat, open, open, Config{Heads: 4, KVHeads: 2, Width: 40}, false},
-		{"weights over width", concat, dims("b", "heads", "past", 6), open, Config{Heads: 4}, false},
-		{"declared heads", concat, dims("b", 2, "past", "kv_cache_dim"), open, Config{}, false},
-		{"nobody", func(s *stack, q, k string) {}, open, open, Config{}, true},
+		{"the output that extends it", concat, open, dims("b", 2, "total", 6), folder.Config{}, false},
+		{"grouped attention and weights", fused("GroupQueryAttention", onnx.AttrInt("num_heads", 4), onnx.AttrInt("kv_num_heads", 2)), open, open, folder.Config{}, false},
+		{"attention and weights", fused("MultiHeadAttention", onnx.AttrInt("num_heads", 2)), open, open, folder.Config{}, false},
+		{"configuration", concat, open, open, folder.Config{KVHeads: 2, HeadWidth: 6}, false},
+		{"configuration and weights", concat, open, open, folder.Config{Heads: 4, KVHeads: 2, Width: 40}, false},
+		{"weights over width", concat, dims("b", "heads", "past", 6), open, folder.Config{Heads: 4}, false},
+		{"declared heads", concat, dims("b", 2, "past", "kv_cache_dim"), open, folder.Config{}, false},
+		{"nobody", func(s *stack, q, k string) {}, open, open, folder.Config{}, true},
 	} {
 		m := build(0, nil)
 		s := &stack{m: m, b: m.Builder()}

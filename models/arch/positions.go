@@ -205,7 +205,7 @@ func (g *graph) integer(value string) (int64, bool) {
 func (a *Anatomy) context() {
 	i, c := &a.Info, a.Config.Context
 	if i.Context = c; c > 0 {
-		i.ContextFrom = a.Config.main()
+		i.ContextFrom = a.Config.Main()
 	}
 	for _, g := range []*Graph{a.Forward, a.Step} {
 		if g == nil || g.positions.rows == 0 || i.Context > 0 && g.positions.rows >= i.Context {
@@ -214,7 +214,7 @@ func (a *Anatomy) context() {
 		i.Context = g.positions.rows
 		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.name)
 		if c > 0 {
-			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.main(), c)
+			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.Main(), c)
 		}
 	}
 }

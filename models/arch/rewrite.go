@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
+	"editpipe/models/folder"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -18,23 +18,14 @@ type GraphFile struct {
 }
 
 // GraphFiles lists all forms of the model that stand beside the graphs in use:
-// the plain decoder, those with past keys and values, the encoder. Files under
-// names that no exporter gives are only listed where they are in use.
-func (l Layout) GraphFiles() []GraphFile {
+// the plain decoder, those with past keys and values, the encoder.
+func GraphFiles(l folder.Layout) []GraphFile {
 	var files []GraphFile
-	add := func(path string, side Side) {
-		f := GraphFile{path, side}
-		if path != "" && isFile(path) && !slices.Contains(files, f) {
-			files = append(files, f)
-		}
+	for _, path := range l.Decoders() {
+		files = append(files, GraphFile{path, Decoder})
 	}
-	add(l.Forward, Decoder)
-	add(l.Step, Decoder)
-	add(l.Encoder, Encoder)
-	if ending, known := endingOf(l.Forward); known {
-		for _, n := range slices.Concat(decoderNames, mergedNames, stepNames) {
-			add(filepath.Join(filepath.Dir(l.Forward), variant(n, ending)), Decoder)
-		}
+	if l.Encoder != "" {
+		files = append(files, GraphFile{l.Encoder, Encoder})
 	}
 	return files
 }
