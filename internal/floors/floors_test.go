@@ -34,7 +34,7 @@ var floor = map[string]int{
 
 	"audit": 2, "ort/orttest": 2, "onnx/grad": 2, "generator/shards": 2, "models/arch": 2, "internal/tinylm": 2,
 
-	"models/folder": 1, "onnx": 1, "ort": 1, "metric": 1, "generator": 1, "store": 1,
+	"models/folder": 1, "models/linear": 2, "models/ports": 2, "onnx": 1, "ort": 1, "metric": 1, "generator": 1, "store": 1,
 
 	"tensor/safetensors": 0, "tensor/npz": 0,
 	"token/component": 0, "token/oniguruma": 0, "token/character": 0, "token/pattern": 0, "token/bytelevel": 0, "token/piece": 0,
@@ -60,6 +60,11 @@ var sameFloor = map[[2]string]bool{
 	{"dataset/corpus", "generator/dump"}:          true,
 	{"dataset/exporter", "dataset"}:               true,
 	{"generator/kb", "generator/catalogue"}:       true,
+
+	// The anatomy of a model is made of its graphs' linear maps and ports.
+	{"models/arch", "models/linear"}:  true,
+	{"models/arch", "models/ports"}:   true,
+	{"models/ports", "models/linear"}: true,
 
 	{"token/oniguruma", "token/component"}: true,
 	{"token/pattern", "token/oniguruma"}:   true,

@@ -12,15 +12,10 @@
 package arch
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
-
-// ErrGraph is returned when a graph does not look like a language model's:
-// inputs that nobody knows how to feed, or no logits.
-var ErrGraph = errors.New("not a graph of a language model")
 
 // Side is the half of an encoder-decoder model; decoder-only models have only
 // the Decoder side.

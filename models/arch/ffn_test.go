@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -420,7 +421,7 @@ func TestUnknownInputIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "pixel_values") {
 		t.Errorf("error %v does not name the input", err)
 	}
-	if !strings.Contains(fmt.Sprint(err), ErrGraph.Error()) {
-		t.Errorf("error %v is not ErrGraph", err)
+	if !strings.Contains(fmt.Sprint(err), ports.ErrGraph.Error()) {
+		t.Errorf("error %v is not ports.ErrGraph", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"editpipe/lfs"
 	"editpipe/models/folder"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 )
 
@@ -129,7 +130,7 @@ func (a *Anatomy) graphs() error {
 	}
 	for _, g := range []*Graph{a.Forward, a.Step} {
 		if g != nil && err == nil {
-			if err = g.Ports.configure(a.Config); err != nil {
+			if err = g.Ports.Configure(a.Config); err != nil {
 				err = fmt.Errorf("%s: %w", g.Path, err)
 			}
 		}
@@ -198,7 +199,7 @@ func (a *Anatomy) describe() {
 		}
 	}
 	if a.Step != nil {
-		if why := a.Step.Ports.uncached(a.Encoder != nil); why != "" {
+		if why := a.Step.Ports.Uncached(a.Encoder != nil); why != "" {
 			a.refuse("%s: %s: generation runs without the cache", filepath.Base(a.Step.Path), why)
 			a.dropStep()
 		}
@@ -243,6 +244,26 @@ func (a *Anatomy) describe() {
 	a.modes()
 }
 
+// context sets the most positions a model can take in, and where the number
+// comes from: the configuration's or that of the shortest table of positions,
+// whichever is smaller.
+func (a *Anatomy) context() {
+	i, c := &a.Info, a.Config.Context
+	if i.Context = c; c > 0 {
+		i.ContextFrom = a.Config.Main()
+	}
+	for _, g := range []*Graph{a.Forward, a.Step} {
+		if g == nil || g.positions.Rows == 0 || i.Context > 0 && g.positions.Rows >= i.Context {
+			continue
+		}
+		i.Context = g.positions.Rows
+		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.Name)
+		if c > 0 {
+			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.Main(), c)
+		}
+	}
+}
+
 // firstCaches finds, for every cache of a decoder that reads an encoder, the
 // output of the graph without past that begins it: that graph alone knows the
 // encoder's keys and values. It says what is missing.
@@ -253,7 +274,7 @@ func (a *Anatomy) firstCaches() (why string) {
 	}
 	for i := range a.Step.Ports.Past {
 		p := &a.Step.Ports.Past[i]
-		for _, name := range presents(p.In) {
+		for _, name := range ports.Presents(p.In) {
 			if have[name] {
 				p.First = name
 				break

@@ -115,7 +115,7 @@ func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weig
 			}
 		}
 	}
-	visit(m.Graph, func(g *onnx.Graph) {
+	m.Graph.Visit(func(g *onnx.Graph) {
 		for i, t := range g.Initializers {
 			if n := fresh[t]; n != nil {
 				g.Initializers[i] = n
@@ -129,7 +129,7 @@ func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weig
 // give it a new name, so the value must be the same as well. Small ones are not
 // always shared by the branches: each then has its own, of one name and value.
 func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found []*onnx.Tensor) {
-	visit(g, func(g *onnx.Graph) {
+	g.Visit(func(g *onnx.Graph) {
 		for _, t := range g.Initializers {
 			if t.Name != name {
 				continue
@@ -140,19 +140,4 @@ func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found []*onnx.Tens
 		}
 	})
 	return found
-}
-
-// visit calls f for a graph and the graphs within it, outermost first.
-func visit(g *onnx.Graph, f func(*onnx.Graph)) {
-	f(g)
-	for _, n := range g.Nodes {
-		for _, a := range n.Attrs {
-			if a.G != nil {
-				visit(a.G, f)
-			}
-			for _, sub := range a.Graphs {
-				visit(sub, f)
-			}
-		}
-	}
 }
