@@ -97,6 +97,20 @@ func ParseWeightID(s string) (WeightID, error) {
 	return bad()
 }
 
+// Place is a weight of a graph, or its bias.
+type Place struct {
+	ID   WeightID
+	Bias bool
+}
+
+// String is the weight's, "bias of " before it for a bias.
+func (p Place) String() string {
+	if p.Bias {
+		return "bias of " + p.ID.String()
+	}
+	return p.ID.String()
+}
+
 // MarshalText writes the form of String, for JSON.
 func (id WeightID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 

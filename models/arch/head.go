@@ -67,8 +67,9 @@ type Graph struct {
 	positions ports.Table // the shortest of positions; no rows where there is none
 }
 
-// analyse looks at one model; side says which outputs to expect.
-func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
+// Analyse looks for the parts of a model in one graph, read from path; side says which
+// outputs to expect.
+func Analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
 	ix := graph{linear.Find(m)}
 	p, err := ports.Of(m, ix.Graph, side == Encoder)
 	if err != nil {

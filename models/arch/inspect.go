@@ -157,12 +157,29 @@ func open(path string, side Side, past bool) (*Graph, error) {
 			return nil, errors.Join(fmt.Errorf("choosing a branch of %s: %w", path, err), m.Close())
 		}
 	}
-	g, err := analyse(path, m, side)
+	g, err := Analyse(path, m, side)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
 	g.merged = merged
 	return g, nil
+}
+
+// Branches returns the graphs that a file holds, as they run: copies of a merged
+// decoder with either branch, of others the model itself.
+func Branches(m *onnx.Model) ([]*onnx.Model, error) {
+	if m.Graph.Index().Input(branchInput) == nil {
+		return []*onnx.Model{m}, nil
+	}
+	var forms []*onnx.Model
+	for _, past := range []bool{false, true} {
+		c := m.Clone()
+		if err := c.SelectBranch(branchInput, past); err != nil {
+			return nil, err
+		}
+		forms = append(forms, c)
+	}
+	return forms, nil
 }
 
 // describe fills Info.

@@ -1,4 +1,4 @@
-package arch
+package models
 
 import (
 	"bytes"
@@ -6,49 +6,36 @@ import (
 	"fmt"
 	"slices"
 
+	"editpipe/models/arch"
 	"editpipe/models/folder"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
-// GraphFile is one graph of a model folder.
-type GraphFile struct {
+// graphFile is one graph of a model folder.
+type graphFile struct {
 	Path string
-	Side Side
+	Side arch.Side
 }
 
-// GraphFiles lists all forms of the model that stand beside the graphs in use:
+// graphFiles lists all forms of the model that stand beside the graphs in use:
 // the plain decoder, those with past keys and values, the encoder.
-func GraphFiles(l folder.Layout) []GraphFile {
-	var files []GraphFile
+func graphFiles(l folder.Layout) []graphFile {
+	var files []graphFile
 	for _, path := range l.Decoders() {
-		files = append(files, GraphFile{path, Decoder})
+		files = append(files, graphFile{path, arch.Decoder})
 	}
 	if l.Encoder != "" {
-		files = append(files, GraphFile{l.Encoder, Encoder})
+		files = append(files, graphFile{l.Encoder, arch.Encoder})
 	}
 	return files
 }
 
-// Place is a weight of a graph, or its bias.
-type Place struct {
-	ID   WeightID
-	Bias bool
-}
-
-// String is the weight's, "bias of " before it for a bias.
-func (p Place) String() string {
-	if p.Bias {
-		return "bias of " + p.ID.String()
-	}
-	return p.ID.String()
-}
-
-// Rewrite opens a graph file and replaces weights and biases. change gets each
+// rewritten opens a graph file and replaces weights and biases. change gets each
 // with its value as stored, weights [In, Out] or transposed, and returns the
 // value to store instead. A merged decoder has its weights changed in both
 // branches, for which change is called twice. The caller closes the model.
-func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
+func rewritten(f graphFile, places []arch.Place, change func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
 	m, err := onnx.Open(f.Path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", f.Path, err)
@@ -59,29 +46,22 @@ func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored
 	return m, nil
 }
 
-func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
-	forms := []*onnx.Model{m}
-	if m.Graph.Index().Input(branchInput) != nil {
-		forms = nil
-		for _, past := range []bool{false, true} {
-			c := m.Clone()
-			if err := c.SelectBranch(branchInput, past); err != nil {
-				return err
-			}
-			forms = append(forms, c)
-		}
+func rewrite(m *onnx.Model, f graphFile, places []arch.Place, change func(arch.Place, arch.Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
+	forms, err := arch.Branches(m)
+	if err != nil {
+		return err
 	}
 	// Replacements wait until all forms have been read.
 	fresh := map[*onnx.Tensor]*onnx.Tensor{}
 	for _, form := range forms {
-		g, err := analyse(f.Path, form, f.Side)
+		g, err := arch.Analyse(f.Path, form, f.Side)
 		if err != nil {
 			return err
 		}
 		ix := form.Graph.Index()
 		for _, at := range places {
 			id := at.ID
-			i := slices.IndexFunc(g.FFNs, func(b FFN) bool { return b.Side == id.Side && b.Layer == id.Layer })
+			i := slices.IndexFunc(g.FFNs, func(b arch.FFN) bool { return b.Side == id.Side && b.Layer == id.Layer })
 			if i < 0 {
 				return fmt.Errorf("it has no %s", id)
 			}
