@@ -70,7 +70,7 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	for _, f := range lm.anatomy.Layout.GraphFiles() {
+	for _, f := range graphFiles(lm.anatomy.Layout) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 }
 
 // exportGraph writes one graph with the patch's changes of its side.
-func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
+func (lm *LM) exportGraph(f graphFile, p *Patch, dir string) error {
 	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *Patch, dir string) error {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
-	m, err := arch.Rewrite(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+	m, err := rewritten(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		if err := lm.same(at, w, stored); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"editpipe/models/arch"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 )
 
@@ -230,7 +231,7 @@ func (lm *LM) carrier(g *arch.Graph) (*onnx.Model, error) {
 // cache is an input of keys or values of the graph with past, and the output that
 // it goes on from.
 type cache struct {
-	arch.Past
+	ports.Past
 	out string
 }
 
@@ -268,7 +269,7 @@ func symbolic(names ...string) []onnx.Dim {
 // only). Factors belong to rows, so x is given the shape [B, -1, in] and the
 // product is brought back to the shape of y; reshaping moves no data. The
 // addition happens in float32 whatever the model computes in.
-func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
+func addSlot(m *onnx.Model, ports ports.Ports, w arch.Weight) error {
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(slotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(slotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
@@ -295,7 +296,7 @@ func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
 
 // addBiasSlot makes the value behind a down-projection and its bias read a
 // further bias, of each row.
-func addBiasSlot(m *onnx.Model, ports arch.Ports, f arch.FFN) error {
+func addBiasSlot(m *onnx.Model, ports ports.Ports, f arch.FFN) error {
 	w := f.Down
 	value, _ := f.Value(arch.FFNOut)
 	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {

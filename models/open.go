@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"editpipe/models/arch"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/tensor"
@@ -111,7 +112,7 @@ func (lm *LM) prepare(ctx context.Context) error {
 		lm.opts.Provider.Name = "cpu"
 	}
 	if lm.info.Vocab <= 0 {
-		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", arch.ErrGraph)
+		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", ports.ErrGraph)
 	}
 	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")

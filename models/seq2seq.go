@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"editpipe/models/arch"
+	"editpipe/models/ports"
 	"editpipe/tensor"
 )
 
@@ -15,7 +15,7 @@ type encoding struct {
 }
 
 // feed feeds a decoder what it takes of the encoder.
-func (e *encoding) feed(feeds map[string]*tensor.Tensor, p arch.Ports) {
+func (e *encoding) feed(feeds map[string]*tensor.Tensor, p ports.Ports) {
 	if p.EncoderStates != "" {
 		feeds[p.EncoderStates] = e.states
 	}

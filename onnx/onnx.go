@@ -250,6 +250,14 @@ func (n *Node) graphs(f func(*Graph)) {
 	}
 }
 
+// Visit calls f for a graph and the graphs within it, outermost first.
+func (g *Graph) Visit(f func(*Graph)) {
+	f(g)
+	for _, n := range g.Nodes {
+		n.graphs(func(inner *Graph) { inner.Visit(f) })
+	}
+}
+
 // Attribute constructors.
 
 // AttrInt is an integer attribute.

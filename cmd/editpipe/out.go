@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"editpipe/models/arch"
+	"editpipe/models/folder"
 	"editpipe/sets"
 	"editpipe/store"
 )
@@ -47,7 +47,7 @@ func writableFile(flag, path string) error {
 			return usagef("--%s %s is a folder: name the file to write", flag, path)
 		}
 		for d, below := dir, ""; d != below; d, below = filepath.Dir(d), d {
-			if store.IsFolder(d) || d == dir && arch.IsFolder(d) {
+			if store.IsFolder(d) || d == dir && folder.IsModel(d) {
 				return usagef("--%s %s would replace a file of the folder %s, which holds a run, data or a model: name another file", flag, path, d)
 			}
 		}

@@ -1,25 +1,25 @@
-package arch
+package ports
 
 import (
-	"fmt"
-
+	"editpipe/models/linear"
 	"editpipe/onnx"
 )
 
-// table is a constant with a row for each position, which a graph cannot read
+// Table is a constant with a row for each position, which a graph cannot read
 // beyond its end.
-type table struct {
-	name string // initializer, or output of a Constant
-	rows int    // positions: rows without those that come before the first
+type Table struct {
+	Name string // initializer, or output of a Constant
+	Rows int    // positions: rows without those that come before the first
 }
 
-// positionTable finds the shortest table of positions in a graph: learned
+// Positions finds the shortest table of positions in a graph: learned
 // embeddings, sines and cosines of rotary positions, causal masks. ok is false if
 // it has none.
-func (g *graph) positionTable(p Ports) (least table, ok bool) {
+func Positions(maps *linear.Graph, p Ports) (least Table, ok bool) {
+	g := graph{maps}
 	shorter := func(name string, rows int64) {
-		if rows > 1 && (!ok || int(rows) < least.rows) {
-			least, ok = table{name, int(rows)}, true
+		if rows > 1 && (!ok || int(rows) < least.Rows) {
+			least, ok = Table{name, int(rows)}, true
 		}
 	}
 	found := func(value string, first int64) {
@@ -31,7 +31,7 @@ func (g *graph) positionTable(p Ports) (least table, ok bool) {
 			shorter(name, dims[0]-first)
 		}
 	}
-	for _, n := range g.nodes {
+	for _, n := range g.Nodes {
 		in := func(i int) string {
 			if i < len(n.Inputs) {
 				return n.Inputs[i]
@@ -58,7 +58,7 @@ func (g *graph) positionTable(p Ports) (least table, ok bool) {
 		case "GroupQueryAttention":
 			found(in(7), 0)
 		case "Slice": // to a length that the graph computes
-			if g.constant(in(2)) {
+			if g.Constant(in(2)) {
 				continue
 			}
 			name, dims := g.stored(in(0))
@@ -73,11 +73,11 @@ func (g *graph) positionTable(p Ports) (least table, ok bool) {
 // stored follows a value to the constant of which it is all, a part or a
 // repetition, and returns the dimensions of the constant as the value has them:
 // with axes of length 1 put in front or taken away.
-func (g *graph) stored(value string) (name string, dims []int64) {
+func (g graph) stored(value string) (name string, dims []int64) {
 	if t := g.literal(value); t != nil {
 		return value, t.Dims
 	}
-	n := g.ix.Producer(value)
+	n := g.Index.Producer(value)
 	switch {
 	case n == nil || len(n.Inputs) == 0:
 	case n.OpType == "Identity", n.OpType == "Cast", n.OpType == "DequantizeLinear", n.OpType == "Slice", n.OpType == "Expand", n.OpType == "Tile":
@@ -100,7 +100,7 @@ func (g *graph) stored(value string) (name string, dims []int64) {
 // first one: it comes from the graph's input of positions, from a range or from
 // a running sum over the mask, with nothing but constants added. Distances
 // between positions, which T5 counts, are none.
-func (g *graph) position(value string, p Ports) (first int64, ok bool) {
+func (g graph) position(value string, p Ports) (first int64, ok bool) {
 	type count struct {
 		first int64
 		ok    bool
@@ -149,7 +149,7 @@ func (g *graph) position(value string, p Ports) (first int64, ok bool) {
 			return c
 		}
 		known[value] = count{}
-		if n := g.ix.Producer(value); n != nil && len(n.Inputs) > 0 {
+		if n := g.Index.Producer(value); n != nil && len(n.Inputs) > 0 {
 			known[value] = operation(n)
 		}
 		return known[value]
@@ -160,11 +160,11 @@ func (g *graph) position(value string, p Ports) (first int64, ok bool) {
 
 // literal is the tensor of an initializer or of a Constant; nil if a value is
 // neither.
-func (g *graph) literal(value string) *onnx.Tensor {
-	if t := g.ix.Initializer(value); t != nil {
+func (g graph) literal(value string) *onnx.Tensor {
+	if t := g.Index.Initializer(value); t != nil {
 		return t
 	}
-	if n := g.ix.Producer(value); n != nil && n.OpType == "Constant" {
+	if n := g.Index.Producer(value); n != nil && n.OpType == "Constant" {
 		if a := n.Attr("value"); a != nil {
 			return a.T
 		}
@@ -173,11 +173,11 @@ func (g *graph) literal(value string) *onnx.Tensor {
 }
 
 // integer is the one element of a constant.
-func (g *graph) integer(value string) (int64, bool) {
+func (g graph) integer(value string) (int64, bool) {
 	t := g.literal(value)
-	if n := g.ix.Producer(value); t == nil && n != nil {
+	if n := g.Index.Producer(value); t == nil && n != nil {
 		switch {
-		case len(n.Inputs) > 0 && passing[n.OpType]:
+		case len(n.Inputs) > 0 && linear.Passes(n):
 			return g.integer(n.Inputs[0])
 		case n.OpType == "Constant" && n.Attr("value_int") != nil:
 			return n.Int("value_int", 0), true
@@ -197,24 +197,4 @@ func (g *graph) integer(value string) (int64, bool) {
 		return int64(v.Float32s()[0]), true
 	}
 	return v.Int64s()[0], true
-}
-
-// context sets the most positions a model can take in, and where the number
-// comes from: the configuration's or that of the shortest table of positions,
-// whichever is smaller.
-func (a *Anatomy) context() {
-	i, c := &a.Info, a.Config.Context
-	if i.Context = c; c > 0 {
-		i.ContextFrom = a.Config.main()
-	}
-	for _, g := range []*Graph{a.Forward, a.Step} {
-		if g == nil || g.positions.rows == 0 || i.Context > 0 && g.positions.rows >= i.Context {
-			continue
-		}
-		i.Context = g.positions.rows
-		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.name)
-		if c > 0 {
-			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.main(), c)
-		}
-	}
 }

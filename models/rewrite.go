@@ -1,63 +1,41 @@
-package arch
+package models
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
+	"editpipe/models/arch"
+	"editpipe/models/folder"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
 
-// GraphFile is one graph of a model folder.
-type GraphFile struct {
+// graphFile is one graph of a model folder.
+type graphFile struct {
 	Path string
-	Side Side
+	Side arch.Side
 }
 
-// GraphFiles lists all forms of the model that stand beside the graphs in use:
-// the plain decoder, those with past keys and values, the encoder. Files under
-// names that no exporter gives are only listed where they are in use.
-func (l Layout) GraphFiles() []GraphFile {
-	var files []GraphFile
-	add := func(path string, side Side) {
-		f := GraphFile{path, side}
-		if path != "" && isFile(path) && !slices.Contains(files, f) {
-			files = append(files, f)
-		}
+// graphFiles lists all forms of the model that stand beside the graphs in use:
+// the plain decoder, those with past keys and values, the encoder.
+func graphFiles(l folder.Layout) []graphFile {
+	var files []graphFile
+	for _, path := range l.Decoders() {
+		files = append(files, graphFile{path, arch.Decoder})
 	}
-	add(l.Forward, Decoder)
-	add(l.Step, Decoder)
-	add(l.Encoder, Encoder)
-	if ending, known := endingOf(l.Forward); known {
-		for _, n := range slices.Concat(decoderNames, mergedNames, stepNames) {
-			add(filepath.Join(filepath.Dir(l.Forward), variant(n, ending)), Decoder)
-		}
+	if l.Encoder != "" {
+		files = append(files, graphFile{l.Encoder, arch.Encoder})
 	}
 	return files
 }
 
-// Place is a weight of a graph, or its bias.
-type Place struct {
-	ID   WeightID
-	Bias bool
-}
-
-// String is the weight's, "bias of " before it for a bias.
-func (p Place) String() string {
-	if p.Bias {
-		return "bias of " + p.ID.String()
-	}
-	return p.ID.String()
-}
-
-// Rewrite opens a graph file and replaces weights and biases. change gets each
+// rewritten opens a graph file and replaces weights and biases. change gets each
 // with its value as stored, weights [In, Out] or transposed, and returns the
 // value to store instead. A merged decoder has its weights changed in both
 // branches, for which change is called twice. The caller closes the model.
-func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
+func rewritten(f graphFile, places []arch.Place, change func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
 	m, err := onnx.Open(f.Path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", f.Path, err)
@@ -68,29 +46,22 @@ func Rewrite(f GraphFile, places []Place, change func(at Place, w Weight, stored
 	return m, nil
 }
 
-func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
-	forms := []*onnx.Model{m}
-	if m.Graph.Index().Input(branchInput) != nil {
-		forms = nil
-		for _, past := range []bool{false, true} {
-			c := m.Clone()
-			if err := c.SelectBranch(branchInput, past); err != nil {
-				return err
-			}
-			forms = append(forms, c)
-		}
+func rewrite(m *onnx.Model, f graphFile, places []arch.Place, change func(arch.Place, arch.Weight, *tensor.Tensor) (*tensor.Tensor, error)) error {
+	forms, err := arch.Branches(m)
+	if err != nil {
+		return err
 	}
 	// Replacements wait until all forms have been read.
 	fresh := map[*onnx.Tensor]*onnx.Tensor{}
 	for _, form := range forms {
-		g, err := analyse(f.Path, form, f.Side)
+		g, err := arch.Analyse(f.Path, form, f.Side)
 		if err != nil {
 			return err
 		}
 		ix := form.Graph.Index()
 		for _, at := range places {
 			id := at.ID
-			i := slices.IndexFunc(g.FFNs, func(b FFN) bool { return b.Side == id.Side && b.Layer == id.Layer })
+			i := slices.IndexFunc(g.FFNs, func(b arch.FFN) bool { return b.Side == id.Side && b.Layer == id.Layer })
 			if i < 0 {
 				return fmt.Errorf("it has no %s", id)
 			}
@@ -124,7 +95,7 @@ func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weig
 			}
 		}
 	}
-	visit(m.Graph, func(g *onnx.Graph) {
+	m.Graph.Visit(func(g *onnx.Graph) {
 		for i, t := range g.Initializers {
 			if n := fresh[t]; n != nil {
 				g.Initializers[i] = n
@@ -138,7 +109,7 @@ func rewrite(m *onnx.Model, f GraphFile, places []Place, change func(Place, Weig
 // give it a new name, so the value must be the same as well. Small ones are not
 // always shared by the branches: each then has its own, of one name and value.
 func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found []*onnx.Tensor) {
-	visit(g, func(g *onnx.Graph) {
+	g.Visit(func(g *onnx.Graph) {
 		for _, t := range g.Initializers {
 			if t.Name != name {
 				continue
@@ -149,19 +120,4 @@ func stand(g *onnx.Graph, name string, value *tensor.Tensor) (found []*onnx.Tens
 		}
 	})
 	return found
-}
-
-// visit calls f for a graph and the graphs within it, outermost first.
-func visit(g *onnx.Graph, f func(*onnx.Graph)) {
-	f(g)
-	for _, n := range g.Nodes {
-		for _, a := range n.Attrs {
-			if a.G != nil {
-				visit(a.G, f)
-			}
-			for _, sub := range a.Graphs {
-				visit(sub, f)
-			}
-		}
-	}
 }

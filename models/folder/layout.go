@@ -1,6 +1,11 @@
-package arch
+// Package folder reads model folders. A model folder holds an exported language
+// model: its graphs in one or several files, under the names that exporters give
+// them, the configuration of its checkpoint or its export, and its tokenizer.
+// Layout says which file plays which part, Config what the configuration says.
+package folder
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,9 +17,18 @@ import (
 	"editpipe/token"
 )
 
+var (
+	// ErrNoConfig is returned when a model folder has neither config.json nor
+	// genai_config.json.
+	ErrNoConfig = errors.New("no config.json")
+	// ErrNoModel is returned when a model folder has no ONNX file with a known name.
+	ErrNoModel = errors.New("no ONNX model file")
+)
+
 // Layout says which file of a model folder plays which part. Paths start with
 // the folder as it was given.
 type Layout struct {
+	Name      string // the folder's, or that of the graph that was named with its folder
 	Dir       string // holds the configuration
 	Forward   string // decoder graph run on whole sequences; may take past keys and values
 	Step      string // decoder graph that takes past keys and values; "" if none but perhaps Forward
@@ -99,12 +113,35 @@ func graphsIn(dir string) []string {
 	return found
 }
 
-// IsFolder says whether files of a model lie in dir: a graph with its
+// IsModel says whether files of a model lie in dir: a graph with its
 // configuration beside it or one folder up, or a configuration with a graph in the
 // folder onnx.
-func IsFolder(dir string) bool {
+func IsModel(dir string) bool {
 	at, err := locate(dir)
 	return err == nil && slices.ContainsFunc(at.graphs, holdsGraph)
+}
+
+// Read finds the graphs of a model folder, or of one .onnx file, and reads the
+// configuration, which stands beside the graphs or one folder up. The error wraps
+// fs.ErrNotExist, ErrNoConfig or ErrNoModel where these are the reason.
+func Read(path string) (Layout, Config, error) {
+	at, err := locate(path)
+	if err != nil {
+		return Layout{}, Config{}, err
+	}
+	c, err := readConfig(at.dir)
+	if err != nil {
+		return Layout{}, Config{}, err
+	}
+	l, err := layout(at, c)
+	if err != nil {
+		return Layout{}, Config{}, err
+	}
+	if at.file == "" {
+		path = at.dir // not the folder of the graphs within it
+	}
+	l.Name = nameOf(path)
+	return l, c, nil
 }
 
 // layout finds the graphs of a model.
@@ -120,7 +157,7 @@ func layout(at place, c Config) (Layout, error) {
 		}
 		return l, nil
 	}
-	if c.Graph != "" && c.main() == genaiConfigName {
+	if c.Graph != "" && c.Main() == genaiConfigName {
 		if l.named(at, c); l.Forward != "" {
 			return l, nil
 		}
@@ -189,6 +226,38 @@ func (l *Layout) find(in, ending string, seq2seq bool) bool {
 		}
 	}
 	return l.Forward != ""
+}
+
+// Decoders lists the decoder's graphs: those in use and the forms of them that stand
+// beside. Files under names that no exporter gives are only listed where they are
+// in use.
+func (l Layout) Decoders() []string {
+	var paths []string
+	add := func(path string) {
+		if path != "" && isFile(path) && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	add(l.Forward)
+	add(l.Step)
+	if ending, known := endingOf(l.Forward); known {
+		for _, n := range slices.Concat(decoderNames, mergedNames, stepNames) {
+			add(filepath.Join(filepath.Dir(l.Forward), variant(n, ending)))
+		}
+	}
+	return paths
+}
+
+// nameOf is the folder's name, or the file's with its folder.
+func nameOf(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		abs = path
+	}
+	if filepath.Ext(abs) == ".onnx" {
+		return filepath.Base(filepath.Dir(abs)) + "/" + strings.TrimSuffix(filepath.Base(abs), ".onnx")
+	}
+	return filepath.Base(abs)
 }
 
 // others names the .onnx files that are there under unknown names.

@@ -1,4 +1,4 @@
-package arch
+package ports
 
 import (
 	"errors"
@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/models/folder"
+	"editpipe/models/linear"
 	"editpipe/onnx"
+	"editpipe/tensor"
 )
 
 // dims makes a shape; strings are symbolic.
@@ -22,6 +25,32 @@ func dims(of ...any) []onnx.Dim {
 	}
 	return shape
 }
+
+const (
+	width = 12
+	vocab = 7
+)
+
+// decoder is the least model that has the ports of one.
+type decoder struct {
+	m *onnx.Model
+	b *onnx.Builder
+}
+
+func newDecoder() *decoder {
+	m := onnx.New(9, 17)
+	m.Opsets = append(m.Opsets, onnx.Opset{Domain: msDomain, Version: 1})
+	d := &decoder{m, m.Builder()}
+	x := d.op("Gather", d.weight(vocab, width), d.b.Input("input_ids", onnx.Int64, dims("b", "t")))
+	d.b.Output(d.op("MatMul", x, d.weight(width, vocab)), "logits", onnx.Float, dims("b", "t", vocab))
+	return d
+}
+
+func (d *decoder) weight(rows, columns int) string {
+	return d.b.Const(tensor.New(tensor.F32, rows, columns))
+}
+
+func (d *decoder) op(op string, in ...string) string { return d.b.Op(op, in) }
 
 // TestPast: the axes of cache inputs as exporters declare them.
 func TestPast(t *testing.T) {
@@ -60,44 +89,43 @@ func TestPast(t *testing.T) {
 // TestPastSizes: the number of heads, 2, and their width, 6, by whatever says so.
 func TestPastSizes(t *testing.T) {
 	open := dims("b", "heads", "past", "kv_cache_dim")
-	fused := func(op string, attrs ...*onnx.Attribute) func(s *stack, q, k string) {
-		return func(s *stack, q, k string) {
-			s.b.OpN(op, msDomain, []string{q, k, k, "past_key_values.0.key", "past_key_values.0.key"}, 1, attrs...)
+	fused := func(op string, attrs ...*onnx.Attribute) func(d *decoder, q, k string) {
+		return func(d *decoder, q, k string) {
+			d.b.OpN(op, msDomain, []string{q, k, k, "past_key_values.0.key", "past_key_values.0.key"}, 1, attrs...)
 		}
 	}
-	concat := func(s *stack, _, k string) {
-		k = s.b.Op("Transpose", []string{s.op("Reshape", k, s.b.Int64s(0, 0, 2, 6))}, onnx.AttrInts("perm", 0, 2, 1, 3))
-		s.b.Op("Concat", []string{"past_key_values.0.key", k}, onnx.AttrInt("axis", 2))
+	concat := func(d *decoder, _, k string) {
+		k = d.b.Op("Transpose", []string{d.op("Reshape", k, d.b.Int64s(0, 0, 2, 6))}, onnx.AttrInts("perm", 0, 2, 1, 3))
+		d.b.Op("Concat", []string{"past_key_values.0.key", k}, onnx.AttrInt("axis", 2))
 	}
 	for _, c := range []struct {
 		by      string
-		reader  func(s *stack, q, k string)
+		reader  func(d *decoder, q, k string)
 		past    []onnx.Dim
 		present []onnx.Dim
-		config  Config
+		config  folder.Config
 		fails   bool
 	}{
-		{"the output that extends it", concat, open, dims("b", 2, "total", 6), Config{}, false},
-		{"grouped attention and weights", fused("GroupQueryAttention", onnx.AttrInt("num_heads", 4), onnx.AttrInt("kv_num_heads", 2)), open, open, Config{}, false},
-		{"attention and weights", fused("MultiHeadAttention", onnx.AttrInt("num_heads", 2)), open, open, Config{}, false},
-		{"configuration", concat, open, open, Config{KVHeads: 2, HeadWidth: 6}, false},
-		{"configuration and weights", concat, open, open, Config{Heads: 4, KVHeads: 2, Width: 40}, false},
-		{"weights over width", concat, dims("b", "heads", "past", 6), open, Config{Heads: 4}, false},
-		{"declared heads", concat, dims("b", 2, "past", "kv_cache_dim"), open, Config{}, false},
-		{"nobody", func(s *stack, q, k string) {}, open, open, Config{}, true},
+		{"the output that extends it", concat, open, dims("b", 2, "total", 6), folder.Config{}, false},
+		{"grouped attention and weights", fused("GroupQueryAttention", onnx.AttrInt("num_heads", 4), onnx.AttrInt("kv_num_heads", 2)), open, open, folder.Config{}, false},
+		{"attention and weights", fused("MultiHeadAttention", onnx.AttrInt("num_heads", 2)), open, open, folder.Config{}, false},
+		{"configuration", concat, open, open, folder.Config{KVHeads: 2, HeadWidth: 6}, false},
+		{"configuration and weights", concat, open, open, folder.Config{Heads: 4, KVHeads: 2, Width: 40}, false},
+		{"weights over width", concat, dims("b", "heads", "past", 6), open, folder.Config{Heads: 4}, false},
+		{"declared heads", concat, dims("b", 2, "past", "kv_cache_dim"), open, folder.Config{}, false},
+		{"nobody", func(d *decoder, q, k string) {}, open, open, folder.Config{}, true},
 	} {
-		m := build(0, nil)
-		s := &stack{m: m, b: m.Builder()}
-		s.b.Input("past_key_values.0.key", onnx.Float, c.past)
-		x := s.op("Gather", s.weight(testVocab, testWidth), "input_ids")
-		c.reader(s, s.op("MatMul", x, s.weight(testWidth, 24)), s.op("MatMul", x, s.weight(testWidth, 12)))
+		d := newDecoder()
+		m := d.m
+		d.b.Input("past_key_values.0.key", onnx.Float, c.past)
+		x := d.op("Gather", d.weight(vocab, width), "input_ids")
+		c.reader(d, d.op("MatMul", x, d.weight(width, 24)), d.op("MatMul", x, d.weight(width, 12)))
 		m.Graph.Outputs = append(m.Graph.Outputs, onnx.NewValueInfo("present.0.key", onnx.Float, c.present))
-		ports, err := portsOf(m, false)
+		ports, err := Of(m, linear.Find(m), false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		newGraph(m).settle(&ports)
-		err = ports.configure(c.config)
+		err = ports.Configure(c.config)
 		if c.fails {
 			if !errors.Is(err, ErrGraph) || !strings.Contains(err.Error(), "past_key_values.0.key") {
 				t.Errorf("%s: %v", c.by, err)
@@ -122,9 +150,9 @@ func TestPorts(t *testing.T) {
 		{"attention_mask", onnx.Bool, ""}, {"attention_mask", onnx.Float, ""},
 		{"position_ids", onnx.Bool, "position_ids"}, {"attention_mask", onnx.String, "attention_mask"}, {"pixel_values", onnx.Float, "unknown input"},
 	} {
-		m := build(1, blocks["relu"].block)
+		m := newDecoder().m
 		m.Builder().Input(c.name, c.dt, dims("b", "t"))
-		p, err := portsOf(m, false)
+		p, err := Of(m, linear.Find(m), false)
 		if c.err != "" {
 			if !errors.Is(err, ErrGraph) || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s of type %s: %v", c.name, c.dt, err)
@@ -138,7 +166,7 @@ func TestPorts(t *testing.T) {
 // TestLengths: attention that takes lengths is noticed, in branches too.
 func TestLengths(t *testing.T) {
 	for op, want := range map[string]bool{"GroupQueryAttention": true, "MultiHeadAttention": false} {
-		m := build(1, blocks["relu"].block)
+		m := newDecoder().m
 		b := m.Builder()
 		inner := b.Body("then")
 		inner.OpN(op, msDomain, []string{"input_ids", "", ""}, 1)

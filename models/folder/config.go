@@ -1,4 +1,4 @@
-package arch
+package folder
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ const (
 )
 
 // Config is what config.json says, with generation_config.json and
-// genai_config.json beside it, in the terms of this package. A zero field means
+// genai_config.json beside it, in the terms of this project. A zero field means
 // that no file says.
 type Config struct {
 	Files          []string // paths of the files read, the main one first
@@ -44,8 +44,8 @@ type Config struct {
 	Graph          string // file name of the decoder graph, of genai_config.json
 }
 
-// main is the name of the main file.
-func (c *Config) main() string { return filepath.Base(c.Files[0]) }
+// Main is the name of the main file.
+func (c *Config) Main() string { return filepath.Base(c.Files[0]) }
 
 // relative lists the families whose configuration names a training length where
 // others name the most positions they can take in.

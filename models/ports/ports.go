@@ -1,12 +1,22 @@
-package arch
+// Package ports says how the graph of a language model is fed and read. Its ports are
+// the inputs and outputs that it declares (ids, masks, positions, the keys and values
+// of earlier positions, logits, states of an encoder), known by the names that
+// exporters give them, and how many positions they take.
+package ports
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"editpipe/models/linear"
 	"editpipe/onnx"
 )
+
+// ErrGraph is returned when a graph does not look like a language model's:
+// inputs that nobody knows how to feed, or no logits.
+var ErrGraph = errors.New("not a graph of a language model")
 
 // Ports says how a graph is fed and read. Empty names mean that the graph has
 // no such input or output.
@@ -43,8 +53,20 @@ var (
 	flags   = []onnx.DataType{onnx.Bool, onnx.Int8, onnx.Uint8}
 )
 
-// portsOf classifies the inputs and outputs of a graph.
-func portsOf(m *onnx.Model, encoder bool) (Ports, error) {
+// Of classifies the inputs and outputs of a graph, and fills in what the declared
+// shapes of the past leave open from what the graph says elsewhere. The error wraps
+// ErrGraph.
+func Of(m *onnx.Model, maps *linear.Graph, encoder bool) (Ports, error) {
+	p, err := declared(m, encoder)
+	if err != nil {
+		return Ports{}, err
+	}
+	graph{maps}.settle(&p)
+	return p, nil
+}
+
+// declared classifies the inputs and outputs of a graph as the file declares them.
+func declared(m *onnx.Model, encoder bool) (Ports, error) {
 	p := Ports{Lengths: takesLengths(m), types: map[string]onnx.DataType{}}
 	ix := m.Graph.Index()
 	for _, in := range m.Graph.Inputs {

@@ -1,4 +1,4 @@
-package arch
+package ports
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/models/folder"
+	"editpipe/models/linear"
 	"editpipe/onnx"
 )
 
@@ -100,10 +102,10 @@ func (p *Past) heads() (number, width int, ok bool) {
 // settle fills in what the declared shapes of the past leave open, from what
 // the graph says elsewhere: the outputs that extend it, the attributes of the
 // attention that reads it, the weights of its keys.
-func (g *graph) settle(ports *Ports) {
+func (g graph) settle(ports *Ports) {
 	for i := range ports.Past {
 		p := &ports.Past[i]
-		if o := g.ix.Output(p.Out); o != nil && len(o.Shape) == len(p.Shape) {
+		if o := g.Index.Output(p.Out); o != nil && len(o.Shape) == len(p.Shape) {
 			for k, d := range o.Shape {
 				if p.Shape[k] < 0 && k != p.Rows && k != p.Length {
 					p.Shape[k] = max(d.Value, -1)
@@ -122,7 +124,7 @@ func (g *graph) settle(ports *Ports) {
 			p.Shape[number] = positive(n.Int("kv_num_heads", 0), n.Int("num_heads", 0))
 		}
 		if l := g.mapped(keys); l != nil {
-			p.all = l.out
+			p.all = l.Out
 		}
 	}
 }
@@ -140,8 +142,8 @@ func positive(v ...int64) int64 {
 // reader finds what puts new keys or values behind past ones, a fused attention
 // or a Concat, and the value that holds the new ones: "" where they are not
 // apart from others.
-func (g *graph) reader(past string) (n *onnx.Node, fresh string) {
-	for _, n := range g.ix.Consumers(past) {
+func (g graph) reader(past string) (n *onnx.Node, fresh string) {
+	for _, n := range g.Index.Consumers(past) {
 		switch {
 		case n.OpType == "GroupQueryAttention" || n.OpType == "MultiHeadAttention" || n.OpType == "Attention" && n.Domain != msDomain:
 			if len(n.Inputs) > 1 && n.Inputs[1] != "" {
@@ -156,36 +158,42 @@ func (g *graph) reader(past string) (n *onnx.Node, fresh string) {
 					return n, in
 				}
 			}
-		case passing[n.OpType]:
+		case linear.Passes(n):
 			return g.reader(n.Outputs[0])
 		}
 	}
 	return nil, ""
 }
 
+// graph is a graph with its linear maps, in which the size of ports is looked for.
+type graph struct{ *linear.Graph }
+
+// maxWalk bounds the way back from keys to the linear map that computes them.
+const maxWalk = 64
+
 // msDomain is that of ONNX Runtime's own operators.
 const msDomain = "com.microsoft"
 
 // mapped follows a value back to the linear map that computes it; nil where
 // something stands between that may change its width.
-func (g *graph) mapped(value string) *linear {
+func (g graph) mapped(value string) *linear.Map {
 	for range maxWalk {
-		if l := g.linears[value]; l != nil {
+		if l := g.Of(value); l != nil {
 			return l
 		}
-		n := g.ix.Producer(value)
+		n := g.Index.Producer(value)
 		if n == nil || len(n.Inputs) == 0 {
 			return nil
 		}
 		switch n.OpType {
 		case "Add", "Mul":
-			if value = n.Inputs[0]; g.constant(value) {
+			if value = n.Inputs[0]; g.Constant(value) {
 				value = n.Inputs[1]
 			}
 		case "Transpose", "RotaryEmbedding", "SimplifiedLayerNormalization", "LayerNormalization", "RMSNormalization":
 			value = n.Inputs[0]
 		default:
-			if !passing[n.OpType] {
+			if !linear.Passes(n) {
 				return nil
 			}
 			value = n.Inputs[0]
@@ -194,9 +202,9 @@ func (g *graph) mapped(value string) *linear {
 	return nil
 }
 
-// configure fills in from the configuration what the graph leaves open of the
+// Configure fills in from the configuration what the graph leaves open of the
 // past, and names what nobody says.
-func (p *Ports) configure(c Config) error {
+func (p *Ports) Configure(c folder.Config) error {
 	for i := range p.Past {
 		past := &p.Past[i]
 		if number, width, ok := past.heads(); ok {
@@ -227,8 +235,8 @@ func (p *Ports) configure(c Config) error {
 	return nil
 }
 
-// uncached says why a graph cannot go on behind what it gave back; "" if it can.
-func (p *Ports) uncached(encoded bool) (why string) {
+// Uncached says why a graph cannot go on behind what it gave back; "" if it can.
+func (p *Ports) Uncached(encoded bool) (why string) {
 	for _, past := range p.Past {
 		switch {
 		case past.State(): // it is one of all positions, padding among them
@@ -245,7 +253,7 @@ func (p *Ports) uncached(encoded bool) (why string) {
 // of a mask.
 func takesLengths(m *onnx.Model) bool {
 	found := false
-	visit(m.Graph, func(g *onnx.Graph) {
+	m.Graph.Visit(func(g *onnx.Graph) {
 		for _, n := range g.Nodes {
 			switch n.OpType {
 			case "GroupQueryAttention", "SparseAttention", "PagedAttention", "DecoderMaskedMultiHeadAttention":
@@ -266,7 +274,7 @@ func (p *Ports) pairPast(outputs []*onnx.ValueInfo) {
 		have[o.Name] = true
 	}
 	for i := range p.Past {
-		for _, name := range presents(p.Past[i].In) {
+		for _, name := range Presents(p.Past[i].In) {
 			if have[name] {
 				p.Past[i].Out = name
 				break
@@ -275,8 +283,8 @@ func (p *Ports) pairPast(outputs []*onnx.ValueInfo) {
 	}
 }
 
-// presents are the names that the output behind a cache input may have.
-func presents(in string) []string {
+// Presents are the names that the output behind a cache input may have.
+func Presents(in string) []string {
 	return []string{
 		strings.Replace(in, "past_key_values", "present", 1),
 		strings.Replace(in, "past_key_values", "present_key_values", 1),
