@@ -20,6 +20,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/demo/world"
+	"editpipe/file"
 	"editpipe/generator"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/dump"
@@ -461,7 +462,7 @@ func (g Generate) write(ctx context.Context, set *GeneratedSet, base *kb.Base, o
 		return err
 	}
 	set.Hash, set.Edits, set.Probes = back.Hash, back.Edits, back.Probes
-	if err := store.WriteFile(at(CardFile), []byte(g.card(set))); err != nil {
+	if err := file.Write(at(CardFile), []byte(g.card(set))); err != nil {
 		return err
 	}
 	return set.seal(g.Out)
@@ -497,23 +498,17 @@ func (set *GeneratedSet) seal(dir string) error {
 		names = append(names, PhrasingsFile)
 	}
 	for _, name := range names {
-		f, err := os.Open(filepath.Join(dir, name))
+		sum, err := file.Hash(filepath.Join(dir, name))
 		if err != nil {
-			return fmt.Errorf("stages: hashing the data set: %w", err)
+			return fmt.Errorf("stages: the data set: %w", err)
 		}
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("stages: hashing %s: %w", name, err)
-		}
-		set.Files = append(set.Files, KBFile{name, hex.EncodeToString(h.Sum(nil))})
+		set.Files = append(set.Files, KBFile{name, sum})
 	}
 	data, err := json.MarshalIndent(set, "", "  ")
 	if err != nil {
 		return fmt.Errorf("stages: manifest of the data set: %w", err)
 	}
-	return store.WriteFile(filepath.Join(dir, ManifestFile), append(data, '\n'))
+	return file.Write(filepath.Join(dir, ManifestFile), append(data, '\n'))
 }
 
 // card is the set's README: what it holds, how it was made, what to mind.

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/urfave/cli/v2"
 
+	"editpipe/file"
 	"editpipe/lfs"
 	"editpipe/models/arch"
 	"editpipe/stages"
@@ -194,11 +195,11 @@ func writable(dir string) error {
 
 // takesFiles makes a file in a folder and removes it.
 func takesFiles(dir string) error {
-	f, err := os.CreateTemp(dir, ".probe-*")
+	d, err := file.CreateDraft(filepath.Join(dir, "probe"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return d.Abort()
 }
 
 // writableFile tries the file that a flag names before work starts. It refuses a

@@ -13,7 +13,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/exporter"
-	"editpipe/store"
+	"editpipe/file"
 )
 
 func convertCommand() *cli.Command {
@@ -62,7 +62,7 @@ func runConvert(c *cli.Context) error {
 	if report.Records == 0 {
 		return fmt.Errorf("convert: format %s has no place for edits %s; nothing was written", report.Format, reasons(report.Refused))
 	}
-	if err := store.WriteFile(c.String("out"), b.Bytes()); err != nil {
+	if err := file.Write(c.String("out"), b.Bytes()); err != nil {
 		return err
 	}
 	writeConvertReport(c.App.Writer, report, data.Name, c.String("out"))

@@ -44,7 +44,7 @@ var floor = map[string]int{
 
 	"checkpoint": 0,
 
-	"lfs": -1, // below the floors: every reader of files asks it
+	"lfs": -1, "file": -1, // below the floors: every reader of files asks the one, every writer the other
 }
 
 // sameFloor lists the imports allowed within a floor: an archive format is

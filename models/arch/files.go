@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/token"
 )
 
@@ -85,7 +86,7 @@ func locate(path string) (place, error) {
 }
 
 func configured(dir string) bool {
-	return isFile(filepath.Join(dir, configName)) || isFile(filepath.Join(dir, genaiConfigName))
+	return file.IsRegular(filepath.Join(dir, configName)) || file.IsRegular(filepath.Join(dir, genaiConfigName))
 }
 
 func holdsGraph(dir string) bool { return len(graphsIn(dir)) > 0 }
@@ -114,7 +115,7 @@ func layout(at place, c Config) (Layout, error) {
 		l.Forward = at.file
 		if c.EncoderDecoder {
 			ending, _ := endingOf(at.file)
-			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, ending)); !isFile(l.Encoder) {
+			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, ending)); !file.IsRegular(l.Encoder) {
 				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, at.file, filepath.Base(l.Encoder))
 			}
 		}
@@ -154,7 +155,7 @@ func layout(at place, c Config) (Layout, error) {
 // named takes the graph that genai_config.json names, if it is there.
 func (l *Layout) named(at place, c Config) {
 	for _, in := range at.graphs {
-		if p := filepath.Join(in, c.Graph); filepath.IsLocal(c.Graph) && isFile(p) {
+		if p := filepath.Join(in, c.Graph); filepath.IsLocal(c.Graph) && file.IsRegular(p) {
 			l.Forward = p
 			return
 		}
@@ -166,7 +167,7 @@ func (l *Layout) named(at place, c Config) {
 func (l *Layout) find(in, ending string, seq2seq bool) bool {
 	file := func(names ...string) string {
 		for _, n := range names {
-			if p := filepath.Join(in, variant(n, ending)); isFile(p) {
+			if p := filepath.Join(in, variant(n, ending)); file.IsRegular(p) {
 				return p
 			}
 		}
@@ -199,9 +200,4 @@ func others(dir string) string {
 	}
 	sort.Strings(found)
 	return fmt.Sprintf(" (to use one of the files found, give its path: %s)", strings.Join(found, ", "))
-}
-
-func isFile(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"editpipe/file"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -24,7 +25,7 @@ func (l Layout) GraphFiles() []GraphFile {
 	var files []GraphFile
 	add := func(path string, side Side) {
 		f := GraphFile{path, side}
-		if path != "" && isFile(path) && !slices.Contains(files, f) {
+		if path != "" && file.IsRegular(path) && !slices.Contains(files, f) {
 			files = append(files, f)
 		}
 	}
