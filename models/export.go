@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/onnx"
 	"editpipe/tensor"
@@ -161,26 +161,12 @@ func (lm *LM) exportCompanions(dir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if st, err := os.Stat(filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil || !st.Mode().IsRegular() || !slices.Contains(companions, filepath.Ext(name)) || strings.HasSuffix(name, ".index.json") {
+		if !file.IsRegular(filepath.Join(lm.anatomy.Layout.Dir, name)) || !slices.Contains(companions, filepath.Ext(name)) || strings.HasSuffix(name, ".index.json") {
 			continue
 		}
-		if err := copyFile(filepath.Join(dir, name), filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil {
-			return fmt.Errorf("copying %s: %w", name, err)
+		if err := file.Copy(filepath.Join(dir, name), filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func copyFile(to, from string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Sync(), dst.Close())
 }

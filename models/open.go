@@ -6,14 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/models/ports"
 	"editpipe/onnx"
@@ -137,16 +136,11 @@ func (lm *LM) digest(ctx context.Context) (string, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := os.Open(path)
+		one, err := file.Hash(path)
 		if err != nil {
-			return fmt.Errorf("hashing the model: %w", err)
+			return err
 		}
-		defer f.Close()
-		one := sha256.New()
-		if _, err := io.Copy(one, f); err != nil {
-			return fmt.Errorf("hashing %s: %w", path, err)
-		}
-		fmt.Fprintf(h, "%s %x\n", role, one.Sum(nil))
+		fmt.Fprintf(h, "%s %s\n", role, one)
 		return nil
 	}
 	for _, path := range lm.anatomy.Config.Files {

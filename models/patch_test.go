@@ -210,6 +210,23 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// A patch that cannot be completed is none: no JSON file, and no draft of one.
+func TestSaveThatFailsLeavesNoDraft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "patch.safetensors")
+	must(t, os.MkdirAll(filepath.Join(Sidecar(path), "in its place"), 0o755))
+	p := &Patch{Changes: []Change{Dense{At: down(0), Delta: gauss(rand.New(rand.NewPCG(6, 6)), 2, 2)}}}
+	if err := p.Save(path, PatchMeta{}); err == nil || !strings.Contains(err.Error(), Sidecar(path)) {
+		t.Errorf("saved over a folder: %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s is left", e.Name())
+		}
+	}
+}
+
 func jsonOf(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

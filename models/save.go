@@ -1,13 +1,9 @@
 package models
 
 import (
-	"crypto/sha256"
-	"editpipe/models/arch"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/file"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
 )
@@ -123,16 +121,15 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 		}
 		f.Wraps = append(f.Wraps, w.Kind())
 	}
-	sum, err := fileDigest(path)
-	if err != nil {
+	var err error
+	if f.SHA256, err = file.Hash(path); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	f.SHA256 = hex.EncodeToString(sum)
 	data, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	if err := writeWhole(Sidecar(path), append(data, '\n')); err != nil {
+	if err := file.Write(Sidecar(path), append(data, '\n')); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
 	return nil
@@ -159,11 +156,11 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 	if f.Format != patchFormat || f.Version != patchVersion {
 		return fail(fmt.Errorf("%w: format %q version %d, this program reads %q version %d", ErrPatchFile, f.Format, f.Version, patchFormat, patchVersion))
 	}
-	sum, err := fileDigest(path)
+	sum, err := file.Hash(path)
 	if err != nil {
 		return fail(err)
 	}
-	if hex.EncodeToString(sum) != f.SHA256 {
+	if sum != f.SHA256 {
 		return fail(fmt.Errorf("%w: the tensors' digest is not the one in the JSON file", ErrPatchFile))
 	}
 	tensors, _, err := safetensors.Read(path)
@@ -271,39 +268,4 @@ func wellFormed(c Change) error {
 		}
 	}
 	return nil
-}
-
-func fileDigest(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, err
-	}
-	return h.Sum(nil), nil
-}
-
-// writeWhole writes a file so that a reader finds all of it or none.
-func writeWhole(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".patch-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(data); err == nil {
-		err = tmp.Sync()
-	}
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }

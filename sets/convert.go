@@ -9,7 +9,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/exporter"
-	"editpipe/store"
+	"editpipe/file"
 )
 
 // Convert writes a data set as a file that other programs read: the way back of
@@ -33,5 +33,5 @@ func (c Convert) Do() (exporter.Report, error) {
 		why := strings.Join(slices.Sorted(maps.Keys(report.Refused)), ", ")
 		return report, fmt.Errorf("sets: format %s has no place for edits %s: %w", c.To, why, ErrNothing)
 	}
-	return report, store.WriteFile(c.Out, b.Bytes())
+	return report, file.Write(c.Out, b.Bytes())
 }

@@ -2,12 +2,9 @@ package sets
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"os"
@@ -16,6 +13,7 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/file"
 	"editpipe/generator"
 	"editpipe/generator/kb"
 	"editpipe/store"
@@ -238,7 +236,7 @@ func (g Generate) write(ctx context.Context, set *Generated, base *kb.Base, o ge
 		return err
 	}
 	set.Hash, set.Edits, set.Probes = back.Hash, back.Edits, back.Probes
-	if err := store.WriteFile(filepath.Join(g.Out, CardFile), []byte(g.card(set))); err != nil {
+	if err := file.Write(filepath.Join(g.Out, CardFile), []byte(g.card(set))); err != nil {
 		return err
 	}
 	return set.seal(g.Out)
@@ -316,23 +314,17 @@ func (set *Generated) seal(dir string) error {
 		names = append(names, PhrasingsFile)
 	}
 	for _, name := range names {
-		f, err := os.Open(filepath.Join(dir, name))
+		sum, err := file.Hash(filepath.Join(dir, name))
 		if err != nil {
-			return fmt.Errorf("sets: hashing the data set: %w", err)
+			return fmt.Errorf("sets: the data set: %w", err)
 		}
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("sets: hashing %s: %w", name, err)
-		}
-		set.Files = append(set.Files, KBFile{name, hex.EncodeToString(h.Sum(nil))})
+		set.Files = append(set.Files, KBFile{name, sum})
 	}
 	data, err := json.MarshalIndent(set, "", "  ")
 	if err != nil {
 		return fmt.Errorf("sets: manifest of the data set: %w", err)
 	}
-	return store.WriteFile(filepath.Join(dir, ManifestFile), append(data, '\n'))
+	return file.Write(filepath.Join(dir, ManifestFile), append(data, '\n'))
 }
 
 // card is the set's README: what it holds, how it was made, what to mind.

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"editpipe/file"
 	"editpipe/generator"
-	"editpipe/store"
 )
 
 // PhrasingsFile holds what a phraser was asked and what it answered.
@@ -244,5 +244,5 @@ func (p *phraser) write(done bool) error {
 			return fmt.Errorf("sets: writing the phraser's record: %w", err)
 		}
 	}
-	return store.WriteFile(p.path, b.Bytes())
+	return file.Write(p.path, b.Bytes())
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/models"
 	"editpipe/store"
 )
@@ -88,7 +89,7 @@ func (s *session) save(patch *models.Patch, made int) error {
 		store.Write(filepath.Join(dir, appliedFile), s.applied, nil),
 	)
 	if err == nil {
-		err = store.WriteFile(filepath.Join(dir, chainFile), data)
+		err = file.Write(filepath.Join(dir, chainFile), data)
 	}
 	if err != nil {
 		return fmt.Errorf("saving a checkpoint: %w", err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"editpipe/file"
 	"editpipe/store"
 )
 
@@ -180,7 +181,7 @@ func TestFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var held *store.LockedError
+	var held *file.LockedError
 	if err := store.Fresh(dir); !errors.As(err, &held) {
 		t.Errorf("clearing a run at work: %v", err)
 	}
@@ -237,8 +238,8 @@ func TestLocks(t *testing.T) {
 	held := func(i, n int) {
 		t.Helper()
 		l, err := r.Lock(i, n)
-		var e *store.LockedError
-		if !errors.As(err, &e) || e.PID != os.Getpid() || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		var e *file.LockedError
+		if !errors.As(err, &e) || e.PID != os.Getpid() || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), "--shard") {
 			t.Errorf("shard %d/%d: %v", i, n, err)
 		}
 		if l != nil {
@@ -252,16 +253,32 @@ func TestLocks(t *testing.T) {
 	first = lock(1, 2)
 	first.Close()
 	second.Close()
-	draft := filepath.Join(r.TableDir(store.TableResults), ".u.parquet.123.draft")
-	if err := os.WriteFile(draft, nil, 0o644); err != nil {
-		t.Fatal(err)
+	drafts := []string{
+		filepath.Join(r.TableDir(store.TableResults), ".u.parquet.123.draft"),
+		filepath.Join(r.Dir, ".manifest.json.123.draft"),
+		filepath.Join(r.PatchDir(), "u-50", ".patch.safetensors.json.123.draft"), // of a checkpoint
+		filepath.Join(r.Dir, "ledger", "evaluate", ".u.json.123.draft"),
+	}
+	other := filepath.Join(r.Dir, "other", ".manifest.json.123.draft") // of a run that another process may work in
+	for _, path := range append(drafts, other) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	all := lock(1, 1)
 	held(1, 1)
 	held(1, 2)
 	all.Close()
-	if _, err := os.Stat(draft); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a draft of a killed process stays: %v", err)
+	for _, path := range drafts {
+		if file.Exists(path) {
+			t.Errorf("%s of a killed process stays", path)
+		}
+	}
+	if !file.Exists(other) {
+		t.Error("a folder that is not the run's own was swept")
 	}
 	for _, bad := range [][2]int{{0, 1}, {3, 2}, {1, 0}} {
 		if _, err := r.Lock(bad[0], bad[1]); err == nil {
@@ -296,7 +313,7 @@ func TestLockEndsWithItsProcess(t *testing.T) {
 		t.Errorf("the other process says %q, %v", line, err)
 	}
 	_, err = r.Lock(1, 1)
-	var held *store.LockedError
+	var held *file.LockedError
 	if !errors.As(err, &held) || held.PID != child.Process.Pid {
 		t.Errorf("while process %d holds it: %v", child.Process.Pid, err)
 	}

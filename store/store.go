@@ -11,12 +11,7 @@
 // file that is not what it should be gives an error naming file and column.
 package store
 
-import (
-	"errors"
-	"fmt"
-
-	"editpipe/tensor"
-)
+import "errors"
 
 // SchemaVersion counts changes to the meaning of columns, of the manifest and
 // of the ledger; it is written into every file.
@@ -33,19 +28,3 @@ var (
 	// does not exist is NULL.
 	ErrNotFinite = errors.New("number is not finite")
 )
-
-// WriteFile writes a file whole, with mode 0644.
-func WriteFile(path string, data []byte) error {
-	d, err := tensor.CreateDraft(path)
-	if err != nil {
-		return fmt.Errorf("store: writing %s: %w", path, err)
-	}
-	defer d.Abort()
-	if _, err = d.Write(data); err == nil {
-		err = d.Commit()
-	}
-	if err != nil {
-		return fmt.Errorf("store: writing %s: %w", path, err)
-	}
-	return nil
-}

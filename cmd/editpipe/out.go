@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"editpipe/file"
 	"editpipe/models/folder"
 	"editpipe/sets"
 	"editpipe/store"
@@ -24,11 +25,11 @@ func writable(dir string) error {
 
 // takesFiles makes a file in a folder and removes it.
 func takesFiles(dir string) error {
-	f, err := os.CreateTemp(dir, ".probe-*")
+	d, err := file.CreateDraft(filepath.Join(dir, "probe"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return d.Abort()
 }
 
 // writableFile tries the file that a flag names before work starts. It refuses a

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"editpipe/ask"
+	"editpipe/file"
 	"editpipe/models"
-	"editpipe/store"
 )
 
 // Kind names the wrap in saved patches.
@@ -50,7 +50,7 @@ func (c *Context) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("ike: saving context: %w", err)
 	}
-	if err := store.WriteFile(filepath.Join(dir, contextFile), data); err != nil {
+	if err := file.Write(filepath.Join(dir, contextFile), data); err != nil {
 		return fmt.Errorf("ike: saving context: %w", err)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/store"
+	"editpipe/file"
 )
 
 // relationsFile is what preparing writes: a JSON object of relations by id.
@@ -135,7 +135,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
-	return store.WriteFile(filepath.Join(out, relationsFile), append(data, '\n'))
+	return file.Write(filepath.Join(out, relationsFile), append(data, '\n'))
 }
 
 // templatesOf are the prompt of an edit and its paraphrases without the subject.

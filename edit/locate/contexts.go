@@ -2,7 +2,6 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,9 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/models"
-	"editpipe/store"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 
@@ -179,7 +179,7 @@ func WriteContexts(path string, list []string) error {
 	if err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
-	if err := store.WriteFile(path, append(data, '\n')); err != nil {
+	if err := file.Write(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
 	return nil

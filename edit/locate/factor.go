@@ -1,16 +1,16 @@
 package locate
 
 import (
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
 
 	"gonum.org/v1/gonum/mat"
 
+	"editpipe/file"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -137,18 +137,17 @@ func keptFactor(path string, width int) (*Factor, error) {
 	return f, nil
 }
 
-// fileHash is the SHA-256 of a file's content.
+// fileHash is the SHA-256 of a file's content, as an array.
 func fileHash(path string) (*tensor.Tensor, error) {
-	file, err := os.Open(path)
+	text, err := file.Hash(path)
 	if err != nil {
-		return nil, fmt.Errorf("locate: hashing second moments: %w", err)
+		return nil, fmt.Errorf("locate: second moments: %w", err)
 	}
-	defer file.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return nil, fmt.Errorf("locate: hashing second moments: %w", err)
+	sum, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("locate: second moments: %w", err)
 	}
-	t := tensor.New(tensor.U8, sha256.Size)
-	copy(t.Data, h.Sum(nil))
+	t := tensor.New(tensor.U8, len(sum))
+	copy(t.Data, sum)
 	return t, nil
 }

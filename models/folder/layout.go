@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/token"
 )
 
@@ -99,7 +100,7 @@ func locate(path string) (place, error) {
 }
 
 func configured(dir string) bool {
-	return isFile(filepath.Join(dir, configName)) || isFile(filepath.Join(dir, genaiConfigName))
+	return file.IsRegular(filepath.Join(dir, configName)) || file.IsRegular(filepath.Join(dir, genaiConfigName))
 }
 
 func holdsGraph(dir string) bool { return len(graphsIn(dir)) > 0 }
@@ -151,7 +152,7 @@ func layout(at place, c Config) (Layout, error) {
 		l.Forward = at.file
 		if c.EncoderDecoder {
 			ending, _ := endingOf(at.file)
-			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, ending)); !isFile(l.Encoder) {
+			if l.Encoder = filepath.Join(filepath.Dir(at.file), variant(encoderName, ending)); !file.IsRegular(l.Encoder) {
 				return Layout{}, fmt.Errorf("%w: %s is an encoder-decoder model and needs %s beside it", ErrNoModel, at.file, filepath.Base(l.Encoder))
 			}
 		}
@@ -191,7 +192,7 @@ func layout(at place, c Config) (Layout, error) {
 // named takes the graph that genai_config.json names, if it is there.
 func (l *Layout) named(at place, c Config) {
 	for _, in := range at.graphs {
-		if p := filepath.Join(in, c.Graph); filepath.IsLocal(c.Graph) && isFile(p) {
+		if p := filepath.Join(in, c.Graph); filepath.IsLocal(c.Graph) && file.IsRegular(p) {
 			l.Forward = p
 			return
 		}
@@ -203,7 +204,7 @@ func (l *Layout) named(at place, c Config) {
 func (l *Layout) find(in, ending string, seq2seq bool) bool {
 	file := func(names ...string) string {
 		for _, n := range names {
-			if p := filepath.Join(in, variant(n, ending)); isFile(p) {
+			if p := filepath.Join(in, variant(n, ending)); file.IsRegular(p) {
 				return p
 			}
 		}
@@ -234,7 +235,7 @@ func (l *Layout) find(in, ending string, seq2seq bool) bool {
 func (l Layout) Decoders() []string {
 	var paths []string
 	add := func(path string) {
-		if path != "" && isFile(path) && !slices.Contains(paths, path) {
+		if path != "" && file.IsRegular(path) && !slices.Contains(paths, path) {
 			paths = append(paths, path)
 		}
 	}
@@ -268,9 +269,4 @@ func others(dir string) string {
 	}
 	sort.Strings(found)
 	return fmt.Sprintf(" (to use one of the files found, give its path: %s)", strings.Join(found, ", "))
-}
-
-func isFile(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
 }

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"editpipe/demo/pretrain"
+	"editpipe/file"
 	"editpipe/ort"
-	"editpipe/store"
 )
 
 // checkpoint is the time between two checkpoints.
@@ -92,17 +92,17 @@ const (
 )
 
 // rewrite puts new tables into the report.
-func rewrite(file, tables string) error {
-	data, err := os.ReadFile(file)
+func rewrite(path, tables string) error {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	before, rest, ok := strings.Cut(string(data), tablesBegin)
 	_, after, found := strings.Cut(rest, tablesEnd)
 	if !ok || !found {
-		return fmt.Errorf("%s has no place for the tables: a line %q and a line %q", file, strings.TrimSpace(tablesBegin), tablesEnd)
+		return fmt.Errorf("%s has no place for the tables: a line %q and a line %q", path, strings.TrimSpace(tablesBegin), tablesEnd)
 	}
-	return store.WriteFile(file, []byte(before+tablesBegin+"\n"+tables+"\n"+tablesEnd+after))
+	return file.Write(path, []byte(before+tablesBegin+"\n"+tables+"\n"+tablesEnd+after))
 }
 
 func print(x pretrain.Progress) {

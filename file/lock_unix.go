@@ -1,22 +1,22 @@
 //go:build unix && !aix && !solaris
 
-package store
+package file
 
 import (
 	"errors"
 	"syscall"
 )
 
-func (f *lockFile) lock(kind lockKind, wait bool) error {
+func (l *Lock) take(kind LockKind, wait bool) error {
 	how := syscall.LOCK_SH
-	if kind == exclusive {
+	if kind == Exclusive {
 		how = syscall.LOCK_EX
 	}
 	if !wait {
 		how |= syscall.LOCK_NB
 	}
 	for {
-		err := syscall.Flock(int(f.Fd()), how)
+		err := syscall.Flock(int(l.f.Fd()), how)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue

@@ -1,11 +1,11 @@
-package tensor_test
+package file_test
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
-	"editpipe/tensor"
+	"editpipe/file"
 )
 
 func TestDraft(t *testing.T) {
@@ -14,8 +14,8 @@ func TestDraft(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	write := func() *tensor.Draft {
-		d, err := tensor.CreateDraft(path)
+	write := func() *file.Draft {
+		d, err := file.CreateDraft(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestDraft(t *testing.T) {
 	if all, err := filepath.Glob(filepath.Join(dir, ".*.draft")); err != nil || len(all) != 0 {
 		t.Errorf("drafts stay behind: %v", all)
 	}
-	if _, err := tensor.CreateDraft(filepath.Join(dir, "missing", "file")); err == nil {
+	if _, err := file.CreateDraft(filepath.Join(dir, "missing", "file")); err == nil {
 		t.Error("a draft in a missing folder is accepted")
 	}
 }

@@ -1,4 +1,4 @@
-package store
+package file
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-func (f *lockFile) lock(kind lockKind, wait bool) error {
+func (l *Lock) take(kind LockKind, wait bool) error {
 	var flags uint32
-	if kind == exclusive {
+	if kind == Exclusive {
 		flags |= windows.LOCKFILE_EXCLUSIVE_LOCK
 	}
 	if !wait {
@@ -17,7 +17,7 @@ func (f *lockFile) lock(kind lockKind, wait bool) error {
 	// Locks are mandatory there: the range lies far behind the process id, so
 	// that others can read who holds the file.
 	at := windows.Overlapped{OffsetHigh: 1}
-	err := windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &at)
+	err := windows.LockFileEx(windows.Handle(l.f.Fd()), flags, 0, 1, 0, &at)
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 		return errHeld
 	}
