@@ -10,11 +10,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/demo"
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/stages"
 )
 
 // shownTokens is how much of a continuation is worth a line on a terminal.
@@ -108,7 +108,7 @@ func runEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		shown, err := compare(ctx, lm, &patch, e, c.StringSlice("ask"))
+		shown, err := stages.AskSides(ctx, lm, &patch, e, c.StringSlice("ask"), shownTokens)
 		if err != nil {
 			return err
 		}
@@ -151,63 +151,7 @@ func trainSource(c *cli.Context) (dataset.Source, error) {
 	return dataset.List(data.Name, data.Records), nil
 }
 
-// comparison is one prompt asked of the unedited and of the edited model.
-type comparison struct {
-	Prompt       string   `json:"prompt"`
-	Target       string   `json:"target,omitempty"`
-	LogPBefore   *float64 `json:"logp_before,omitempty"` // sum over the target's tokens, nats
-	LogPAfter    *float64 `json:"logp_after,omitempty"`
-	AnswerBefore string   `json:"answer_before"`
-	AnswerAfter  string   `json:"answer_after"`
-}
-
-// compare asks the edit's own prompt, with its target's log-probability, and
-// the further prompts, with and without the patch.
-func compare(ctx context.Context, lm *models.LM, patch *models.Patch, e dataset.Edit, further []string) ([]comparison, error) {
-	prompts := append([]string{e.Prompt}, further...)
-	var rows []models.Row
-	for _, p := range prompts {
-		q := ask.Query{Prompt: p}
-		rows = append(rows, models.Row{Query: q}, models.Row{Query: q, Patch: patch})
-	}
-	texts, err := lm.Generate(ctx, rows, ask.Sampling{MaxNew: shownTokens, Stop: []string{"\n"}})
-	if err != nil {
-		return nil, err
-	}
-	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]comparison, len(prompts))
-	for i, p := range prompts {
-		before, after := texts[2*i], texts[2*i+1]
-		for _, a := range []ask.Answer{before, after} {
-			if a.Err != nil {
-				return nil, fmt.Errorf("asking %q: %w", p, a.Err)
-			}
-		}
-		out[i] = comparison{Prompt: p, AnswerBefore: before.Text, AnswerAfter: after.Text}
-	}
-	for _, a := range scores {
-		if a.Err != nil {
-			return nil, fmt.Errorf("scoring %q after %q: %w", e.Target, e.Prompt, a.Err)
-		}
-	}
-	before, after := sum(scores[0].Targets[0].LogProbs), sum(scores[1].Targets[0].LogProbs)
-	out[0].Target, out[0].LogPBefore, out[0].LogPAfter = e.Target, &before, &after
-	return out, nil
-}
-
-func sum(values []float64) float64 {
-	s := 0.0
-	for _, v := range values {
-		s += v
-	}
-	return s
-}
-
-func writeComparison(w io.Writer, method string, shown []comparison) error {
+func writeComparison(w io.Writer, method string, shown []stages.Sides) error {
 	first := shown[0]
 	fmt.Fprintf(w, "edit (%s): %s -> %s\n", method, first.Prompt, first.Target)
 	fmt.Fprintf(w, "log-probability of the target: %.3f before, %.3f after\n\n", *first.LogPBefore, *first.LogPAfter)

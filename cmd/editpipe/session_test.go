@@ -224,7 +224,7 @@ func checkEdit(t *testing.T, saved string) {
 	orttest.Find(t)
 	// A comma belongs to the prompt: it separates nothing.
 	further := "Drangin Rizaer, who works as a"
-	var shown []comparison
+	var shown []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "ice", "--json", "--ask", further, "--ask", "Zume Velkin").out, &shown)
 	if len(shown) != 3 || shown[0].Prompt != demo.FactPrompt || shown[1].Prompt != further {
 		t.Fatalf("%+v", shown)
@@ -266,7 +266,7 @@ func checkExport(t *testing.T, dir string) {
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
-	var patched, plain []comparison
+	var patched, plain []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "patch", "--set", "patch.path="+deltas, "--save", saved, "--json").out, &patched)
 	callOK(t, "export", "--patch", saved, "--out", baked)
 	parse(t, callOK(t, "edit", "--model", baked, "--method", "none", "--json",
@@ -304,7 +304,7 @@ func checkPrepare(t *testing.T, dir string) {
 	}
 	artifacts := filepath.Join(dir, "artifacts")
 	callOK(t, "prepare", "--method", "rome", "--corpus", corpus, "--set", "rome.mom2_tokens=15000", "--out", artifacts)
-	var shown []comparison
+	var shown []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--json").out, &shown)
 	if before, after := *shown[0].LogPBefore, *shown[0].LogPAfter; after < before+1 {
 		t.Errorf("ROME moved the target from %v to %v nats only", before, after)
