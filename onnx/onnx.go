@@ -275,11 +275,6 @@ func AttrFloat(name string, v float32) *Attribute {
 	return &Attribute{Name: name, Type: AttrTypeFloat, F: v}
 }
 
-// AttrFloats is a float list attribute.
-func AttrFloats(name string, v ...float32) *Attribute {
-	return &Attribute{Name: name, Type: AttrTypeFloats, Floats: v}
-}
-
 // AttrString is a string attribute.
 func AttrString(name, v string) *Attribute {
 	return &Attribute{Name: name, Type: AttrTypeString, S: []byte(v)}

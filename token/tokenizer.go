@@ -45,15 +45,6 @@ import (
 	"editpipe/token/subword"
 )
 
-// Families of tokenizers, as returned by [Tokenizer.Family].
-const (
-	FamilyByteLevel     = "bpe-bytelevel"
-	FamilySentencePiece = "bpe-sentencepiece"
-	FamilyBPE           = "bpe" // characters, neither byte-level nor SentencePiece
-	FamilyUnigram       = "unigram"
-	FamilyWordPiece     = "wordpiece"
-)
-
 // ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
 // a setting that this package does not implement.
 var ErrUnsupported = component.ErrUnsupported
@@ -67,7 +58,6 @@ type model interface {
 // used by several goroutines at once.
 type Tokenizer struct {
 	hash       string
-	family     string
 	model      model
 	normaliser component.Normaliser
 	splitter   component.Splitter
@@ -177,7 +167,7 @@ func parse(data []byte) (t *Tokenizer, err error) {
 	return t, nil
 }
 
-// parseModel sets model, ids and family.
+// parseModel sets model and ids.
 func (t *Tokenizer) parseModel(data json.RawMessage) error {
 	var c struct {
 		Type   string
@@ -208,9 +198,8 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 			return fmt.Errorf("type BPE: %w", err)
 		}
 		t.model, t.ids = m, vocab
-		t.family = t.bpeFamily(m)
 		// The last pre-tokenizer may hand its bytes over as they are.
-		if _, last := t.splitter.ByteLevel(); last && m.ReadBytes() {
+		if t.splitter.EndsInBytes() && m.ReadBytes() {
 			t.splitter.KeepBytes()
 		}
 	case "Unigram":
@@ -218,31 +207,17 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 		if err != nil {
 			return fmt.Errorf("type Unigram: %w", err)
 		}
-		t.model, t.ids, t.family = m, vocab, FamilyUnigram
+		t.model, t.ids = m, vocab
 	case "WordPiece":
 		m, vocab, err := subword.NewWordPiece(data)
 		if err != nil {
 			return fmt.Errorf("type WordPiece: %w", err)
 		}
-		t.model, t.ids, t.family = m, vocab, FamilyWordPiece
+		t.model, t.ids = m, vocab
 	default:
 		return component.Unsupported(c.Type)
 	}
 	return nil
-}
-
-func (t *Tokenizer) bpeFamily(m *subword.BPE) string {
-	if bytes, _ := t.splitter.ByteLevel(); bytes {
-		return FamilyByteLevel
-	}
-	metaspaced := m.ByteFallback() || t.splitter.Metaspace()
-	if _, ok := t.ids[string(bytelevel.Rune(' '))]; ok && !metaspaced {
-		return FamilyByteLevel // a ByteLevel normaliser
-	}
-	if metaspaced {
-		return FamilySentencePiece
-	}
-	return FamilyBPE
 }
 
 // index fills the tables by id and by text.
@@ -420,15 +395,9 @@ func (t *Tokenizer) ID(token string) (int64, bool) {
 	return id, ok
 }
 
-// IsSpecial reports whether id is declared a special token.
-func (t *Tokenizer) IsSpecial(id int64) bool { return t.special[id] }
-
 // Hash returns the SHA-256 in hexadecimal of the tokenizer.json, or of the one that
 // stands for vocab.json, merges.txt and the files beside them.
 func (t *Tokenizer) Hash() string { return t.hash }
-
-// Family returns which kind of tokenizer this is, one of the Family constants.
-func (t *Tokenizer) Family() string { return t.family }
 
 // AddsPrefixSpace reports whether the tokenizer itself puts a space (or its
 // visible form, U+2581) before the first word of a text. A target is then

@@ -23,7 +23,7 @@ func TestReadChoices(t *testing.T) {
 		ID: "piqa-0", Family: dataset.Locality, Axis: dataset.AxisOtherTasks, Variant: "choices", Prompt: "Question: To dry a wet boot,\nAnswer:", Format: dataset.Choice, AnswerMode: dataset.OneChoice,
 		Answers: []string{"fill it with paper."}, Choices: []string{"fill it with water.", "fill it with paper."}, ChoiceLabel: 1, SubjectStart: -1, SubjectEnd: -1, Phrasing: "imported",
 	})
-	if report.Count(CodeChoicesRepeated) != 1 {
+	if count(report, CodeChoicesRepeated) != 1 {
 		t.Errorf("warnings: %v", report.Warnings)
 	}
 }

@@ -292,7 +292,7 @@ func TestCustomTable(t *testing.T) {
 	if len(recs[2].Probes) != 1 || report.Skipped["one_hop without prompt or answer"] != 1 {
 		t.Errorf("a question without its answer: %+v, skipped %v", recs[2].Probes, report.Skipped)
 	}
-	if e := recs[3].Edit; e.Subject != "" || e.SubjectStart != -1 || report.Count(CodeNoSubject) != 1 {
+	if e := recs[3].Edit; e.Subject != "" || e.SubjectStart != -1 || count(report, CodeNoSubject) != 1 {
 		t.Errorf("a row without subject: %+v, %v", e, report.Warnings)
 	}
 }

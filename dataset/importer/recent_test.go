@@ -56,7 +56,7 @@ func TestCKnowEdit(t *testing.T) {
 func TestUnKE(t *testing.T) {
 	recs, bad, report := read(t, "unke", "unke.json", Options{})
 	wrong(t, bad, []dataset.RecordError{{Index: 1, Field: "sub_answer", Err: errors.New("0 answers for 1 questions")}})
-	if e := recs[0].Edit; e.ID != "unke-0" || e.Subject != "" || !strings.HasPrefix(e.Target, "Lena Voss built clocks") || report.Count(CodeNoSubject) != 1 {
+	if e := recs[0].Edit; e.ID != "unke-0" || e.Subject != "" || !strings.HasPrefix(e.Target, "Lena Voss built clocks") || count(report, CodeNoSubject) != 1 {
 		t.Errorf("%+v, %v", e, report.Warnings)
 	}
 	whole := recs[0].Edit.Target
@@ -94,7 +94,7 @@ func TestMzsRE(t *testing.T) {
 		`generalization/ "Wer hat die Mühle Arden errichtet?" ["Ivo Lang"] before ["Ulla Reim"] over "Ulla Reim" of "Mühle Arden"`,
 		`other_tasks/nq "nq question: wer streicht die Brücke im Mai" ["Max Pohl"]`,
 		`one_hop/ "Wo wurde der Erbauer der Mühle Arden geboren?" ["Kiel"] of "Mühle Arden" (   false)`)
-	if report.Count(CodeSubjectSpelling) != 1 {
+	if count(report, CodeSubjectSpelling) != 1 {
 		t.Errorf("warnings %v", report.Warnings)
 	}
 	recs, _, _ = read(t, "mzsre", "mzsre.json", Options{Language: "en"})
@@ -337,7 +337,7 @@ func TestRippleEditsAlone(t *testing.T) {
 func TestNoSubject(t *testing.T) {
 	recs, bad, report := read(t, "counterfact-flat", "no_subject.json", Options{})
 	wrong(t, bad, nil)
-	if len(recs) != 2 || report.Count(CodeNoSubject) != 2 || report.Count(CodeSubjectMissing) != 0 {
+	if len(recs) != 2 || count(report, CodeNoSubject) != 2 || count(report, CodeSubjectMissing) != 0 {
 		t.Fatalf("%d records, warnings %v", len(recs), report.Warnings)
 	}
 	for _, r := range recs {
@@ -352,7 +352,7 @@ func TestBraces(t *testing.T) {
 	m := Options{Map: columns(t, "prompt=p,subject=s,target_new=t")}
 	recs, bad, report := read(t, "custom", "braces.jsonl", m)
 	wrong(t, bad, nil)
-	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || report.Count(CodeBracesKept) != 1 {
+	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || count(report, CodeBracesKept) != 1 {
 		t.Errorf("%+v, warnings %v", recs, report.Warnings)
 	}
 	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`+"\n"+
@@ -389,7 +389,7 @@ func TestRepeatedSubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	recs, _, _ = dataset.ReadAll(f)
-	if r := f.Report(); r.Count(CodeSubjectRepeated) != 1 || r.Warnings[0].Index != 0 || recs[0].Edit.SubjectStart != 0 || recs[0].Edit.PromptTemplate != "" || recs[1].Edit.SubjectStart != 11 {
+	if r := f.Report(); count(r, CodeSubjectRepeated) != 1 || r.Warnings[0].Index != 0 || recs[0].Edit.SubjectStart != 0 || recs[0].Edit.PromptTemplate != "" || recs[1].Edit.SubjectStart != 11 {
 		t.Errorf("%+v, warnings %v", recs, r.Warnings)
 	}
 }

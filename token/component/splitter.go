@@ -40,14 +40,13 @@ func (s Splitter) Split(pieces []piece.Piece) ([]piece.Piece, error) {
 	return pieces, nil
 }
 
-// ByteLevel reports whether one of the steps writes text in the byte-level
-// alphabet, and whether it is the last one.
-func (s Splitter) ByteLevel() (any, last bool) {
-	for _, x := range s.steps {
-		_, last = x.(*byteLevel)
-		any = any || last
+// EndsInBytes reports whether the last step writes text in the byte-level alphabet.
+func (s Splitter) EndsInBytes() bool {
+	if len(s.steps) == 0 {
+		return false
 	}
-	return any, last
+	_, ok := s.steps[len(s.steps)-1].(*byteLevel)
+	return ok
 }
 
 // KeepBytes makes a byte-level step that comes last hand over bytes as they are,
@@ -58,17 +57,6 @@ func (s Splitter) KeepBytes() {
 			b.raw = true
 		}
 	}
-}
-
-// Metaspace reports whether one of the steps writes spaces as a visible
-// character.
-func (s Splitter) Metaspace() bool {
-	for _, x := range s.steps {
-		if _, ok := x.(metaspace); ok {
-			return true
-		}
-	}
-	return false
 }
 
 // ParseSplitter reads the component "pre_tokenizer" of a tokenizer.json, which may be

@@ -91,21 +91,20 @@ func TestMetaspaceFirst(t *testing.T) {
 	}
 }
 
-func TestKinds(t *testing.T) {
-	for file, want := range map[string][3]bool{
-		``:                     {},
-		`{"type":"ByteLevel"}`: {true, true, false},
-		`{"type":"Metaspace","replacement":"▁"}`:                                            {false, false, true},
-		`{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Punctuation"}]}`: {true, false, false},
-		`{"type":"Sequence","pretokenizers":[{"type":"Punctuation"},{"type":"ByteLevel"}]}`: {true, true, false},
+func TestBytes(t *testing.T) {
+	for file, last := range map[string]bool{
+		``:                     false,
+		`{"type":"ByteLevel"}`: true,
+		`{"type":"Metaspace","replacement":"▁"}`:                                            false,
+		`{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"Punctuation"}]}`: false,
+		`{"type":"Sequence","pretokenizers":[{"type":"Punctuation"},{"type":"ByteLevel"}]}`: true,
 	} {
 		s, err := ParseSplitter([]byte(file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		bytes, last := s.ByteLevel()
-		if got := [3]bool{bytes, last, s.Metaspace()}; got != want {
-			t.Errorf("%s: %v, want %v", file, got, want)
+		if got := s.EndsInBytes(); got != last {
+			t.Errorf("%s: %v, want %v", file, got, last)
 		}
 		s.KeepBytes()
 		pieces, err := s.Split([]piece.Piece{{Text: " "}})
