@@ -3,7 +3,7 @@
 // asked the same questions under the same definitions.
 //
 // A change is dense (a delta that is added to a weight) or of low rank (U V).
-// Files are safetensors or NumPy .npz; docs/methods/patch.md describes them.
+// Files are safetensors or NumPy .npz; README.md describes them.
 package patch
 
 import (
