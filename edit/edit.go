@@ -97,3 +97,20 @@ func OneOf(ctx context.Context, method string, ed Many, on Base, edits []dataset
 	}
 	return models.Patch{}, Wrap(method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
 }
+
+// Each is EditEach by way of fill, which sets the patches and errors of
+// single edits and returns what keeps all of them from being made.
+func Each(edits []dataset.Edit, fill func(patches []models.Patch, errs []error) error) ([]models.Patch, []error) {
+	patches, errs := make([]models.Patch, len(edits)), make([]error, len(edits))
+	if len(edits) == 0 {
+		return patches, errs
+	}
+	if err := fill(patches, errs); err != nil {
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = Refused(err)
+			}
+		}
+	}
+	return patches, errs
+}

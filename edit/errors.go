@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"editpipe/dataset"
+	"editpipe/models"
 )
 
 var (
@@ -46,4 +47,13 @@ func Wrap(method string, id dataset.EditID, err error) error {
 		return err
 	}
 	return &Error{Method: method, Edit: id, Err: err}
+}
+
+// Refused turns what a model cannot do for a method (no gradients, no such site,
+// a weight that cannot be changed) into ErrUnsupported; other errors pass through.
+func Refused(err error) error {
+	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	return err
 }

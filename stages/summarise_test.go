@@ -103,7 +103,7 @@ func TestFaults(t *testing.T) {
 		{errNotOnTop, store.Skipped, store.FaultSetting},
 		{made(fmt.Errorf("%w batch:9", edit.ErrSetting)), store.Unsupported, store.FaultSetting},
 		{made(edit.ErrUnsupported), store.Unsupported, store.FaultMethod},
-		{made(locate.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
+		{made(edit.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
 		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{ask.ErrNoPrompt, store.Failed, store.FaultData},

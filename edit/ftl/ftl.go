@@ -148,7 +148,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit
 			if err != nil && errs[i] == nil {
 				errs[i] = err
 			}
-			errs[i] = locate.Refused(errs[i])
+			errs[i] = edit.Refused(errs[i])
 		}
 	}
 	return patches, errs

@@ -171,7 +171,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 
 // EditEach makes edits side by side: their attributions share runs.
 func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
+	return edit.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
 }
 
 // each fills in what concerns single edits and returns what concerns all.
@@ -197,7 +197,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 		}
 		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(e)))
 		if err != nil {
-			errs[i] = locate.Refused(err)
+			errs[i] = edit.Refused(err)
 			continue
 		}
 		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Changes: changes})

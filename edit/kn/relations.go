@@ -13,7 +13,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/edit/locate"
 	"editpipe/store"
 )
 
@@ -117,7 +116,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 		case errors.Is(err, errUnusable):
 			unusable = append(unusable, err)
 		case err != nil:
-			return locate.Refused(err)
+			return edit.Refused(err)
 		default:
 			all[id] = r
 		}

@@ -17,6 +17,9 @@ import (
 	"editpipe/tensor"
 )
 
+// ContextsFile is the file of contexts that preparing a method writes.
+const ContextsFile = "contexts.json"
+
 // slot is where the prompt stands in a context.
 const slot = "{}"
 

@@ -54,14 +54,10 @@ type Fact struct {
 	Target  []int64
 }
 
-// NewFact builds the sequences of an edit. at is SubjectLast or Last. It returns
-// ErrNoSubject, ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
-func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact, error) {
-	return newFact(lm, e, contexts, at, false)
-}
-
-// newFact is NewFact; for bare see Object.
-func newFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
+// NewFact builds the sequences of an edit. at is SubjectLast or Last; for bare see
+// Object. It returns ErrNoSubject, ErrSubject, ask.ErrNoTarget or ask.ErrTooLong
+// where these apply.
+func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
 	start, end, err := subject(e)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,8 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -54,13 +56,13 @@ func prepared(t *testing.T, c tinylm.Config) string {
 	return edittest.Prepared(t, Method(), c, map[string]string{"layers": both})
 }
 
-func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *locate.Spreader {
+func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *spread.Editor {
 	t.Helper()
 	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*locate.Spreader)
+	return ed.(*spread.Editor)
 }
 
 func TestConformance(t *testing.T) {
@@ -162,7 +164,7 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx, edits := context.Background(), edittest.Edits()
 	artifacts := prepared(t, tiny())
-	own := filepath.Join(artifacts, locate.MomentsFile(0))
+	own := filepath.Join(artifacts, moments.File(0))
 	with(t, "own model", tiny(), func(t *testing.T, lm *models.LM) {
 		for _, set := range []map[string]string{
 			{"layers": ""}, {"layers": "1,0"}, {"layers": "1,1"}, {"layers": "-1"}, {"v_lr": "0"}, {"mom2_update_weight": "0"},
@@ -175,7 +177,7 @@ func TestInputsAreChecked(t *testing.T) {
 		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); err == nil || !strings.Contains(err.Error(), "memit.covariance") {
 			t.Errorf("no covariance: %v", err)
 		}
-		m, err := locate.ReadMoments(own)
+		m, err := moments.Read(own)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +188,7 @@ func TestInputsAreChecked(t *testing.T) {
 		if err := m.Write(singular); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Method().New(config(t, lm, map[string]string{"layers": "0", "covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) || !strings.Contains(err.Error(), singular) {
+		if _, err := Method().New(config(t, lm, map[string]string{"layers": "0", "covariance": singular}), edit.Inputs{}); !errors.Is(err, moments.ErrSingular) || !strings.Contains(err.Error(), singular) {
 			t.Errorf("singular moments: %v", err)
 		}
 		if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{}, filepath.Join(t.TempDir(), "p")); err == nil {
@@ -197,7 +199,7 @@ func TestInputsAreChecked(t *testing.T) {
 		}
 	})
 	with(t, "another model", tinylm.Config{Layers: 3, LayerNormOp: true}, func(t *testing.T, lm *models.LM) {
-		if _, err := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own}).Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
+		if _, err := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own}).Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, moments.ErrMisfit) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
@@ -67,7 +68,7 @@ func weightName(layer int) string { return fmt.Sprintf("transformer.h.%d.mlp.c_p
 
 // editor has the reference's settings, contexts and covariance; the latter goes
 // through files in the reference's layout.
-func (w world) editor(t *testing.T, ref reference) *locate.Spreader {
+func (w world) editor(t *testing.T, ref reference) *spread.Editor {
 	t.Helper()
 	h := ref.Summary.Settings
 	var layers []string
@@ -90,7 +91,7 @@ func (w world) editor(t *testing.T, ref reference) *locate.Spreader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*locate.Spreader)
+	return ed.(*spread.Editor)
 }
 
 // cases are the data of a reference's edits, in its order.

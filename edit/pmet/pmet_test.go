@@ -13,6 +13,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -52,7 +53,7 @@ func TestConformance(t *testing.T) {
 }
 
 // opened is an editor with the bare prompt for a context, on a tiny model.
-func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) {
+func opened(t *testing.T, set map[string]string) (*models.LM, *spread.Editor) {
 	t.Helper()
 	artifacts, list := prepared(t, tiny(tinylm.GPT2)), filepath.Join(t.TempDir(), "bare.json")
 	if err := locate.WriteContexts(list, []string{"{}"}); err != nil {
@@ -68,7 +69,7 @@ func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lm, ed.(*locate.Spreader)
+	return lm, ed.(*spread.Editor)
 }
 
 // at reads a site where a fact enters, through a patch.

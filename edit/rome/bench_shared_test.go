@@ -248,7 +248,7 @@ func (b bench) sequences(t *testing.T, file string, edits []dataset.Edit) float6
 		return positions * (2*(4*d*d+2*d*f) + 4*d*keys)
 	}
 	for _, e := range edits {
-		fact, err := locate.NewFact(b.LM, e, b.ref.Contexts, locate.SubjectLast)
+		fact, err := locate.NewFact(b.LM, e, b.ref.Contexts, locate.SubjectLast, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
@@ -89,7 +90,7 @@ func (w world) editor(t testing.TB, h hyper, contexts []string) *editor {
 	}
 	w.JSON(t, &info, "reference", "cov", "info.json")
 	mean := w.npy(t, fmt.Sprintf("cov/mom2_layer%d", layer))
-	m := locate.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
+	m := moments.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
 	path, list := filepath.Join(t.TempDir(), "mom2.npz"), filepath.Join(t.TempDir(), "contexts.json")
 	if err := m.Write(path); err != nil {
 		t.Fatal(err)
@@ -135,7 +136,7 @@ func TestTraces(t *testing.T) {
 	ctx, layer := context.Background(), ref.Settings.Layers[0]
 	for i, c := range ref.Cases {
 		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", c.ID, name)).Float32s() }
-		f, err := locate.NewFact(w.LM, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
+		f, err := locate.NewFact(w.LM, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,6 +27,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+	"editpipe/edit/spread"
 	"editpipe/models"
 	"editpipe/tensor"
 )
@@ -75,7 +77,7 @@ func defaults(info *arch.Info) Config {
 		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
 	}
 	switch {
-	case locate.Shallow(info):
+	case spread.Shallow(info):
 		c.Layer = 0
 	case info.Family == "gpt2" && info.Layers == 24:
 		c.Layer, c.Clamp = 8, 3
@@ -138,7 +140,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 		for _, f := range []struct {
 			path *string
 			file string
-		}{{&c.Covariance, locate.MomentsFile(c.Layer)}, {&c.Contexts, locate.ContextsFile}} {
+		}{{&c.Covariance, moments.File(c.Layer)}, {&c.Contexts, locate.ContextsFile}} {
 			path := filepath.Join(in.Artifacts, f.file)
 			if _, err := os.Stat(path); *f.path == "" && err == nil {
 				*f.path = path
@@ -157,7 +159,7 @@ func open(c Config, in edit.Inputs) (edit.Editor, error) {
 	if c.Covariance == "" {
 		return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", edit.ErrNotPrepared, c.Layer)
 	}
-	ed.moments, ed.factor, err = locate.ReadFactored(c.Covariance)
+	ed.moments, ed.factor, err = moments.ReadFactored(c.Covariance)
 	return ed, err
 }
 
@@ -167,13 +169,13 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 		return fmt.Errorf("preparing: %w", err)
 	}
 	if c.Adjust { // first, as it needs running text and says so at once
-		if err := locate.PrepareMoments(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out); err != nil {
+		if err := moments.Prepare(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out); err != nil {
 			return err
 		}
 	}
 	contexts, err := locate.Contexts(ctx, on.LM, c.Start, in.Seed)
 	if err != nil {
-		return locate.Refused(err)
+		return edit.Refused(err)
 	}
 	return locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts)
 }
@@ -182,8 +184,8 @@ type editor struct {
 	c        Config
 	seed     int64
 	contexts []string // nil: sampled from the model
-	moments  *locate.Moments
-	factor   *locate.Factor // nil without adjustment
+	moments  *moments.Moments
+	factor   *moments.Factor // nil without adjustment
 
 	mu      sync.Mutex
 	sampled map[*models.LM][]string
@@ -196,7 +198,7 @@ func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) 
 
 // EditEach makes edits side by side: their values are searched together.
 func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
+	return edit.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
 }
 
 // each fills in what concerns single edits and returns what concerns all.
@@ -218,7 +220,7 @@ func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, 
 	keys, values := make([][][]float32, len(edits)), make([][][]float32, len(edits))
 	starts := make([][]float32, len(edits))
 	for i, e := range edits {
-		if facts[i], errs[i] = locate.NewFact(on.LM, e, contexts, ed.c.FactToken); errs[i] != nil {
+		if facts[i], errs[i] = locate.NewFact(on.LM, e, contexts, ed.c.FactToken, false); errs[i] != nil {
 			continue
 		}
 		if keys[i], values[i], err = locate.Recall(ctx, on.LM, &on.Patch, ed.c.Layer, facts[i]); err != nil {

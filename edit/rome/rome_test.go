@@ -16,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -98,7 +99,7 @@ func TestKeyGivesValue(t *testing.T) {
 				at = locate.Last
 			}
 			contexts := ed.(*editor).contexts
-			f, err := locate.NewFact(lm, e, contexts, at)
+			f, err := locate.NewFact(lm, e, contexts, at, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,8 +185,8 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx := context.Background()
 	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), edittest.Edits()[:1]
-	own := filepath.Join(artifacts, locate.MomentsFile(0))
-	m, err := locate.ReadMoments(own)
+	own := filepath.Join(artifacts, moments.File(0))
+	m, err := moments.Read(own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func TestInputsAreChecked(t *testing.T) {
 		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); !errors.Is(err, edit.ErrNotPrepared) || !strings.Contains(err.Error(), "rome.covariance") {
 			t.Errorf("no covariance: %v", err)
 		}
-		if _, err := Method().New(config(t, lm, map[string]string{"covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) {
+		if _, err := Method().New(config(t, lm, map[string]string{"covariance": singular}), edit.Inputs{}); !errors.Is(err, moments.ErrSingular) {
 			t.Errorf("singular moments: %v", err)
 		}
 		for file, text := range map[string]string{"a.json": "{", "b.json": "[]", "c.json": `["{}","no slot"]`, "d.json": `["A. {}"]`} {
@@ -224,7 +225,7 @@ func TestInputsAreChecked(t *testing.T) {
 		}
 		few := func(yield func(string, error) bool) { yield("Ada works as a cook.", nil) }
 		for _, in := range []edit.PrepareInput{{}, {Texts: few}} {
-			if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), in, filepath.Join(dir, "p")); err == nil || in.Texts != nil && !errors.Is(err, locate.ErrSingular) {
+			if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), in, filepath.Join(dir, "p")); err == nil || in.Texts != nil && !errors.Is(err, moments.ErrSingular) {
 				t.Errorf("prepared from too little text: %v", err)
 			}
 		}
@@ -248,7 +249,7 @@ func TestInputsAreChecked(t *testing.T) {
 	} {
 		with(t, label, c.model, func(t *testing.T, lm *models.LM) {
 			ed := open1(t, lm, "", map[string]string{"covariance": c.path})
-			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
+			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, moments.ErrMisfit) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -24,7 +24,7 @@ var floor = map[string]int{
 
 	"edit/*": 7, // the methods; no method imports a method
 
-	"edit/locate": 6, "edit/meta": 6, "edit/adapter": 6, "edit/edittest": 6,
+	"edit/moments": 6, "edit/locate": 6, "edit/spread": 6, "edit/meta": 6, "edit/adapter": 6, "edit/edittest": 6,
 
 	"edit": 5, "demo/pretrain": 5,
 
@@ -60,6 +60,8 @@ var sameFloor = map[[2]string]bool{
 	{"dataset/corpus", "generator/dump"}:          true,
 	{"dataset/exporter", "dataset"}:               true,
 	{"generator/kb", "generator/catalogue"}:       true,
+	{"edit/spread", "edit/moments"}:               true,
+	{"edit/spread", "edit/locate"}:                true, // values are searched at the last of the layers
 
 	{"token/oniguruma", "token/component"}: true,
 	{"token/pattern", "token/oniguruma"}:   true,

@@ -1,7 +1,11 @@
-package locate
+// Package spread is what the methods have in common that spread a change over the
+// down-projections of several layers: values are searched at the last of them, and
+// layer after layer takes its share of what is missing.
+package spread
 
 import (
 	"context"
+	"editpipe/edit/locate"
 	"editpipe/models/arch"
 	"sync"
 
@@ -12,8 +16,8 @@ import (
 	"editpipe/tensor"
 )
 
-// Spread is what tells apart the methods that spread a change over layers.
-type Spread struct {
+// Rule is what tells apart the methods that spread a change over layers.
+type Rule struct {
 	Method string
 	// Points of the last layer at which values are searched together; that of the
 	// first is what the layers are changed for.
@@ -23,10 +27,10 @@ type Spread struct {
 	Over func(left int) float64
 	// Bare says that targets are not parted from the prompt by a space.
 	Bare  bool
-	Weigh func(Standing) (likelihood float64, enough bool) // see Search
+	Weigh func(locate.Standing) (likelihood float64, enough bool) // see locate.Search
 }
 
-// Spreader is an editor that searches, for every fact, a value at the last of
+// Editor is an editor that searches, for every fact, a value at the last of
 // its layers under which the model says the new object, and then changes layer
 // after layer, each with the changes of those before it in force, by
 //
@@ -37,9 +41,9 @@ type Spread struct {
 // become Z (Meng et al. 2023, "Mass-Editing Memory in a Transformer", equations
 // 14 and 20, algorithm 1). A key is half that of the bare prompt and half the mean
 // over the prompt behind contexts.
-type Spreader struct {
-	c        Spreading
-	rule     Spread
+type Editor struct {
+	c        Config
+	rule     Rule
 	seed     int64
 	contexts []string // nil: sampled from the model
 	layers   []layer  // ascending
@@ -51,19 +55,19 @@ type Spreader struct {
 // Wanted is a fact with the value that states it.
 type Wanted struct {
 	ID     dataset.EditID
-	Fact   *Fact
+	Fact   *locate.Fact
 	Value  []float64
 	Effort edit.Effort
 }
 
 // Edit makes edits together.
-func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+func (s *Editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
 	if len(edits) == 0 {
 		return models.Patch{}, edit.ErrNoEdits
 	}
 	fail := func(errs []error, err error) error {
 		if err != nil {
-			return edit.Wrap(s.rule.Method, "", Refused(err))
+			return edit.Wrap(s.rule.Method, "", edit.Refused(err))
 		}
 		for i, err := range errs {
 			if err != nil {
@@ -90,7 +94,7 @@ func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit)
 }
 
 // EditEach makes every edit alone; their values are searched side by side.
-func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
+func (s *Editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
 	patches := make([]models.Patch, len(edits))
 	facts, errs, err := s.Search(ctx, on, edits)
 	for i := range edits {
@@ -98,12 +102,12 @@ func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.E
 			continue
 		}
 		if err != nil {
-			errs[i] = Refused(err)
+			errs[i] = edit.Refused(err)
 			continue
 		}
 		p, err := s.spread(ctx, on, facts[i:i+1])
 		if err != nil {
-			errs[i] = Refused(err)
+			errs[i] = edit.Refused(err)
 			continue
 		}
 		patches[i] = *p
@@ -113,7 +117,7 @@ func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.E
 
 // Search finds the values that state the facts. It returns one error per edit
 // and one that concerns all.
-func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
+func (s *Editor) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
 	facts, errs, err := s.facts(ctx, on.LM, edits)
 	if err != nil {
 		return nil, errs, err
@@ -123,8 +127,8 @@ func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edi
 }
 
 // facts builds the sequences of edits.
-func (s *Spreader) facts(ctx context.Context, lm *models.LM, edits []dataset.Edit) ([]*Fact, []error, error) {
-	facts, errs := make([]*Fact, len(edits)), make([]error, len(edits))
+func (s *Editor) facts(ctx context.Context, lm *models.LM, edits []dataset.Edit) ([]*locate.Fact, []error, error) {
+	facts, errs := make([]*locate.Fact, len(edits)), make([]error, len(edits))
 	if len(edits) == 0 {
 		return facts, errs, nil
 	}
@@ -136,14 +140,14 @@ func (s *Spreader) facts(ctx context.Context, lm *models.LM, edits []dataset.Edi
 		return facts, errs, err
 	}
 	for i, e := range edits {
-		facts[i], errs[i] = newFact(lm, e, contexts, s.c.FactToken, s.rule.Bare)
+		facts[i], errs[i] = locate.NewFact(lm, e, contexts, s.c.FactToken, s.rule.Bare)
 	}
 	return facts, errs, nil
 }
 
 // values finds the values that state the facts without an error, and adds to
 // the errors.
-func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edit, facts []*Fact, errs []error) ([]Wanted, error) {
+func (s *Editor) values(ctx context.Context, on edit.Base, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
 	sites := s.sites()
 	wanted, starts := make([]Wanted, len(edits)), make([][]float32, len(edits))
 	for i, f := range facts {
@@ -158,7 +162,7 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 			starts[i] = append(starts[i], v.Float32s()...)
 		}
 	}
-	found, err := OptimiseAt(ctx, on.LM, &on.Patch, sites, facts, starts, Search{
+	found, err := locate.OptimiseAt(ctx, on.LM, &on.Patch, sites, facts, starts, locate.Search{
 		Steps: s.c.Steps, Rate: s.c.Rate, Decay: s.c.Decay, Clamp: s.c.Clamp, KL: s.c.KL, Weigh: s.rule.Weigh,
 	})
 	if err != nil {
@@ -181,7 +185,7 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 }
 
 // sites are where values are searched.
-func (s *Spreader) sites() []arch.Site {
+func (s *Editor) sites() []arch.Site {
 	var sites []arch.Site
 	for _, p := range s.rule.Points {
 		sites = append(sites, arch.Site{Layer: s.layers[len(s.layers)-1].index, Point: p})
@@ -190,14 +194,14 @@ func (s *Spreader) sites() []arch.Site {
 }
 
 // texts are the contexts for a model.
-func (s *Spreader) texts(ctx context.Context, lm *models.LM) ([]string, error) {
+func (s *Editor) texts(ctx context.Context, lm *models.LM) ([]string, error) {
 	if s.contexts != nil {
 		return s.contexts, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sampled[lm] == nil {
-		list, err := ContextsOf(ctx, lm, s.c.Start, s.seed, contextCount, contextLength)
+		list, err := locate.ContextsOf(ctx, lm, s.c.Start, s.seed, contextCount, contextLength)
 		if err != nil {
 			return nil, err
 		}
@@ -206,11 +210,8 @@ func (s *Spreader) texts(ctx context.Context, lm *models.LM) ([]string, error) {
 	return s.sampled[lm], nil
 }
 
-// down names the down-projection of a layer.
-func down(layer int) arch.WeightID { return arch.WeightID{Layer: layer, Part: arch.FFNDown} }
-
 // fits says what keeps the layers from being changed in a model.
-func (s *Spreader) fits(lm *models.LM) error {
+func (s *Editor) fits(lm *models.LM) error {
 	if err := models.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
 		return err
 	}
@@ -223,8 +224,8 @@ func (s *Spreader) fits(lm *models.LM) error {
 }
 
 // spread changes layer after layer to make the values those wanted.
-func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
-	var rows []Sequence
+func (s *Editor) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
+	var rows []locate.Sequence
 	mine := &models.Patch{Method: s.rule.Method}
 	efforts := make([]edit.Effort, len(facts))
 	for i, f := range facts {
@@ -259,7 +260,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 			}
 		}
 		mine.Changes = append(mine.Changes, models.LowRank{
-			At: down(l.index),
+			At: locate.Down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),
 		})
@@ -275,9 +276,9 @@ func key(traces []models.Trace) []float64 {
 	for _, t := range traces {
 		keys = append(keys, t.Values[0].Float32s())
 	}
-	k := Mean(keys[:1])
+	k := locate.Mean(keys[:1])
 	if len(keys) > 1 {
-		for i, x := range Mean(keys[1:]) {
+		for i, x := range locate.Mean(keys[1:]) {
 			k[i] = (k[i] + x) / 2
 		}
 	}
@@ -285,7 +286,7 @@ func key(traces []models.Trace) []float64 {
 }
 
 // read traces sites where the facts enter, through a patch.
-func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...arch.Site) ([]models.Trace, error) {
+func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []locate.Sequence, sites ...arch.Site) ([]models.Trace, error) {
 	var rows []models.TraceRow
 	for _, s := range at {
 		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})

@@ -1,4 +1,4 @@
-package locate
+package moments
 
 import (
 	"crypto/sha256"
@@ -89,7 +89,7 @@ func keepFactor(path string, m *Moments) error {
 // ReadFactored reads second moments and their factor: the one kept beside them
 // if it was taken of this very file, else it is computed.
 func ReadFactored(path string) (*Moments, *Factor, error) {
-	m, err := ReadMoments(path)
+	m, err := Read(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,7 +129,7 @@ func keptFactor(path string, width int) (*Factor, error) {
 		return nil, nil
 	}
 	if !upper.Finite() {
-		return nil, fmt.Errorf("locate: reading a kept factor: %s: %w: it holds numbers that are not finite; remove the file to have it computed again", kept, ErrMoments)
+		return nil, fmt.Errorf("locate: reading a kept factor: %s: %w: it holds numbers that are not finite; remove the file to have it computed again", kept, ErrMisfit)
 	}
 	tri := mat.NewTriDense(width, mat.Upper, upper.Float64s())
 	f := &Factor{}
