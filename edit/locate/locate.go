@@ -5,9 +5,8 @@
 // Its input there is the key of the subject, its output the value. A [Fact] is a
 // requested change with the sequences in which subject and prompt are shown; a
 // context is a text that is put in front of the prompt, so that key and value
-// belong to the subject and not to one position. [Moments] are the second moments of
-// keys over running text, and [Optimise] searches the value under which the
-// model says the new object.
+// belong to the subject and not to one position. [Optimise] searches the value under
+// which the model says the new object.
 package locate
 
 import (

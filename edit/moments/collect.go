@@ -82,7 +82,7 @@ func Prepare(ctx context.Context, lm *models.LM, layers []int, tokens int64, in 
 		}
 	}
 	if err := os.Remove(filepath.Join(out, partialFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("locate: removing the sums of a finished collection: %w", err)
+		return fmt.Errorf("moments: removing the sums of a finished collection: %w", err)
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ type collection struct {
 func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareInput, partial string) ([]*Moments, error) {
 	lm, layers := c.lm, c.layers
 	bad := func(err error) ([]*Moments, error) {
-		return nil, fmt.Errorf("locate: collecting second moments: %w", err)
+		return nil, fmt.Errorf("moments: collecting second moments: %w", err)
 	}
 	if in.Texts == nil {
 		return bad(errors.New("no running text was given to take them over"))

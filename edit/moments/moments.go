@@ -47,10 +47,10 @@ const (
 func Read(path string) (*Moments, error) {
 	arrays, err := npz.Read(path, arraySum, arrayCount, arrayModel)
 	if err != nil {
-		return nil, fmt.Errorf("locate: reading second moments: %w", err)
+		return nil, fmt.Errorf("moments: reading second moments: %w", err)
 	}
 	bad := func(why string) (*Moments, error) {
-		return nil, fmt.Errorf("locate: reading second moments: %s: %w: %s", path, ErrMisfit, why)
+		return nil, fmt.Errorf("moments: reading second moments: %s: %w: %s", path, ErrMisfit, why)
 	}
 	sum, count := arrays[arraySum], arrays[arrayCount]
 	switch {
@@ -88,11 +88,11 @@ func (m *Moments) Fits(lm *models.LM, layer int) error {
 	f := lm.Info().FFN(arch.Decoder, layer)
 	switch {
 	case f == nil:
-		return fmt.Errorf("locate: %w: the model has no layer %d", ErrMisfit, layer)
+		return fmt.Errorf("moments: %w: the model has no layer %d", ErrMisfit, layer)
 	case f.Down.In != m.Width:
-		return fmt.Errorf("locate: %w: they are of keys with %d elements, those of layer %d have %d", ErrMisfit, m.Width, layer, f.Down.In)
+		return fmt.Errorf("moments: %w: they are of keys with %d elements, those of layer %d have %d", ErrMisfit, m.Width, layer, f.Down.In)
 	case m.Model != "" && m.Model != lm.Hash():
-		return fmt.Errorf("locate: %w: they are of another model (hash %.12s, this one %.12s)", ErrMisfit, m.Model, lm.Hash())
+		return fmt.Errorf("moments: %w: they are of another model (hash %.12s, this one %.12s)", ErrMisfit, m.Model, lm.Hash())
 	}
 	return nil
 }
