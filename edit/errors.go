@@ -10,12 +10,12 @@ import (
 
 var (
 	// ErrUnsupported is returned when a method does not define what is asked of
-	// it: a setting, a family of models, a side of an encoder-decoder, export.
+	// it: a schedule, a family of models, a side of an encoder-decoder, export.
 	// It becomes a row with status "unsupported".
 	ErrUnsupported = errors.New("not supported by the method")
-	// ErrSetting is returned when it is the setting that the method does not
+	// ErrSchedule is returned when it is the schedule that the method does not
 	// define. It wraps ErrUnsupported.
-	ErrSetting = fmt.Errorf("%w: setting", ErrUnsupported)
+	ErrSchedule = fmt.Errorf("%w: setting", ErrUnsupported)
 	// ErrNotPrepared is returned by New where what Prepare writes is missing.
 	ErrNotPrepared = errors.New("not prepared")
 	// ErrNoEdits is returned by Edit when the list of edits is empty.

@@ -21,8 +21,8 @@ type Spec[C any] struct {
 	Paper   string // authors, year, title
 	Version int    // counts changes that alter results; part of every unit's identity
 
-	Families []string // model families the method runs on; nil for all
-	Settings []Kind   // settings the method defines
+	Families  []string // model families the method runs on; nil for all
+	Schedules []Kind   // schedules the method defines
 
 	// Defaults gives the configuration for a model. It must accept the zero
 	// Info, for which it gives what lists without a model print.
@@ -61,7 +61,7 @@ type Method struct {
 	Name, Title, Paper string
 	Version            int
 	Families           []string
-	Settings           []Kind
+	Schedules          []Kind
 	UsesTrain          bool
 	UsesShown          bool
 	HasPrepare         bool
@@ -78,7 +78,7 @@ type Method struct {
 func Define[C any](s Spec[C]) Method {
 	m := Method{
 		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
-		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
+		Families: s.Families, Schedules: s.Schedules, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
 		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
 	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
@@ -126,7 +126,7 @@ func (m Method) Configure(info *arch.Info, overrides map[string]string) (Config,
 	return m.configure(info, overrides)
 }
 
-// Keys lists the method's settings with their defaults for a model.
+// Keys lists the method's keys with their defaults for a model.
 func (m Method) Keys(info *arch.Info) ([]Key, error) {
 	c, err := m.configure(info, nil)
 	return c.keys, err
@@ -168,16 +168,16 @@ func (m Method) own(c Config) error {
 	return nil
 }
 
-// Supports says whether the method defines a setting on a model: nil, or an
+// Supports says whether the method defines a schedule on a model: nil, or an
 // error that wraps ErrUnsupported and says what it does define.
-func (m Method) Supports(s Setting, info *arch.Info) error {
+func (m Method) Supports(s Schedule, info *arch.Info) error {
 	var faults []error
-	if !slices.Contains(m.Settings, s.Kind) {
-		kinds := make([]string, len(m.Settings))
-		for i, k := range m.Settings {
+	if !slices.Contains(m.Schedules, s.Kind) {
+		kinds := make([]string, len(m.Schedules))
+		for i, k := range m.Schedules {
 			kinds[i] = string(k)
 		}
-		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSetting, s, strings.Join(kinds, ", ")))
+		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSchedule, s, strings.Join(kinds, ", ")))
 	}
 	if m.Families != nil && !slices.Contains(m.Families, info.Family) {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))

@@ -28,7 +28,7 @@ func (keep) Edit(context.Context, Base, []dataset.Edit) (models.Patch, error) {
 
 func method() Method {
 	return Define(Spec[config]{
-		Name: "foo", Version: 1, Settings: []Kind{Single, Batch}, Families: []string{"gpt2"},
+		Name: "foo", Version: 1, Schedules: []Kind{Single, Batch}, Families: []string{"gpt2"},
 		Defaults: func(info *arch.Info) config {
 			return config{Layer: info.Layers / 2, Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7}
 		},
@@ -113,10 +113,10 @@ func TestParseSet(t *testing.T) {
 
 func TestSupports(t *testing.T) {
 	m := method()
-	if err := m.Supports(Setting{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
+	if err := m.Supports(Schedule{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
 		t.Error(err)
 	}
-	err := m.Supports(Setting{Kind: Sequential}, &arch.Info{Family: "t5"})
+	err := m.Supports(Schedule{Kind: Sequential}, &arch.Info{Family: "t5"})
 	if !errors.Is(err, ErrUnsupported) {
 		t.Fatalf("got %v", err)
 	}

@@ -34,9 +34,9 @@ func nudge() edit.Method {
 	}
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) config { return config{Size: 0.5} },
-		New:      func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults:  func(*arch.Info) config { return config{Size: 0.5} },
+		New:       func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
 	})
 }
 
@@ -124,11 +124,11 @@ func village(n int) Data {
 // probesPerRecord is the number of probes that village gives every record.
 const probesPerRecord = 6
 
-func settingList(t *testing.T, list ...string) []edit.Setting {
+func scheduleList(t *testing.T, list ...string) []edit.Schedule {
 	t.Helper()
-	var out []edit.Setting
+	var out []edit.Schedule
 	for _, s := range list {
-		set, err := edit.ParseSetting(s)
+		set, err := edit.ParseSchedule(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestEval(t *testing.T) {
 		LM: tiny(t), Data: village(24), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods:   append(ike.Methods(), none.Method(), nudge()),
 		Overrides: map[string]map[string]string{"ike": {"k": "3"}},
-		Settings:  settingList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
+		Schedules: scheduleList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
 		When:      When{Immediate: true, Every: 4},
 	}
 	r := do(t, e)
@@ -357,7 +357,7 @@ func checkApplied(t *testing.T, dir string) {
 func TestGeneration(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(4), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"), MaxNew: 4,
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single"), MaxNew: 4,
 	}
 	do(t, e)
 	for _, r := range resultsIn(t, e.Out) {
@@ -371,7 +371,7 @@ func TestGeneration(t *testing.T) {
 func TestPlan(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: append(ike.Methods(), nudge()), Settings: settingList(t, "single", "batch:8", "sequential:30"),
+		Methods: append(ike.Methods(), nudge()), Schedules: scheduleList(t, "single", "batch:8", "sequential:30"),
 	}
 	p, err := e.Plan(context.Background())
 	if err != nil {
@@ -413,7 +413,7 @@ func TestPlan(t *testing.T) {
 func TestFaultsAreNamedTogether(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(4), Select: Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), none.Method()}, Settings: settingList(t, "single", "single"),
+		Methods: []edit.Method{none.Method(), none.Method()}, Schedules: scheduleList(t, "single", "single"),
 		Overrides: map[string]map[string]string{"rome": {"layer": "3"}}, MaxNew: -1,
 	}
 	_, err := e.Do(context.Background())
@@ -433,7 +433,7 @@ func TestFaultsAreNamedTogether(t *testing.T) {
 // TestNothingToShow asks IKE to edit the only record there is: its rows say why
 // that cannot be.
 func TestNothingToShow(t *testing.T) {
-	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Settings: settingList(t, "single")}
+	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Schedules: scheduleList(t, "single")}
 	do(t, e)
 	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, string(store.TableResults)))
 	if err != nil {
@@ -449,7 +449,7 @@ func TestNothingToShow(t *testing.T) {
 func TestSummariseIgnoresOrder(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(12), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
 	}
 	want := do(t, e).Summary
 	rows := resultsIn(t, e.Out)

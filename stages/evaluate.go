@@ -35,11 +35,11 @@ func newEvaluate(t *trial, b *base) *evaluate {
 	e := &evaluate{trial: t, base: b, place: map[string]int{}}
 	for _, c := range t.combos {
 		when := "" // it matters to chains only
-		if c.setting.Kind == edit.Sequential {
+		if c.schedule.Kind == edit.Sequential {
 			when = t.when.String()
 		}
 		for _, part := range c.units(len(t.test)) {
-			unit := id("evaluate", t.identity, c.hash, c.setting.String(), when, t.order, store.HashRecords(t.test[part.lo:part.hi]))
+			unit := id("evaluate", t.identity, c.hash, c.schedule.String(), when, t.order, store.HashRecords(t.test[part.lo:part.hi]))
 			e.place[unit] = len(e.tasks)
 			e.tasks = append(e.tasks, task{unit, c, part})
 		}
@@ -50,7 +50,7 @@ func newEvaluate(t *trial, b *base) *evaluate {
 // Name is the stage's name in the ledger.
 func (e *evaluate) Name() string { return "evaluate" }
 
-// Plan lists the units: methods and settings in the order given, then records.
+// Plan lists the units: methods and schedules in the order given, then records.
 func (e *evaluate) Plan(context.Context) ([]pipeline.Unit, error) {
 	units := make([]pipeline.Unit, len(e.tasks))
 	for i, t := range e.tasks {
@@ -76,7 +76,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 	switch {
 	case t.combo.refused != nil:
 		s.refuse()
-	case t.combo.setting.Kind == edit.Single:
+	case t.combo.schedule.Kind == edit.Single:
 		err = s.single(ctx)
 	default:
 		err = s.chain(ctx)
@@ -86,7 +86,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		return fmt.Errorf("stages: %s, %s: %w", t.combo, t.chunk, err)
 	}
 	cost := e.cost(t.id, "evaluate", usage)
-	cost.Method, cost.Setting = t.combo.method.Name, t.combo.setting.String()
+	cost.Method, cost.Setting = t.combo.method.Name, t.combo.schedule.String()
 	cost.Edits, cost.Probes = int32(len(s.edits)), int32(len(s.results))
 	if t.combo.refused == nil {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
@@ -178,8 +178,8 @@ func (s *session) single(ctx context.Context) error {
 func (s *session) chain(ctx context.Context) error {
 	n := len(s.edits)
 	size, when := n, When{Final: true}
-	if s.combo.setting.Kind == edit.Sequential {
-		size, when = max(1, s.combo.setting.Step), s.when
+	if s.combo.schedule.Kind == edit.Sequential {
+		size, when = max(1, s.combo.schedule.Step), s.when
 	}
 	last, made, err := s.resume()
 	if err != nil {
@@ -292,7 +292,7 @@ func (s *session) ask(ctx context.Context, list []asked) error {
 func (s *session) row(a asked, pre store.Base) {
 	r := a.result(pre)
 	r.RunID, r.Model, r.ModelHash, r.Dataset = s.folder.Manifest.RunID, s.lm.Name(), s.lm.Hash(), s.data
-	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.setting.String()
+	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.schedule.String()
 	r.OrderSeed, r.ProtocolID = s.order, s.protocol
 	s.results = append(s.results, r)
 }
@@ -335,7 +335,7 @@ func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
 			}
 		}
 	}
-	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.setting.String(), s.id
+	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.schedule.String(), s.id
 	a.EditIndex, a.EditID = int32(i), string(s.edits[i].ID)
 	a.Status, a.Fault, a.Detail = why.status, why.fault, why.detail
 	s.applied = append(s.applied, a)

@@ -37,12 +37,12 @@ func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (mo
 func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
-		Name: "counted", Title: "Counted", Version: 1, Settings: []edit.Kind{edit.Batch},
+		Name: "counted", Title: "Counted", Version: 1, Schedules: []edit.Kind{edit.Batch},
 		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")
-	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Settings: settingList(t, "batch:3"), Out: out})
+	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Schedules: scheduleList(t, "batch:3"), Out: out})
 	if n := c.times.Load(); n != 2 {
 		t.Errorf("two batches were measured %d times", n)
 	}

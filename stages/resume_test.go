@@ -25,7 +25,7 @@ import (
 func TestInterruptions(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "batch:9", "sequential:10"),
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "batch:9", "sequential:10"),
 		When: When{Every: 5}, MaxNew: 2,
 	}
 	do(t, e)
@@ -66,7 +66,7 @@ func TestInterruptions(t *testing.T) {
 func TestShards(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{nudge()}, Settings: settingList(t, "single", "batch:5"),
+		Methods: []edit.Method{nudge()}, Schedules: scheduleList(t, "single", "batch:5"),
 	}
 	do(t, e)
 	whole := e.Out
@@ -83,7 +83,7 @@ func TestShards(t *testing.T) {
 func TestAmendedCommand(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"),
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single"),
 	}
 	do(t, e)
 	if r := do(t, e); r.Units.Done != 0 || r.Units.Skipped == 0 {
@@ -114,7 +114,7 @@ func TestAmendedCommand(t *testing.T) {
 func TestRetryErrors(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single"), RetryErrors: true,
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single"), RetryErrors: true,
 	}
 	do(t, e)
 	if r := do(t, e); r.Units.Done != 1 { // the unit of w003 under nudge
@@ -129,7 +129,7 @@ func TestChainResumes(t *testing.T) {
 	at := -1 // call at which the run is interrupted
 	method := nudge()
 	counting := edit.Define(edit.Spec[struct{}]{
-		Name: "nudge", Title: "Counting nudge", Version: 1, Settings: method.Settings,
+		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: method.Schedules,
 		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
 			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
@@ -143,7 +143,7 @@ func TestChainResumes(t *testing.T) {
 	const chain = CheckpointEdits*2 + 7
 	e := Eval{
 		LM: tiny(t), Data: village(chain), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{counting}, Settings: settingList(t, "sequential"), When: When{Every: 40},
+		Methods: []edit.Method{counting}, Schedules: scheduleList(t, "sequential"), When: When{Every: 40},
 	}
 	do(t, e)
 	whole := e.Out
@@ -184,7 +184,7 @@ func TestKill(t *testing.T) {
 	const folder = "STAGES_TEST_VICTIM"
 	e := Eval{
 		LM: tiny(t), Data: village(60), Seed: 1, Methods: []edit.Method{none.Method(), nudge()},
-		Settings: settingList(t, "single", "batch:6"),
+		Schedules: scheduleList(t, "single", "batch:6"),
 	}
 	if e.Out = os.Getenv(folder); e.Out != "" {
 		do(t, e)
@@ -234,7 +234,7 @@ func TestKill(t *testing.T) {
 func TestLessIsAskedThenStopped(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single", "batch:4"),
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single", "batch:4"),
 	}
 	do(t, e)
 	whole := e

@@ -98,7 +98,7 @@ func runEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
+		if err := method.Supports(edit.Schedule{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
 		if err := method.Lacks(config, lm.Info()); err != nil {

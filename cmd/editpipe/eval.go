@@ -76,13 +76,13 @@ func runEval(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var settings []edit.Setting
+	var schedules []edit.Schedule
 	for _, w := range words {
-		s, err := edit.ParseSetting(w)
+		s, err := edit.ParseSchedule(w)
 		if err != nil {
 			return usagef("--setting: %w", err)
 		}
-		settings = append(settings, s)
+		schedules = append(schedules, s)
 	}
 	when, err := stages.ParseWhen(list(c, "eval-at"))
 	if err != nil {
@@ -117,7 +117,7 @@ func runEval(c *cli.Context) error {
 		e := &stages.Eval{
 			LM: model.LM, Data: data,
 			Select:  stages.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
-			Methods: methods, Overrides: keys, Settings: settings, Artifacts: c.String("artifacts"),
+			Methods: methods, Overrides: keys, Schedules: schedules, Artifacts: c.String("artifacts"),
 			Seed: c.Int64("seed"), When: when, MaxNew: c.Int("generate"),
 			Out: c.String("out"), Shard: shard, RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),
 			Manifest: manifest(c, model),

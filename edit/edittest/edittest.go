@@ -33,7 +33,7 @@ type Options struct {
 	Set       map[string]string // overrides of the configuration
 	Train     dataset.Source    // nil: Train()
 	Artifacts string            // folder the method prepared
-	// Kinds are the settings that work with this configuration; nil: the method's.
+	// Kinds are the schedules that work with this configuration; nil: the method's.
 	Kinds []edit.Kind
 	// Unchanged is true for a method whose patches need not move any answer.
 	Unchanged bool

@@ -34,7 +34,7 @@ func Run(t *testing.T, m edit.Method, o Options) {
 	lm := Open(t, o.Model)
 	s := &suite{m: m, o: o, lm: lm, recs: Records(), edits: Edits(), ctx: context.Background()}
 	t.Run("configuration", s.configuration)
-	t.Run("settings", s.settings)
+	t.Run("schedules", s.schedules)
 	t.Run("no edits", s.noEdits)
 	t.Run("model unchanged", s.unchanged)
 	t.Run("deterministic", s.deterministic)
@@ -56,7 +56,7 @@ func (s *suite) has(k edit.Kind) bool {
 	if s.o.Kinds != nil {
 		return slices.Contains(s.o.Kinds, k)
 	}
-	return slices.Contains(s.m.Settings, k)
+	return slices.Contains(s.m.Schedules, k)
 }
 
 // batch is the most edits the method makes together, of those of the suite.
@@ -122,18 +122,18 @@ func (s *suite) configuration(t *testing.T) {
 	if err != nil || again.Hash() != c.Hash() {
 		t.Errorf("%q reads back as %q, %v", c, again, err)
 	}
-	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Settings) == 0 {
-		t.Errorf("name, title, version or settings are missing: %+v", s.m)
+	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Schedules) == 0 {
+		t.Errorf("name, title, version or schedules are missing: %+v", s.m)
 	}
 }
 
-// settings: what the method does not define is refused with ErrUnsupported, by
+// schedules: what the method does not define is refused with ErrUnsupported, by
 // Supports and, where an editor can notice, by the editor.
-func (s *suite) settings(t *testing.T) {
-	for _, set := range []edit.Setting{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
+func (s *suite) schedules(t *testing.T) {
+	for _, set := range []edit.Schedule{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
 		err := s.m.Supports(set, s.lm.Info())
-		if slices.Contains(s.m.Settings, set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
-			t.Errorf("setting %s: %v", set, err)
+		if slices.Contains(s.m.Schedules, set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("schedule %s: %v", set, err)
 		}
 	}
 	if !s.has(edit.Batch) && !s.has(edit.Sequential) {

@@ -93,8 +93,8 @@ func Methods() []edit.Method {
 func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: title, Paper: paper, Version: 2,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults, Validate: validate, Needs: needs,
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults:  defaults, Validate: validate, Needs: needs,
 		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return &editor{name: name, c: c}, nil },
 	})
 }

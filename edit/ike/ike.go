@@ -64,9 +64,9 @@ func Methods() []edit.Method {
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
-			Paper:    "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
-			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Paper:     "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
+			Schedules: []edit.Kind{edit.Single},
+			Defaults:  func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
 			Validate: func(c Config) error {
 				if c.K < 0 {
 					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
@@ -87,11 +87,11 @@ func Methods() []edit.Method {
 		}),
 		edit.Define(edit.Spec[struct{}]{
 			Name: "ice", Title: "ICE", Version: 1,
-			Paper:    "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
-			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*arch.Info) struct{} { return struct{}{} },
-			New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
-			Decoders: decoders,
+			Paper:     "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
+			Schedules: []edit.Kind{edit.Single},
+			Defaults:  func(*arch.Info) struct{} { return struct{}{} },
+			New:       func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
+			Decoders:  decoders,
 		}),
 	}
 }

@@ -53,7 +53,7 @@ const (
 	Zeroing    = "zeroing"    // the loss of probability without the neuron
 )
 
-// asVariant leaves a setting to the variant.
+// asVariant leaves a key to the variant.
 const asVariant = "variant"
 
 // Config is the configuration of KN.
@@ -104,9 +104,9 @@ func validate(c Config) error {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "KN", Version: 1,
-		Paper:    "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
-		Settings: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults: defaults, Validate: validate,
+		Paper:     "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
+		Schedules: []edit.Kind{edit.Single, edit.Sequential},
+		Defaults:  defaults, Validate: validate,
 		Needs: needs, New: open, Prepare: prepare,
 	})
 }

@@ -19,9 +19,9 @@ const name = "none"
 func Method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: name, Title: "Unedited", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return editor{}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults:  func(*arch.Info) struct{} { return struct{}{} },
+		New:       func(struct{}, edit.Inputs) (edit.Editor, error) { return editor{}, nil },
 	})
 }
 

@@ -41,8 +41,8 @@ type Config struct {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Patch made elsewhere", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch},
-		Defaults: func(*arch.Info) Config { return Config{Layout: Auto} },
+		Schedules: []edit.Kind{edit.Single, edit.Batch},
+		Defaults:  func(*arch.Info) Config { return Config{Layout: Auto} },
 		New: func(c Config, _ edit.Inputs) (edit.Editor, error) {
 			folder, err := isFolder(c.Path)
 			return &editor{c, folder}, err

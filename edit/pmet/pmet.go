@@ -78,13 +78,13 @@ func defaults(info *arch.Info) Config {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "PMET", Version: 1,
-		Paper:    "Li et al. 2024, PMET: Precise Model Editing in a Transformer",
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults,
-		Validate: func(c Config) error { return c.Validate(name) },
-		Needs:    func(c Config, _ *arch.Info) models.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
-		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
-		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
+		Paper:     "Li et al. 2024, PMET: Precise Model Editing in a Transformer",
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults:  defaults,
+		Validate:  func(c Config) error { return c.Validate(name) },
+		Needs:     func(c Config, _ *arch.Info) models.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
+		Files:     func(c Config) ([]string, error) { return c.Files(), nil },
+		New:       func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
 		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
 			return c.Prepare(ctx, on, in, out)
 		},

@@ -111,9 +111,9 @@ func validate(c Config) error {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "ROME", Version: 1,
-		Paper:    "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
-		Settings: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults: defaults, Validate: validate,
+		Paper:     "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
+		Schedules: []edit.Kind{edit.Single, edit.Sequential},
+		Defaults:  defaults, Validate: validate,
 		Needs: needs, New: open, Files: files, Prepare: prepare,
 	})
 }

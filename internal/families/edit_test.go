@@ -152,12 +152,12 @@ func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set m
 			t.Fatal(err)
 		}
 	}
-	single, err := edit.ParseSetting("single")
+	single, err := edit.ParseSchedule("single")
 	if err != nil {
 		t.Fatal(err)
 	}
 	run := stages.Eval{
-		LM: lm, Data: stages.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Settings: []edit.Setting{single},
+		LM: lm, Data: stages.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Schedules: []edit.Schedule{single},
 		Overrides: map[string]map[string]string{m.Name: set}, Artifacts: artifacts, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 	}
 	if _, err := run.Do(t.Context()); err != nil {
