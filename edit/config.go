@@ -41,6 +41,9 @@ func (c Config) String() string {
 	return strings.Join(pairs, " ")
 }
 
+// Value is the configuration as the method's own struct.
+func (c Config) Value() any { return c.value }
+
 // Map is the configuration by key.
 func (c Config) Map() map[string]string {
 	m := make(map[string]string, len(c.keys))

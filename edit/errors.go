@@ -16,9 +16,9 @@ var (
 	// ErrSchedule is returned when it is the schedule that the method does not
 	// define. It wraps ErrUnsupported.
 	ErrSchedule = fmt.Errorf("%w: setting", ErrUnsupported)
-	// ErrNotPrepared is returned by New where what Prepare writes is missing.
+	// ErrNotPrepared is returned by Open where what Prepare writes is missing.
 	ErrNotPrepared = errors.New("not prepared")
-	// ErrNoEdits is returned by Edit when the list of edits is empty.
+	// ErrNoEdits is returned when a group of edits is empty.
 	ErrNoEdits = errors.New("edit: no edits given")
 )
 
@@ -52,6 +52,9 @@ func Wrap(method string, id dataset.EditID, err error) error {
 // Refused turns what a model cannot do for a method (no gradients, no such site,
 // a weight that cannot be changed) into ErrUnsupported; other errors pass through.
 func Refused(err error) error {
+	if errors.Is(err, ErrUnsupported) {
+		return err
+	}
 	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}

@@ -34,22 +34,31 @@ type Spec[C any] struct {
 	// is refused before any work; nil where answers are all it asks for.
 	Needs func(c C, info *arch.Info) models.Need
 
-	// New makes an editor. It fails where an input it needs is missing, naming
-	// what to pass.
-	New func(c C, in Inputs) (Editor, error)
-	// UsesShown is true when New reads Inputs.Shown, so that they decide the
+	// Open makes an editor of a model that gives what Needs asks. It fails where an
+	// input it needs is missing, naming what to pass.
+	//
+	// What the editor is asked to make is checked before: the patch is not nil, no
+	// group is empty, and none has several edits where Schedules lacks Batch. Its
+	// Make may return an error of its own: it stands for every group that has neither
+	// a patch nor an error, and the list may be short then. What a model refuses is
+	// turned into ErrUnsupported, and the method named.
+	Open func(ctx context.Context, c C, in Env) (Editor, error)
+	// Apart says why edits cannot each be made alone with a configuration, although
+	// Schedules has Single; nil where they can.
+	Apart func(c C) error
+	// UsesShown is true when Open reads Env.Shown, so that they decide the
 	// result too.
 	UsesShown bool
-	// UsesTrain is true when New reads Inputs.Train, so that the training
+	// UsesTrain is true when Open reads Env.Train, so that the training
 	// records decide the result too.
 	UsesTrain bool
 	// Files lists files besides the artifacts folder whose content decides the
 	// result; nil where there are none.
 	Files func(c C) ([]string, error)
 
-	// Prepare learns what New needs and writes it to folder out; nil where the
+	// Prepare learns what Open needs and writes it to folder out; nil where the
 	// method needs nothing.
-	Prepare func(ctx context.Context, on Base, c C, in PrepareInput, out string) error
+	Prepare func(ctx context.Context, c C, in PrepareEnv, out string) error
 
 	// Decoders read back the method's own wraps, by their kind; nil where it has none.
 	Decoders map[string]models.WrapDecoder
@@ -69,9 +78,10 @@ type Method struct {
 
 	configure func(info *arch.Info, overrides map[string]string) (Config, error)
 	needs     func(c Config, info *arch.Info) models.Need
-	create    func(c Config, in Inputs) (Editor, error)
+	open      func(ctx context.Context, c Config, in Env) (Editor, error)
+	apart     func(c Config) error
 	files     func(c Config) ([]string, error)
-	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
+	prepare   func(ctx context.Context, c Config, in PrepareEnv, out string) error
 }
 
 // Define turns a Spec into a Method.
@@ -103,9 +113,23 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return s.Needs(c.value.(C), info)
 	}
-	m.create = func(c Config, in Inputs) (Editor, error) {
-		ed, err := s.New(c.value.(C), in)
-		return ed, Wrap(s.Name, "", err)
+	m.open = func(ctx context.Context, c Config, in Env) (Editor, error) {
+		if s.Needs != nil {
+			if err := m.Lacks(c, in.LM.Info()); err != nil {
+				return nil, err
+			}
+		}
+		ed, err := s.Open(ctx, c.value.(C), in)
+		if err != nil {
+			return nil, Wrap(s.Name, "", err)
+		}
+		return &checked{ed, s.Name, slices.Contains(s.Schedules, Batch)}, nil
+	}
+	m.apart = func(c Config) error {
+		if s.Apart == nil {
+			return nil
+		}
+		return Wrap(s.Name, "", s.Apart(c.value.(C)))
 	}
 	m.files = func(c Config) ([]string, error) {
 		if s.Files == nil {
@@ -113,8 +137,8 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return s.Files(c.value.(C))
 	}
-	m.prepare = func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
-		return Wrap(s.Name, "", s.Prepare(ctx, on, c.value.(C), in, out))
+	m.prepare = func(ctx context.Context, c Config, in PrepareEnv, out string) error {
+		return Wrap(s.Name, "", s.Prepare(ctx, c.value.(C), in, out))
 	}
 	return m
 }
@@ -132,12 +156,22 @@ func (m Method) Keys(info *arch.Info) ([]Key, error) {
 	return c.keys, err
 }
 
-// New makes an editor; c must come from this method's Configure.
-func (m Method) New(c Config, in Inputs) (Editor, error) {
+// Open makes an editor; c must come from this method's Configure. It returns
+// ErrUnsupported (wrapped) for a model that lacks what the method asks of it.
+func (m Method) Open(ctx context.Context, c Config, in Env) (Editor, error) {
 	if err := m.own(c); err != nil {
 		return nil, err
 	}
-	return m.create(c, in)
+	return m.open(ctx, c, in)
+}
+
+// Apart says why edits cannot each be made alone with a configuration: nil, or an
+// error that wraps ErrUnsupported.
+func (m Method) Apart(c Config) error {
+	if err := m.own(c); err != nil {
+		return err
+	}
+	return m.apart(c)
 }
 
 // Files lists files outside the artifacts folder whose content decides the result.
@@ -149,16 +183,16 @@ func (m Method) Files(c Config) ([]string, error) {
 	return paths, Wrap(m.Name, "", err)
 }
 
-// Prepare learns what New needs and writes it to folder out. It returns
+// Prepare learns what Open needs and writes it to folder out. It returns
 // ErrUnsupported (wrapped) for a method that needs no preparation.
-func (m Method) Prepare(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
+func (m Method) Prepare(ctx context.Context, c Config, in PrepareEnv, out string) error {
 	if err := m.own(c); err != nil {
 		return err
 	}
 	if !m.HasPrepare {
 		return Wrap(m.Name, "", fmt.Errorf("%w: it needs no preparation", ErrUnsupported))
 	}
-	return m.prepare(ctx, on, c, in, out)
+	return m.prepare(ctx, c, in, out)
 }
 
 func (m Method) own(c Config) error {

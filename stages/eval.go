@@ -75,7 +75,7 @@ func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.eval
 
 // build resolves everything and reports all faults it finds, before anything
 // is run or written.
-func (e *Eval) build() (*job, error) {
+func (e *Eval) build(ctx context.Context) (*job, error) {
 	test, left, err := e.Data.choose(e.Select)
 	if err == nil && len(unasked(test)) == len(test) {
 		err = fmt.Errorf("stages: data set %s: none of the %d edits under test has a question, first %s: make the set again", e.Data.Name, len(test), test[0].Edit.ID)
@@ -97,9 +97,9 @@ func (e *Eval) build() (*job, error) {
 	if train == nil {
 		train = dataset.List(e.Data.Name, left)
 	}
-	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.shown()), Seed: e.Seed}
+	in := edit.Env{LM: e.LM, Train: train, Shown: dataset.List(e.Data.Name, e.Data.shown()), Seed: e.Seed}
 	for _, m := range e.Methods {
-		combos, err := e.combos(m, in, len(test))
+		combos, err := e.combos(ctx, m, in, len(test))
 		faults = append(faults, err)
 		t.combos = append(t.combos, combos...)
 	}
@@ -148,7 +148,7 @@ func (e *Eval) faults() []error {
 
 // combos gives a method under every schedule; they share the editor. A method
 // that does not support the model or the schedule is a combo that is refused.
-func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
+func (e *Eval) combos(ctx context.Context, m edit.Method, in edit.Env, n int) ([]*combo, error) {
 	config, err := m.Configure(e.LM.Info(), e.Overrides[m.Name])
 	if err != nil {
 		return nil, err
@@ -185,6 +185,9 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil {
 			c.refused = m.Lacks(config, e.LM.Info())
 		}
+		if c.refused == nil && s.Kind == edit.Single {
+			c.refused = m.Apart(config)
+		}
 		if c.refused == nil && s.N > n {
 			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSchedule, s, n)
 		}
@@ -192,7 +195,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 			continue
 		}
 		if editor == nil {
-			switch editor, err = m.New(config, in); {
+			switch editor, err = m.Open(ctx, config, in); {
 			case errors.Is(err, edit.ErrUnsupported):
 				c.refused = err
 			case err != nil:
@@ -208,7 +211,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 // then the summary is written. On an interruption it returns the context's
 // error; whole units are kept.
 func (e *Eval) Do(ctx context.Context) (*Report, error) {
-	j, err := e.build()
+	j, err := e.build(ctx)
 	if err != nil {
 		return nil, err
 	}

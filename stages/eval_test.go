@@ -36,27 +36,35 @@ func nudge() edit.Method {
 		Name: "nudge", Title: "Nudge", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
 		Defaults:  func(*arch.Info) config { return config{Size: 0.5} },
-		New:       func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
+		Open:      func(_ context.Context, c config, in edit.Env) (edit.Editor, error) { return nudger{c.Size, in.LM}, nil },
 	})
 }
 
-type nudger struct{ size float64 }
+type nudger struct {
+	size float64
+	lm   *models.LM
+}
 
 var errNobody = errors.New("there is nobody to edit")
 
-func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
-	}
-	p := on.Patch
-	for _, e := range edits {
+func (n nudger) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
-			return models.Patch{}, err
+			return nil, err
 		}
+		made[i] = n.group(on, edits)
+	}
+	return made, nil
+}
+
+func (n nudger) group(on *models.Patch, edits []dataset.Edit) edit.Made {
+	made := edit.Made{Patch: on}
+	for _, e := range edits {
 		if e.Subject == "Nobody" {
-			return models.Patch{}, edit.Wrap("nudge", e.ID, errNobody)
+			return edit.Made{Err: edit.Wrap("nudge", e.ID, errNobody)}
 		}
-		w := on.LM.Info().FFNs[0].Down
+		w := n.lm.Info().FFNs[0].Down
 		var seed [32]byte
 		copy(seed[:], e.ID)
 		rng := rand.New(rand.NewChaCha8(seed))
@@ -67,14 +75,13 @@ func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (m
 			}
 			return tensor.FromFloat32s(v, shape...)
 		}
-		q := models.Patch{
+		made.Patch = made.Patch.Then(&models.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
 			Changes: []models.Change{models.LowRank{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
-		}
-		p = *p.Then(&q)
-		edit.SetEffort(&p, []edit.Effort{{Steps: 1, FinalLoss: n.size}})
+		})
+		made.Efforts = append(made.Efforts, edit.Effort{Steps: 1, FinalLoss: float32(n.size)})
 	}
-	return p, nil
+	return made
 }
 
 func TestNudgeConforms(t *testing.T) { edittest.Run(t, nudge(), edittest.Options{}) }

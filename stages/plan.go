@@ -47,7 +47,7 @@ type PlanCombo struct {
 // Plan lists units, finished units, refused combinations and sizes. It reads
 // the run folder, if there is one, and writes nothing.
 func (e *Eval) Plan(ctx context.Context) (*Plan, error) {
-	j, err := e.build()
+	j, err := e.build(ctx)
 	if err != nil {
 		return nil, err
 	}

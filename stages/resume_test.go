@@ -131,12 +131,12 @@ func TestChainResumes(t *testing.T) {
 	counting := edit.Define(edit.Spec[struct{}]{
 		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: method.Schedules,
 		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
-			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
+		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
+			return editorFunc(func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 				if made++; made == at {
 					stop()
 				}
-				return nudger{0.1}.Edit(ctx, on, edits)
+				return nudger{0.1, in.LM}.Make(ctx, on, groups)
 			}), nil
 		},
 	})
@@ -172,10 +172,10 @@ func TestChainResumes(t *testing.T) {
 	}
 }
 
-type editorFunc func(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error)
+type editorFunc func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error)
 
-func (f editorFunc) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	return f(ctx, on, edits)
+func (f editorFunc) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	return f(ctx, on, groups)
 }
 
 // A process that is killed leaves whole files and a ledger that can be trusted:

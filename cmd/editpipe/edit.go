@@ -104,19 +104,23 @@ func runEdit(c *cli.Context) error {
 		if err := method.Lacks(config, lm.Info()); err != nil {
 			return err
 		}
-		in := edit.Inputs{Shown: train, Seed: c.Int64("seed")}
+		in := edit.Env{LM: lm, Shown: train, Seed: c.Int64("seed")}
 		if dir := c.String("artifacts"); dir != "" {
 			in.Artifacts = filepath.Join(dir, method.Name)
 		}
-		editor, err := method.New(config, in)
+		editor, err := method.Open(ctx, config, in)
 		if err != nil {
 			return prepareFirst(c, err)
 		}
-		patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
+		made, err := editor.Make(ctx, nil, [][]dataset.Edit{{e}})
 		if err != nil {
 			return err
 		}
-		shown, err := compare(ctx, lm, &patch, e, c.StringSlice("ask"))
+		if made[0].Err != nil {
+			return made[0].Err
+		}
+		patch := made[0].Patch
+		shown, err := compare(ctx, lm, patch, e, c.StringSlice("ask"))
 		if err != nil {
 			return err
 		}

@@ -60,16 +60,16 @@ func Method() edit.Method {
 		Validate:  func(c Config) error { return c.Validate(name) },
 		Needs:     func(c Config, _ *arch.Info) models.Need { return c.Need(arch.Hidden) },
 		Files:     func(c Config) ([]string, error) { return c.Files(), nil },
-		New:       func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
-		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
-			return c.Prepare(ctx, on, in, out)
+		Open:      func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return open(c, in) },
+		Prepare: func(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
+			return c.Prepare(ctx, in, out)
 		},
 	})
 }
 
 // open makes an editor that searches the hidden state behind the last layer;
 // what is missing of it is shared out evenly.
-func open(c Config, in edit.Inputs) (*spread.Editor, error) {
+func open(c Config, in edit.Env) (*spread.Editor, error) {
 	return c.Open(in, spread.Rule{
 		Method: name,
 		Points: []arch.Point{arch.Hidden},

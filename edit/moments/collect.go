@@ -61,8 +61,8 @@ func arrayLayer(l int) string { return fmt.Sprintf("sum.layer%d", l) }
 // each layer, as ReadFactored reads them. tokens 0 takes ten times the width of
 // a key, at least 60,000. A collection that was cut short goes on where it last saved its sums,
 // and ends in the same bytes.
-func Prepare(ctx context.Context, lm *models.LM, layers []int, tokens int64, in edit.PrepareInput, out string) error {
-	c := &collection{lm: lm, layers: layers, perSum: tokensPerSum, saveEvery: saveEvery}
+func Prepare(ctx context.Context, layers []int, tokens int64, in edit.PrepareEnv, out string) error {
+	c := &collection{lm: in.LM, layers: layers, perSum: tokensPerSum, saveEvery: saveEvery}
 	moments, err := c.collect(ctx, tokens, in, filepath.Join(out, partialFile))
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ type collection struct {
 
 // collect takes second moments of the keys of all layers in one pass over
 // texts, each cut to the model's context, until there are enough tokens.
-func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareInput, partial string) ([]*Moments, error) {
+func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareEnv, partial string) ([]*Moments, error) {
 	lm, layers := c.lm, c.layers
 	bad := func(err error) ([]*Moments, error) {
 		return nil, fmt.Errorf("moments: collecting second moments: %w", err)
@@ -152,7 +152,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 }
 
 // run reads texts until the sums are over enough tokens.
-func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareInput, tokens int64, partial string) error {
+func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareEnv, tokens int64, partial string) error {
 	next, stop := iter.Pull2(in.Texts)
 	defer stop()
 	digest := sha256.New()

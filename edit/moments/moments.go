@@ -8,6 +8,8 @@ import (
 	"editpipe/models/arch"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"editpipe/models"
 	"editpipe/tensor"
@@ -25,6 +27,16 @@ var (
 
 // File is the name of the file of a layer's second moments that preparing writes.
 func File(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", layer) }
+
+// Prepared is the file of a layer's second moments in a method's folder of
+// artifacts, "" where it is not there or there is no folder.
+func Prepared(artifacts string, layer int) string {
+	path := filepath.Join(artifacts, File(layer))
+	if _, err := os.Stat(path); artifacts == "" || err != nil {
+		return ""
+	}
+	return path
+}
 
 // Moments are the uncentred second moments of a layer's keys, C = 1/n sum k k'
 // (Meng et al. 2022, section 3.1).

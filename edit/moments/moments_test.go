@@ -114,7 +114,7 @@ func TestCollect(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := Prepare(ctx, lm, []int{0, 1}, int64(total), edit.PrepareInput{Texts: source}, dir); err != nil {
+	if err := Prepare(ctx, []int{0, 1}, int64(total), edit.PrepareEnv{LM: lm, Texts: source}, dir); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, File(1))
@@ -161,11 +161,11 @@ func TestCollect(t *testing.T) {
 		t.Errorf("with moments of twice the identity: %v", err)
 	}
 	broken := errors.New("broken")
-	failing := edit.PrepareInput{Texts: func(yield func(string, error) bool) { yield("", broken) }}
-	if err := Prepare(ctx, lm, []int{1}, 10, failing, dir); !errors.Is(err, broken) {
+	failing := edit.PrepareEnv{LM: lm, Texts: func(yield func(string, error) bool) { yield("", broken) }}
+	if err := Prepare(ctx, []int{1}, 10, failing, dir); !errors.Is(err, broken) {
 		t.Errorf("a source that fails: %v", err)
 	}
-	if err := Prepare(ctx, lm, []int{9}, 10, failing, dir); !errors.Is(err, ErrMisfit) {
+	if err := Prepare(ctx, []int{9}, 10, failing, dir); !errors.Is(err, ErrMisfit) {
 		t.Errorf("no such layer: %v", err)
 	}
 }
@@ -177,8 +177,8 @@ func TestCollectGoesOn(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2, Width: 8, FFN: 16})
 	broken := errors.New("broken")
 	const texts = 400
-	source := func(upTo int, first string) edit.PrepareInput {
-		return edit.PrepareInput{Texts: func(yield func(string, error) bool) {
+	source := func(upTo int, first string) edit.PrepareEnv {
+		return edit.PrepareEnv{LM: lm, Texts: func(yield func(string, error) bool) {
 			for i := range texts {
 				text := fmt.Sprintf("Person %d works as a cook by the sea.", i)
 				if i == 0 {
@@ -194,7 +194,7 @@ func TestCollectGoesOn(t *testing.T) {
 			}
 		}}
 	}
-	collect := func(in edit.PrepareInput, partial string) ([]*Moments, error) {
+	collect := func(in edit.PrepareEnv, partial string) ([]*Moments, error) {
 		c := &collection{lm: lm, layers: []int{0, 1}, perSum: 200}
 		return c.collect(ctx, 1<<30, in, partial)
 	}

@@ -132,15 +132,15 @@ const (
 )
 
 // Prepare takes second moments over running text and samples contexts.
-func (c Config) Prepare(ctx context.Context, on edit.Base, in edit.PrepareInput, out string) error {
+func (c Config) Prepare(ctx context.Context, in edit.PrepareEnv, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
 	// First, as they need running text and say so at once.
-	if err := moments.Prepare(ctx, on.LM, c.Layers, c.Tokens, in, out); err != nil {
+	if err := moments.Prepare(ctx, c.Layers, c.Tokens, in, out); err != nil {
 		return err
 	}
-	contexts, err := locate.ContextsOf(ctx, on.LM, c.Start, in.Seed, contextCount, contextLength)
+	contexts, err := locate.ContextsOf(ctx, in.LM, c.Start, in.Seed, contextCount, contextLength)
 	if err != nil {
 		return edit.Refused(err)
 	}
@@ -148,24 +148,21 @@ func (c Config) Prepare(ctx context.Context, on edit.Base, in edit.PrepareInput,
 }
 
 // Open reads what an editor needs. Its rule is the method's.
-func (c Config) Open(in edit.Inputs, rule Rule) (*Editor, error) {
-	s := &Editor{c: c, rule: rule, seed: in.Seed, sampled: map[*models.LM][]string{}}
-	if path := filepath.Join(in.Artifacts, locate.ContextsFile); c.Contexts == "" && in.Artifacts != "" {
-		if _, err := os.Stat(path); err == nil {
-			c.Contexts = path
-		}
-	}
+func (c Config) Open(in edit.Env, rule Rule) (*Editor, error) {
+	s := &Editor{c: c, rule: rule, lm: in.LM}
 	var err error
-	if c.Contexts != "" {
-		if s.contexts, err = locate.ReadContexts(c.Contexts); err != nil {
-			return nil, err
-		}
+	s.contexts, err = locate.OpenTexts(c.Contexts, in.Artifacts, func(ctx context.Context) ([]string, error) {
+		return locate.ContextsOf(ctx, in.LM, c.Start, in.Seed, contextCount, contextLength)
+	})
+	if err != nil {
+		return nil, err
 	}
 	for i, l := range c.Layers {
-		path := filepath.Join(in.Artifacts, moments.File(l))
+		path := moments.Prepared(in.Artifacts, l)
 		if len(c.Covariance) > 0 {
 			path = c.Covariance[i]
-		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
+		}
+		if path == "" {
 			return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, or pass one file for each layer with --set %s.covariance=FILE,FILE", edit.ErrNotPrepared, l, rule.Method)
 		}
 		m, f, err := moments.ReadFactored(path)

@@ -7,7 +7,7 @@ import (
 	"context"
 	"editpipe/edit/locate"
 	"editpipe/models/arch"
-	"sync"
+	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
@@ -44,12 +44,9 @@ type Rule struct {
 type Editor struct {
 	c        Config
 	rule     Rule
-	seed     int64
-	contexts []string // nil: sampled from the model
-	layers   []layer  // ascending
-
-	mu      sync.Mutex
-	sampled map[*models.LM][]string
+	lm       *models.LM
+	contexts *locate.Texts
+	layers   []layer // ascending
 }
 
 // Wanted is a fact with the value that states it.
@@ -60,65 +57,41 @@ type Wanted struct {
 	Effort edit.Effort
 }
 
-// Edit makes edits together.
-func (s *Editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+// Make makes groups of edits; the values of all are searched side by side. An edit
+// that cannot be made is blamed before the search, from which its group is left out.
+func (s *Editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made, edits := make([]edit.Made, len(groups)), slices.Concat(groups...)
+	facts, errs, err := s.facts(ctx, edits)
+	if err != nil {
+		return nil, err
 	}
-	fail := func(errs []error, err error) error {
-		if err != nil {
-			return edit.Wrap(s.rule.Method, "", edit.Refused(err))
-		}
-		for i, err := range errs {
-			if err != nil {
-				return edit.Wrap(s.rule.Method, edits[i].ID, err)
+	at := 0
+	for i, g := range groups {
+		if made[i].Err = s.blame(g, errs[at:at+len(g)]); made[i].Err != nil {
+			for k := range g {
+				errs[at+k] = made[i].Err
 			}
 		}
-		return nil
-	}
-	// An edit that cannot be made is blamed before the search, which is then made
-	// once, of those that remain.
-	facts, errs, err := s.facts(ctx, on.LM, edits)
-	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
+		at += len(g)
 	}
 	wanted, err := s.values(ctx, on, edits, facts, errs)
-	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
-	}
-	p, err := s.spread(ctx, on, wanted)
 	if err != nil {
-		return models.Patch{}, fail(nil, err)
+		return made, err
 	}
-	return *p, nil
-}
-
-// EditEach makes every edit alone; their values are searched side by side.
-func (s *Editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches := make([]models.Patch, len(edits))
-	facts, errs, err := s.Search(ctx, on, edits)
-	for i := range edits {
-		if errs[i] != nil {
-			continue
+	at = 0
+	for i, g := range groups {
+		if made[i].Err = s.blame(g, errs[at:at+len(g)]); made[i].Err == nil {
+			made[i] = s.spread(ctx, on, wanted[at:at+len(g)])
 		}
-		if err != nil {
-			errs[i] = edit.Refused(err)
-			continue
-		}
-		p, err := s.spread(ctx, on, facts[i:i+1])
-		if err != nil {
-			errs[i] = edit.Refused(err)
-			continue
-		}
-		patches[i] = *p
+		at += len(g)
 	}
-	return patches, errs
+	return made, nil
 }
 
 // Search finds the values that state the facts. It returns one error per edit
 // and one that concerns all.
-func (s *Editor) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
-	facts, errs, err := s.facts(ctx, on.LM, edits)
+func (s *Editor) Search(ctx context.Context, on *models.Patch, edits []dataset.Edit) ([]Wanted, []error, error) {
+	facts, errs, err := s.facts(ctx, edits)
 	if err != nil {
 		return nil, errs, err
 	}
@@ -126,35 +99,44 @@ func (s *Editor) Search(ctx context.Context, on edit.Base, edits []dataset.Edit)
 	return wanted, errs, err
 }
 
+// blame is the first error of a group's edits.
+func (s *Editor) blame(edits []dataset.Edit, errs []error) error {
+	for i, err := range errs {
+		if err != nil {
+			return edit.Wrap(s.rule.Method, edits[i].ID, err)
+		}
+	}
+	return nil
+}
+
 // facts builds the sequences of edits.
-func (s *Editor) facts(ctx context.Context, lm *models.LM, edits []dataset.Edit) ([]*locate.Fact, []error, error) {
-	facts, errs := make([]*locate.Fact, len(edits)), make([]error, len(edits))
-	if len(edits) == 0 {
-		return facts, errs, nil
+func (s *Editor) facts(ctx context.Context, edits []dataset.Edit) ([]*locate.Fact, []error, error) {
+	for _, l := range s.layers {
+		if err := l.moments.Fits(s.lm, l.index); err != nil {
+			return nil, nil, err
+		}
 	}
-	if err := s.fits(lm); err != nil {
-		return facts, errs, err
-	}
-	contexts, err := s.texts(ctx, lm)
+	contexts, err := s.contexts.All(ctx)
 	if err != nil {
-		return facts, errs, err
+		return nil, nil, err
 	}
+	facts, errs := make([]*locate.Fact, len(edits)), make([]error, len(edits))
 	for i, e := range edits {
-		facts[i], errs[i] = locate.NewFact(lm, e, contexts, s.c.FactToken, s.rule.Bare)
+		facts[i], errs[i] = locate.NewFact(s.lm, e, contexts, s.c.FactToken, s.rule.Bare)
 	}
 	return facts, errs, nil
 }
 
 // values finds the values that state the facts without an error, and adds to
 // the errors.
-func (s *Editor) values(ctx context.Context, on edit.Base, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
+func (s *Editor) values(ctx context.Context, on *models.Patch, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
 	sites := s.sites()
 	wanted, starts := make([]Wanted, len(edits)), make([][]float32, len(edits))
 	for i, f := range facts {
 		if errs[i] != nil {
 			continue
 		}
-		traces, err := read(ctx, on.LM, &on.Patch, f.Prompts[:1], sites...)
+		traces, err := read(ctx, s.lm, on, f.Prompts[:1], sites...)
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +144,7 @@ func (s *Editor) values(ctx context.Context, on edit.Base, edits []dataset.Edit,
 			starts[i] = append(starts[i], v.Float32s()...)
 		}
 	}
-	found, err := locate.OptimiseAt(ctx, on.LM, &on.Patch, sites, facts, starts, locate.Search{
+	found, err := locate.OptimiseAt(ctx, s.lm, on, sites, facts, starts, locate.Search{
 		Steps: s.c.Steps, Rate: s.c.Rate, Decay: s.c.Decay, Clamp: s.c.Clamp, KL: s.c.KL, Weigh: s.rule.Weigh,
 	})
 	if err != nil {
@@ -176,7 +158,7 @@ func (s *Editor) values(ctx context.Context, on edit.Base, edits []dataset.Edit,
 			continue
 		}
 		n, width := len(found[i].Losses), len(starts[i])/len(sites)
-		wanted[i] = Wanted{e.ID, facts[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}}
+		wanted[i] = Wanted{e.ID, facts[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: float32(found[i].Losses[n-1])}}
 		for j, x := range starts[i][:width] {
 			wanted[i].Value[j] = float64(x) + float64(found[i].Shift[j])
 		}
@@ -193,38 +175,8 @@ func (s *Editor) sites() []arch.Site {
 	return sites
 }
 
-// texts are the contexts for a model.
-func (s *Editor) texts(ctx context.Context, lm *models.LM) ([]string, error) {
-	if s.contexts != nil {
-		return s.contexts, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sampled[lm] == nil {
-		list, err := locate.ContextsOf(ctx, lm, s.c.Start, s.seed, contextCount, contextLength)
-		if err != nil {
-			return nil, err
-		}
-		s.sampled[lm] = list
-	}
-	return s.sampled[lm], nil
-}
-
-// fits says what keeps the layers from being changed in a model.
-func (s *Editor) fits(lm *models.LM) error {
-	if err := models.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
-		return err
-	}
-	for _, l := range s.layers {
-		if err := l.moments.Fits(lm, l.index); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // spread changes layer after layer to make the values those wanted.
-func (s *Editor) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
+func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) edit.Made {
 	var rows []locate.Sequence
 	mine := &models.Patch{Method: s.rule.Method}
 	efforts := make([]edit.Effort, len(facts))
@@ -235,9 +187,9 @@ func (s *Editor) spread(ctx context.Context, on edit.Base, facts []Wanted) (*mod
 	}
 	each := len(facts[0].Fact.Prompts)
 	for j, l := range s.layers {
-		traces, err := read(ctx, on.LM, on.Patch.Then(mine), rows, arch.Site{Layer: l.index, Point: arch.FFNAct}, s.sites()[0])
+		traces, err := read(ctx, s.lm, on.Then(mine), rows, arch.Site{Layer: l.index, Point: arch.FFNAct}, s.sites()[0])
 		if err != nil {
-			return nil, err
+			return edit.Made{Err: err}
 		}
 		keys := make([][]float64, len(facts))
 		width, over := len(facts[0].Value), s.rule.Over(len(s.layers)-j)
@@ -251,7 +203,7 @@ func (s *Editor) spread(ctx context.Context, on edit.Base, facts []Wanted) (*mod
 		}
 		columns, err := l.adjust(s.c.Weight, keys)
 		if err != nil {
-			return nil, err
+			return edit.Made{Err: err}
 		}
 		left := make([]float32, l.moments.Width*len(facts))
 		for i, column := range columns {
@@ -265,9 +217,7 @@ func (s *Editor) spread(ctx context.Context, on edit.Base, facts []Wanted) (*mod
 			V:  tensor.FromFloat32s(right, len(facts), width),
 		})
 	}
-	p := on.Patch.Then(mine)
-	edit.SetEffort(p, efforts)
-	return p, nil
+	return edit.Made{Patch: on.Then(mine), Efforts: efforts}
 }
 
 // key is half the key of the bare prompt and half the mean of the others.

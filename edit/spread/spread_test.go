@@ -5,10 +5,12 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/edit/moments"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -175,9 +177,18 @@ func TestBadEditIsBlamedFirst(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2})
 	searched := 0
 	l, _ := random(t, lm.Info().FFN(arch.Decoder, 0).Down.In, 1)
+	list := filepath.Join(t.TempDir(), "bare.json")
+	if err := locate.WriteContexts(list, []string{"{}"}); err != nil {
+		t.Fatal(err)
+	}
+	contexts, err := locate.OpenTexts(list, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &Editor{
+		lm:       lm,
 		c:        Config{Layers: []int{l.index}, Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: locate.SubjectLast},
-		contexts: []string{"{}"}, layers: []layer{l},
+		contexts: contexts, layers: []layer{l},
 		rule: Rule{
 			Method: "test", Points: []arch.Point{arch.Hidden}, Over: func(left int) float64 { return float64(left) },
 			Weigh: func(locate.Standing) (float64, bool) { searched++; return 1, false },
@@ -185,15 +196,15 @@ func TestBadEditIsBlamedFirst(t *testing.T) {
 	}
 	good := dataset.Edit{ID: "good", Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}
 	bad := dataset.Edit{ID: "bad", Prompt: "Ada works as a", Subject: "Zoe", Target: "pilot"}
-	_, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good, bad})
+	made := edittest.Together(context.Background(), s, &models.Patch{}, good, bad)
 	var blamed *edit.Error
-	if !errors.As(err, &blamed) || blamed.Edit != bad.ID || !errors.Is(err, locate.ErrSubject) {
-		t.Errorf("got %v", err)
+	if !errors.As(made.Err, &blamed) || blamed.Edit != bad.ID || !errors.Is(made.Err, locate.ErrSubject) {
+		t.Errorf("got %v", made.Err)
 	}
 	if searched != 0 {
 		t.Errorf("%d evaluations were made before", searched)
 	}
-	if _, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good}); err != nil || searched != 2 {
-		t.Errorf("the good one alone: %d evaluations, %v", searched, err)
+	if made := edittest.Together(context.Background(), s, &models.Patch{}, good); made.Err != nil || searched != 2 {
+		t.Errorf("the good one alone: %d evaluations, %v", searched, made.Err)
 	}
 }
