@@ -170,7 +170,7 @@ func do(t *testing.T, e Eval) *Report {
 // sameRun compares the result files byte for byte and the summaries.
 func sameRun(t *testing.T, what, a, b string) {
 	t.Helper()
-	for _, name := range []string{"results", "base"} {
+	for _, name := range []string{"results", "applied", "base"} {
 		x, y := contents(t, filepath.Join(a, name)), contents(t, filepath.Join(b, name))
 		if len(x) == 0 || len(x) != len(y) {
 			t.Errorf("%s: %s has %d files, then %d", what, name, len(x), len(y))

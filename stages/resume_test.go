@@ -18,6 +18,7 @@ import (
 	"editpipe/models"
 	"editpipe/pipeline"
 	"editpipe/store"
+	"editpipe/tensor"
 )
 
 // A run that is interrupted and taken up again, at any point and any number of
@@ -124,45 +125,29 @@ func TestRetryErrors(t *testing.T) {
 
 // A chain goes on from its last checkpoint, and ends as if it had not stopped.
 func TestChainResumes(t *testing.T) {
-	made := 0
-	var stop context.CancelFunc
-	at := -1 // call at which the run is interrupted
-	method := nudge()
-	counting := edit.Define(edit.Spec[struct{}]{
-		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: method.Schedules,
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
-			return editorFunc(func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
-				if made++; made == at {
-					stop()
-				}
-				return nudger{0.1, in.LM}.Make(ctx, on, groups)
-			}), nil
-		},
-	})
+	var c counter
 	const chain = CheckpointEdits*2 + 7
 	e := Eval{
 		LM: tiny(t), Data: village(chain), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{counting}, Schedules: scheduleList(t, "sequential"), When: When{Every: 40},
+		Methods: []edit.Method{c.method()}, Schedules: scheduleList(t, "sequential"), When: When{Every: 40},
 	}
 	do(t, e)
 	whole := e.Out
 	e.Out = filepath.Join(t.TempDir(), "cut")
-	for _, c := range []struct{ stopAt, calls int }{
+	for _, cut := range []struct{ stopAt, calls int }{
 		{CheckpointEdits - 10, CheckpointEdits - 10}, // before the first checkpoint
 		{CheckpointEdits + 20, CheckpointEdits + 20}, // from the start, past it
 		{CheckpointEdits + 2, CheckpointEdits + 2},   // from 50, past 100
 		{-1, 7}, // from 100 to the end
 	} {
-		var ctx context.Context
-		ctx, stop = context.WithCancel(context.Background())
-		made, at = 0, c.stopAt
+		ctx, stop := context.WithCancel(context.Background())
+		c = counter{at: cut.stopAt, stop: stop}
 		_, err := e.Do(ctx)
-		if (c.stopAt < 0) != (err == nil) || err != nil && !errors.Is(err, context.Canceled) {
+		if (cut.stopAt < 0) != (err == nil) || err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		if made != c.calls {
-			t.Errorf("stopped at call %d: %d edits were made, want %d", c.stopAt, made, c.calls)
+		if c.made != cut.calls {
+			t.Errorf("stopped at call %d: %d edits were made, want %d", cut.stopAt, c.made, cut.calls)
 		}
 		stop()
 	}
@@ -170,6 +155,61 @@ func TestChainResumes(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(e.Out, "patches")); err != nil || len(left) > 0 {
 		t.Errorf("checkpoints are left: %v, %v", left, err)
 	}
+}
+
+// counter makes the edits of nudge, counts its calls, and stops the run at one.
+type counter struct {
+	made, at int
+	stop     context.CancelFunc
+}
+
+func (c *counter) method() edit.Method {
+	return edit.Define(edit.Spec[struct{}]{
+		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: nudge().Schedules,
+		Defaults: func(*arch.Info) struct{} { return struct{}{} },
+		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
+			return editorFunc(func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+				if c.made++; c.made == c.at {
+					c.stop()
+				}
+				return nudger{0.1, in.LM}.Make(ctx, on, groups)
+			}), nil
+		},
+	})
+}
+
+// TestOldCheckpoint: a chain goes on from a checkpoint whose patch holds efforts, as
+// those of earlier versions do, and ends as if it had not stopped.
+func TestOldCheckpoint(t *testing.T) {
+	var c counter
+	e := Eval{
+		LM: tiny(t), Data: village(CheckpointEdits + 7), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
+		Methods: []edit.Method{c.method()}, Schedules: scheduleList(t, "sequential"), When: When{Every: 20},
+	}
+	do(t, e)
+	whole := e.Out
+	e.Out = filepath.Join(t.TempDir(), "cut")
+	ctx, stop := context.WithCancel(t.Context())
+	c = counter{at: CheckpointEdits + 3, stop: stop}
+	if _, err := e.Do(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(e.Out, "patches", "*", patchFile))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("checkpoints %v, %v", found, err)
+	}
+	p, meta, err := models.LoadPatch(found[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.State = map[string]*tensor.Tensor{
+		"effort.steps": tensor.FromInt64s([]int64{1}, 1), "effort.loss": tensor.FromFloat32s([]float32{0.5}, 1),
+	}
+	if err := p.Save(found[0], meta); err != nil {
+		t.Fatal(err)
+	}
+	do(t, e)
+	sameRun(t, "a chain from an old checkpoint", whole, e.Out)
 }
 
 type editorFunc func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error)
