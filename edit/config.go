@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Key is one setting of a method, as lists and messages show it.
+// Key is one value of a method's configuration, as lists and messages show it.
 type Key struct {
 	Name    string // as in --set method.name=value
 	Type    string // int, float, bool, string, list of int, ...
@@ -40,6 +40,9 @@ func (c Config) String() string {
 	slices.Sort(pairs)
 	return strings.Join(pairs, " ")
 }
+
+// Value is the configuration as the method's own struct.
+func (c Config) Value() any { return c.value }
 
 // Map is the configuration by key.
 func (c Config) Map() map[string]string {
@@ -223,7 +226,7 @@ func parse(v reflect.Value, text string) error {
 		}
 		v.Set(list)
 	default:
-		panic("edit: field of type " + v.Type().String() + " cannot be a setting")
+		panic("edit: field of type " + v.Type().String() + " cannot be a key")
 	}
 	return nil
 }

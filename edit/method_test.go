@@ -4,6 +4,7 @@ import (
 	"context"
 	"editpipe/models/arch"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,13 +23,17 @@ type config struct {
 
 type keep struct{ config }
 
-func (keep) Edit(context.Context, Base, []dataset.Edit) (models.Patch, error) {
-	return models.Patch{}, nil
+func (keep) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error) {
+	made := make([]Made, len(groups))
+	for i := range groups {
+		made[i].Patch = on
+	}
+	return made, nil
 }
 
 func method() Method {
 	return Define(Spec[config]{
-		Name: "foo", Version: 1, Settings: []Kind{Single, Batch}, Families: []string{"gpt2"},
+		Name: "foo", Version: 1, Schedules: []Kind{Single, Batch}, Families: []string{"gpt2"},
 		Defaults: func(info *arch.Info) config {
 			return config{Layer: info.Layers / 2, Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7}
 		},
@@ -38,7 +43,7 @@ func method() Method {
 			}
 			return nil
 		},
-		New: func(c config, _ Inputs) (Editor, error) { return keep{c}, nil },
+		Open: func(_ context.Context, c config, _ Env) (Editor, error) { return keep{c}, nil },
 	})
 }
 
@@ -63,11 +68,11 @@ func TestConfigure(t *testing.T) {
 	if c.Hash() == set.Hash() {
 		t.Error("different configurations have the same hash")
 	}
-	ed, err := m.New(set, Inputs{})
+	ed, err := m.Open(context.Background(), set, Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ed.(keep); got.Layer != 2 || len(got.Layers) != 3 || got.hidden != 7 {
+	if got := ed.(*checked).Editor.(keep); got.Layer != 2 || len(got.Layers) != 3 || got.hidden != 7 {
 		t.Errorf("editor got %+v", got)
 	}
 	// The same values by another way are the same configuration.
@@ -113,10 +118,10 @@ func TestParseSet(t *testing.T) {
 
 func TestSupports(t *testing.T) {
 	m := method()
-	if err := m.Supports(Setting{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
+	if err := m.Supports(Schedule{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
 		t.Error(err)
 	}
-	err := m.Supports(Setting{Kind: Sequential}, &arch.Info{Family: "t5"})
+	err := m.Supports(Schedule{Kind: Sequential}, &arch.Info{Family: "t5"})
 	if !errors.Is(err, ErrUnsupported) {
 		t.Fatalf("got %v", err)
 	}
@@ -125,7 +130,7 @@ func TestSupports(t *testing.T) {
 			t.Errorf("message lacks %q: %v", part, err)
 		}
 	}
-	if err := m.Prepare(context.Background(), Base{}, mustConfigure(t, m), PrepareInput{}, ""); !errors.Is(err, ErrUnsupported) {
+	if err := m.Prepare(context.Background(), mustConfigure(t, m), PrepareEnv{}, ""); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("preparing a method without preparation: %v", err)
 	}
 }
@@ -139,9 +144,9 @@ func mustConfigure(t *testing.T, m Method) Config {
 	return c
 }
 
-func TestNewRefusesForeignConfig(t *testing.T) {
+func TestOpenRefusesForeignConfig(t *testing.T) {
 	other := Define(Spec[config]{Name: "bar", Defaults: func(*arch.Info) config { return config{Kind: "a"} }})
-	if _, err := method().New(mustConfigure(t, other), Inputs{}); err == nil {
+	if _, err := method().Open(context.Background(), mustConfigure(t, other), Env{}); err == nil {
 		t.Error("a configuration of another method was accepted")
 	}
 }
@@ -157,44 +162,77 @@ func TestError(t *testing.T) {
 	}
 }
 
-// oneFails is an editor without EditEach that fails at one edit.
-type oneFails struct{}
+// scripted is an editor that fails at some edits, and altogether at others.
+type scripted struct{ asked [][]dataset.Edit }
 
-func (oneFails) Edit(_ context.Context, _ Base, edits []dataset.Edit) (models.Patch, error) {
-	if edits[0].ID == "bad" {
-		return models.Patch{}, errors.New("cannot")
+var errCannot, errAtAll = errors.New("cannot"), errors.New("at all")
+
+func (s *scripted) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error) {
+	s.asked = append(s.asked, groups...)
+	made := make([]Made, len(groups))
+	for i, g := range groups {
+		switch g[0].ID {
+		case "bad":
+			made[i].Err = errCannot
+		case "flat":
+			made[i].Err = fmt.Errorf("no slopes: %w", models.ErrNoGradient)
+		case "blame":
+			made[i].Err = Wrap("foo", g[1].ID, errCannot)
+		case "end":
+			return made[:i], errAtAll
+		default:
+			made[i] = Made{Patch: on.Then(&models.Patch{Edits: []string{string(g[0].ID)}}), Efforts: []Effort{{Steps: 3}}}
+		}
 	}
-	return models.Patch{Edits: []string{string(edits[0].ID)}}, nil
+	return made, nil
 }
 
-func TestEachOfKeepsGoing(t *testing.T) {
-	patches, errs := EachOf(context.Background(), "foo", oneFails{}, Base{}, []dataset.Edit{{ID: "a"}, {ID: "bad"}, {ID: "c"}})
-	if errs[0] != nil || errs[2] != nil || patches[0].Edits[0] != "a" || patches[2].Edits[0] != "c" {
-		t.Errorf("good edits: %v %v", patches, errs)
+func group(ids ...dataset.EditID) []dataset.Edit {
+	var edits []dataset.Edit
+	for _, id := range ids {
+		edits = append(edits, dataset.Edit{ID: id})
 	}
-	var typed *Error
-	if !errors.As(errs[1], &typed) || typed.Method != "foo" || typed.Edit != "bad" {
-		t.Errorf("bad edit: %v", errs[1])
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	stop()
-	_, errs = EachOf(ctx, "foo", oneFails{}, Base{}, []dataset.Edit{{ID: "a"}})
-	if !errors.Is(errs[0], context.Canceled) {
-		t.Errorf("after the end of the context: %v", errs[0])
-	}
+	return edits
 }
 
-func TestEffort(t *testing.T) {
-	p := models.Patch{Edits: []string{"a", "b", "c"}}
-	SetEffort(&p, []Effort{{Steps: 20, FinalLoss: 0.5}, {Steps: 7, FinalLoss: 0.25}})
-	if e, ok := EffortOf(&p, "c"); !ok || e != (Effort{7, 0.25}) {
-		t.Errorf("c: %v %v", e, ok)
+// TestMake: what callers are promised whatever a method's editor does.
+func TestMake(t *testing.T) {
+	ctx, inner := context.Background(), &scripted{}
+	ed := &checked{inner, "foo", true}
+	made, err := ed.Make(ctx, nil, [][]dataset.Edit{group("a"), nil, group("bad"), group("flat"), group("blame", "b"), group("c"), group("end"), group("d", "e")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, ok := EffortOf(&p, "a"); ok {
-		t.Error("an edit of an earlier call has an effort")
+	if len(inner.asked) != 7 {
+		t.Errorf("the method was asked for %d groups, want those that hold edits", len(inner.asked))
 	}
-	if len(p.Edits) != 3 {
-		t.Errorf("edits became %v", p.Edits)
+	for i, want := range []struct {
+		is   error
+		edit dataset.EditID
+	}{{}, {is: ErrNoEdits}, {errCannot, "bad"}, {ErrUnsupported, "flat"}, {errCannot, "b"}, {}, {errAtAll, "end"}, {is: errAtAll}} {
+		m := made[i]
+		if (m.Patch == nil) != (want.is != nil) || !errors.Is(m.Err, want.is) {
+			t.Errorf("group %d: %+v, want %v", i, m, want.is)
+		}
+		var typed *Error
+		if want.is != nil && want.is != ErrNoEdits && (!errors.As(m.Err, &typed) || typed.Method != "foo" || typed.Edit != want.edit) {
+			t.Errorf("group %d: %v blames not edit %q of foo", i, m.Err, want.edit)
+		}
+	}
+	if made[0].Efforts[0].Steps != 3 || made[5].Patch.Edits[0] != "c" {
+		t.Errorf("good groups: %+v", made)
+	}
+	one := &checked{&scripted{}, "foo", false}
+	if made, err := one.Make(ctx, nil, [][]dataset.Edit{group("a", "b"), group("c")}); err != nil || !errors.Is(made[0].Err, ErrUnsupported) || made[1].Err != nil {
+		t.Errorf("two at once of a method that makes one: %+v, %v", made, err)
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	if _, err := ed.Make(ended, nil, [][]dataset.Edit{group("a")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+	if edits := group("a", "b"); len(Apart(edits)) != 2 || Apart(edits)[1][0].ID != "b" {
+		t.Errorf("apart: %v", Apart(edits))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // base is the stage in which the unedited model answers every probe, once. All
-// methods and settings are compared with these answers.
+// methods and schedules are compared with these answers.
 //
 // Its units are chunks of records. A unit of evaluate that finds the answers it
 // needs missing makes them itself, so that the stages can be shared out over

@@ -47,6 +47,10 @@ const (
 	appliedFile = "applied.parquet"
 )
 
+// noted are tensors that patches of older checkpoints hold beside a method's state:
+// the efforts of their last step, which rows have.
+var noted = []string{"effort.steps", "effort.loss"}
+
 // checkpoints lists the folders of the unit's checkpoints, whole or not, by the
 // number of edits made.
 func (s *session) checkpoints() (map[int]string, error) {
@@ -147,6 +151,9 @@ func (s *session) resume() (*models.Patch, int, error) {
 	patch, _, err := models.LoadPatch(filepath.Join(dir, patchFile), s.combo.method.Decoders)
 	if err != nil {
 		return fail(err)
+	}
+	for _, name := range noted {
+		delete(patch.State, name)
 	}
 	if s.results, err = store.Read[store.Result](filepath.Join(dir, resultsFile)); err != nil {
 		return fail(err)

@@ -27,7 +27,7 @@ type Eval struct {
 
 	Methods   []edit.Method
 	Overrides map[string]map[string]string // by method, then key
-	Settings  []edit.Setting
+	Schedules []edit.Schedule
 	Artifacts string // holds a folder for each prepared method; empty for none
 	Seed      int64
 	When      When // zero is final
@@ -50,7 +50,7 @@ type Report struct {
 	Run     string
 	Dir     string
 	Rows    map[store.Status]int // result rows in the folder, by status
-	Nothing bool                 // none of the rows of this command's methods and settings has numbers
+	Nothing bool                 // none of the rows of this command's methods and schedules has numbers
 	// Replaced are rows of earlier commands that this one's, or a later one's, stand
 	// in for: kept, but not counted.
 	Replaced int
@@ -75,7 +75,7 @@ func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.eval
 
 // build resolves everything and reports all faults it finds, before anything
 // is run or written.
-func (e *Eval) build() (*job, error) {
+func (e *Eval) build(ctx context.Context) (*job, error) {
 	test, left, err := e.Data.Choose(e.Select)
 	if err == nil && len(unasked(test)) == len(test) {
 		err = fmt.Errorf("stages: data set %s: none of the %d edits under test has a question, first %s: make the set again", e.Data.Name, len(test), test[0].Edit.ID)
@@ -97,9 +97,9 @@ func (e *Eval) build() (*job, error) {
 	if train == nil {
 		train = dataset.List(e.Data.Name, left)
 	}
-	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.Shown()), Seed: e.Seed}
+	in := edit.Env{LM: e.LM, Train: train, Shown: dataset.List(e.Data.Name, e.Data.Shown()), Seed: e.Seed}
 	for _, m := range e.Methods {
-		combos, err := e.combos(m, in, len(test))
+		combos, err := e.combos(ctx, m, in, len(test))
 		faults = append(faults, err)
 		t.combos = append(t.combos, combos...)
 	}
@@ -131,7 +131,7 @@ func (e *Eval) faults() []error {
 	if len(e.Methods) == 0 {
 		add("no method given")
 	}
-	if len(e.Settings) == 0 {
+	if len(e.Schedules) == 0 {
 		add("no setting given")
 	}
 	if e.MaxNew < 0 {
@@ -146,20 +146,20 @@ func (e *Eval) faults() []error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Overrides)) {
 		if !known[name] {
-			add("a setting of method %s is given, but the method is not part of the run", name)
+			add("a key of method %s is given, but the method is not part of the run", name)
 		}
 	}
-	for i, s := range e.Settings {
-		if slices.Contains(e.Settings[:i], s) {
+	for i, s := range e.Schedules {
+		if slices.Contains(e.Schedules[:i], s) {
 			add("setting %s is given twice", s)
 		}
 	}
 	return faults
 }
 
-// combos gives a method under every setting; they share the editor. A method
-// that does not support the model or the setting is a combo that is refused.
-func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
+// combos gives a method under every schedule; they share the editor. A method
+// that does not support the model or the schedule is a combo that is refused.
+func (e *Eval) combos(ctx context.Context, m edit.Method, in edit.Env, n int) ([]*combo, error) {
 	config, err := m.Configure(e.LM.Info(), e.Overrides[m.Name])
 	if err != nil {
 		return nil, err
@@ -190,20 +190,23 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 	}
 	var list []*combo
 	var editor edit.Editor
-	for _, s := range e.Settings {
-		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
+	for _, s := range e.Schedules {
+		c := &combo{method: m, config: config, schedule: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
 		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil {
 			c.refused = m.Lacks(config, e.LM.Info())
 		}
+		if c.refused == nil && s.Kind == edit.Single {
+			c.refused = m.Apart(config)
+		}
 		if c.refused == nil && s.N > n {
-			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSetting, s, n)
+			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSchedule, s, n)
 		}
 		if c.refused != nil {
 			continue
 		}
 		if editor == nil {
-			switch editor, err = m.New(config, in); {
+			switch editor, err = m.Open(ctx, config, in); {
 			case errors.Is(err, edit.ErrUnsupported):
 				c.refused = err
 			case err != nil:
@@ -219,7 +222,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 // then the summary is written. On an interruption it returns the context's
 // error; whole units are kept.
 func (e *Eval) Do(ctx context.Context) (*Report, error) {
-	j, err := e.build()
+	j, err := e.build(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +274,7 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	asked, answered := 0, 0
 	for _, row := range rows {
 		r.Rows[row.Status]++
-		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.setting.String() == row.Setting }) {
+		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.schedule.String() == row.Setting }) {
 			asked++
 			if row.Status == store.OK {
 				answered++
@@ -300,7 +303,7 @@ func (j *job) manifest(e *Eval) store.Manifest {
 			m.Methods = append(m.Methods, store.MethodInfo{Name: c.method.Name, Config: c.config.Map(), ConfigHash: c.config.Hash()})
 		}
 	}
-	for _, s := range e.Settings {
+	for _, s := range e.Schedules {
 		m.Settings = append(m.Settings, s.String())
 	}
 	return m

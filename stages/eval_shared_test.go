@@ -99,7 +99,7 @@ func TestReferenceFigures(t *testing.T) {
 
 	e := Eval{
 		LM: openFixture(t, fixture), Data: dataset.Data{Name: "world", Records: recs}, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), patch.Method()}, Settings: settingList(t, "single"),
+		Methods: []edit.Method{none.Method(), patch.Method()}, Schedules: scheduleList(t, "single"),
 		Overrides: map[string]map[string]string{"patch": {"path": romePatches(t, fixture, recs)}},
 	}
 	r := do(t, e)

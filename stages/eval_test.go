@@ -34,29 +34,37 @@ func nudge() edit.Method {
 	}
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) config { return config{Size: 0.5} },
-		New:      func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Defaults:  func(*arch.Info) config { return config{Size: 0.5} },
+		Open:      func(_ context.Context, c config, in edit.Env) (edit.Editor, error) { return nudger{c.Size, in.LM}, nil },
 	})
 }
 
-type nudger struct{ size float64 }
+type nudger struct {
+	size float64
+	lm   *models.LM
+}
 
 var errNobody = errors.New("there is nobody to edit")
 
-func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
-	}
-	p := on.Patch
-	for _, e := range edits {
+func (n nudger) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
-			return models.Patch{}, err
+			return nil, err
 		}
+		made[i] = n.group(on, edits)
+	}
+	return made, nil
+}
+
+func (n nudger) group(on *models.Patch, edits []dataset.Edit) edit.Made {
+	made := edit.Made{Patch: on}
+	for _, e := range edits {
 		if e.Subject == "Nobody" {
-			return models.Patch{}, edit.Wrap("nudge", e.ID, errNobody)
+			return edit.Made{Err: edit.Wrap("nudge", e.ID, errNobody)}
 		}
-		w := on.LM.Info().FFNs[0].Down
+		w := n.lm.Info().FFNs[0].Down
 		var seed [32]byte
 		copy(seed[:], e.ID)
 		rng := rand.New(rand.NewChaCha8(seed))
@@ -67,14 +75,13 @@ func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (m
 			}
 			return tensor.FromFloat32s(v, shape...)
 		}
-		q := models.Patch{
+		made.Patch = made.Patch.Then(&models.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
 			Changes: []models.Change{models.LowRank{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
-		}
-		p = *p.Then(&q)
-		edit.SetEffort(&p, []edit.Effort{{Steps: 1, FinalLoss: n.size}})
+		})
+		made.Efforts = append(made.Efforts, edit.Effort{Steps: 1, FinalLoss: float32(n.size)})
 	}
-	return p, nil
+	return made
 }
 
 func TestNudgeConforms(t *testing.T) { edittest.Run(t, nudge(), edittest.Options{}) }
@@ -124,11 +131,11 @@ func village(n int) dataset.Data {
 // probesPerRecord is the number of probes that village gives every record.
 const probesPerRecord = 6
 
-func settingList(t *testing.T, list ...string) []edit.Setting {
+func scheduleList(t *testing.T, list ...string) []edit.Schedule {
 	t.Helper()
-	var out []edit.Setting
+	var out []edit.Schedule
 	for _, s := range list {
-		set, err := edit.ParseSetting(s)
+		set, err := edit.ParseSchedule(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +170,7 @@ func do(t *testing.T, e Eval) *Report {
 // sameRun compares the result files byte for byte and the summaries.
 func sameRun(t *testing.T, what, a, b string) {
 	t.Helper()
-	for _, name := range []string{"results", "base"} {
+	for _, name := range []string{"results", "applied", "base"} {
 		x, y := contents(t, filepath.Join(a, name)), contents(t, filepath.Join(b, name))
 		if len(x) == 0 || len(x) != len(y) {
 			t.Errorf("%s: %s has %d files, then %d", what, name, len(x), len(y))
@@ -203,7 +210,7 @@ func TestEval(t *testing.T) {
 		LM: tiny(t), Data: village(24), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods:   append(ike.Methods(), none.Method(), nudge()),
 		Overrides: map[string]map[string]string{"ike": {"k": "3"}},
-		Settings:  settingList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
+		Schedules: scheduleList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
 		When:      When{Immediate: true, Every: 4},
 	}
 	r := do(t, e)
@@ -357,7 +364,7 @@ func checkApplied(t *testing.T, dir string) {
 func TestGeneration(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(4), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"), MaxNew: 4,
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single"), MaxNew: 4,
 	}
 	do(t, e)
 	for _, r := range resultsIn(t, e.Out) {
@@ -371,7 +378,7 @@ func TestGeneration(t *testing.T) {
 func TestPlan(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: append(ike.Methods(), nudge()), Settings: settingList(t, "single", "batch:8", "sequential:30"),
+		Methods: append(ike.Methods(), nudge()), Schedules: scheduleList(t, "single", "batch:8", "sequential:30"),
 	}
 	p, err := e.Plan(context.Background())
 	if err != nil {
@@ -413,7 +420,7 @@ func TestPlan(t *testing.T) {
 func TestFaultsAreNamedTogether(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(4), Select: dataset.Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), none.Method()}, Settings: settingList(t, "single", "single"),
+		Methods: []edit.Method{none.Method(), none.Method()}, Schedules: scheduleList(t, "single", "single"),
 		Overrides: map[string]map[string]string{"rome": {"layer": "3"}}, MaxNew: -1,
 	}
 	_, err := e.Do(context.Background())
@@ -433,7 +440,7 @@ func TestFaultsAreNamedTogether(t *testing.T) {
 // TestNothingToShow asks IKE to edit the only record there is: its rows say why
 // that cannot be.
 func TestNothingToShow(t *testing.T) {
-	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Settings: settingList(t, "single")}
+	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Schedules: scheduleList(t, "single")}
 	do(t, e)
 	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, string(store.TableResults)))
 	if err != nil {
@@ -449,7 +456,7 @@ func TestNothingToShow(t *testing.T) {
 func TestSummariseIgnoresOrder(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(12), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
 	}
 	want := do(t, e).Summary
 	rows := resultsIn(t, e.Out)

@@ -24,12 +24,15 @@ func (c counted) Prefix() string {
 	return "counted"
 }
 
-func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	p := models.Patch{Method: "counted", Wraps: []models.Wrap{c}}
-	for _, e := range edits {
-		p.Edits = append(p.Edits, string(e.ID))
+func (c counted) Make(_ context.Context, _ *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		made[i].Patch = &models.Patch{Method: "counted", Wraps: []models.Wrap{c}}
+		for _, e := range edits {
+			made[i].Patch.Edits = append(made[i].Patch.Edits, string(e.ID))
+		}
 	}
-	return p, nil
+	return made, nil
 }
 
 // TestBatchIsMeasuredOnce: what the edits of a step have in common, such as the
@@ -37,12 +40,12 @@ func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (mo
 func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
-		Name: "counted", Title: "Counted", Version: 1, Settings: []edit.Kind{edit.Batch},
+		Name: "counted", Title: "Counted", Version: 1, Schedules: []edit.Kind{edit.Batch},
 		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return c, nil },
+		Open:     func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")
-	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Settings: settingList(t, "batch:3"), Out: out})
+	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Schedules: scheduleList(t, "batch:3"), Out: out})
 	if n := c.times.Load(); n != 2 {
 		t.Errorf("two batches were measured %d times", n)
 	}

@@ -76,7 +76,7 @@ func (j *job) restore() error {
 }
 
 // setReplacedAside moves units of earlier commands that units of this one stand
-// in for out of the tables: those with rows of the same method, setting and edit,
+// in for out of the tables: those with rows of the same method, schedule and edit,
 // asked in another unit because the selection, its order or what the method draws
 // on was another. They are kept, and count again once a command has them.
 // Everything else stays, so that a run can be extended.
@@ -86,7 +86,7 @@ func (j *job) setReplacedAside() error {
 	for _, t := range j.evaluate.tasks {
 		planned[t.id] = true
 		for _, r := range j.test[t.chunk.lo:t.chunk.hi] {
-			now[asking{t.combo.method.Name, t.combo.setting.String(), string(r.Edit.ID)}] = true
+			now[asking{t.combo.method.Name, t.combo.schedule.String(), string(r.Edit.ID)}] = true
 		}
 	}
 	for i, unit := range j.base.ids {

@@ -38,7 +38,7 @@ func pairs(n int) dataset.Data {
 func TestFollowUps(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: pairs(3), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "batch:2", "sequential:2", "sequential:6/2", "sequential:3"),
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "batch:2", "sequential:2", "sequential:6/2", "sequential:3"),
 		When: When{Immediate: true, Final: true},
 	}
 	r := do(t, e)

@@ -100,7 +100,7 @@ func statusOf(err error) without {
 		return without{store.Skipped, store.FaultData, err.Error()}
 	case errors.Is(err, errNotOnTop):
 		return without{store.Skipped, store.FaultSetting, err.Error()}
-	case errors.Is(err, edit.ErrSetting):
+	case errors.Is(err, edit.ErrSchedule):
 		return without{store.Unsupported, store.FaultSetting, err.Error()}
 	case errors.Is(err, ask.ErrTooLong):
 		return without{store.SkippedLength, store.FaultData, err.Error()}

@@ -22,21 +22,22 @@ func TestAskSides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	editor, err := nudge().New(config, edit.Inputs{})
+	editor, err := nudge().Open(ctx, config, edit.Env{LM: lm})
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
-	if err != nil {
-		t.Fatal(err)
+	made, err := editor.Make(ctx, nil, [][]dataset.Edit{{e}})
+	if err != nil || made[0].Err != nil {
+		t.Fatal(err, made)
 	}
+	patch := made[0].Patch
 	const further = "The mayor"
-	sides, err := AskSides(ctx, lm, &patch, e, []string{further}, 4)
+	sides, err := AskSides(ctx, lm, patch, e, []string{further}, 4)
 	if err != nil || len(sides) != 2 {
 		t.Fatalf("%+v, %v", sides, err)
 	}
 	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: &patch}})
+	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestAskSides(t *testing.T) {
 		}
 	}
 	long := strings.Repeat("mayor ", 200)
-	if _, err := AskSides(ctx, lm, &patch, e, []string{long}, 4); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), long) {
+	if _, err := AskSides(ctx, lm, patch, e, []string{long}, 4); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), long) {
 		t.Errorf("a prompt that is too long: %v", err)
 	}
 }

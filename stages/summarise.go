@@ -18,7 +18,7 @@ type group struct {
 	at                                          evalAt
 }
 
-// evalAt says when the edits of a chain were asked about; zero for other settings.
+// evalAt says when the edits of a chain were asked about; zero for other schedules.
 type evalAt struct {
 	kind  string // final, immediate, after
 	edits int32  // of after
@@ -80,7 +80,7 @@ func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
 	return out
 }
 
-// Summarise averages result rows by model, method, setting and axis. The order
+// Summarise averages result rows by model, method, schedule and axis. The order
 // of rows does not matter: equal sets of rows give bit-equal summaries, sorted
 // by group, then in report order of axes and metrics.
 //
@@ -100,7 +100,7 @@ func Summarise(rows []store.Result) ([]store.Summary, error) {
 		configs[g], groups[g] = r.Config, append(groups[g], r)
 	}
 	for _, g := range slices.Collect(maps.Keys(groups)) {
-		set, err := edit.ParseSetting(g.setting)
+		set, err := edit.ParseSchedule(g.setting)
 		if err != nil {
 			return nil, fmt.Errorf("stages: summarising: %w", err)
 		}

@@ -20,7 +20,7 @@ import (
 // when says: accuracies are 1 in the last place and 0 before.
 func asks(t *testing.T, setting, when string, chains ...int) []store.Result {
 	t.Helper()
-	set, err := edit.ParseSetting(setting)
+	set, err := edit.ParseSchedule(setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +101,9 @@ func TestFaults(t *testing.T) {
 		{errNothing, store.Skipped, store.FaultData},
 		{fmt.Errorf("%w: e2", errSuperseded), store.Skipped, store.FaultData},
 		{errNotOnTop, store.Skipped, store.FaultSetting},
-		{made(fmt.Errorf("%w batch:9", edit.ErrSetting)), store.Unsupported, store.FaultSetting},
+		{made(fmt.Errorf("%w batch:9", edit.ErrSchedule)), store.Unsupported, store.FaultSetting},
 		{made(edit.ErrUnsupported), store.Unsupported, store.FaultMethod},
-		{made(locate.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
+		{made(edit.Refused(models.ErrNoGradient)), store.Unsupported, store.FaultModel},
 		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
 		{ask.ErrNoPrompt, store.Failed, store.FaultData},

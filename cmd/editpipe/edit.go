@@ -90,25 +90,29 @@ func runEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
+		if err := method.Supports(edit.Schedule{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
 		if err := method.Lacks(config, lm.Info()); err != nil {
 			return err
 		}
-		in := edit.Inputs{Shown: train, Seed: c.Int64("seed")}
+		in := edit.Env{LM: lm, Shown: train, Seed: c.Int64("seed")}
 		if dir := c.String("artifacts"); dir != "" {
 			in.Artifacts = filepath.Join(dir, method.Name)
 		}
-		editor, err := method.New(config, in)
+		editor, err := method.Open(ctx, config, in)
 		if err != nil {
 			return prepareFirst(c, err)
 		}
-		patch, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
+		made, err := editor.Make(ctx, nil, [][]dataset.Edit{{e}})
 		if err != nil {
 			return err
 		}
-		shown, err := stages.AskSides(ctx, lm, &patch, e, c.StringSlice("ask"), shownTokens)
+		if made[0].Err != nil {
+			return made[0].Err
+		}
+		patch := made[0].Patch
+		shown, err := stages.AskSides(ctx, lm, patch, e, c.StringSlice("ask"), shownTokens)
 		if err != nil {
 			return err
 		}

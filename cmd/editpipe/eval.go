@@ -113,11 +113,11 @@ func evalArguments(c *cli.Context) (*stages.Eval, error) {
 		return nil, err
 	}
 	for _, w := range words {
-		s, err := edit.ParseSetting(w)
+		s, err := edit.ParseSchedule(w)
 		if err != nil {
 			return nil, usagef("--setting: %w", err)
 		}
-		e.Settings = append(e.Settings, s)
+		e.Schedules = append(e.Schedules, s)
 	}
 	if e.When, err = stages.ParseWhen(list(c, "eval-at")); err != nil {
 		return nil, usagef("%w", err)

@@ -68,7 +68,7 @@ func methodsFor(info *arch.Info) ([]methodFor, error) {
 			return nil, err
 		}
 		row := methodFor{Name: m.Name, Defaults: config.Map()}
-		err = m.Supports(edit.Setting{Kind: m.Settings[0]}, info)
+		err = m.Supports(edit.Schedule{Kind: m.Schedules[0]}, info)
 		if err == nil {
 			err = m.Lacks(config, info)
 		}

@@ -114,7 +114,7 @@ func listMethods() ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := listed{Name: m.Name, Note: joinKinds(m.Settings), Doc: m.Title}
+		row := listed{Name: m.Name, Note: joinKinds(m.Schedules), Doc: m.Title}
 		if m.Paper != "" {
 			row.Doc += " (" + m.Paper + ")"
 		}

@@ -35,7 +35,7 @@ func setFlag() cli.Flag {
 }
 
 // overrides sorts --set arguments by method. Naming a method that is not run is
-// an error: the setting would have no effect.
+// an error: the key would have no effect.
 func overrides(c *cli.Context, run []edit.Method) (map[string]map[string]string, error) {
 	out := map[string]map[string]string{}
 	for _, m := range run {

@@ -47,7 +47,7 @@ func runPrepare(c *cli.Context) error {
 	if !method.HasPrepare {
 		return usagef("method %s needs no preparation", method.Name)
 	}
-	in := edit.PrepareInput{Seed: c.Int64("seed")}
+	in := edit.PrepareEnv{Seed: c.Int64("seed")}
 	path := c.String("corpus")
 	if path == "" && c.String("model") == "" {
 		if path, err = demoCorpus(); err != nil {
@@ -81,7 +81,8 @@ func runPrepare(c *cli.Context) error {
 		if err := method.Lacks(config, m.Info()); err != nil { // running text may take hours
 			return err
 		}
-		if err := method.Prepare(ctx, edit.Base{LM: m.LM}, config, in, out); err != nil {
+		in.LM = m.LM
+		if err := method.Prepare(ctx, config, in, out); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(c.App.Writer, "%s: prepared for %s on %s\n", out, method.Name, m.Name())

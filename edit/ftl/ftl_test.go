@@ -49,33 +49,29 @@ func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *edito
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := m.New(c, edit.Inputs{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ed.(*editor)
+	return &editor{name: id, c: c.Value().(Config), lm: lm}
 }
 
-func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) models.Patch {
+func made(t *testing.T, ed *editor, on *models.Patch, edits ...dataset.Edit) edit.Made {
 	t.Helper()
-	p, err := ed.Edit(context.Background(), on, edits)
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(context.Background(), ed, on, edits...)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
-	if len(p.Changes) != 2 {
-		t.Fatalf("%d changes, want one of the weight and one of its bias", len(p.Changes))
+	if n := len(made.Patch.Changes); n != 2 {
+		t.Fatalf("%d changes, want one of the weight and one of its bias", n)
 	}
-	return p
+	return made
 }
 
 // objectiveOf is the objective of one training.
-func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits []dataset.Edit) *objective {
+func objectiveOf(t *testing.T, id string, lm *models.LM, on *models.Patch, at arch.WeightID, edits []dataset.Edit) *objective {
 	t.Helper()
-	k, err := newTask(context.Background(), id, on, at, edits)
+	k, err := newTask(context.Background(), id, lm, on, at, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newObjective(id, on, at, []*task{k})
+	o := newObjective(id, lm, on, at, []*task{k})
 	t.Cleanup(func() {
 		if err := o.searches.Close(); err != nil {
 			t.Error(err)
@@ -84,9 +80,9 @@ func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits 
 	return o
 }
 
-func delta(p models.Patch) []float32 { return p.Changes[0].(models.Dense).Delta.Float32s() }
+func delta(m edit.Made) []float32 { return m.Patch.Changes[0].(models.Dense).Delta.Float32s() }
 
-func biasDelta(p models.Patch) []float32 { return p.Changes[1].(models.Bias).Delta.Float32s() }
+func biasDelta(m edit.Made) []float32 { return m.Patch.Changes[1].(models.Bias).Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -120,9 +116,9 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
+			base := &models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
-				o := objectiveOf(t, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
+				o := objectiveOf(t, id, lm, base, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
 					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{x})
 					if err != nil {
@@ -162,7 +158,7 @@ func TestBox(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), edittest.Edits()
 	const bound = float32(0.001)
-	first := made(t, ed, edit.Base{LM: lm}, edits[0])
+	first := made(t, ed, &models.Patch{}, edits[0])
 	within := func(d []float32) (walls int) {
 		t.Helper()
 		for i, x := range d {
@@ -181,7 +177,7 @@ func TestBox(t *testing.T) {
 	if walls := within(delta(first)); walls == 0 {
 		t.Error("no element ends on the wall; ten steps of 5e-4 must bring some there")
 	}
-	second := made(t, ed, edit.Base{LM: lm, Patch: first}, edits[1])
+	second := made(t, ed, first.Patch, edits[1])
 	further := false
 	for i, x := range delta(second) {
 		// The sum of two changes is rounded once.
@@ -193,7 +189,7 @@ func TestBox(t *testing.T) {
 	if !further {
 		t.Error("the second edit stays in the box of the first")
 	}
-	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), edit.Base{LM: lm}, edits[0])
+	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), &models.Patch{}, edits[0])
 	if slices.Max(delta(free)) <= bound {
 		t.Error("without a box no element passes it")
 	}
@@ -209,7 +205,7 @@ func TestFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := map[string]string{"num_steps": "1", "lr": "0.0001"}
-	plain := delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm}, edittest.Edits()[0]))
+	plain := delta(made(t, open1(t, lm, masked, one), &models.Patch{}, edittest.Edits()[0]))
 	full := 0
 	for i, x := range plain {
 		if math.Abs(float64(x)) > 1e-4*(1+rateTolerance) {
@@ -226,9 +222,9 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
+	base := &models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
-	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, edittest.Edits()[0])
+	p := made(t, open1(t, lm, masked, one), base, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
 		for i, x := range c[1] {
 			v := float64(c[0][i])
@@ -238,9 +234,9 @@ func TestFirstStep(t *testing.T) {
 		}
 	}
 	one["train_bias"] = "false"
-	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, edittest.Edits()[:1])
-	if err != nil || len(alone.Changes) != 1 {
-		t.Errorf("without the bias %d changes, %v", len(alone.Changes), err)
+	alone := edittest.Together(context.Background(), open1(t, lm, masked, one), &models.Patch{}, edittest.Edits()[0])
+	if alone.Err != nil || len(alone.Patch.Changes) != 1 {
+		t.Errorf("without the bias %+v", alone)
 	}
 }
 
@@ -259,7 +255,7 @@ func TestObjectives(t *testing.T) {
 	}
 	at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 	loss := func(id string) float64 {
-		o := objectiveOf(t, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
+		o := objectiveOf(t, id, lm, &models.Patch{}, at, []dataset.Edit{long})
 		w := lm.Info().Weight(at)
 		l, _, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: tensor.New(tensor.F32, w.In, w.Out)}})
 		if err != nil {
@@ -324,15 +320,18 @@ func TestLearns(t *testing.T) {
 		return sum
 	}
 	set := map[string]string{"norm_constraint": "0", "lr": "0.01", "num_steps": "100"}
-	before, p := nll(nil), made(t, open1(t, lm, masked, set), edit.Base{LM: lm}, edits...)
-	after := nll(&p)
-	for _, e := range edits {
-		effort, ok := edit.EffortOf(&p, e.ID)
-		if !ok || effort.Steps < 2 || effort.FinalLoss >= before {
-			t.Errorf("edit %s: effort %+v, %v", e.ID, effort, ok)
+	before, p := nll(nil), made(t, open1(t, lm, masked, set), &models.Patch{}, edits...)
+	after := nll(p.Patch)
+	if len(p.Efforts) != len(edits) {
+		t.Fatalf("%d efforts for %d edits", len(p.Efforts), len(edits))
+	}
+	for i, e := range edits {
+		effort, loss := p.Efforts[i], float64(p.Efforts[i].FinalLoss)
+		if effort.Steps < 2 || loss >= before {
+			t.Errorf("edit %s: effort %+v", e.ID, effort)
 		}
-		if effort.FinalLoss < enough && math.Abs(effort.FinalLoss-after) > lossTolerance {
-			t.Errorf("stopped at a loss of %g, Score says %g", effort.FinalLoss, after)
+		if loss < enough && math.Abs(loss-after) > lossTolerance {
+			t.Errorf("stopped at a loss of %g, Score says %g", loss, after)
 		}
 	}
 	if after > before/10 {
@@ -349,7 +348,7 @@ func TestErrors(t *testing.T) {
 		bad[0].Target = ""
 		bad[1].Prompt += strings.Repeat(" and on", 60)
 		for i, want := range []error{ask.ErrNoTarget, ask.ErrTooLong} {
-			_, err := ed.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{good[2], bad[i]})
+			err := edittest.Together(ctx, ed, &models.Patch{}, good[2], bad[i]).Err
 			var blamed *edit.Error
 			if !errors.Is(err, want) || !errors.As(err, &blamed) || blamed.Edit != bad[i].ID {
 				t.Errorf("edit %d: %v, want %v", i, err, want)
@@ -365,14 +364,19 @@ func TestErrors(t *testing.T) {
 		}
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
-		if _, err := ed.Edit(gone, edit.Base{LM: lm}, good[:1]); !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled: %v", err)
+		if made := edittest.Together(gone, ed, &models.Patch{}, good[0]); !errors.Is(made.Err, context.Canceled) {
+			t.Errorf("cancelled: %v", made.Err)
 		}
 	})
 	for label, c := range map[string]tinylm.Config{"encoder-decoder": {Family: tinylm.T5}, "half precision": {Float16: true}} {
 		t.Run(label, func(t *testing.T) {
 			lm := edittest.Open(t, c)
-			if _, err := open1(t, lm, masked, nil).Edit(ctx, edit.Base{LM: lm}, edittest.Edits()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+			m := method1(t, masked)
+			config, err := m.Configure(lm.Info(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Open(ctx, config, edit.Env{LM: lm}); !errors.Is(err, edit.ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -39,19 +39,19 @@ type task struct {
 }
 
 // newTask makes the rows of edits and reads their inputs.
-func newTask(ctx context.Context, name string, on edit.Base, at arch.WeightID, edits []dataset.Edit) (*task, error) {
+func newTask(ctx context.Context, name string, lm *models.LM, on *models.Patch, at arch.WeightID, edits []dataset.Edit) (*task, error) {
 	k := &task{edits: edits}
 	var trace []models.TraceRow
 	for _, e := range edits {
-		prompt, target, err := on.LM.Continuation(e.Prompt, e.Target)
+		prompt, target, err := lm.Continuation(e.Prompt, e.Target)
 		if err != nil {
 			return nil, edit.Wrap(name, e.ID, err)
 		}
 		r := lossRow(name, prompt, target, 1/float64(len(edits)))
 		k.rows = append(k.rows, r)
-		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: &on.Patch, Positions: everywhere(len(r.IDs))})
+		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: on, Positions: everywhere(len(r.IDs))})
 	}
-	traces, err := on.LM.Trace(ctx, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
+	traces, err := lm.Trace(ctx, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
 	if err != nil {
 		return nil, err
 	}
@@ -70,14 +70,14 @@ func newTask(ctx context.Context, name string, on edit.Base, at arch.WeightID, e
 }
 
 // newObjective is the objective of tasks, which must be closed.
-func newObjective(name string, on edit.Base, at arch.WeightID, tasks []*task) *objective {
-	o := &objective{name: name, base: &on.Patch, tasks: tasks}
+func newObjective(name string, lm *models.LM, on *models.Patch, at arch.WeightID, tasks []*task) *objective {
+	o := &objective{name: name, base: on, tasks: tasks}
 	for _, k := range tasks {
 		for i := range k.rows {
 			k.rows[i].Patch = o.base
 		}
 	}
-	o.searches = on.LM.Searches([]arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
+	o.searches = lm.Searches([]arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
 	return o
 }
 
@@ -115,12 +115,12 @@ func with(base *models.Patch, at arch.WeightID, values train.Values) *models.Pat
 }
 
 // weight is the weight before the change, [in, out].
-func weight(on edit.Base, at arch.WeightID) ([]float32, error) {
-	w, err := on.LM.Weight(at)
+func weight(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) {
+	w, err := lm.Weight(at)
 	if err != nil {
 		return nil, err
 	}
-	return changed(on.Patch, w, func(c models.Change) *tensor.Tensor {
+	return changed(on, w, func(c models.Change) *tensor.Tensor {
 		if d, ok := c.(models.Dense); ok && d.At == at {
 			return d.Delta
 		}
@@ -129,12 +129,12 @@ func weight(on edit.Base, at arch.WeightID) ([]float32, error) {
 }
 
 // bias is the bias before the change, [out].
-func bias(on edit.Base, at arch.WeightID) ([]float32, error) {
-	b, err := on.LM.Bias(at)
+func bias(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) {
+	b, err := lm.Bias(at)
 	if err != nil {
 		return nil, err
 	}
-	return changed(on.Patch, b, func(c models.Change) *tensor.Tensor {
+	return changed(on, b, func(c models.Change) *tensor.Tensor {
 		if b, ok := c.(models.Bias); ok && b.At == at {
 			return b.Delta
 		}
@@ -143,7 +143,7 @@ func bias(on edit.Base, at arch.WeightID) ([]float32, error) {
 }
 
 // changed adds to a parameter what a patch does to it.
-func changed(p models.Patch, t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
+func changed(p *models.Patch, t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
 	merged, err := p.Merge()
 	if err != nil {
 		return nil, err

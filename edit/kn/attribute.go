@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"editpipe/ask"
-	"editpipe/edit"
 	"editpipe/models"
 )
 
@@ -32,7 +31,7 @@ type question struct {
 
 // attribute finds the attributions for every prompt of every fact: [fact][prompt].
 // Questions of equal length share runs, so that none is padded.
-func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, errs []error) ([][]scores, error) {
+func (ed *editor) attribute(ctx context.Context, on *models.Patch, facts []*fact, errs []error) ([][]scores, error) {
 	out := make([][]scores, len(facts))
 	alike := map[int][]*question{}
 	for i, f := range facts {
@@ -40,9 +39,9 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 			continue
 		}
 		for _, prompt := range f.prompts {
-			s := make(scores, on.LM.Info().Layers)
+			s := make(scores, ed.lm.Info().Layers)
 			for l := range s {
-				s[l] = make([]float64, on.LM.Info().FFN(arch.Decoder, l).Down.In)
+				s[l] = make([]float64, ed.lm.Info().FFN(arch.Decoder, l).Down.In)
 			}
 			out[i] = append(out[i], s)
 			for k, id := range f.gold {
@@ -66,16 +65,16 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 }
 
 // recall reads the activations of all layers at the last positions.
-func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) error {
+func (ed *editor) recall(ctx context.Context, on *models.Patch, list []*question) error {
 	var sites []arch.Site
-	for l := range on.LM.Info().Layers {
+	for l := range ed.lm.Info().Layers {
 		sites = append(sites, arch.Site{Layer: l, Point: ed.c.point()})
 	}
 	var rows []models.TraceRow
 	for _, q := range list {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: q.ids}, Patch: &on.Patch, Positions: []int{-1}})
+		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: q.ids}, Patch: on, Positions: []int{-1}})
 	}
-	traces, err := on.LM.Trace(ctx, rows, sites...)
+	traces, err := ed.lm.Trace(ctx, rows, sites...)
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,8 @@ func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) er
 // sweep collects rows and what becomes of their answers, and asks when enough
 // have come together.
 type sweep struct {
-	on    edit.Base
+	lm    *models.LM
+	on    *models.Patch
 	point arch.Point
 	most  int // rows
 	rows  []models.LayerShift
@@ -99,7 +99,7 @@ type sweep struct {
 }
 
 func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(models.LayerResponse)) error {
-	s.rows = append(s.rows, models.LayerShift{IDs: q.ids, Patch: &s.on.Patch, Layer: layer, Shift: shift, Target: q.token})
+	s.rows = append(s.rows, models.LayerShift{IDs: q.ids, Patch: s.on, Layer: layer, Shift: shift, Target: q.token})
 	s.then = append(s.then, func(r models.LayerResponse) {
 		if r.Err != nil {
 			*q.fault = cmp.Or(*q.fault, r.Err)
@@ -114,7 +114,7 @@ func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32
 }
 
 func (s *sweep) flush(ctx context.Context) error {
-	got, err := s.on.LM.LayerShifts(ctx, s.point, s.rows)
+	got, err := s.lm.LayerShifts(ctx, s.point, s.rows)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func (s *sweep) flush(ctx context.Context) error {
 }
 
 // ask adds the attributions of questions to their prompts'.
-func (ed *editor) ask(ctx context.Context, on edit.Base, list []*question) error {
-	s := &sweep{on: on, point: ed.c.point(), most: max(1, heldBytes/(8*on.LM.Info().FFN(arch.Decoder, 0).Down.In))}
+func (ed *editor) ask(ctx context.Context, on *models.Patch, list []*question) error {
+	s := &sweep{lm: ed.lm, on: on, point: ed.c.point(), most: max(1, heldBytes/(8*ed.lm.Info().FFN(arch.Decoder, 0).Down.In))}
 	add := ed.integrate
 	if ed.c.Attribution == Zeroing {
 		for _, q := range list {

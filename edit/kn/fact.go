@@ -6,7 +6,6 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
-	"editpipe/edit"
 	"editpipe/edit/locate"
 	"editpipe/models"
 )
@@ -22,7 +21,7 @@ type fact struct {
 }
 
 // newFact tokenises an edit.
-func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
+func (ed *editor) newFact(e dataset.Edit) (*fact, error) {
 	if err := locate.NeedSubject(e); err != nil { // its prompts are said of a subject
 		return nil, err
 	}
@@ -36,7 +35,7 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		}
 	}
 	for _, text := range texts {
-		ids, _, err := lm.Prompt(text)
+		ids, _, err := ed.lm.Prompt(text)
 		if err != nil {
 			return nil, err
 		}
@@ -46,11 +45,11 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		f.prompts = append(f.prompts, ids)
 	}
 	var err error
-	if f.target, err = locate.Object(lm, e.Prompt, e.Target, !ed.c.addsSpace()); err != nil {
+	if f.target, err = locate.Object(ed.lm, e.Prompt, e.Target, !ed.c.addsSpace()); err != nil {
 		return nil, err
 	}
 	if e.GroundTruth != "" {
-		f.gold, err = locate.Object(lm, e.Prompt, e.GroundTruth, !ed.c.addsSpace())
+		f.gold, err = locate.Object(ed.lm, e.Prompt, e.GroundTruth, !ed.c.addsSpace())
 	}
 	return f, err
 }
@@ -60,7 +59,7 @@ func (ed *editor) relation(e dataset.Edit) *relation { return ed.relations[e.Rel
 
 // predict lets the model go on with the prompts, token by token, and takes its
 // answer for the old object where that is not known.
-func (ed *editor) predict(ctx context.Context, on edit.Base, facts []*fact, errs []error) error {
+func (ed *editor) predict(ctx context.Context, on *models.Patch, facts []*fact, errs []error) error {
 	for step := 0; ; step++ {
 		var asking []int
 		var questions []models.Row
@@ -69,14 +68,14 @@ func (ed *editor) predict(ctx context.Context, on edit.Base, facts []*fact, errs
 				continue
 			}
 			asking = append(asking, i)
-			questions = append(questions, models.Row{Patch: &on.Patch, Query: ask.Query{
+			questions = append(questions, models.Row{Patch: on, Query: ask.Query{
 				PromptIDs: slices.Concat(f.prompts[0], f.greedy), TargetIDs: [][]int64{{f.target[0]}},
 			}})
 		}
 		if len(asking) == 0 {
 			break
 		}
-		answers, err := on.LM.Score(ctx, questions)
+		answers, err := ed.lm.Score(ctx, questions)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ const (
 	Zeroing    = "zeroing"    // the loss of probability without the neuron
 )
 
-// asVariant leaves a setting to the variant.
+// asVariant leaves a key to the variant.
 const asVariant = "variant"
 
 // Config is the configuration of KN.
@@ -104,10 +104,10 @@ func validate(c Config) error {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "KN", Version: 1,
-		Paper:    "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
-		Settings: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults: defaults, Validate: validate,
-		Needs: needs, New: open, Prepare: prepare,
+		Paper:     "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
+		Schedules: []edit.Kind{edit.Single, edit.Sequential},
+		Defaults:  defaults, Validate: validate,
+		Needs: needs, Open: open, Prepare: prepare,
 	})
 }
 
@@ -121,8 +121,8 @@ func needs(c Config, info *arch.Info) models.Need {
 }
 
 // open reads what preparing wrote, if the configuration has a use for it.
-func open(c Config, in edit.Inputs) (edit.Editor, error) {
-	ed := &editor{c: c}
+func open(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
+	ed := &editor{c: c, lm: in.LM}
 	var err error
 	if c.refines() {
 		ed.relations, err = readRelations(in.Artifacts)
@@ -161,46 +161,33 @@ func (c Config) addsSpace() bool { return c.Space == "add" || c.Space == asVaria
 // editor makes edits.
 type editor struct {
 	c         Config
+	lm        *models.LM
 	relations map[string]*relation // nil where nothing was prepared
 }
 
-// Edit makes one edit.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	return edit.OneOf(ctx, name, ed, on, edits)
-}
-
-// EditEach makes edits side by side: their attributions share runs.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	return locate.Each(edits, func(patches []models.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
-}
-
-// each fills in what concerns single edits and returns what concerns all.
-func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []models.Patch, errs []error) error {
-	if err := models.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
-		return err
+// Make makes edits side by side: their attributions share runs.
+func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	facts, errs := make([]*fact, len(groups)), make([]error, len(groups))
+	for i, edits := range groups {
+		facts[i], errs[i] = ed.newFact(edits[0])
 	}
-	facts := make([]*fact, len(edits))
-	for i, e := range edits {
-		facts[i], errs[i] = ed.newFact(on.LM, e)
+	err := ed.predict(ctx, on, facts, errs)
+	var scores [][]scores
+	if err == nil {
+		scores, err = ed.attribute(ctx, on, facts, errs)
 	}
-	if err := ed.predict(ctx, on, facts, errs); err != nil {
-		return err
-	}
-	scores, err := ed.attribute(ctx, on, facts, errs)
-	if err != nil {
-		return err
-	}
-	w := &rows{on: on, weights: map[int][]float32{}}
-	for i, e := range edits {
-		if errs[i] != nil {
+	w := &rows{lm: ed.lm, on: on, weights: map[int][]float32{}}
+	for i, edits := range groups {
+		if made[i].Err = errs[i]; err != nil || errs[i] != nil {
 			continue
 		}
-		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(e)))
+		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(edits[0])))
 		if err != nil {
-			errs[i] = locate.Refused(err)
+			made[i].Err = err
 			continue
 		}
-		patches[i] = *on.Patch.Then(&models.Patch{Method: name, Edits: []string{string(e.ID)}, Changes: changes})
+		made[i].Patch = on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Changes: changes})
 	}
-	return nil
+	return made, err
 }

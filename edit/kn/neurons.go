@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/tensor"
 )
@@ -101,14 +100,15 @@ func (c Config) agreed(votes, n int, r *relation) bool {
 
 // rows reads rows of down-projections as the patch in force has them.
 type rows struct {
-	on      edit.Base
+	lm      *models.LM
+	on      *models.Patch
 	weights map[int][]float32 // by layer, unchanged
 }
 
 func (r *rows) row(n neuron, width int) ([]float64, error) {
 	at := arch.WeightID{Layer: n.layer, Part: arch.FFNDown}
 	if r.weights[n.layer] == nil {
-		w, err := r.on.LM.Weight(at)
+		w, err := r.lm.Weight(at)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +121,7 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 		}
 	}
 	add(1, r.weights[n.layer][n.index*width:])
-	for _, c := range r.on.Patch.Changes {
+	for _, c := range r.on.Changes {
 		switch c := c.(type) {
 		case models.Dense:
 			if c.At == at {
@@ -141,7 +141,7 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 
 // update is the change of every layer that has neurons.
 func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Change, error) {
-	toward, err := ed.direction(w.on.LM, f)
+	toward, err := ed.direction(w.lm, f)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Change, erro
 // direction, or each to zero.
 func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.Change, error) {
 	at := arch.WeightID{Layer: list[0].layer, Part: arch.FFNDown}
-	in, width := w.on.LM.Info().Weight(at).In, len(toward)
+	in, width := w.lm.Info().Weight(at).In, len(toward)
 	rank := 1
 	if ed.c.Mode == Erase {
 		rank = len(list)

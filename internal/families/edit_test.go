@@ -147,18 +147,18 @@ func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set m
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := edit.PrepareInput{Texts: edittest.Texts, Seed: 7}
-		err = m.Prepare(t.Context(), edit.Base{LM: lm}, config, in, filepath.Join(artifacts, m.Name))
+		in := edit.PrepareEnv{LM: lm, Texts: edittest.Texts, Seed: 7}
+		err = m.Prepare(t.Context(), config, in, filepath.Join(artifacts, m.Name))
 		if err != nil && !errors.Is(err, edit.ErrUnsupported) { // the rows say so, too
 			t.Fatal(err)
 		}
 	}
-	single, err := edit.ParseSetting("single")
+	single, err := edit.ParseSchedule("single")
 	if err != nil {
 		t.Fatal(err)
 	}
 	run := stages.Eval{
-		LM: lm, Data: dataset.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Settings: []edit.Setting{single},
+		LM: lm, Data: dataset.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Schedules: []edit.Schedule{single},
 		Overrides: map[string]map[string]string{m.Name: set}, Artifacts: artifacts, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 	}
 	if _, err := run.Do(t.Context()); err != nil {
@@ -224,11 +224,11 @@ func editor(t *testing.T, lm *models.LM, m edit.Method, artifacts string) edit.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := edit.Inputs{Seed: 1}
+	in := edit.Env{LM: lm, Seed: 1}
 	if _, err := os.Stat(filepath.Join(artifacts, m.Name)); err == nil {
 		in.Artifacts = filepath.Join(artifacts, m.Name)
 	}
-	e, err := m.New(config, in)
+	e, err := m.Open(t.Context(), config, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,12 +238,13 @@ func editor(t *testing.T, lm *models.LM, m edit.Method, artifacts string) edit.E
 // written makes an edit, writes it into a model of its own, and compares both.
 func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts, dir string) {
 	t.Helper()
-	patch, err := editor(t, lm, m, artifacts).Edit(t.Context(), edit.Base{LM: lm}, edittest.Edits()[:1])
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(t.Context(), editor(t, lm, m, artifacts), nil, edittest.Edits()[0])
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
+	patch := made.Patch
 	out := filepath.Join(t.TempDir(), "edited")
-	if err := lm.Export(t.Context(), &patch, out); err != nil {
+	if err := lm.Export(t.Context(), patch, out); err != nil {
 		t.Fatal(err)
 	}
 	changed := map[string]bool{}
@@ -274,7 +275,7 @@ func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts
 	var rows []models.Row
 	for _, r := range edittest.Records() {
 		for _, p := range r.Probes {
-			rows = append(rows, models.Row{Patch: &patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
+			rows = append(rows, models.Row{Patch: patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
 		}
 	}
 	patched := score(t, lm, rows)

@@ -39,6 +39,8 @@ func run(ctx context.Context) (err error) {
 	report := flag.String("report", filepath.Join("docs", "demo-model.md"), "file whose tables are written anew")
 	library := flag.String("ort-lib", "", "ONNX Runtime library; found as editpipe finds it by default")
 	provider := flag.String("provider", "cpu", "execution provider of the training")
+	inContext := flag.String("in-context", "ice", "method that edits in context, for the figures on what methods find")
+	inWeights := flag.String("in-weights", "rome", "method that edits weights, for the same")
 	threads := flag.Int("threads", runtime.NumCPU(), "threads of the measurements; training uses two")
 	flag.Uint64Var(&p.Seed, "seed", p.Seed, "seed of text and weights")
 	flag.IntVar(&p.Steps, "steps", p.Steps, "updates")
@@ -78,7 +80,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	found, err := methods(ctx, env, t, *out, *threads)
+	found, err := methods(ctx, env, t, *out, *threads, *inContext, *inWeights)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,15 @@
-package locate
+package spread
+
+import (
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+)
 
 // layer is a layer to be changed, with what is known of its keys.
 type layer struct {
 	index   int
-	moments *Moments
-	factor  *Factor // of moments
+	moments *moments.Moments
+	factor  *moments.Factor // of moments
 }
 
 // adjust returns the columns of (weight C + K K')^-1 K for the columns of K,
@@ -31,7 +36,7 @@ func (l layer) direct(weight float64, keys [][]float64) ([][]float64, error) {
 			}
 		}
 	}
-	f, err := (&Moments{Width: w, Count: l.moments.Count, C: a}).Factor()
+	f, err := (&moments.Moments{Width: w, Count: l.moments.Count, C: a}).Factor()
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +63,11 @@ func (l layer) reduced(weight float64, keys [][]float64) ([][]float64, error) {
 	small := make([]float64, n*n)
 	for i := range n {
 		for j := range n {
-			small[i*n+j] = Dot(keys[i], y[j])
+			small[i*n+j] = locate.Dot(keys[i], y[j])
 		}
 		small[i*n+i]++
 	}
-	f, err := (&Moments{Width: n, Count: l.moments.Count, C: small}).Factor()
+	f, err := (&moments.Moments{Width: n, Count: l.moments.Count, C: small}).Factor()
 	if err != nil {
 		return nil, err
 	}

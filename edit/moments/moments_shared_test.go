@@ -1,6 +1,6 @@
 //go:build shared
 
-package locate
+package moments
 
 import (
 	"context"
@@ -40,12 +40,12 @@ func TestMomentsReference(t *testing.T) {
 	}
 	defer lm.Close()
 	dir, layers := t.TempDir(), []int{0, 1, 2, 3, 4}
-	in := edit.PrepareInput{Texts: corpus.Texts(filepath.Join(world, "data", "corpus.txt"), "")}
-	if err := PrepareMoments(ctx, lm, layers, 108104, in, dir); err != nil {
+	in := edit.PrepareEnv{LM: lm, Texts: corpus.Texts(filepath.Join(world, "data", "corpus.txt"), "")}
+	if err := Prepare(ctx, layers, 108104, in, dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range layers {
-		m, err := ReadMoments(filepath.Join(dir, MomentsFile(l)))
+		m, err := Read(filepath.Join(dir, File(l)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,15 @@
-package locate
+// Package moments is the second moments of the keys of a layer over running text:
+// what a model knows beside the fact in hand, which locating methods weigh a change
+// against. They are collected once for a model, in one pass over all layers, and
+// kept in files with their factor.
+package moments
 
 import (
 	"editpipe/models/arch"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"editpipe/models"
 	"editpipe/tensor"
@@ -11,13 +17,26 @@ import (
 )
 
 var (
-	// ErrMoments is returned when second moments do not belong to the model or
+	// ErrMisfit is returned when second moments do not belong to the model or
 	// the layer, or when a file of them is damaged.
-	ErrMoments = errors.New("second moments do not fit")
+	ErrMisfit = errors.New("second moments do not fit")
 	// ErrSingular is returned when second moments have no inverse, as those of
 	// fewer tokens than a key has elements.
 	ErrSingular = errors.New("second moments are singular")
 )
+
+// File is the name of the file of a layer's second moments that preparing writes.
+func File(layer int) string { return fmt.Sprintf("mom2_layer%d.npz", layer) }
+
+// Prepared is the file of a layer's second moments in a method's folder of
+// artifacts, "" where it is not there or there is no folder.
+func Prepared(artifacts string, layer int) string {
+	path := filepath.Join(artifacts, File(layer))
+	if _, err := os.Stat(path); artifacts == "" || err != nil {
+		return ""
+	}
+	return path
+}
 
 // Moments are the uncentred second moments of a layer's keys, C = 1/n sum k k'
 // (Meng et al. 2022, section 3.1).
@@ -36,14 +55,14 @@ const (
 	arrayModel = "editpipe.model"
 )
 
-// ReadMoments reads a .npz file in the layout of the reference implementation.
-func ReadMoments(path string) (*Moments, error) {
+// Read reads a .npz file in the layout of the reference implementation.
+func Read(path string) (*Moments, error) {
 	arrays, err := npz.Read(path, arraySum, arrayCount, arrayModel)
 	if err != nil {
-		return nil, fmt.Errorf("locate: reading second moments: %w", err)
+		return nil, fmt.Errorf("moments: reading second moments: %w", err)
 	}
 	bad := func(why string) (*Moments, error) {
-		return nil, fmt.Errorf("locate: reading second moments: %s: %w: %s", path, ErrMoments, why)
+		return nil, fmt.Errorf("moments: reading second moments: %s: %w: %s", path, ErrMisfit, why)
 	}
 	sum, count := arrays[arraySum], arrays[arrayCount]
 	switch {
@@ -66,7 +85,7 @@ func ReadMoments(path string) (*Moments, error) {
 	return m, nil
 }
 
-// Write writes what ReadMoments reads.
+// Write writes what Read reads.
 func (m *Moments) Write(path string) error {
 	sum := tensor.New(tensor.F32, m.Width, m.Width)
 	v := sum.Float32s()
@@ -76,16 +95,16 @@ func (m *Moments) Write(path string) error {
 	return npz.Write(path, map[string]*tensor.Tensor{arraySum: sum, arrayCount: tensor.FromInt64s([]int64{m.Count}), arrayModel: bytesOf([]byte(m.Model))})
 }
 
-// Fits returns ErrMoments when the moments are not of a layer of the model.
+// Fits returns ErrMisfit when the moments are not of a layer of the model.
 func (m *Moments) Fits(lm *models.LM, layer int) error {
 	f := lm.Info().FFN(arch.Decoder, layer)
 	switch {
 	case f == nil:
-		return fmt.Errorf("locate: %w: the model has no layer %d", ErrMoments, layer)
+		return fmt.Errorf("moments: %w: the model has no layer %d", ErrMisfit, layer)
 	case f.Down.In != m.Width:
-		return fmt.Errorf("locate: %w: they are of keys with %d elements, those of layer %d have %d", ErrMoments, m.Width, layer, f.Down.In)
+		return fmt.Errorf("moments: %w: they are of keys with %d elements, those of layer %d have %d", ErrMisfit, m.Width, layer, f.Down.In)
 	case m.Model != "" && m.Model != lm.Hash():
-		return fmt.Errorf("locate: %w: they are of another model (hash %.12s, this one %.12s)", ErrMoments, m.Model, lm.Hash())
+		return fmt.Errorf("moments: %w: they are of another model (hash %.12s, this one %.12s)", ErrMisfit, m.Model, lm.Hash())
 	}
 	return nil
 }

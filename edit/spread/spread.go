@@ -1,9 +1,13 @@
-package locate
+// Package spread is what the methods have in common that spread a change over the
+// down-projections of several layers: values are searched at the last of them, and
+// layer after layer takes its share of what is missing.
+package spread
 
 import (
 	"context"
+	"editpipe/edit/locate"
 	"editpipe/models/arch"
-	"sync"
+	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
@@ -12,8 +16,8 @@ import (
 	"editpipe/tensor"
 )
 
-// Spread is what tells apart the methods that spread a change over layers.
-type Spread struct {
+// Rule is what tells apart the methods that spread a change over layers.
+type Rule struct {
 	Method string
 	// Points of the last layer at which values are searched together; that of the
 	// first is what the layers are changed for.
@@ -23,10 +27,10 @@ type Spread struct {
 	Over func(left int) float64
 	// Bare says that targets are not parted from the prompt by a space.
 	Bare  bool
-	Weigh func(Standing) (likelihood float64, enough bool) // see Search
+	Weigh func(locate.Standing) (likelihood float64, enough bool) // see locate.Search
 }
 
-// Spreader is an editor that searches, for every fact, a value at the last of
+// Editor is an editor that searches, for every fact, a value at the last of
 // its layers under which the model says the new object, and then changes layer
 // after layer, each with the changes of those before it in force, by
 //
@@ -37,84 +41,57 @@ type Spread struct {
 // become Z (Meng et al. 2023, "Mass-Editing Memory in a Transformer", equations
 // 14 and 20, algorithm 1). A key is half that of the bare prompt and half the mean
 // over the prompt behind contexts.
-type Spreader struct {
-	c        Spreading
-	rule     Spread
-	seed     int64
-	contexts []string // nil: sampled from the model
-	layers   []layer  // ascending
-
-	mu      sync.Mutex
-	sampled map[*models.LM][]string
+type Editor struct {
+	c        Config
+	rule     Rule
+	lm       *models.LM
+	contexts *locate.Texts
+	layers   []layer // ascending
 }
 
 // Wanted is a fact with the value that states it.
 type Wanted struct {
 	ID     dataset.EditID
-	Fact   *Fact
+	Fact   *locate.Fact
 	Value  []float64
 	Effort edit.Effort
 }
 
-// Edit makes edits together.
-func (s *Spreader) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (models.Patch, error) {
-	if len(edits) == 0 {
-		return models.Patch{}, edit.ErrNoEdits
+// Make makes groups of edits; the values of all are searched side by side. An edit
+// that cannot be made is blamed before the search, from which its group is left out.
+func (s *Editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made, edits := make([]edit.Made, len(groups)), slices.Concat(groups...)
+	facts, errs, err := s.facts(ctx, edits)
+	if err != nil {
+		return nil, err
 	}
-	fail := func(errs []error, err error) error {
-		if err != nil {
-			return edit.Wrap(s.rule.Method, "", Refused(err))
-		}
-		for i, err := range errs {
-			if err != nil {
-				return edit.Wrap(s.rule.Method, edits[i].ID, err)
+	at := 0
+	for i, g := range groups {
+		if made[i].Err = s.blame(g, errs[at:at+len(g)]); made[i].Err != nil {
+			for k := range g {
+				errs[at+k] = made[i].Err
 			}
 		}
-		return nil
-	}
-	// An edit that cannot be made is blamed before the search, which is then made
-	// once, of those that remain.
-	facts, errs, err := s.facts(ctx, on.LM, edits)
-	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
+		at += len(g)
 	}
 	wanted, err := s.values(ctx, on, edits, facts, errs)
-	if err := fail(errs, err); err != nil {
-		return models.Patch{}, err
-	}
-	p, err := s.spread(ctx, on, wanted)
 	if err != nil {
-		return models.Patch{}, fail(nil, err)
+		return made, err
 	}
-	return *p, nil
-}
-
-// EditEach makes every edit alone; their values are searched side by side.
-func (s *Spreader) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]models.Patch, []error) {
-	patches := make([]models.Patch, len(edits))
-	facts, errs, err := s.Search(ctx, on, edits)
-	for i := range edits {
-		if errs[i] != nil {
-			continue
+	at = 0
+	for i, g := range groups {
+		if made[i].Err = s.blame(g, errs[at:at+len(g)]); made[i].Err == nil {
+			made[i] = s.spread(ctx, on, wanted[at:at+len(g)])
 		}
-		if err != nil {
-			errs[i] = Refused(err)
-			continue
-		}
-		p, err := s.spread(ctx, on, facts[i:i+1])
-		if err != nil {
-			errs[i] = Refused(err)
-			continue
-		}
-		patches[i] = *p
+		at += len(g)
 	}
-	return patches, errs
+	return made, nil
 }
 
 // Search finds the values that state the facts. It returns one error per edit
 // and one that concerns all.
-func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]Wanted, []error, error) {
-	facts, errs, err := s.facts(ctx, on.LM, edits)
+func (s *Editor) Search(ctx context.Context, on *models.Patch, edits []dataset.Edit) ([]Wanted, []error, error) {
+	facts, errs, err := s.facts(ctx, edits)
 	if err != nil {
 		return nil, errs, err
 	}
@@ -122,35 +99,44 @@ func (s *Spreader) Search(ctx context.Context, on edit.Base, edits []dataset.Edi
 	return wanted, errs, err
 }
 
+// blame is the first error of a group's edits.
+func (s *Editor) blame(edits []dataset.Edit, errs []error) error {
+	for i, err := range errs {
+		if err != nil {
+			return edit.Wrap(s.rule.Method, edits[i].ID, err)
+		}
+	}
+	return nil
+}
+
 // facts builds the sequences of edits.
-func (s *Spreader) facts(ctx context.Context, lm *models.LM, edits []dataset.Edit) ([]*Fact, []error, error) {
-	facts, errs := make([]*Fact, len(edits)), make([]error, len(edits))
-	if len(edits) == 0 {
-		return facts, errs, nil
+func (s *Editor) facts(ctx context.Context, edits []dataset.Edit) ([]*locate.Fact, []error, error) {
+	for _, l := range s.layers {
+		if err := l.moments.Fits(s.lm, l.index); err != nil {
+			return nil, nil, err
+		}
 	}
-	if err := s.fits(lm); err != nil {
-		return facts, errs, err
-	}
-	contexts, err := s.texts(ctx, lm)
+	contexts, err := s.contexts.All(ctx)
 	if err != nil {
-		return facts, errs, err
+		return nil, nil, err
 	}
+	facts, errs := make([]*locate.Fact, len(edits)), make([]error, len(edits))
 	for i, e := range edits {
-		facts[i], errs[i] = newFact(lm, e, contexts, s.c.FactToken, s.rule.Bare)
+		facts[i], errs[i] = locate.NewFact(s.lm, e, contexts, s.c.FactToken, s.rule.Bare)
 	}
 	return facts, errs, nil
 }
 
 // values finds the values that state the facts without an error, and adds to
 // the errors.
-func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edit, facts []*Fact, errs []error) ([]Wanted, error) {
+func (s *Editor) values(ctx context.Context, on *models.Patch, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
 	sites := s.sites()
 	wanted, starts := make([]Wanted, len(edits)), make([][]float32, len(edits))
 	for i, f := range facts {
 		if errs[i] != nil {
 			continue
 		}
-		traces, err := read(ctx, on.LM, &on.Patch, f.Prompts[:1], sites...)
+		traces, err := read(ctx, s.lm, on, f.Prompts[:1], sites...)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +144,7 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 			starts[i] = append(starts[i], v.Float32s()...)
 		}
 	}
-	found, err := OptimiseAt(ctx, on.LM, &on.Patch, sites, facts, starts, Search{
+	found, err := locate.OptimiseAt(ctx, s.lm, on, sites, facts, starts, locate.Search{
 		Steps: s.c.Steps, Rate: s.c.Rate, Decay: s.c.Decay, Clamp: s.c.Clamp, KL: s.c.KL, Weigh: s.rule.Weigh,
 	})
 	if err != nil {
@@ -172,7 +158,7 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 			continue
 		}
 		n, width := len(found[i].Losses), len(starts[i])/len(sites)
-		wanted[i] = Wanted{e.ID, facts[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}}
+		wanted[i] = Wanted{e.ID, facts[i], make([]float64, width), edit.Effort{Steps: int32(n), FinalLoss: float32(found[i].Losses[n-1])}}
 		for j, x := range starts[i][:width] {
 			wanted[i].Value[j] = float64(x) + float64(found[i].Shift[j])
 		}
@@ -181,7 +167,7 @@ func (s *Spreader) values(ctx context.Context, on edit.Base, edits []dataset.Edi
 }
 
 // sites are where values are searched.
-func (s *Spreader) sites() []arch.Site {
+func (s *Editor) sites() []arch.Site {
 	var sites []arch.Site
 	for _, p := range s.rule.Points {
 		sites = append(sites, arch.Site{Layer: s.layers[len(s.layers)-1].index, Point: p})
@@ -189,42 +175,9 @@ func (s *Spreader) sites() []arch.Site {
 	return sites
 }
 
-// texts are the contexts for a model.
-func (s *Spreader) texts(ctx context.Context, lm *models.LM) ([]string, error) {
-	if s.contexts != nil {
-		return s.contexts, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sampled[lm] == nil {
-		list, err := ContextsOf(ctx, lm, s.c.Start, s.seed, contextCount, contextLength)
-		if err != nil {
-			return nil, err
-		}
-		s.sampled[lm] = list
-	}
-	return s.sampled[lm], nil
-}
-
-// down names the down-projection of a layer.
-func down(layer int) arch.WeightID { return arch.WeightID{Layer: layer, Part: arch.FFNDown} }
-
-// fits says what keeps the layers from being changed in a model.
-func (s *Spreader) fits(lm *models.LM) error {
-	if err := models.Lacks(lm.Info(), s.c.Need(s.rule.Points...)); err != nil {
-		return err
-	}
-	for _, l := range s.layers {
-		if err := l.moments.Fits(lm, l.index); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // spread changes layer after layer to make the values those wanted.
-func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*models.Patch, error) {
-	var rows []Sequence
+func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) edit.Made {
+	var rows []locate.Sequence
 	mine := &models.Patch{Method: s.rule.Method}
 	efforts := make([]edit.Effort, len(facts))
 	for i, f := range facts {
@@ -234,9 +187,9 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 	}
 	each := len(facts[0].Fact.Prompts)
 	for j, l := range s.layers {
-		traces, err := read(ctx, on.LM, on.Patch.Then(mine), rows, arch.Site{Layer: l.index, Point: arch.FFNAct}, s.sites()[0])
+		traces, err := read(ctx, s.lm, on.Then(mine), rows, arch.Site{Layer: l.index, Point: arch.FFNAct}, s.sites()[0])
 		if err != nil {
-			return nil, err
+			return edit.Made{Err: err}
 		}
 		keys := make([][]float64, len(facts))
 		width, over := len(facts[0].Value), s.rule.Over(len(s.layers)-j)
@@ -250,7 +203,7 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 		}
 		columns, err := l.adjust(s.c.Weight, keys)
 		if err != nil {
-			return nil, err
+			return edit.Made{Err: err}
 		}
 		left := make([]float32, l.moments.Width*len(facts))
 		for i, column := range columns {
@@ -259,14 +212,12 @@ func (s *Spreader) spread(ctx context.Context, on edit.Base, facts []Wanted) (*m
 			}
 		}
 		mine.Changes = append(mine.Changes, models.LowRank{
-			At: down(l.index),
+			At: locate.Down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),
 		})
 	}
-	p := on.Patch.Then(mine)
-	edit.SetEffort(p, efforts)
-	return p, nil
+	return edit.Made{Patch: on.Then(mine), Efforts: efforts}
 }
 
 // key is half the key of the bare prompt and half the mean of the others.
@@ -275,9 +226,9 @@ func key(traces []models.Trace) []float64 {
 	for _, t := range traces {
 		keys = append(keys, t.Values[0].Float32s())
 	}
-	k := Mean(keys[:1])
+	k := locate.Mean(keys[:1])
 	if len(keys) > 1 {
-		for i, x := range Mean(keys[1:]) {
+		for i, x := range locate.Mean(keys[1:]) {
 			k[i] = (k[i] + x) / 2
 		}
 	}
@@ -285,7 +236,7 @@ func key(traces []models.Trace) []float64 {
 }
 
 // read traces sites where the facts enter, through a patch.
-func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []Sequence, sites ...arch.Site) ([]models.Trace, error) {
+func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []locate.Sequence, sites ...arch.Site) ([]models.Trace, error) {
 	var rows []models.TraceRow
 	for _, s := range at {
 		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})

@@ -9,26 +9,26 @@ import (
 // Kind is one of the three ways in which edits come together.
 type Kind string
 
-// The kinds of a setting.
+// The kinds of a schedule.
 const (
 	Single     Kind = "single"     // each edit alone on the unedited model
 	Batch      Kind = "batch"      // N edits made at once
 	Sequential Kind = "sequential" // one after another, none rolled back
 )
 
-// Setting says how many edits come together and how.
-type Setting struct {
+// Schedule says how many edits come together and how.
+type Schedule struct {
 	Kind Kind
 	N    int // Batch: edits made at once; Sequential: edits of one chain, 0 for all of the data
 	Step int // Sequential: edits made at once in each step of the chain; 0 counts as 1
 }
 
-const settingForms = "single, batch:N, sequential, sequential:N or sequential:N/B"
+const scheduleForms = "single, batch:N, sequential, sequential:N or sequential:N/B"
 
-// ParseSetting reads single, batch:N, sequential, sequential:N or sequential:N/B.
-func ParseSetting(s string) (Setting, error) {
-	bad := func(why string) (Setting, error) {
-		return Setting{}, fmt.Errorf("edit: setting %q: %s; want %s", s, why, settingForms)
+// ParseSchedule reads single, batch:N, sequential, sequential:N or sequential:N/B.
+func ParseSchedule(s string) (Schedule, error) {
+	bad := func(why string) (Schedule, error) {
+		return Schedule{}, fmt.Errorf("edit: setting %q: %s; want %s", s, why, scheduleForms)
 	}
 	kind, rest, has := strings.Cut(strings.TrimSpace(s), ":")
 	size, step, hasStep := strings.Cut(rest, "/")
@@ -41,14 +41,14 @@ func ParseSetting(s string) (Setting, error) {
 		if has {
 			return bad("single takes no number")
 		}
-		return Setting{Kind: Single}, nil
+		return Schedule{Kind: Single}, nil
 	case Batch:
 		if !has || hasStep {
 			return bad("batch takes exactly one number")
 		}
-		return Setting{Kind: Batch, N: n}, nil
+		return Schedule{Kind: Batch, N: n}, nil
 	case Sequential:
-		set := Setting{Kind: Sequential, N: n}
+		set := Schedule{Kind: Sequential, N: n}
 		if hasStep {
 			b, err := strconv.Atoi(step)
 			if err != nil || b < 1 || b > n {
@@ -63,8 +63,8 @@ func ParseSetting(s string) (Setting, error) {
 	return bad("unknown kind")
 }
 
-// String is the form ParseSetting reads.
-func (s Setting) String() string {
+// String is the form ParseSchedule reads.
+func (s Schedule) String() string {
 	switch {
 	case s.Kind == Batch || s.Kind == Sequential && s.N > 0 && s.Step <= 1:
 		return fmt.Sprintf("%s:%d", s.Kind, s.N)

@@ -1,11 +1,16 @@
-package locate
+package spread
 
 import (
 	"context"
+	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -17,9 +22,9 @@ import (
 // Two ways of solving one system in float64.
 const systemTolerance = 1e-8
 
-// Terms of a loss added up in float32 by the graph and in float64 here: 16 roundings
-// (2^-24).
-const termTolerance = 1e-6
+// Activations of one text in two runs of the model, which add up float32 in another
+// order: 50 roundings (2^-24) of the largest element.
+const runTolerance = 3e-6
 
 // random is a layer with second moments of random keys, and keys to edit.
 func random(t *testing.T, width, n int) (layer, [][]float64) {
@@ -32,7 +37,7 @@ func random(t *testing.T, width, n int) (layer, [][]float64) {
 		}
 		return v
 	}
-	m := &Moments{Width: width, Count: int64(4 * width), C: make([]float64, width*width)}
+	m := &moments.Moments{Width: width, Count: int64(4 * width), C: make([]float64, width*width)}
 	for range m.Count {
 		for i, x := range vector() {
 			m.C[i*width+i] += x * x / float64(m.Count)
@@ -96,9 +101,9 @@ func TestReducedIsDirect(t *testing.T) {
 			for i, x := range direct {
 				back[i] = make([]float64, len(x))
 				for a := range x {
-					back[i][a] = weight * Dot(l.moments.C[a*len(x):(a+1)*len(x)], x)
+					back[i][a] = weight * locate.Dot(l.moments.C[a*len(x):(a+1)*len(x)], x)
 					for _, k := range keys {
-						back[i][a] += k[a] * Dot(k, x)
+						back[i][a] += k[a] * locate.Dot(k, x)
 					}
 				}
 			}
@@ -134,14 +139,14 @@ func TestSameKeyTwice(t *testing.T) {
 
 // TestKey: the bare prompt has half the weight.
 func TestKey(t *testing.T) {
-	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
+	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2})
 	ctx := context.Background()
 	contexts := []string{"{}", "Once. {}", "Then so. {}", "I see. {}"}
-	f, err := NewFact(lm, dataset.Edit{Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}, contexts, SubjectLast)
+	f, err := locate.NewFact(lm, dataset.Edit{Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}, contexts, locate.SubjectLast, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _, err := Recall(ctx, lm, nil, 1, f)
+	keys, _, err := locate.Recall(ctx, lm, nil, 1, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,86 +171,40 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestWeigh: after each evaluation a method says how much the likelihood weighs
-// in the next one, and when the search ends; it is told of every prompt and of the
-// divergence.
-func TestWeigh(t *testing.T) {
-	ctx := context.Background()
-	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
-	f, err := NewFact(lm, dataset.Edit{Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}, []string{"{}", "Yes. {}"}, SubjectLast)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := arch.Site{Layer: 0, Point: arch.FFNOut}
-	_, values, err := Recall(ctx, lm, nil, 0, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seen []Standing
-	found, err := Optimise(ctx, lm, nil, at, []*Fact{f}, values[:1], Search{
-		Steps: 9, Rate: 0.1, Clamp: 100, KL: 0.5,
-		Weigh: func(s Standing) (float64, bool) {
-			seen = append(seen, s)
-			return 0.25, len(seen) == 4
-		},
-	})
-	if err != nil || found[0].Err != nil {
-		t.Fatal(err, found[0].Err)
-	}
-	if len(seen) != 4 || len(found[0].Losses) != 4 {
-		t.Fatalf("told of %d evaluations of %d, want 4", len(seen), len(found[0].Losses))
-	}
-	for i, s := range seen {
-		if len(s.LogProbs) != 2 || len(s.Best) != 2 || len(s.LogProbs[0]) != len(f.Target) {
-			t.Fatalf("evaluation %d: %+v", i, s)
-		}
-		nll := 0.0
-		for k, prompt := range s.LogProbs {
-			for j, l := range prompt {
-				if l > s.Best[k][j] {
-					t.Errorf("evaluation %d: %g is more than the best, %g", i, l, s.Best[k][j])
-				}
-				nll -= l / float64(2*len(prompt))
-			}
-		}
-		weight := 0.25
-		if i == 0 {
-			weight = 1
-		}
-		if want := weight*nll + s.KL; math.Abs(found[0].Losses[i]-want) > termTolerance*math.Abs(want) {
-			t.Errorf("evaluation %d: loss %g, want %g", i, found[0].Losses[i], want)
-		}
-	}
-	if seen[3].KL <= 0 {
-		t.Errorf("the divergence is %g after three updates", seen[3].KL)
-	}
-}
-
 // TestBadEditIsBlamedFirst: in a batch with an edit that cannot be made, that one
 // is blamed before anything is searched, since those that remain are tried again.
 func TestBadEditIsBlamedFirst(t *testing.T) {
-	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
+	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2})
 	searched := 0
 	l, _ := random(t, lm.Info().FFN(arch.Decoder, 0).Down.In, 1)
-	s := &Spreader{
-		c:        Spreading{Layers: []int{l.index}, Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: SubjectLast},
-		contexts: []string{bare}, layers: []layer{l},
-		rule: Spread{
+	list := filepath.Join(t.TempDir(), "bare.json")
+	if err := locate.WriteContexts(list, []string{"{}"}); err != nil {
+		t.Fatal(err)
+	}
+	contexts, err := locate.OpenTexts(list, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Editor{
+		lm:       lm,
+		c:        Config{Layers: []int{l.index}, Steps: 2, Rate: 0.1, Clamp: 1, Weight: 1, FactToken: locate.SubjectLast},
+		contexts: contexts, layers: []layer{l},
+		rule: Rule{
 			Method: "test", Points: []arch.Point{arch.Hidden}, Over: func(left int) float64 { return float64(left) },
-			Weigh: func(Standing) (float64, bool) { searched++; return 1, false },
+			Weigh: func(locate.Standing) (float64, bool) { searched++; return 1, false },
 		},
 	}
 	good := dataset.Edit{ID: "good", Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}
 	bad := dataset.Edit{ID: "bad", Prompt: "Ada works as a", Subject: "Zoe", Target: "pilot"}
-	_, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good, bad})
+	made := edittest.Together(context.Background(), s, &models.Patch{}, good, bad)
 	var blamed *edit.Error
-	if !errors.As(err, &blamed) || blamed.Edit != bad.ID || !errors.Is(err, ErrSubject) {
-		t.Errorf("got %v", err)
+	if !errors.As(made.Err, &blamed) || blamed.Edit != bad.ID || !errors.Is(made.Err, locate.ErrSubject) {
+		t.Errorf("got %v", made.Err)
 	}
 	if searched != 0 {
 		t.Errorf("%d evaluations were made before", searched)
 	}
-	if _, err := s.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{good}); err != nil || searched != 2 {
-		t.Errorf("the good one alone: %d evaluations, %v", searched, err)
+	if made := edittest.Together(context.Background(), s, &models.Patch{}, good); made.Err != nil || searched != 2 {
+		t.Errorf("the good one alone: %d evaluations, %v", searched, made.Err)
 	}
 }

@@ -1,4 +1,4 @@
-package locate
+package moments
 
 import (
 	"context"
@@ -56,24 +56,24 @@ const (
 
 func arrayLayer(l int) string { return fmt.Sprintf("sum.layer%d", l) }
 
-// PrepareMoments collects second moments of the keys of layers over running
+// Prepare collects second moments of the keys of layers over running
 // text and writes to folder out a file of moments and one of their factor for
 // each layer, as ReadFactored reads them. tokens 0 takes ten times the width of
 // a key, at least 60,000. A collection that was cut short goes on where it last saved its sums,
 // and ends in the same bytes.
-func PrepareMoments(ctx context.Context, lm *models.LM, layers []int, tokens int64, in edit.PrepareInput, out string) error {
-	c := &collection{lm: lm, layers: layers, perSum: tokensPerSum, saveEvery: saveEvery}
+func Prepare(ctx context.Context, layers []int, tokens int64, in edit.PrepareEnv, out string) error {
+	c := &collection{lm: in.LM, layers: layers, perSum: tokensPerSum, saveEvery: saveEvery}
 	moments, err := c.collect(ctx, tokens, in, filepath.Join(out, partialFile))
 	if err != nil {
 		return err
 	}
 	for i, l := range layers {
-		path := filepath.Join(out, MomentsFile(l))
+		path := filepath.Join(out, File(l))
 		if err := moments[i].Write(path); err != nil {
 			return err
 		}
 		// From the file, as every later reader takes it.
-		m, err := ReadMoments(path)
+		m, err := Read(path)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func PrepareMoments(ctx context.Context, lm *models.LM, layers []int, tokens int
 		}
 	}
 	if err := os.Remove(filepath.Join(out, partialFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("locate: removing the sums of a finished collection: %w", err)
+		return fmt.Errorf("moments: removing the sums of a finished collection: %w", err)
 	}
 	return nil
 }
@@ -103,10 +103,10 @@ type collection struct {
 
 // collect takes second moments of the keys of all layers in one pass over
 // texts, each cut to the model's context, until there are enough tokens.
-func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareInput, partial string) ([]*Moments, error) {
+func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareEnv, partial string) ([]*Moments, error) {
 	lm, layers := c.lm, c.layers
 	bad := func(err error) ([]*Moments, error) {
-		return nil, fmt.Errorf("locate: collecting second moments: %w", err)
+		return nil, fmt.Errorf("moments: collecting second moments: %w", err)
 	}
 	if in.Texts == nil {
 		return bad(errors.New("no running text was given to take them over"))
@@ -116,7 +116,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 	for i, l := range layers {
 		f := lm.Info().FFN(arch.Decoder, l)
 		if f == nil {
-			return bad(fmt.Errorf("%w: the model has no layer %d", ErrMoments, l))
+			return bad(fmt.Errorf("%w: the model has no layer %d", ErrMisfit, l))
 		}
 		sites[i] = arch.Site{Layer: l, Point: arch.FFNAct}
 		c.sums = append(c.sums, make([]float64, f.Down.In*f.Down.In))
@@ -152,7 +152,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareI
 }
 
 // run reads texts until the sums are over enough tokens.
-func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareInput, tokens int64, partial string) error {
+func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareEnv, tokens int64, partial string) error {
 	next, stop := iter.Pull2(in.Texts)
 	defer stop()
 	digest := sha256.New()
@@ -261,7 +261,7 @@ func (c *collection) resume(path string) error {
 	if p := arrays[arrayPlan]; p == nil || string(p.Data) != c.plan {
 		return nil
 	}
-	damaged := fmt.Errorf("reading an unfinished collection: %s: %w: it is damaged; remove the file to begin anew", path, ErrMoments)
+	damaged := fmt.Errorf("reading an unfinished collection: %s: %w: it is damaged; remove the file to begin anew", path, ErrMisfit)
 	for _, name := range []string{arrayTexts, arrayTokens} {
 		if n := arrays[name]; n == nil || n.DType != tensor.I64 || n.Len() != 1 {
 			return damaged

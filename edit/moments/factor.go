@@ -1,4 +1,4 @@
-package locate
+package moments
 
 import (
 	"encoding/hex"
@@ -41,7 +41,7 @@ func (m *Moments) Factor() (*Factor, error) {
 		}
 	}
 	if !ok {
-		return nil, fmt.Errorf("locate: %w: those of %d elements after %d tokens; collect from more text", ErrSingular, n, m.Count)
+		return nil, fmt.Errorf("moments: %w: those of %d elements after %d tokens; collect from more text", ErrSingular, n, m.Count)
 	}
 	return f, nil
 }
@@ -89,13 +89,13 @@ func keepFactor(path string, m *Moments) error {
 // ReadFactored reads second moments and their factor: the one kept beside them
 // if it was taken of this very file, else it is computed.
 func ReadFactored(path string) (*Moments, *Factor, error) {
-	m, err := ReadMoments(path)
+	m, err := Read(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	// Rounding to float32 can hide this from the factorisation.
 	if m.Count < int64(m.Width) {
-		return nil, nil, fmt.Errorf("%s: locate: %w: those of %d elements after %d tokens; collect from more text", path, ErrSingular, m.Width, m.Count)
+		return nil, nil, fmt.Errorf("%s: moments: %w: those of %d elements after %d tokens; collect from more text", path, ErrSingular, m.Width, m.Count)
 	}
 	f, err := keptFactor(path, m.Width)
 	if err == nil && f == nil {
@@ -114,11 +114,11 @@ func keptFactor(path string, width int) (*Factor, error) {
 	if _, err := os.Stat(kept); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("locate: reading a kept factor: %w", err)
+		return nil, fmt.Errorf("moments: reading a kept factor: %w", err)
 	}
 	arrays, err := npz.Read(kept, arrayFactor, arrayOf)
 	if err != nil {
-		return nil, fmt.Errorf("locate: reading a kept factor: %w; remove the file to have it computed again", err)
+		return nil, fmt.Errorf("moments: reading a kept factor: %w; remove the file to have it computed again", err)
 	}
 	sum, err := fileHash(path)
 	if err != nil {
@@ -129,7 +129,7 @@ func keptFactor(path string, width int) (*Factor, error) {
 		return nil, nil
 	}
 	if !upper.Finite() {
-		return nil, fmt.Errorf("locate: reading a kept factor: %s: %w: it holds numbers that are not finite; remove the file to have it computed again", kept, ErrMoments)
+		return nil, fmt.Errorf("moments: reading a kept factor: %s: %w: it holds numbers that are not finite; remove the file to have it computed again", kept, ErrMisfit)
 	}
 	tri := mat.NewTriDense(width, mat.Upper, upper.Float64s())
 	f := &Factor{}
@@ -141,11 +141,11 @@ func keptFactor(path string, width int) (*Factor, error) {
 func fileHash(path string) (*tensor.Tensor, error) {
 	text, err := file.Hash(path)
 	if err != nil {
-		return nil, fmt.Errorf("locate: second moments: %w", err)
+		return nil, fmt.Errorf("moments: second moments: %w", err)
 	}
 	sum, err := hex.DecodeString(text)
 	if err != nil {
-		return nil, fmt.Errorf("locate: second moments: %w", err)
+		return nil, fmt.Errorf("moments: second moments: %w", err)
 	}
 	t := tensor.New(tensor.U8, len(sum))
 	copy(t.Data, sum)

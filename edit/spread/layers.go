@@ -1,7 +1,9 @@
-package locate
+package spread
 
 import (
 	"context"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/models/arch"
 	"errors"
 	"fmt"
@@ -12,10 +14,10 @@ import (
 	"editpipe/models"
 )
 
-// Spreading is the configuration of the methods that spread a change over several
+// Config is the configuration of the methods that spread a change over several
 // layers, for a method's own to embed. The keys are named as in the reference
 // implementations.
-type Spreading struct {
+type Config struct {
 	Layers    []int   `set:"layers" in:"layers" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
@@ -76,7 +78,7 @@ func Deep(info *arch.Info) bool {
 }
 
 // Validate reports faults that tags cannot express.
-func (c Spreading) Validate(method string) error {
+func (c Config) Validate(method string) error {
 	var errs []error
 	if len(c.Layers) == 0 {
 		errs = append(errs, fmt.Errorf("%s.layers: want at least one layer", method))
@@ -106,8 +108,8 @@ func (c Spreading) Validate(method string) error {
 
 // Need is what the methods ask of a model: the keys of all layers, and points of
 // the last at which values are searched.
-func (c Spreading) Need(points ...arch.Point) models.Need {
-	n := Need(c.Layers, arch.FFNAct)
+func (c Config) Need(points ...arch.Point) models.Need {
+	n := locate.Need(c.Layers, arch.FFNAct)
 	for _, p := range points {
 		n.Sites = append(n.Sites, arch.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})
 	}
@@ -115,7 +117,7 @@ func (c Spreading) Need(points ...arch.Point) models.Need {
 }
 
 // Files lists the files that the configuration names.
-func (c Spreading) Files() []string {
+func (c Config) Files() []string {
 	list := append([]string(nil), c.Covariance...)
 	if c.Contexts != "" {
 		list = append(list, c.Contexts)
@@ -130,43 +132,40 @@ const (
 )
 
 // Prepare takes second moments over running text and samples contexts.
-func (c Spreading) Prepare(ctx context.Context, on edit.Base, in edit.PrepareInput, out string) error {
+func (c Config) Prepare(ctx context.Context, in edit.PrepareEnv, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
 	// First, as they need running text and say so at once.
-	if err := PrepareMoments(ctx, on.LM, c.Layers, c.Tokens, in, out); err != nil {
+	if err := moments.Prepare(ctx, c.Layers, c.Tokens, in, out); err != nil {
 		return err
 	}
-	contexts, err := ContextsOf(ctx, on.LM, c.Start, in.Seed, contextCount, contextLength)
+	contexts, err := locate.ContextsOf(ctx, in.LM, c.Start, in.Seed, contextCount, contextLength)
 	if err != nil {
-		return Refused(err)
+		return edit.Refused(err)
 	}
-	return WriteContexts(filepath.Join(out, ContextsFile), contexts)
+	return locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts)
 }
 
 // Open reads what an editor needs. Its rule is the method's.
-func (c Spreading) Open(in edit.Inputs, rule Spread) (*Spreader, error) {
-	s := &Spreader{c: c, rule: rule, seed: in.Seed, sampled: map[*models.LM][]string{}}
-	if path := filepath.Join(in.Artifacts, ContextsFile); c.Contexts == "" && in.Artifacts != "" {
-		if _, err := os.Stat(path); err == nil {
-			c.Contexts = path
-		}
-	}
+func (c Config) Open(in edit.Env, rule Rule) (*Editor, error) {
+	s := &Editor{c: c, rule: rule, lm: in.LM}
 	var err error
-	if c.Contexts != "" {
-		if s.contexts, err = ReadContexts(c.Contexts); err != nil {
-			return nil, err
-		}
+	s.contexts, err = locate.OpenTexts(c.Contexts, in.Artifacts, func(ctx context.Context) ([]string, error) {
+		return locate.ContextsOf(ctx, in.LM, c.Start, in.Seed, contextCount, contextLength)
+	})
+	if err != nil {
+		return nil, err
 	}
 	for i, l := range c.Layers {
-		path := filepath.Join(in.Artifacts, MomentsFile(l))
+		path := moments.Prepared(in.Artifacts, l)
 		if len(c.Covariance) > 0 {
 			path = c.Covariance[i]
-		} else if _, err := os.Stat(path); in.Artifacts == "" || err != nil {
+		}
+		if path == "" {
 			return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, or pass one file for each layer with --set %s.covariance=FILE,FILE", edit.ErrNotPrepared, l, rule.Method)
 		}
-		m, f, err := ReadFactored(path)
+		m, f, err := moments.ReadFactored(path)
 		if err != nil {
 			return nil, err
 		}
