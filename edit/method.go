@@ -60,8 +60,8 @@ type Spec[C any] struct {
 	// method needs nothing.
 	Prepare func(ctx context.Context, c C, in PrepareEnv, out string) error
 
-	// Decoders read back the method's own wraps, by their kind; nil where it has none.
-	Decoders map[string]models.WrapDecoder
+	// Decoders read back the method's own routes, by their kind; nil where it has none.
+	Decoders map[string]models.RouteDecoder
 }
 
 // Method is a method with the type of its configuration put away, so that
@@ -74,7 +74,7 @@ type Method struct {
 	UsesTrain          bool
 	UsesShown          bool
 	HasPrepare         bool
-	Decoders           map[string]models.WrapDecoder
+	Decoders           map[string]models.RouteDecoder
 
 	configure func(info *arch.Info, overrides map[string]string) (Config, error)
 	needs     func(c Config, info *arch.Info) models.Need
@@ -244,9 +244,9 @@ func Find(methods []Method, name string) (Method, error) {
 	return Method{}, fmt.Errorf("edit: no method %q: want one of %s", name, strings.Join(names, ", "))
 }
 
-// Decoders gathers what reads back the wraps of all methods, by kind.
-func Decoders(methods []Method) map[string]models.WrapDecoder {
-	all := map[string]models.WrapDecoder{}
+// Decoders gathers what reads back the routes of all methods, by kind.
+func Decoders(methods []Method) map[string]models.RouteDecoder {
+	all := map[string]models.RouteDecoder{}
 	for _, m := range methods {
 		maps.Copy(all, m.Decoders)
 	}

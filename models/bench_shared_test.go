@@ -25,7 +25,7 @@ func BenchmarkInstrumentation(b *testing.B) {
 			p := &Patch{}
 			for l := range layers {
 				w := lm.info.FFNs[l].Down
-				p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.1, w.In, rank), V: randn(r, 0.1, rank, w.Out)})
+				p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.1, w.In, rank), V: randn(r, 0.1, rank, w.Out)})
 			}
 			return p
 		}
@@ -44,7 +44,7 @@ func BenchmarkInstrumentation(b *testing.B) {
 		none := func() *Patch { return nil }
 		same := patch(4, 1)
 		w := lm.info.FFNs[0].Down
-		dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}}}
+		dense := &Patch{Weights: []Weight{{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}}}
 		for _, c := range []struct {
 			name string
 			jobs []*job

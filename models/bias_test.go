@@ -20,7 +20,7 @@ import (
 func biasPatch(lm *LM, r *rand.Rand) *Patch {
 	p := &Patch{}
 	for _, f := range lm.info.FFNs {
-		p.Changes = append(p.Changes, Bias{At: f.Down.ID, Delta: randn(r, 0.5, f.Down.Out)})
+		p.Weights = append(p.Weights, Weight{At: f.Down.ID, Bias: true, Delta: randn(r, 0.5, f.Down.Out)})
 	}
 	return p
 }
@@ -41,18 +41,18 @@ func TestBias(t *testing.T) {
 				tolerance = halfTolerance
 			}
 			bias, w := biasPatch(lm, r), lm.info.FFNs[1].Down
-			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
+			dense := &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
 			patches := []*Patch{bias, bias.Then(randomPatch(lm, r, 0.3)), bias.Then(dense), bias.Then(bias)}
 			var queries []ask.Query
 			for range 4 {
 				queries = append(queries, randomQuery(lm, r, 3+r.IntN(9), 3))
 			}
-			ask1 := func(s Scorer, p *Patch) []ask.Answer {
+			ask1 := func(lm *LM, p *Patch) []ask.Answer {
 				var rows []Row
 				for _, q := range queries {
 					rows = append(rows, Row{Query: q, Patch: p})
 				}
-				return score(t, s, rows...)
+				return score(t, lm, rows...)
 			}
 			plain := ask1(lm, nil)
 			for i, p := range patches {
@@ -105,7 +105,7 @@ func TestBiasIsShift(t *testing.T) {
 	for i := range rows {
 		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
 		patched[i].Everywhere, patched[i].Shift = true, nil
-		patched[i].Patch = rows[i].Patch.Then(&Patch{Changes: []Change{Bias{At: down(0), Delta: shift}}})
+		patched[i].Patch = rows[i].Patch.Then(&Patch{Weights: []Weight{{At: down(0), Bias: true, Delta: shift}}})
 	}
 	want, err := lm.Losses(t.Context(), at, moved)
 	must(t, err)
@@ -125,7 +125,7 @@ func TestBiasOfPatch(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 5))
 	w := lm.info.FFNs[0].Down
 	a, b, d := randn(r, 1, w.Out), randn(r, 1, w.Out), randn(r, 1, w.In, w.Out)
-	p := &Patch{Method: "m", Edits: []string{"e"}, Changes: []Change{Bias{At: w.ID, Delta: a}, Dense{At: w.ID, Delta: d}, Bias{At: w.ID, Delta: b}}}
+	p := &Patch{Method: "m", Edits: []string{"e"}, Weights: []Weight{{At: w.ID, Bias: true, Delta: a}, {At: w.ID, Delta: d}, {At: w.ID, Bias: true, Delta: b}}}
 	sum := tensor.New(tensor.F32, w.Out)
 	for i := range sum.Float32s() {
 		sum.Float32s()[i] = a.Float32s()[i] + b.Float32s()[i]
@@ -136,13 +136,13 @@ func TestBiasOfPatch(t *testing.T) {
 	if got, want := p.Bytes(), int64(4*(2*w.Out+w.In*w.Out)); got != want {
 		t.Errorf("%d bytes, want %d", got, want)
 	}
-	if only := (&Patch{Changes: p.Changes[:1]}); only.Binding() != BindPerRow || len(only.weights()) != 0 || math.Abs(only.DeltaNorm()-a.Norm()) > hostTolerance*a.Norm() {
+	if only := (&Patch{Weights: p.Weights[:1]}); only.Binding() != BindPerRow || len(only.weights()) != 0 || math.Abs(only.DeltaNorm()-a.Norm()) > hostTolerance*a.Norm() {
 		t.Errorf("a bias alone: %s, weights %v, norm %g", only.Binding(), only.weights(), only.DeltaNorm())
 	}
 	merged, err := p.Merge()
 	must(t, err)
-	if len(merged.Changes) != 2 || maxDiff(merged.Changes[1].(Bias).Delta.Float32s(), sum.Float32s()) != 0 || maxDiff(merged.Changes[0].(Dense).Delta.Float32s(), d.Float32s()) != 0 {
-		t.Errorf("merged: %+v", merged.Changes)
+	if len(merged.Weights) != 2 || maxDiff(merged.Weights[1].Delta.Float32s(), sum.Float32s()) != 0 || maxDiff(merged.Weights[0].Delta.Float32s(), d.Float32s()) != 0 {
+		t.Errorf("merged: %+v", merged.Weights)
 	}
 	path := filepath.Join(t.TempDir(), "p")
 	meta := PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
@@ -150,7 +150,7 @@ func TestBiasOfPatch(t *testing.T) {
 	q, had, err := LoadPatch(path, nil)
 	must(t, err)
 	must(t, lm.Fits(q, had))
-	if got := q.Changes[2].(Bias); got.At != w.ID || got.Delta.Hash() != b.Hash() {
+	if got := q.Weights[2]; got.At != w.ID || got.Delta.Hash() != b.Hash() {
 		t.Errorf("came back as %+v", got)
 	}
 	stored, err := lm.Bias(w.ID)
@@ -160,13 +160,13 @@ func TestBiasOfPatch(t *testing.T) {
 	}
 
 	var misfit *MisfitError
-	for name, c := range map[string]Change{"short": Bias{At: w.ID, Delta: randn(r, 1, w.Out-1)}, "matrix": Bias{At: w.ID, Delta: d}, "none": Bias{At: w.ID}} {
-		if err := lm.Fits(&Patch{Changes: []Change{c}}, meta); !errors.As(err, &misfit) {
+	for name, c := range map[string]Weight{"short": {At: w.ID, Bias: true, Delta: randn(r, 1, w.Out-1)}, "matrix": {At: w.ID, Bias: true, Delta: d}, "none": {At: w.ID, Bias: true}} {
+		if err := lm.Fits(&Patch{Weights: []Weight{c}}, meta); !errors.As(err, &misfit) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	up := lm.info.FFNs[0].Up
-	if err := lm.Fits(&Patch{Changes: []Change{Bias{At: up.ID, Delta: randn(r, 1, up.Out)}}}, meta); !errors.Is(err, ErrNotEditable) {
+	if err := lm.Fits(&Patch{Weights: []Weight{{At: up.ID, Bias: true, Delta: randn(r, 1, up.Out)}}}, meta); !errors.Is(err, ErrNotEditable) {
 		t.Errorf("bias of %s: %v", up.ID, err)
 	}
 }

@@ -60,10 +60,10 @@ func TestReplacedWeightsEqualSlots(t *testing.T) {
 			lm := tiny(t, env, c, Options{})
 			r := rand.New(rand.NewPCG(3, 1))
 			a, b := lm.info.FFNs[0].Down, lm.info.FFNs[1].Up
-			p := &Patch{Changes: []Change{
-				Dense{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)},
-				LowRank{At: a.ID, U: randn(r, 0.3, a.In, 2), V: randn(r, 0.3, 2, a.Out)},
-				LowRank{At: b.ID, U: randn(r, 0.3, b.In, 1), V: randn(r, 0.3, 1, b.Out)},
+			p := &Patch{Weights: []Weight{
+				{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)},
+				{At: a.ID, U: randn(r, 0.3, a.In, 2), V: randn(r, 0.3, 2, a.Out)},
+				{At: b.ID, U: randn(r, 0.3, b.In, 1), V: randn(r, 0.3, 1, b.Out)},
 			}}
 			var rows []Row
 			for range 4 {
@@ -101,7 +101,7 @@ func TestHalfWeights(t *testing.T) {
 			}
 			r := rand.New(rand.NewPCG(3, 7))
 			a := lm.info.FFNs[0].Down
-			p := &Patch{Changes: []Change{Dense{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)}}}
+			p := &Patch{Weights: []Weight{{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)}}}
 			var rows, plain []Row
 			for range 4 {
 				q := randomQuery(lm, r, 3+r.IntN(9), 3)
@@ -147,7 +147,7 @@ func TestWeightsThatCannotBeReplaced(t *testing.T) {
 		p := &Patch{}
 		for _, id := range ids {
 			w := lm.info.Weight(id)
-			p.Changes = append(p.Changes, Dense{At: id, Delta: randn(r, 0.1, w.In, w.Out)})
+			p.Weights = append(p.Weights, Weight{At: id, Delta: randn(r, 0.1, w.In, w.Out)})
 		}
 		return p
 	}
@@ -186,9 +186,9 @@ func BenchmarkDense(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	one, all := &Patch{}, &Patch{}
 	for i, f := range lm.info.FFNs {
-		d := Dense{At: f.Down.ID, Delta: randn(r, 0.01, f.Down.In, f.Down.Out)}
-		if all.Changes = append(all.Changes, d); i == 2 {
-			one.Changes = append(one.Changes, d)
+		d := Weight{At: f.Down.ID, Delta: randn(r, 0.01, f.Down.In, f.Down.Out)}
+		if all.Weights = append(all.Weights, d); i == 2 {
+			one.Weights = append(one.Weights, d)
 		}
 	}
 	type form struct {

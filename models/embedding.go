@@ -1,11 +1,114 @@
 package models
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 
+	"editpipe/ask"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
+
+// embedRows is how many texts share a run of Embed. Short rows are cheap beside
+// the weights that a run reads, so filling up a run costs little.
+const embedRows = 8
+
+// Embed gives texts as vectors, [width] each: the mean over a text's tokens, those
+// of the tokenizer's template included, of the residual stream behind the middle
+// block, of encoder-decoders of what the encoder gives. Texts are compared by
+// their distance; the vectors are not scaled. The unedited model reads them.
+//
+// A text's vector has the same bits in any company: those of one run have the same
+// number of tokens, and a run has as many rows whoever is there to fill them.
+//
+// It returns ErrSite where the graph does not show the block's output, and
+// ErrTooLong for a text that is longer than the context.
+func (lm *LM) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	out := make([][]float32, len(texts))
+	jobs := make([]*job, len(texts))
+	byLength := map[int][]int{}
+	for i, text := range texts {
+		ids, err := lm.promptIDs(ask.Query{Prompt: text})
+		if err == nil {
+			err = lm.fits(len(ids), 0)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("models: embedding text %d: %w", i, err)
+		}
+		// The last id of a job is a target, which is never fed.
+		jobs[i] = &job{joined: joined{ids: append(slices.Clone(ids), 0), first: len(ids)}}
+		if lm.anatomy.Encoder != nil {
+			jobs[i].joined = joined{encoder: ids, ids: []int64{*lm.anatomy.Config.DecoderStart, 0}, first: 1}
+		}
+		byLength[len(ids)] = append(byLength[len(ids)], i)
+	}
+	for _, n := range slices.Sorted(maps.Keys(byLength)) {
+		rows := min(embedRows, lm.maxRows())
+		for c := lm.cost(forward); rows > 1 && c.bytes(rows, n, 0, 0, 0) > lm.opts.MemoryBudget; {
+			rows--
+		}
+		for some := range slices.Chunk(byLength[n], rows) {
+			run := make([]*job, rows)
+			for k := range run {
+				run[k] = jobs[some[min(k, len(some)-1)]]
+			}
+			states, err := lm.embed(ctx, run, n)
+			if err != nil {
+				return nil, fmt.Errorf("models: embedding texts: %w", err)
+			}
+			for k, i := range some {
+				out[i] = mean(states[k*len(states)/rows:(k+1)*len(states)/rows], n)
+			}
+		}
+	}
+	return out, nil
+}
+
+// embed runs rows of n tokens each and returns what Embed takes the mean of,
+// [rows, n, width].
+func (lm *LM) embed(ctx context.Context, rows []*job, n int) ([]float32, error) {
+	if lm.anatomy.Encoder != nil {
+		e, err := lm.encode(ctx, lm.newInput(forward, rows, nil))
+		if err != nil {
+			return nil, err
+		}
+		return e.states.Float32s(), nil
+	}
+	at := arch.Site{Layer: (lm.info.Layers - 1) / 2, Point: arch.Hidden}
+	f := lm.info.FFN(at.Side, at.Layer)
+	if f == nil {
+		return nil, fmt.Errorf("%w: %s: the model has no such layer", ErrSite, at)
+	}
+	if value, why := f.Value(at.Point); value == "" {
+		return nil, fmt.Errorf("%w: %s: %s", ErrSite, at, why)
+	}
+	in := lm.newInput(forward, rows, nil)
+	in.v.taps, in.v.top = true, at.Layer
+	in.outputs = map[string]*tensor.Tensor{tapOf(at): nil}
+	for i := range len(rows) * n {
+		in.tapped = append(in.tapped, int64(i))
+	}
+	if _, err := in.run(ctx); err != nil {
+		return nil, err
+	}
+	return in.outputs[tapOf(at)].Float32s(), nil
+}
+
+// mean of the rows of a matrix of n.
+func mean(states []float32, n int) []float32 {
+	width := len(states) / n
+	sums := make([]float64, width)
+	for i, x := range states {
+		sums[i%width] += float64(x)
+	}
+	out := make([]float32, width)
+	for i, s := range sums {
+		out[i] = float32(s / float64(n))
+	}
+	return out
+}
 
 // Embeddings returns the input embeddings of tokens as float32, [width] each, as
 // the decoder's graph looks them up.

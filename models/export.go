@@ -16,9 +16,9 @@ import (
 	"editpipe/tensor"
 )
 
-// ErrWrapped is returned when a patch with wraps is to be exported: what stands
-// around a model cannot be written into its weights.
-var ErrWrapped = errors.New("patch has wraps")
+// ErrRouted is returned when a patch with routes is to be exported: other
+// questions cannot be written into a model's weights.
+var ErrRouted = errors.New("patch has routes")
 
 // externalOver is the size in bytes from which weights of a model that had
 // external data are external again; exporters use the same.
@@ -36,7 +36,7 @@ var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
 // or not at all.
 //
 // The exported model answers as the patched one, up to the rounding of its
-// number format. It returns ErrWrapped for a patch with wraps, and an error for
+// number format. It returns ErrRouted for a patch with routes, and an error for
 // a graph in the folder that holds other weights than the model's.
 func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
 	if err := lm.export(ctx, p, dir); err != nil {
@@ -46,8 +46,8 @@ func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
 }
 
 func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
-	if p != nil && len(p.Wraps) > 0 {
-		return fmt.Errorf("%w: %s works around the model and has no place in its weights; keep the patch, or export its changes alone", ErrWrapped, p.Wraps[0].Kind())
+	if p != nil && len(p.Routes) > 0 {
+		return fmt.Errorf("%w: %s changes what is asked and has no place in the weights; keep the patch, or export its weights alone", ErrRouted, p.Routes[0].Kind())
 	}
 	if err := lm.accepts(p); err != nil {
 		return err

@@ -32,9 +32,9 @@ func TestExport(t *testing.T) {
 			p := &Patch{}
 			for i, f := range lm.info.FFNs { // both sides, low rank and dense, up and down
 				d, u := f.Down, f.Up
-				p.Changes = append(p.Changes, LowRank{At: d.ID, U: randn(r, 0.3, d.In, 2), V: randn(r, 0.3, 2, d.Out)})
+				p.Weights = append(p.Weights, Weight{At: d.ID, U: randn(r, 0.3, d.In, 2), V: randn(r, 0.3, 2, d.Out)})
 				if i%2 == 0 {
-					p.Changes = append(p.Changes, Dense{At: u.ID, Delta: randn(r, 0.1, u.In, u.Out)})
+					p.Weights = append(p.Weights, Weight{At: u.ID, Delta: randn(r, 0.1, u.In, u.Out)})
 				}
 			}
 			to := filepath.Join(t.TempDir(), "new", "folder")
@@ -135,15 +135,15 @@ func TestExportRefuses(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 3))
 	p := randomPatch(lm, r, 0.3)
 	to := filepath.Join(t.TempDir(), "to")
-	if err := lm.Export(t.Context(), p.Then(&Patch{Wraps: []Wrap{suffix{Text: "x"}}}), to); !errors.Is(err, ErrWrapped) {
-		t.Errorf("a patch with wraps: %v", err)
+	if err := lm.Export(t.Context(), p.Then(&Patch{Routes: []Route{suffix{Text: "x"}}}), to); !errors.Is(err, ErrRouted) {
+		t.Errorf("a patch with routes: %v", err)
 	}
 	if err := lm.Export(t.Context(), p, from); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over the model itself: %v", err)
 	}
 	w := lm.info.FFNs[0].Down
 	var misfit *MisfitError
-	if err := lm.Export(t.Context(), &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
+	if err := lm.Export(t.Context(), &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
 		t.Errorf("a patch of another model: %v", err)
 	}
 	// A graph of another checkpoint beside the model's own.

@@ -83,7 +83,7 @@ func (s *said) ask(t *testing.T, lm *LM) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 1))
 	down := lm.info.FFN(arch.Decoder, 0).Down
-	patch := &Patch{Changes: []Change{LowRank{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
+	patch := &Patch{Weights: []Weight{{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
 	dense, err := patch.Merge()
 	must(t, err)
 	var rows []Row

@@ -169,7 +169,7 @@ func TestPatchesTogetherAloneDense(t *testing.T) {
 				q, p := randomQuery(lm, r, 2+r.IntN(9), 1+r.IntN(3)), randomPatch(lm, r, 0.3)
 				if i == 0 { // up and gate as well
 					w := lm.info.FFNs[0].Up
-					p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)})
+					p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)})
 				}
 				m, err := p.Merge()
 				if err != nil {
@@ -222,7 +222,7 @@ func TestMergedWeightsAreNotEditable(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(3, 3))
 	q := randomQuery(lm, r, 4, 1)
-	bad := &Patch{Changes: []Change{LowRank{At: down(1), U: randn(r, 1, 128, 1), V: randn(r, 1, 1, 32)}}}
+	bad := &Patch{Weights: []Weight{{At: down(1), U: randn(r, 1, 128, 1), V: randn(r, 1, 1, 32)}}}
 	a, err := lm.Score(t.Context(), []Row{{Query: q, Patch: bad}, {Query: q}})
 	if err != nil {
 		t.Fatal(err)

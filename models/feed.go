@@ -116,7 +116,7 @@ func (lm *LM) patchFeeds(v variant, jobs []*job, only *Patch) (map[string]*tenso
 // apply returns a stored weight with all the patch's changes of it, in the
 // stored orientation and element type.
 func (p *Patch) apply(w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
-	d, err := p.delta(w.ID)
+	d, err := p.sum(w.ID, false)
 	if err == nil && w.Transposed {
 		d, err = d.Transpose2D()
 	}
@@ -144,7 +144,7 @@ func (p *Patch) apply(w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, err
 // applyBias returns a stored bias with all the patch's changes of it, in the
 // stored shape and element type.
 func (p *Patch) applyBias(w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
-	d, err := p.biasDelta(w.ID)
+	d, err := p.sum(w.ID, true)
 	if err != nil {
 		return nil, err
 	}
@@ -167,15 +167,10 @@ func biasShifts(patches []*Patch, w arch.Weight) *tensor.Tensor {
 	}
 	t := tensor.New(tensor.F32, len(patches), 1, w.Out)
 	for b, p := range patches {
-		if p == nil {
-			continue
-		}
 		row := t.Float32s()[b*w.Out : (b+1)*w.Out]
-		for _, c := range p.Changes {
-			if c, ok := c.(Bias); ok && c.At == w.ID {
-				for i, x := range c.Delta.Float32s() {
-					row[i] += x
-				}
+		for c := range p.at(w.ID, true) {
+			for i, x := range c.Delta.Float32s() {
+				row[i] += x
 			}
 		}
 	}
@@ -185,29 +180,22 @@ func biasShifts(patches []*Patch, w arch.Weight) *tensor.Tensor {
 // pair is a change of a weight as a product: u [in, r], v [r, out].
 type pair struct{ u, v *tensor.Tensor }
 
-// pairs lists the changes of a weight. The dense ones are added up and written
-// as a product with the identity of the smaller side, so that the slots serve
-// them too.
+// pairs lists what a patch adds to a weight. Whole matrices are added up and
+// written as a product with the identity of the smaller side, so that the slots
+// serve them too.
 func (p *Patch) pairs(w arch.Weight) []pair {
-	if p == nil {
-		return nil
-	}
 	var list []pair
 	var dense []float32
-	for _, c := range p.Changes {
-		if c.change() != w.ID {
+	for c := range p.at(w.ID, false) {
+		if !c.Dense() {
+			list = append(list, pair{c.U, c.V})
 			continue
 		}
-		switch c := c.(type) {
-		case LowRank:
-			list = append(list, pair{c.U, c.V})
-		case Dense:
-			if dense == nil {
-				dense = make([]float32, w.In*w.Out)
-			}
-			for i, x := range c.Delta.Float32s() {
-				dense[i] += x
-			}
+		if dense == nil {
+			dense = make([]float32, w.In*w.Out)
+		}
+		for i, x := range c.Delta.Float32s() {
+			dense[i] += x
 		}
 	}
 	if dense == nil {

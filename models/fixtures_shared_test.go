@@ -268,7 +268,7 @@ func TestBatchInvariance(t *testing.T) {
 			var rows, zero []Row
 			var single []ask.Answer
 			w := lm.info.FFNs[0].Down
-			null := &Patch{Changes: []Change{LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
+			null := &Patch{Weights: []Weight{{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
 			edit := randomPatch(lm, r, 0.5)
 			for i := range 20 {
 				q := randomQuery(lm, r, 1+r.IntN(40), 1+r.IntN(5))

@@ -32,17 +32,21 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 	if o.MaxNew <= 0 {
 		return nil, errors.New("models: generating: MaxNew must be positive")
 	}
-	answers := make([]ask.Answer, len(rows))
-	bare, err := lm.unwrap(ctx, rows, answers, func(ctx context.Context, s Scorer, rows []Row) ([]ask.Answer, error) { return s.Generate(ctx, rows, o) })
+	rows, faults, err := lm.route(ctx, rows, o.MaxNew)
 	if err != nil {
 		return nil, err
 	}
+	answers := make([]ask.Answer, len(rows))
 	w := lm.newWave()
 	byJob := map[*job]*continuation{}
 	of := map[int]*continuation{}
 	prompts := map[int]int{}
-	for _, i := range bare {
-		j, n, err := w.open(rows[i])
+	for i, r := range rows {
+		if faults[i] != nil {
+			answers[i] = ask.Answer{Err: faults[i]}
+			continue
+		}
+		j, n, err := w.open(r)
 		if err != nil {
 			answers[i] = ask.Answer{Err: err}
 			continue

@@ -125,7 +125,7 @@ func TestHeldDense(t *testing.T) {
 	dense := &Patch{}
 	for layer := range lm.info.Layers {
 		w := lm.info.FFN(arch.Decoder, layer).Down
-		dense.Changes = append(dense.Changes, Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
+		dense.Weights = append(dense.Weights, Weight{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
 	}
 	for i := range rows {
 		rows[i].Patch = nil

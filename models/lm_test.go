@@ -84,7 +84,7 @@ func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
 	for range 1 + r.IntN(2) {
 		w := downs[r.IntN(len(downs))]
 		k := 1 + r.IntN(5)
-		p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, scale, w.In, k), V: randn(r, scale, k, w.Out)})
+		p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, scale, w.In, k), V: randn(r, scale, k, w.Out)})
 	}
 	return p
 }

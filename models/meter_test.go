@@ -18,7 +18,7 @@ func TestMeter(t *testing.T) {
 	w := lm.info.FFNs[0].Up
 	rows := []Row{
 		{Query: randomQuery(lm, r, 4, 2)},
-		{Query: randomQuery(lm, r, 4, 2), Patch: &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.1, w.In, 1), V: randn(r, 0.1, 1, w.Out)}}}},
+		{Query: randomQuery(lm, r, 4, 2), Patch: &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.1, w.In, 1), V: randn(r, 0.1, 1, w.Out)}}}},
 	}
 	m := lm.StartMeter()
 	if n := len(lm.built()); n != 0 {

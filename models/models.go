@@ -2,11 +2,11 @@
 // each through its own edit.
 //
 // An [LM] is a model folder opened on a runtime. It never changes. An edit is a
-// value, a [Patch]: additions to named weights, and wraps that stand around
-// the whole model. A [Row] is a question together with the patch to ask it
-// through. [LM.Score] plans many rows into few runs:
+// value, a [Patch]: additions to named weights, and routes that put other
+// questions in the place of those asked. A [Row] is a question together with the
+// patch to ask it through. [LM.Score] plans many rows into few runs:
 //
-//	unwrap -> tokenise and join -> drop duplicates and beginnings -> group by binding ->
+//	route -> tokenise and join -> drop duplicates and beginnings -> group by binding ->
 //	order by length -> runs within the memory budget -> host statistics
 //
 // # Bindings
@@ -36,8 +36,8 @@
 //
 // # Results
 //
-// Wraps of different patches work at the same time, and what they ask shares
-// runs. A target whose tokens begin another one's shares its row.
+// What routes of different patches ask shares runs. A target whose tokens begin
+// another one's shares its row.
 //
 // Rows are padded on the right with explicit attention mask and positions;
 // models are causal, so padding cannot reach a real position. Behind cached keys
@@ -74,11 +74,7 @@
 // cost.bytes for the formula.
 package models
 
-import (
-	"context"
-
-	"editpipe/ask"
-)
+import "editpipe/ask"
 
 // Row is one question, asked through a patch.
 type Row struct {
@@ -88,27 +84,4 @@ type Row struct {
 	// *Versus, and the two distributions are compared at the positions of the
 	// first targets. KL stays nil when these differ in tokens.
 	Versus *ask.Query
-}
-
-// Scorer answers rows. It is what a Wrap stands around; LM is one.
-type Scorer interface {
-	// Score asks by teacher forcing. Answers are parallel to rows; a row that
-	// cannot be answered carries its error and leaves the others alone.
-	Score(ctx context.Context, rows []Row) ([]ask.Answer, error)
-	// Generate continues the prompts greedily.
-	Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.Answer, error)
-}
-
-// Wrap stands around a whole model, changing questions on the way in and
-// answers on the way out.
-type Wrap interface {
-	// Around returns a scorer that answers through next. The rows it is given
-	// carry the patch without this wrap. Scorers of different patches work at
-	// the same time and what they ask shares runs, so one must not hold a lock
-	// of others while it asks. next counts tokens, as LM does.
-	Around(next Scorer) Scorer
-	// Kind names the decoder that LoadPatch needs to read it back.
-	Kind() string
-	// Save writes what Around needs into a folder.
-	Save(dir string) error
 }

@@ -128,7 +128,7 @@ func (r LossRow) places() []int {
 // value at a site, one shift per row. Many rows share a run; rows do not
 // influence each other. All are padded to the longest, in whatever runs they
 // end, since a search repeats roundings on a scale of its own: rows that are
-// padded alike give alike bits. The results are parallel to rows. Wraps of a
+// padded alike give alike bits. The results are parallel to rows. Routes of a
 // patch do not take part.
 //
 // Decoder-only models in float32 can be differentiated; ErrNoGradient is

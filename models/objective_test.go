@@ -331,7 +331,7 @@ func TestShiftEach(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.info.FFNs[1].Down
 	delta := randn(r, 0.1, w.In, w.Out)
-	patch := &Patch{Changes: []Change{Dense{At: w.ID, Delta: delta}}}
+	patch := &Patch{Weights: []Weight{{At: w.ID, Delta: delta}}}
 	rows := lossRows(t, lm, r, at)
 	var patched []LossRow
 	for i := range rows {

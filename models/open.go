@@ -375,7 +375,7 @@ func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 }
 
 // Bias returns a copy of the bias of a down-projection as float32 [out]. It
-// returns ErrNotEditable where a Bias change would.
+// returns ErrNotEditable where one cannot be changed.
 func (lm *LM) Bias(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.editable(id); err != nil {
 		return nil, err
@@ -413,7 +413,7 @@ func (lm *LM) stored(r role, id arch.WeightID, name string) (*tensor.Tensor, err
 }
 
 // Fits checks that a saved patch was made for this model: same hash, same
-// tokenizer, weights that exist and have the shapes of the changes. It returns
+// tokenizer, weights that exist and have the shapes of what is added. It returns
 // a *MisfitError or ErrNotEditable.
 func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	if meta.ModelHash != lm.hash {
@@ -425,36 +425,29 @@ func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	return lm.accepts(p)
 }
 
-// accepts checks every change of a patch against the model's weights.
+// accepts checks all that a patch adds against the model's weights.
 func (lm *LM) accepts(p *Patch) error {
 	if p == nil {
 		return nil
 	}
-	for _, c := range p.Changes {
-		if err := wellFormed(c); err != nil {
+	for _, w := range p.Weights {
+		if err := w.check(); err != nil {
 			return err
 		}
-		if err := lm.editable(c.change()); err != nil {
+		if err := lm.editable(w.At); err != nil {
 			return err
 		}
-		w := lm.info.Weight(c.change())
-		in, out := 0, 0
-		switch c := c.(type) {
-		case Bias:
-			if err := lm.biased(c.At); err != nil {
+		to := lm.info.Weight(w.At)
+		in, out := w.Size()
+		if w.Bias {
+			if err := lm.biased(w.At); err != nil {
 				return fmt.Errorf("models: %w", err)
 			}
-			if c.Delta.Shape[0] != w.Out {
-				return &MisfitError{What: biasOf(c.At), Want: fmt.Sprint(c.Delta.Shape), Have: fmt.Sprintf("[%d]", w.Out)}
+			if out != to.Out {
+				return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
 			}
-			continue
-		case LowRank:
-			in, out = c.U.Shape[0], c.V.Shape[1]
-		case Dense:
-			in, out = c.Delta.Shape[0], c.Delta.Shape[1]
-		}
-		if in != w.In || out != w.Out {
-			return &MisfitError{What: c.change().String(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", w.In, w.Out)}
+		} else if in != to.In || out != to.Out {
+			return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bytes"
 	"context"
 	"editpipe/models/arch"
 	"encoding/json"
@@ -35,9 +36,9 @@ func down(layer int) arch.WeightID {
 
 func TestThenKeepsOrderAndBinding(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	low := &Patch{Method: "a", Edits: []string{"e1"}, Changes: []Change{LowRank{At: down(1), U: gauss(r, 4, 2), V: gauss(r, 2, 3)}},
+	low := &Patch{Method: "a", Edits: []string{"e1"}, Weights: []Weight{{At: down(1), U: gauss(r, 4, 2), V: gauss(r, 2, 3)}},
 		State: map[string]*tensor.Tensor{"x": gauss(r, 1), "y": gauss(r, 1)}}
-	dense := &Patch{Method: "b", Edits: []string{"e2", "e3"}, Changes: []Change{Dense{At: down(0), Delta: gauss(r, 4, 3)}},
+	dense := &Patch{Method: "b", Edits: []string{"e2", "e3"}, Weights: []Weight{{At: down(0), Delta: gauss(r, 4, 3)}},
 		State: map[string]*tensor.Tensor{"x": gauss(r, 2)}}
 	var none *Patch
 	if none.Binding() != BindNone || (&Patch{}).Binding() != BindNone || low.Binding() != BindPerRow || dense.Binding() != BindDense {
@@ -50,13 +51,13 @@ func TestThenKeepsOrderAndBinding(t *testing.T) {
 	if both.State["x"] != dense.State["x"] || both.State["y"] != low.State["y"] {
 		t.Error("state of the later patch must win, other state stay")
 	}
-	if len(low.Changes) != 1 || len(low.State) != 2 {
+	if len(low.Weights) != 1 || len(low.State) != 2 {
 		t.Error("Then changed its receiver")
 	}
-	if q := none.Then(low); len(q.Changes) != 1 || q.Method != "a" {
+	if q := none.Then(low); len(q.Weights) != 1 || q.Method != "a" {
 		t.Error("a nil patch is the empty one")
 	}
-	if q := low.Then(nil); len(q.Changes) != 1 || q.Method != "a" {
+	if q := low.Then(nil); len(q.Weights) != 1 || q.Method != "a" {
 		t.Error("an empty patch changes nothing")
 	}
 	if got, want := both.Bytes(), int64(4*(8+6+12+2+1)); got != want {
@@ -67,16 +68,15 @@ func TestThenKeepsOrderAndBinding(t *testing.T) {
 func TestMergeAndNorm(t *testing.T) {
 	const in, out = 9, 7
 	r := rand.New(rand.NewPCG(2, 2))
-	p := &Patch{Changes: []Change{
-		LowRank{At: down(0), U: gauss(r, in, 2), V: gauss(r, 2, out)},
-		LowRank{At: down(1), U: gauss(r, in, 1), V: gauss(r, 1, out)},
-		LowRank{At: down(0), U: gauss(r, in, 3), V: gauss(r, 3, out)},
+	p := &Patch{Weights: []Weight{
+		{At: down(0), U: gauss(r, in, 2), V: gauss(r, 2, out)},
+		{At: down(1), U: gauss(r, in, 1), V: gauss(r, 1, out)},
+		{At: down(0), U: gauss(r, in, 3), V: gauss(r, 3, out)},
 	}}
 	// The sum of products, entry by entry in float64.
 	want := map[arch.WeightID][]float64{}
 	var square float64
-	for _, c := range p.Changes {
-		l := c.(LowRank)
+	for _, l := range p.Weights {
 		if want[l.At] == nil {
 			want[l.At] = make([]float64, in*out)
 		}
@@ -98,18 +98,17 @@ func TestMergeAndNorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Changes) != 2 || m.Binding() != BindDense {
-		t.Fatalf("%d changes", len(m.Changes))
+	if len(m.Weights) != 2 || m.Binding() != BindDense {
+		t.Fatalf("%d changes", len(m.Weights))
 	}
-	for _, c := range m.Changes {
-		d := c.(Dense)
+	for _, d := range m.Weights {
 		for i, x := range d.Delta.Float32s() {
 			if math.Abs(float64(x)-want[d.At][i]) > hostTolerance {
 				t.Fatalf("%s: entry %d is %g, want %g", d.At, i, x, want[d.At][i])
 			}
 		}
 	}
-	for name, q := range map[string]*Patch{"factors": p, "merged": m, "half merged": {Changes: append(slices.Clone(m.Changes[:1]), p.Changes[1])}} {
+	for name, q := range map[string]*Patch{"factors": p, "merged": m, "half merged": {Weights: append(slices.Clone(m.Weights[:1]), p.Weights[1])}} {
 		if got := q.DeltaNorm(); math.Abs(got-math.Sqrt(square)) > hostTolerance*math.Sqrt(square) {
 			t.Errorf("norm by %s %g, want %g", name, got, math.Sqrt(square))
 		}
@@ -119,44 +118,31 @@ func TestMergeAndNorm(t *testing.T) {
 	}
 }
 
-// suffix is a wrap for the tests: it makes every prompt end in a text and notes
-// that it was there.
+// suffix is a route for the tests: it makes every prompt end in a text and notes
+// that it was asked.
 type suffix struct {
 	Text string
 	log  *[]string
 }
 
-type suffixed struct {
-	suffix
-	next Scorer
-}
-
-func (s suffix) Around(next Scorer) Scorer { return suffixed{s, next} }
-func (s suffix) Kind() string              { return "suffix" }
+func (s suffix) Kind() string { return "suffix" }
 func (s suffix) Save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "text"), []byte(s.Text), 0o644)
 }
 
-func (s suffixed) rows(rows []Row) []Row {
-	rows = slices.Clone(rows)
-	for i := range rows {
-		rows[i].Query.Prompt += s.Text
-	}
+func (s suffix) Route(_ context.Context, _ Reader, questions []ask.Query) ([]Way, error) {
 	if s.log != nil {
 		*s.log = append(*s.log, s.Text)
 	}
-	return rows
+	ways := make([]Way, len(questions))
+	for i, q := range questions {
+		q.Prompt += s.Text
+		ways[i].Query = q
+	}
+	return ways, nil
 }
 
-func (s suffixed) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
-	return s.next.Score(ctx, s.rows(rows))
-}
-
-func (s suffixed) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.Answer, error) {
-	return s.next.Generate(ctx, s.rows(rows), o)
-}
-
-var suffixDecoder = map[string]WrapDecoder{"suffix": func(dir string) (Wrap, error) {
+var suffixDecoder = map[string]RouteDecoder{"suffix": func(dir string) (Route, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "text"))
 	return suffix{Text: string(b)}, err
 }}
@@ -165,12 +151,12 @@ func TestSaveAndLoad(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	p := &Patch{
 		Method: "rome", Edits: []string{"e1", "e2"},
-		Changes: []Change{
-			LowRank{At: down(3), U: gauss(r, 6, 2), V: gauss(r, 2, 4)},
-			Dense{At: arch.WeightID{Side: arch.Encoder, Layer: 1, Part: arch.FFNGate}, Delta: gauss(r, 4, 6)},
+		Weights: []Weight{
+			{At: down(3), U: gauss(r, 6, 2), V: gauss(r, 2, 4)},
+			{At: arch.WeightID{Side: arch.Encoder, Layer: 1, Part: arch.FFNGate}, Delta: gauss(r, 4, 6)},
 		},
-		Wraps: []Wrap{suffix{Text: "inner"}, suffix{Text: "outer"}},
-		State: map[string]*tensor.Tensor{"keys.0": gauss(r, 3, 5)},
+		Routes: []Route{suffix{Text: "inner"}, suffix{Text: "outer"}},
+		State:  map[string]*tensor.Tensor{"keys.0": gauss(r, 3, 5)},
 	}
 	meta := PatchMeta{Model: "tiny", ModelHash: "abc", TokenizerHash: "def", Config: map[string]string{"layer": "3"}, Prompts: []string{"The capital of X is"}}
 	path := filepath.Join(t.TempDir(), "patch.safetensors")
@@ -186,18 +172,18 @@ func TestSaveAndLoad(t *testing.T) {
 	if a, b := jsonOf(t, gotMeta), jsonOf(t, meta); a != b {
 		t.Errorf("meta %s, want %s", a, b)
 	}
-	if got.Method != p.Method || !slices.Equal(got.Edits, p.Edits) || len(got.Changes) != 2 || len(got.Wraps) != 2 {
+	if got.Method != p.Method || !slices.Equal(got.Edits, p.Edits) || len(got.Weights) != 2 || len(got.Routes) != 2 {
 		t.Fatalf("loaded %+v", got)
 	}
-	u, want := got.Changes[0].(LowRank), p.Changes[0].(LowRank)
+	u, want := got.Weights[0], p.Weights[0]
 	if u.At != want.At || u.U.Hash() != want.U.Hash() || u.V.Hash() != want.V.Hash() {
 		t.Error("the low-rank change came back different")
 	}
-	if d, want := got.Changes[1].(Dense), p.Changes[1].(Dense); d.At != want.At || d.Delta.Hash() != want.Delta.Hash() {
+	if d, want := got.Weights[1], p.Weights[1]; d.At != want.At || d.Delta.Hash() != want.Delta.Hash() {
 		t.Error("the dense change came back different")
 	}
-	if got.Wraps[0].(suffix).Text != "inner" || got.Wraps[1].(suffix).Text != "outer" {
-		t.Error("wraps changed places")
+	if got.Routes[0].(suffix).Text != "inner" || got.Routes[1].(suffix).Text != "outer" {
+		t.Error("routes changed places")
 	}
 	if got.State["keys.0"] == nil || got.State["keys.0"].Hash() != p.State["keys.0"].Hash() {
 		t.Error("state lost")
@@ -214,7 +200,7 @@ func TestSaveAndLoad(t *testing.T) {
 func TestSaveThatFailsLeavesNoDraft(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "patch.safetensors")
 	must(t, os.MkdirAll(filepath.Join(Sidecar(path), "in its place"), 0o755))
-	p := &Patch{Changes: []Change{Dense{At: down(0), Delta: gauss(rand.New(rand.NewPCG(6, 6)), 2, 2)}}}
+	p := &Patch{Weights: []Weight{{At: down(0), Delta: gauss(rand.New(rand.NewPCG(6, 6)), 2, 2)}}}
 	if err := p.Save(path, PatchMeta{}); err == nil || !strings.Contains(err.Error(), Sidecar(path)) {
 		t.Errorf("saved over a folder: %v", err)
 	}
@@ -225,6 +211,58 @@ func TestSaveThatFailsLeavesNoDraft(t *testing.T) {
 			t.Errorf("%s is left", e.Name())
 		}
 	}
+}
+
+// TestOldPatchFile reads what the program wrote when a weight was a change of one
+// of three types and a route a wrap, and writes the same again, byte for byte, so
+// that such a program reads what is written now.
+func TestOldPatchFile(t *testing.T) {
+	old := filepath.Join("testdata", "patch", "first.safetensors")
+	const kind = "ike.context"
+	p, meta, err := LoadPatch(old, map[string]RouteDecoder{kind: func(dir string) (Route, error) {
+		b, err := os.ReadFile(filepath.Join(dir, "context.json"))
+		return kept{kind, "context.json", b}, err
+	}})
+	must(t, err)
+	product, matrix, bias := p.Weights[0], p.Weights[1], p.Weights[2]
+	if product.At != down(3) || product.Dense() || product.Bias || !slices.Equal(product.U.Shape, []int{6, 2}) || !slices.Equal(product.V.Shape, []int{2, 4}) {
+		t.Errorf("the product is %+v", product)
+	}
+	if gate := (arch.WeightID{Side: arch.Encoder, Layer: 1, Part: arch.FFNGate}); matrix.At != gate || !matrix.Dense() || !slices.Equal(matrix.Delta.Shape, []int{4, 6}) {
+		t.Errorf("the matrix is %+v", matrix)
+	}
+	if bias.At != down(3) || !bias.Bias || bias.Dense() || !slices.Equal(bias.Delta.Shape, []int{4}) {
+		t.Errorf("the bias is %+v", bias)
+	}
+	if len(p.Weights) != 3 || p.Method != "rome" || !slices.Equal(p.Edits, []string{"e1", "e2"}) || p.State["keys.0"] == nil {
+		t.Errorf("loaded %+v", p)
+	}
+	if want := (PatchMeta{Model: "tiny", ModelHash: "abc", TokenizerHash: "def", Config: map[string]string{"layer": "3"}, Prompts: []string{"Ada works as a"}}); jsonOf(t, meta) != jsonOf(t, want) {
+		t.Errorf("made for %s", jsonOf(t, meta))
+	}
+	again := filepath.Join(t.TempDir(), "first.safetensors")
+	must(t, p.Save(again, meta))
+	for _, tail := range []string{"", ".json", ".wraps/0-ike.context/context.json"} {
+		want, err := os.ReadFile(old + tail)
+		must(t, err)
+		got, err := os.ReadFile(again + tail)
+		must(t, err)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: written as %q, was %q", filepath.Base(old+tail), got, want)
+		}
+	}
+}
+
+// kept is a route that is one file.
+type kept struct {
+	kind, name string
+	data       []byte
+}
+
+func (k kept) Kind() string          { return k.kind }
+func (k kept) Save(dir string) error { return os.WriteFile(filepath.Join(dir, k.name), k.data, 0o644) }
+func (k kept) Route(context.Context, Reader, []ask.Query) ([]Way, error) {
+	return nil, errors.New("not asked here")
 }
 
 func jsonOf(t *testing.T, v any) string {
@@ -238,7 +276,7 @@ func jsonOf(t *testing.T, v any) string {
 
 func TestLoadRefusesDamage(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
-	p := &Patch{Method: "m", Changes: []Change{LowRank{At: down(0), U: gauss(r, 3, 1), V: gauss(r, 1, 3)}}, Wraps: []Wrap{suffix{Text: "x"}}}
+	p := &Patch{Method: "m", Weights: []Weight{{At: down(0), U: gauss(r, 3, 1), V: gauss(r, 1, 3)}}, Routes: []Route{suffix{Text: "x"}}}
 	for _, c := range []struct {
 		name   string
 		damage func(t *testing.T, path string)
@@ -257,7 +295,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 		{"other version", func(t *testing.T, path string) { replace(t, path, `"version": 1`, `"version": 9`) }, "version 9", ErrPatchFile},
 		{"other rank", func(t *testing.T, path string) { replace(t, path, `"rank": 1`, `"rank": 2`) }, "change.0000.u", ErrPatchFile},
 		{"other weight", func(t *testing.T, path string) { replace(t, path, "decoder.0.ffn_down", "decoder.0.wo") }, "decoder.0.wo", ErrPatchFile},
-		{"unknown wrap", func(t *testing.T, path string) { replace(t, path, `"suffix"`, `"serac"`) }, "known are [suffix]", nil},
+		{"unknown route", func(t *testing.T, path string) { replace(t, path, `"suffix"`, `"serac"`) }, "known are [suffix]", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "p")
@@ -291,16 +329,18 @@ func replace(t *testing.T, path, from, to string) {
 	must(t, os.WriteFile(Sidecar(path), []byte(strings.Replace(string(b), from, to, 1)), 0o644))
 }
 
-func TestSaveRefusesMalformedChanges(t *testing.T) {
+func TestSaveRefusesMalformedWeights(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for name, c := range map[string]Change{
-		"factors of different rank": LowRank{At: down(0), U: gauss(r, 3, 2), V: gauss(r, 1, 3)},
-		"no factor":                 LowRank{At: down(0), U: gauss(r, 3, 2)},
-		"a vector":                  Dense{At: down(0), Delta: gauss(r, 3)},
-		"integers":                  Dense{At: down(0), Delta: tensor.New(tensor.I64, 2, 2)},
+	for name, c := range map[string]Weight{
+		"factors of different rank": {At: down(0), U: gauss(r, 3, 2), V: gauss(r, 1, 3)},
+		"no factor":                 {At: down(0), U: gauss(r, 3, 2)},
+		"a vector":                  {At: down(0), Delta: gauss(r, 3)},
+		"factors and a sum":         {At: down(0), U: gauss(r, 3, 1), V: gauss(r, 1, 3), Delta: gauss(r, 3, 3)},
+		"a bias of factors":         {At: down(0), Bias: true, U: gauss(r, 3, 1), V: gauss(r, 1, 3)},
+		"integers":                  {At: down(0), Delta: tensor.New(tensor.I64, 2, 2)},
 	} {
 		var misfit *MisfitError
-		if err := (&Patch{Changes: []Change{c}}).Save(filepath.Join(t.TempDir(), "p"), PatchMeta{}); !errors.As(err, &misfit) {
+		if err := (&Patch{Weights: []Weight{c}}).Save(filepath.Join(t.TempDir(), "p"), PatchMeta{}); !errors.As(err, &misfit) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

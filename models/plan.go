@@ -161,16 +161,12 @@ func (p *Patch) ranks() ranks {
 		return r
 	}
 	dense := map[arch.WeightID]bool{}
-	for _, c := range p.Changes {
-		switch c := c.(type) {
-		case LowRank:
-			r[c.At] += c.U.Shape[1]
-		case Dense:
-			if !dense[c.At] { // dense changes of one weight are added up before they are fed
-				dense[c.At] = true
-				r[c.At] += min(c.Delta.Shape[0], c.Delta.Shape[1])
-			}
+	for _, w := range p.Weights {
+		if w.Bias || w.Dense() && dense[w.At] { // matrices for one weight are added up before they are fed
+			continue
 		}
+		dense[w.At] = dense[w.At] || w.Dense()
+		r[w.At] += w.Rank()
 	}
 	return r
 }

@@ -18,17 +18,18 @@ import (
 	"editpipe/tensor/safetensors"
 )
 
-// A saved patch is two files and, if it has wraps, a folder:
+// A saved patch is two files and, if it has routes, a folder:
 //
 //	PATH             safetensors: change.N.u [in, r] and change.N.v [r, out] of
-//	                 a low-rank change, change.N.delta [in, out] of a dense one,
-//	                 [out] of a bias, N counting from 0000 in order;
+//	                 a product, change.N.delta [in, out] of a whole matrix, [out]
+//	                 of a bias, N counting from 0000 in order;
 //	                 state.NAME for the state
 //	PATH.json        patchFile: format, method, edits, model, list of changes
-//	PATH.wraps/N-KIND/   what wrap N saved
+//	PATH.wraps/N-KIND/   what route N saved
 //
-// The JSON file is written last and holds the digest of PATH, so a patch with
-// a JSON file is complete.
+// Files and keys are called what version 1 called them when a weight was a change
+// and a route a wrap. The JSON file is written last and holds the digest of PATH,
+// so a patch with a JSON file is complete.
 
 const (
 	patchFormat  = "editpipe-patch"
@@ -53,11 +54,11 @@ type patchFile struct {
 	Method  string        `json:"method"`
 	Edits   []string      `json:"edits"`
 	Meta    PatchMeta     `json:"made_for"`
-	Changes []savedChange `json:"changes"`
-	Wraps   []string      `json:"wraps,omitempty"` // kinds, innermost first
+	Weights []savedWeight `json:"changes"`
+	Routes  []string      `json:"wraps,omitempty"` // kinds, innermost first
 }
 
-type savedChange struct {
+type savedWeight struct {
 	Kind   string `json:"kind"` // low_rank, dense, bias
 	Weight string `json:"weight"`
 	In     int    `json:"in"` // 0 for a bias
@@ -65,42 +66,42 @@ type savedChange struct {
 	Rank   int    `json:"rank,omitempty"`
 }
 
-// WrapDecoder reads back what Wrap.Save wrote.
-type WrapDecoder func(dir string) (Wrap, error)
+// RouteDecoder reads back what Route.Save wrote.
+type RouteDecoder func(dir string) (Route, error)
 
 // Sidecar is the JSON file beside the patch at path.
 func Sidecar(path string) string { return path + ".json" }
 
-func wrapDir(path string, i int, kind string) string {
+func routeDir(path string, i int, kind string) string {
 	return filepath.Join(path+".wraps", strconv.Itoa(i)+"-"+kind)
 }
 
-func changeKey(i int, part string) string { return fmt.Sprintf("change.%04d.%s", i, part) }
+func weightKey(i int, part string) string { return fmt.Sprintf("change.%04d.%s", i, part) }
 
 // Save writes the patch to path and beside it.
 func (p *Patch) Save(path string, meta PatchMeta) error {
-	f := patchFile{Format: patchFormat, Version: patchVersion, Method: p.Method, Edits: p.Edits, Meta: meta, Changes: []savedChange{}}
+	f := patchFile{Format: patchFormat, Version: patchVersion, Method: p.Method, Edits: p.Edits, Meta: meta, Weights: []savedWeight{}}
 	if f.Edits == nil {
 		f.Edits = []string{}
 	}
 	tensors := map[string]*tensor.Tensor{}
-	for i, c := range p.Changes {
-		if err := wellFormed(c); err != nil {
+	for i, w := range p.Weights {
+		if err := w.check(); err != nil {
 			return fmt.Errorf("models: saving patch %s: change %d: %w", path, i, err)
 		}
-		s := savedChange{Weight: c.change().String()}
-		switch c := c.(type) {
-		case LowRank:
-			s.Kind, s.In, s.Rank, s.Out = "low_rank", c.U.Shape[0], c.U.Shape[1], c.V.Shape[1]
-			tensors[changeKey(i, "u")], tensors[changeKey(i, "v")] = c.U, c.V
-		case Dense:
-			s.Kind, s.In, s.Out = "dense", c.Delta.Shape[0], c.Delta.Shape[1]
-			tensors[changeKey(i, "delta")] = c.Delta
-		case Bias:
-			s.Kind, s.Out = "bias", c.Delta.Shape[0]
-			tensors[changeKey(i, "delta")] = c.Delta
+		s := savedWeight{Kind: "dense", Weight: w.At.String()}
+		s.In, s.Out = w.Size()
+		names := []string{"delta"}
+		switch {
+		case w.Bias:
+			s.Kind = "bias"
+		case !w.Dense():
+			s.Kind, s.Rank, names = "low_rank", w.Rank(), []string{"u", "v"}
 		}
-		f.Changes = append(f.Changes, s)
+		for k, t := range w.Tensors() {
+			tensors[weightKey(i, names[k])] = t
+		}
+		f.Weights = append(f.Weights, s)
 	}
 	for name, t := range p.State {
 		tensors["state."+name] = t
@@ -111,15 +112,15 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 	if err := os.RemoveAll(path + ".wraps"); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	for i, w := range p.Wraps {
-		dir := wrapDir(path, i, w.Kind())
+	for i, r := range p.Routes {
+		dir := routeDir(path, i, r.Kind())
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("models: saving patch %s: %w", path, err)
 		}
-		if err := w.Save(dir); err != nil {
-			return fmt.Errorf("models: saving patch %s: wrap %s: %w", path, w.Kind(), err)
+		if err := r.Save(dir); err != nil {
+			return fmt.Errorf("models: saving patch %s: route %s: %w", path, r.Kind(), err)
 		}
-		f.Wraps = append(f.Wraps, w.Kind())
+		f.Routes = append(f.Routes, r.Kind())
 	}
 	var err error
 	if f.SHA256, err = file.Hash(path); err != nil {
@@ -136,9 +137,9 @@ func (p *Patch) Save(path string, meta PatchMeta) error {
 }
 
 // LoadPatch reads a patch that Save wrote. decoders holds one function per kind
-// of wrap the patch may carry. It returns ErrPatchFile when the files do not
+// of route the patch may carry. It returns ErrPatchFile when the files do not
 // belong together; whether the patch suits a model is asked of LM.Fits.
-func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta, error) {
+func LoadPatch(path string, decoders map[string]RouteDecoder) (*Patch, PatchMeta, error) {
 	fail := func(err error) (*Patch, PatchMeta, error) {
 		return nil, PatchMeta{}, fmt.Errorf("models: loading patch %s: %w", path, err)
 	}
@@ -168,12 +169,12 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 		return fail(err)
 	}
 	p := &Patch{Method: f.Method, Edits: f.Edits}
-	for i, s := range f.Changes {
-		c, err := s.read(i, tensors)
+	for i, s := range f.Weights {
+		w, err := s.read(i, tensors)
 		if err != nil {
 			return fail(fmt.Errorf("%w: change %d: %w", ErrPatchFile, i, err))
 		}
-		p.Changes = append(p.Changes, c)
+		p.Weights = append(p.Weights, w)
 	}
 	for name, t := range tensors {
 		if key, ok := strings.CutPrefix(name, "state."); ok {
@@ -183,7 +184,7 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 			p.State[key] = t
 		}
 	}
-	for i, kind := range f.Wraps {
+	for i, kind := range f.Routes {
 		decode := decoders[kind]
 		if decode == nil {
 			known := make([]string, 0, len(decoders))
@@ -191,81 +192,44 @@ func LoadPatch(path string, decoders map[string]WrapDecoder) (*Patch, PatchMeta,
 				known = append(known, k)
 			}
 			sort.Strings(known)
-			return fail(fmt.Errorf("wrap of unknown kind %q; known are %v", kind, known))
+			return fail(fmt.Errorf("route of unknown kind %q; known are %v", kind, known))
 		}
-		w, err := decode(wrapDir(path, i, kind))
+		r, err := decode(routeDir(path, i, kind))
 		if err != nil {
-			return fail(fmt.Errorf("wrap %s: %w", kind, err))
+			return fail(fmt.Errorf("route %s: %w", kind, err))
 		}
-		p.Wraps = append(p.Wraps, w)
+		p.Routes = append(p.Routes, r)
 	}
 	return p, f.Meta, nil
 }
 
-// read rebuilds one change and checks it against its entry.
-func (s savedChange) read(i int, tensors map[string]*tensor.Tensor) (Change, error) {
+// read rebuilds one addition and checks it against its entry.
+func (s savedWeight) read(i int, tensors map[string]*tensor.Tensor) (Weight, error) {
 	at, err := arch.ParseWeightID(s.Weight)
 	if err != nil {
-		return nil, err
+		return Weight{}, err
 	}
-	take := func(part string, want ...int) (*tensor.Tensor, error) {
-		t := tensors[changeKey(i, part)]
-		if t == nil {
-			return nil, fmt.Errorf("tensor %s is missing", changeKey(i, part))
+	take := func(part string, want ...int) *tensor.Tensor {
+		t := tensors[weightKey(i, part)]
+		switch {
+		case err != nil:
+		case t == nil:
+			err = fmt.Errorf("tensor %s is missing", weightKey(i, part))
+		case !slices.Equal(t.Shape, want):
+			err = fmt.Errorf("tensor %s is %v, listed as %v", weightKey(i, part), t.Shape, want)
 		}
-		if !slices.Equal(t.Shape, want) {
-			return nil, fmt.Errorf("tensor %s is %v, listed as %v", changeKey(i, part), t.Shape, want)
-		}
-		return t, nil
+		return t
 	}
+	w := Weight{At: at, Bias: s.Kind == "bias"}
 	switch s.Kind {
 	case "low_rank":
-		u, err := take("u", s.In, s.Rank)
-		if err != nil {
-			return nil, err
-		}
-		v, err := take("v", s.Rank, s.Out)
-		if err != nil {
-			return nil, err
-		}
-		return LowRank{At: at, U: u, V: v}, nil
+		w.U, w.V = take("u", s.In, s.Rank), take("v", s.Rank, s.Out)
 	case "dense":
-		d, err := take("delta", s.In, s.Out)
-		if err != nil {
-			return nil, err
-		}
-		return Dense{At: at, Delta: d}, nil
+		w.Delta = take("delta", s.In, s.Out)
 	case "bias":
-		d, err := take("delta", s.Out)
-		if err != nil {
-			return nil, err
-		}
-		return Bias{At: at, Delta: d}, nil
+		w.Delta = take("delta", s.Out)
+	default:
+		return Weight{}, fmt.Errorf("unknown kind %q", s.Kind)
 	}
-	return nil, fmt.Errorf("unknown kind %q", s.Kind)
-}
-
-// wellFormed checks that the shapes of one change agree with each other.
-func wellFormed(c Change) error {
-	misfit := func(want, have any) error {
-		return &MisfitError{What: c.change().String(), Want: fmt.Sprint(want), Have: fmt.Sprint(have)}
-	}
-	switch c := c.(type) {
-	case LowRank:
-		if c.U == nil || c.V == nil || len(c.U.Shape) != 2 || len(c.V.Shape) != 2 || !c.U.IsFloat() || !c.V.IsFloat() {
-			return misfit("factors U [in, r] and V [r, out] of floats", "something else")
-		}
-		if c.U.Shape[1] != c.V.Shape[0] {
-			return misfit(fmt.Sprintf("U %v", c.U.Shape), fmt.Sprintf("V %v", c.V.Shape))
-		}
-	case Dense:
-		if c.Delta == nil || len(c.Delta.Shape) != 2 || !c.Delta.IsFloat() {
-			return misfit("a matrix [in, out] of floats", "something else")
-		}
-	case Bias:
-		if c.Delta == nil || len(c.Delta.Shape) != 1 || !c.Delta.IsFloat() {
-			return &MisfitError{What: biasOf(c.At), Want: "a vector [out] of floats", Have: "something else"}
-		}
-	}
-	return nil
+	return w, err
 }

@@ -20,14 +20,18 @@ type asked struct {
 // order or number of rows. An error is returned only when the runtime fails or
 // ctx ends.
 func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
-	answers := make([]ask.Answer, len(rows))
-	bare, err := lm.unwrap(ctx, rows, answers, func(ctx context.Context, s Scorer, rows []Row) ([]ask.Answer, error) { return s.Score(ctx, rows) })
+	rows, faults, err := lm.route(ctx, rows, 0)
 	if err != nil {
 		return nil, err
 	}
+	answers := make([]ask.Answer, len(rows))
 	w := lm.newWave()
-	for _, i := range bare {
-		if err := w.add(i, rows[i]); err != nil {
+	for i, r := range rows {
+		err := faults[i]
+		if err == nil {
+			err = w.add(i, r)
+		}
+		if err != nil {
 			answers[i] = ask.Answer{Err: err}
 		}
 		if w.held > lm.opts.MemoryBudget/2 {

@@ -22,9 +22,9 @@ import (
 	"editpipe/tensor"
 )
 
-func score(t *testing.T, s Scorer, rows ...Row) []ask.Answer {
+func score(t *testing.T, lm *LM, rows ...Row) []ask.Answer {
 	t.Helper()
-	a, err := s.Score(t.Context(), rows)
+	a, err := lm.Score(t.Context(), rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func bake(t *testing.T, dir string, lm *LM, p *Patch) string {
 		w := lm.info.Weight(at)
 		value, err := lm.Weight(at)
 		must(t, err)
-		d, err := p.delta(at)
+		d, err := p.sum(at, false)
 		must(t, err)
 		for i, x := range d.Float32s() {
 			value.Float32s()[i] += x
@@ -76,12 +76,12 @@ func TestPatchEqualsChangedFile(t *testing.T) {
 			p := &Patch{}
 			for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 				if w := lm.info.FFNs[1].Weight(part); w != nil {
-					p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 3), V: randn(r, 0.3, 3, w.Out)})
+					p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.3, w.In, 3), V: randn(r, 0.3, 3, w.Out)})
 				}
 			}
 			w := lm.info.FFNs[0].Down
-			p.Changes = append(p.Changes, LowRank{At: w.ID, U: randn(r, 0.3, w.In, 1), V: randn(r, 0.3, 1, w.Out)})
-			mixed := p.Then(&Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}})
+			p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.3, w.In, 1), V: randn(r, 0.3, 1, w.Out)})
+			mixed := p.Then(&Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}})
 			for name, p := range map[string]*Patch{"low rank": p, "with dense": mixed} {
 				changed := openModel(t, env, bake(t, dir, lm, p), Options{})
 				var rows, plain []Row
@@ -118,7 +118,7 @@ func TestPaddingAndCompany(t *testing.T) {
 			small := openModel(t, env, dir, Options{MemoryBudget: 1})
 			r := rand.New(rand.NewPCG(5, 5))
 			edit, w := randomPatch(lm, r, 0.3), lm.info.FFNs[0].Down
-			null := &Patch{Changes: []Change{LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
+			null := &Patch{Weights: []Weight{{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
 			var rows, zeros []Row
 			var alone []ask.Answer
 			for i := range 12 {
@@ -263,7 +263,7 @@ func TestOneBadRow(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	nan := tensor.New(tensor.F32, w.In, 1)
 	nan.Float32s()[0] = float32(math.NaN())
-	with := func(c Change) *Patch { return &Patch{Changes: []Change{c}} }
+	with := func(c Weight) *Patch { return &Patch{Weights: []Weight{c}} }
 	long := strings.Repeat(" the", lm.Context())
 	for _, c := range []struct {
 		name string
@@ -277,9 +277,9 @@ func TestOneBadRow(t *testing.T) {
 		{"empty target", Row{Query: ask.Query{Prompt: "the", Targets: []string{""}}}, ask.ErrNoTarget},
 		{"unknown id", Row{Query: ask.Query{PromptIDs: []int64{1, 99999}, Targets: []string{"x"}}}, ErrVocabulary},
 		{"negative target id", Row{Query: ask.Query{PromptIDs: []int64{1}, TargetIDs: [][]int64{{-1}}}}, ErrVocabulary},
-		{"NaN in a patch", Row{Query: ok, Patch: with(LowRank{At: w.ID, U: nan, V: randn(r, 1, 1, w.Out)})}, ask.ErrNotFinite},
-		{"no such layer", Row{Query: ok, Patch: with(LowRank{At: down(9), U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
-		{"no such part", Row{Query: ok, Patch: with(LowRank{At: arch.WeightID{Part: arch.FFNGate}, U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
+		{"NaN in a patch", Row{Query: ok, Patch: with(Weight{At: w.ID, U: nan, V: randn(r, 1, 1, w.Out)})}, ask.ErrNotFinite},
+		{"no such layer", Row{Query: ok, Patch: with(Weight{At: down(9), U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
+		{"no such part", Row{Query: ok, Patch: with(Weight{At: arch.WeightID{Part: arch.FFNGate}, U: randn(r, 1, w.In, 1), V: randn(r, 1, 1, w.Out)})}, ErrNotEditable},
 		{"bad comparison", Row{Query: ok, Versus: &ask.Query{Prompt: long, Targets: ok.Targets}}, ask.ErrTooLong},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestOneBadRow(t *testing.T) {
 		})
 	}
 	var misfit *MisfitError
-	a := score(t, lm, Row{Query: ok, Patch: with(LowRank{At: w.ID, U: randn(r, 1, w.In+1, 1), V: randn(r, 1, 1, w.Out)})}, Row{Query: ok})
+	a := score(t, lm, Row{Query: ok, Patch: with(Weight{At: w.ID, U: randn(r, 1, w.In+1, 1), V: randn(r, 1, 1, w.Out)})}, Row{Query: ok})
 	if !errors.As(a[0].Err, &misfit) || a[1].Err != nil {
 		t.Errorf("wrong shape: %v", a[0].Err)
 	}
@@ -324,26 +324,26 @@ func TestDuplicatesAreComputedOnce(t *testing.T) {
 	}
 }
 
-func TestWrapsStandOutermostLast(t *testing.T) {
+func TestRoutesStandOutermostLast(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	var log []string
 	r := rand.New(rand.NewPCG(9, 9))
 	p := randomPatch(lm, r, 0.3)
-	wrapped := (&Patch{Wraps: []Wrap{suffix{" a", &log}}}).Then(p).Then(&Patch{Wraps: []Wrap{suffix{" b", &log}}})
+	routed := (&Patch{Routes: []Route{suffix{" a", &log}}}).Then(p).Then(&Patch{Routes: []Route{suffix{" b", &log}}})
 	q := func(prompt string) ask.Query { return ask.Query{Prompt: prompt, Targets: []string{"c"}} }
-	got := score(t, lm, Row{Query: q("the"), Patch: wrapped}, Row{Query: q("the")}, Row{Query: q("an"), Patch: wrapped})
+	got := score(t, lm, Row{Query: q("the"), Patch: routed}, Row{Query: q("the")}, Row{Query: q("an"), Patch: routed})
 	want := score(t, lm, Row{Query: q("the b a"), Patch: p}, Row{Query: q("the")}, Row{Query: q("an b a"), Patch: p})
 	if d := worstLogProb(t, got, want); d > logProbTolerance {
-		t.Errorf("wrapped answers differ by %g", d)
+		t.Errorf("routed answers differ by %g", d)
 	}
 	if !slices.Equal(log, []string{" b", " a"}) {
-		t.Errorf("wraps were called as %q; each once for all its rows, the last one first", log)
+		t.Errorf("routes were asked as %q; each once for all its rows, the last one first", log)
 	}
-	g, err := lm.Generate(t.Context(), []Row{{Query: q("the"), Patch: wrapped}, {Query: q("the b a"), Patch: p}}, ask.Sampling{MaxNew: 3})
+	g, err := lm.Generate(t.Context(), []Row{{Query: q("the"), Patch: routed}, {Query: q("the b a"), Patch: p}}, ask.Sampling{MaxNew: 3})
 	must(t, err)
 	if !slices.Equal(g[0].TextIDs, g[1].TextIDs) {
-		t.Errorf("wrapped generation %v, want %v", g[0].TextIDs, g[1].TextIDs)
+		t.Errorf("routed generation %v, want %v", g[0].TextIDs, g[1].TextIDs)
 	}
 }
 
@@ -475,7 +475,7 @@ func TestHashAndProtocol(t *testing.T) {
 	if a.Hash() == other.Hash() {
 		t.Error("other weights in the external file have the same hash")
 	}
-	p := &Patch{Changes: []Change{LowRank{At: down(0), U: tensor.New(tensor.F32, a.info.FFNWidth, 1), V: tensor.New(tensor.F32, 1, a.info.Width)}}}
+	p := &Patch{Weights: []Weight{{At: down(0), U: tensor.New(tensor.F32, a.info.FFNWidth, 1), V: tensor.New(tensor.F32, 1, a.info.Width)}}}
 	meta := PatchMeta{ModelHash: a.Hash(), TokenizerHash: a.TokenizerHash()}
 	var misfit *MisfitError
 	if err := b.Fits(p, meta); err != nil {

@@ -38,7 +38,7 @@ func TestStems(t *testing.T) {
 			lm := openModel(t, env, dir, Options{})
 			r := rand.New(rand.NewPCG(8, 1))
 			edit, w := randomPatch(lm, r, 0.3), lm.info.FFNs[0].Down
-			dense := &Patch{Changes: []Change{Dense{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
+			dense := &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
 			rows := stemmed(lm, r, []*Patch{nil, edit, nil, dense}, 30, leastStem, 53, 20, 40)
 			wave := lm.newWave()
 			for i, row := range rows {

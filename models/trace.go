@@ -33,7 +33,7 @@ type Trace struct {
 
 // Trace reads activations at chosen positions. Traces are parallel to rows,
 // values within a trace to at. All sites must be on one side of the model;
-// encoder sites are read while the encoder runs alone. Wraps of a patch do not
+// encoder sites are read while the encoder runs alone. Routes of a patch do not
 // take part.
 //
 // It returns ErrSite, with the reason, for a site that the graph does not show.

@@ -34,7 +34,7 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 			for _, side := range sides {
 				layer := 1
 				w := lm.info.FFN(side, layer).Down
-				patch := &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)}}}
+				patch := &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)}}}
 				rows := []TraceRow{
 					{Query: randomQuery(lm, r, 7, 3), Positions: []int{0, -1}},
 					{Query: randomQuery(lm, r, 12, 2), Patch: patch, Positions: []int{0}},
@@ -58,7 +58,7 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 					}
 					v := want.Float32s()
 					if rows[i].Patch != nil {
-						d, err := patch.delta(w.ID)
+						d, err := patch.sum(w.ID, false)
 						if err != nil {
 							t.Fatal(err)
 						}

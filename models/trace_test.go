@@ -32,10 +32,10 @@ func TestTrace(t *testing.T) {
 			for _, side := range sides {
 				f := lm.info.FFN(side, 1)
 				at := func(p arch.Point) arch.Site { return arch.Site{Side: side, Layer: 1, Point: p} }
-				low := LowRank{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
+				low := Weight{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
 				rows := []TraceRow{
 					{Query: randomQuery(lm, r, 9, 3), Positions: []int{0, -1}},
-					{Query: randomQuery(lm, r, 4, 2), Positions: []int{0}, Patch: &Patch{Changes: []Change{low}}},
+					{Query: randomQuery(lm, r, 4, 2), Positions: []int{0}, Patch: &Patch{Weights: []Weight{low}}},
 					{Query: randomQuery(lm, r, 4, 2)},
 				}
 				rows = append(rows, rows[0])
@@ -181,7 +181,7 @@ func TestEncoderDecoderGenerates(t *testing.T) {
 	for i := range 5 {
 		rows = append(rows, Row{Query: randomQuery(lm, r, 3+2*i, 1)})
 		if i > 2 {
-			rows[i].Patch = &Patch{Changes: []Change{LowRank{At: w.ID, U: randn(r, 0.5, w.In, 2), V: randn(r, 0.5, 2, w.Out)}}}
+			rows[i].Patch = &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.5, w.In, 2), V: randn(r, 0.5, 2, w.Out)}}}
 		}
 	}
 	got, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 5})

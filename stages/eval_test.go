@@ -77,7 +77,7 @@ func (n nudger) group(on *models.Patch, edits []dataset.Edit) edit.Made {
 		}
 		made.Patch = made.Patch.Then(&models.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
-			Changes: []models.Change{models.LowRank{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
+			Weights: []models.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
 		})
 		made.Efforts = append(made.Efforts, edit.Effort{Steps: 1, FinalLoss: float32(n.size)})
 	}

@@ -301,11 +301,11 @@ func (s *session) row(a asked, pre store.Base) {
 	s.results = append(s.results, r)
 }
 
-// mostNormed bounds the changes whose norm is taken: it is a sum over pairs of
+// mostNormed bounds the weights whose norm is taken: it is a sum over pairs of
 // them, which a long chain should not pay for at every step.
 const mostNormed = 256
 
-// prefixed is a wrap that stands before prompts as text.
+// prefixed is a route that puts a text before prompts.
 type prefixed interface{ Prefix() string }
 
 // effortBytes is what a row's size of a patch counts for each edit of the step
@@ -321,13 +321,13 @@ func (s *session) take(made edit.Made, edits []int) store.Applied {
 	}
 	p := made.Patch
 	a := store.Applied{StateBytes: p.Bytes() + effortBytes*int64(len(made.Efforts))}
-	if len(p.Changes) <= mostNormed {
+	if len(p.Weights) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
 			a.DeltaNorm = &norm
 		}
 	}
-	for _, w := range p.Wraps {
-		if t, ok := w.(prefixed); ok {
+	for _, r := range p.Routes {
+		if t, ok := r.(prefixed); ok {
 			a.Context += t.Prefix()
 		}
 	}

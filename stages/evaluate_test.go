@@ -7,18 +7,25 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/store"
 )
 
-// counted is a wrap that does nothing but count how often a patch is measured.
+// counted is a route that does nothing but count how often a patch is measured.
 type counted struct{ times *atomic.Int32 }
 
-func (counted) Around(next models.Scorer) models.Scorer { return next }
-func (counted) Kind() string                            { return "counted" }
-func (counted) Save(string) error                       { return nil }
+func (counted) Kind() string      { return "counted" }
+func (counted) Save(string) error { return nil }
+func (counted) Route(_ context.Context, _ models.Reader, questions []ask.Query) ([]models.Way, error) {
+	ways := make([]models.Way, len(questions))
+	for i, q := range questions {
+		ways[i].Query = q
+	}
+	return ways, nil
+}
 func (c counted) Prefix() string {
 	c.times.Add(1)
 	return "counted"
@@ -27,7 +34,7 @@ func (c counted) Prefix() string {
 func (c counted) Make(_ context.Context, _ *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
-		made[i].Patch = &models.Patch{Method: "counted", Wraps: []models.Wrap{c}}
+		made[i].Patch = &models.Patch{Method: "counted", Routes: []models.Route{c}}
 		for _, e := range edits {
 			made[i].Patch.Edits = append(made[i].Patch.Edits, string(e.ID))
 		}

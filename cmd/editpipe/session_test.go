@@ -241,7 +241,7 @@ func checkEdit(t *testing.T, saved string) {
 		t.Errorf("%s%s", text.out, text.err)
 	}
 	patch, meta, err := models.LoadPatch(saved, edit.Decoders(all.Methods()))
-	if err != nil || len(patch.Changes) != 0 || meta.Model != demo.Name {
+	if err != nil || len(patch.Weights) != 0 || meta.Model != demo.Name {
 		t.Errorf("saved patch of method none: %+v, %+v, %v", patch, meta, err)
 	}
 }

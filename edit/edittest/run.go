@@ -321,19 +321,9 @@ func (s *suite) chain(t *testing.T) {
 
 // samePatch compares weight changes bit by bit.
 func samePatch(a, b *models.Patch) bool {
-	return slices.EqualFunc(a.Changes, b.Changes, func(x, y models.Change) bool {
-		switch x := x.(type) {
-		case models.LowRank:
-			y, ok := y.(models.LowRank)
-			return ok && x.At == y.At && x.U.Hash() == y.U.Hash() && x.V.Hash() == y.V.Hash()
-		case models.Dense:
-			y, ok := y.(models.Dense)
-			return ok && x.At == y.At && x.Delta.Hash() == y.Delta.Hash()
-		case models.Bias:
-			y, ok := y.(models.Bias)
-			return ok && x.At == y.At && x.Delta.Hash() == y.Delta.Hash()
-		}
-		return false
+	return slices.EqualFunc(a.Weights, b.Weights, func(x, y models.Weight) bool {
+		return x.At == y.At && x.Bias == y.Bias &&
+			slices.EqualFunc(x.Tensors(), y.Tensors(), func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
 	})
 }
 
@@ -341,13 +331,13 @@ func samePatch(a, b *models.Patch) bool {
 // largest element of the same change; infinite for changes of other forms, NaN
 // where an element is.
 func changesApart(a, b *models.Patch) float64 {
-	if len(a.Changes) != len(b.Changes) {
+	if len(a.Weights) != len(b.Weights) {
 		return math.Inf(1)
 	}
 	worst := 0.0
-	for i := range a.Changes {
-		x, y := parts(a.Changes[i]), parts(b.Changes[i])
-		if len(x) == 0 || len(x) != len(y) {
+	for i := range a.Weights {
+		x, y := a.Weights[i].Tensors(), b.Weights[i].Tensors()
+		if len(x) != len(y) {
 			return math.Inf(1)
 		}
 		for k := range x {
@@ -365,18 +355,6 @@ func changesApart(a, b *models.Patch) float64 {
 		}
 	}
 	return worst
-}
-
-func parts(c models.Change) []*tensor.Tensor {
-	switch c := c.(type) {
-	case models.LowRank:
-		return []*tensor.Tensor{c.U, c.V}
-	case models.Dense:
-		return []*tensor.Tensor{c.Delta}
-	case models.Bias:
-		return []*tensor.Tensor{c.Delta}
-	}
-	return nil
 }
 
 // sameAnswers compares tokens, and log-probabilities up to a tolerance that is

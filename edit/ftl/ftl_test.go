@@ -58,7 +58,7 @@ func made(t *testing.T, ed *editor, on *models.Patch, edits ...dataset.Edit) edi
 	if made.Err != nil {
 		t.Fatal(made.Err)
 	}
-	if n := len(made.Patch.Changes); n != 2 {
+	if n := len(made.Patch.Weights); n != 2 {
 		t.Fatalf("%d changes, want one of the weight and one of its bias", n)
 	}
 	return made
@@ -80,9 +80,9 @@ func objectiveOf(t *testing.T, id string, lm *models.LM, on *models.Patch, at ar
 	return o
 }
 
-func delta(m edit.Made) []float32 { return m.Patch.Changes[0].(models.Dense).Delta.Float32s() }
+func delta(m edit.Made) []float32 { return m.Patch.Weights[0].Delta.Float32s() }
 
-func biasDelta(m edit.Made) []float32 { return m.Patch.Changes[1].(models.Bias).Delta.Float32s() }
+func biasDelta(m edit.Made) []float32 { return m.Patch.Weights[1].Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -116,7 +116,7 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := &models.Patch{Method: masked, Changes: []models.Change{models.Dense{At: at, Delta: random(0.02)[variable]}}}
+			base := &models.Patch{Method: masked, Weights: []models.Weight{{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
 				o := objectiveOf(t, id, lm, base, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
@@ -222,7 +222,7 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := &models.Patch{Changes: []models.Change{models.Dense{At: at, Delta: w}, models.Bias{At: at, Delta: b}}} // both are doubled
+	base := &models.Patch{Weights: []models.Weight{{At: at, Delta: w}, {Bias: true, At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
 	p := made(t, open1(t, lm, masked, one), base, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
@@ -235,7 +235,7 @@ func TestFirstStep(t *testing.T) {
 	}
 	one["train_bias"] = "false"
 	alone := edittest.Together(context.Background(), open1(t, lm, masked, one), &models.Patch{}, edittest.Edits()[0])
-	if alone.Err != nil || len(alone.Patch.Changes) != 1 {
+	if alone.Err != nil || len(alone.Patch.Weights) != 1 {
 		t.Errorf("without the bias %+v", alone)
 	}
 }

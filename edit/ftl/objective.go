@@ -107,11 +107,11 @@ func everywhere(n int) []int {
 
 // with is what a patch becomes with a change, without the edits' names.
 func with(base *models.Patch, at arch.WeightID, values train.Values) *models.Patch {
-	changes := []models.Change{models.Dense{At: at, Delta: values[variable]}}
+	changes := []models.Weight{{At: at, Delta: values[variable]}}
 	if b := values[biasVariable]; b != nil {
-		changes = append(changes, models.Bias{At: at, Delta: b})
+		changes = append(changes, models.Weight{At: at, Bias: true, Delta: b})
 	}
-	return base.Then(&models.Patch{Changes: changes})
+	return base.Then(&models.Patch{Weights: changes})
 }
 
 // weight is the weight before the change, [in, out].
@@ -120,12 +120,7 @@ func weight(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error
 	if err != nil {
 		return nil, err
 	}
-	return changed(on, w, func(c models.Change) *tensor.Tensor {
-		if d, ok := c.(models.Dense); ok && d.At == at {
-			return d.Delta
-		}
-		return nil
-	})
+	return changed(on, w, at, false)
 }
 
 // bias is the bias before the change, [out].
@@ -134,24 +129,19 @@ func bias(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) 
 	if err != nil {
 		return nil, err
 	}
-	return changed(on, b, func(c models.Change) *tensor.Tensor {
-		if b, ok := c.(models.Bias); ok && b.At == at {
-			return b.Delta
-		}
-		return nil
-	})
+	return changed(on, b, at, true)
 }
 
 // changed adds to a parameter what a patch does to it.
-func changed(p *models.Patch, t *tensor.Tensor, delta func(models.Change) *tensor.Tensor) ([]float32, error) {
+func changed(p *models.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]float32, error) {
 	merged, err := p.Merge()
 	if err != nil {
 		return nil, err
 	}
 	sum := slices.Clone(t.Float32s())
-	for _, c := range merged.Changes {
-		if d := delta(c); d != nil {
-			for i, x := range d.Float32s() {
+	for _, w := range merged.Weights {
+		if w.At == at && w.Bias == bias {
+			for i, x := range w.Delta.Float32s() {
 				sum[i] += x
 			}
 		}

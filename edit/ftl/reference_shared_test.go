@@ -148,12 +148,12 @@ func outcomes(t *testing.T, run string) {
 				agree++
 			}
 		}
-		for _, c := range made[i].Patch.Changes {
+		for _, c := range made[i].Patch.Weights {
 			part := "weight"
-			if _, ok := c.(models.Bias); ok {
+			if c.Bias {
 				part = "bias"
 			}
-			norm := (&models.Patch{Changes: []models.Change{c}}).DeltaNorm()
+			norm := (&models.Patch{Weights: []models.Weight{c}}).DeltaNorm()
 			norms = append(norms, math.Abs(norm/e.Norm[fmt.Sprintf("transformer.h.%d.mlp.c_proj.%s", ed.c.Layer, part)]-1))
 		}
 		steps += int(made[i].Efforts[0].Steps)

@@ -16,14 +16,14 @@ import (
 	"editpipe/models"
 )
 
-// Kind names the wrap in saved patches.
+// Kind names the route in saved patches.
 const Kind = "ike.context"
 
 // ErrNoText is the error of an answer to a question that was given as token
 // ids: a context is text and can be put before text only.
 var ErrNoText = errors.New("ike: question is given as token ids, a context goes before text only")
 
-// Context is the wrap of IKE and ICE: text that goes before every question.
+// Context is the route of IKE and ICE: text that goes before every question.
 type Context struct {
 	Edit  string   `json:"edit"`
 	Fact  string   `json:"fact"`            // edit prompt and new object
@@ -57,7 +57,7 @@ func (c *Context) Save(dir string) error {
 }
 
 // Decode reads what Save wrote.
-func Decode(dir string) (models.Wrap, error) {
+func Decode(dir string) (models.Route, error) {
 	data, err := os.ReadFile(filepath.Join(dir, contextFile))
 	if err != nil {
 		return nil, fmt.Errorf("ike: loading context: %w", err)
@@ -72,83 +72,40 @@ func Decode(dir string) (models.Wrap, error) {
 	return &c, nil
 }
 
-// Around gives a scorer that puts the context before every question. With
-// encoder-decoders the context is part of the encoder's text.
-func (c *Context) Around(next models.Scorer) models.Scorer { return &scorer{c, next} }
-
-// meter counts tokens, as models.LM does.
-type meter interface {
-	PromptTokens(prompt, target string) (int, error)
-	Context() int
-}
-
-type scorer struct {
-	c    *Context
-	next models.Scorer
-}
-
-func (s *scorer) Score(ctx context.Context, rows []models.Row) ([]ask.Answer, error) {
-	return s.each(rows, 0, func(rows []models.Row) ([]ask.Answer, error) { return s.next.Score(ctx, rows) })
-}
-
-func (s *scorer) Generate(ctx context.Context, rows []models.Row, o ask.Sampling) ([]ask.Answer, error) {
-	return s.each(rows, o.MaxNew, func(rows []models.Row) ([]ask.Answer, error) { return s.next.Generate(ctx, rows, o) })
-}
-
-// each puts the context before every row that can take it and asks those.
-func (s *scorer) each(rows []models.Row, reserve int, do func([]models.Row) ([]ask.Answer, error)) ([]ask.Answer, error) {
-	answers := make([]ask.Answer, len(rows))
-	var fit []models.Row
-	var at []int
-	for i, r := range rows {
-		prompt, err := s.prompt(r.Query, reserve)
-		if err != nil {
-			answers[i].Err = err
-			continue
-		}
-		r.Query.Prompt = prompt
-		fit, at = append(fit, r), append(at, i)
+// Route puts the context before every question. With encoder-decoders the
+// context is part of the encoder's text.
+func (c *Context) Route(_ context.Context, m models.Reader, questions []ask.Query) ([]models.Way, error) {
+	ways := make([]models.Way, len(questions))
+	for i, q := range questions {
+		ways[i].Query = q
+		ways[i].Query.Prompt, ways[i].Err = c.prompt(m, q)
 	}
-	if len(fit) == 0 {
-		return answers, nil
-	}
-	got, err := do(fit)
-	if err != nil {
-		return nil, err
-	}
-	for j, a := range got {
-		answers[at[j]] = a
-	}
-	return answers, nil
+	return ways, nil
 }
 
 // prompt is the question with its context: without demonstrations of other
 // records that contain the question, and without as many of the first ones as it
-// takes to leave room for the question, its longest target and reserve tokens.
+// takes to leave room for the question and its longest target.
 // The new fact always stays; where even that does not fit, the model says so.
-func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
+func (c *Context) prompt(m models.Reader, q ask.Query) (string, error) {
 	if q.PromptIDs != nil {
 		return "", ErrNoText
 	}
-	demos := make([]string, 0, len(s.c.Demos)+1)
-	for _, d := range s.c.Demos {
+	demos := make([]string, 0, len(c.Demos)+1)
+	for _, d := range c.Demos {
 		if q.Prompt == "" || !strings.Contains(d, q.Prompt) {
 			demos = append(demos, d)
 		}
 	}
-	if s.c.Own != "" { // it shows the edit prompt on purpose
-		demos = append(demos, s.c.Own)
+	if c.Own != "" { // it shows the edit prompt on purpose
+		demos = append(demos, c.Own)
 	}
 	if len(demos) == 0 {
-		return s.c.text(nil) + q.Prompt, nil
-	}
-	m, ok := s.next.(meter)
-	if !ok {
-		return "", fmt.Errorf("ike: %T counts no tokens, so the context cannot be fitted", s.next)
+		return c.text(nil) + q.Prompt, nil
 	}
 	limit := m.Context()
 	if limit <= 0 {
-		return s.c.text(demos) + q.Prompt, nil
+		return c.text(demos) + q.Prompt, nil
 	}
 	targets := q.Targets
 	if len(targets) == 0 {
@@ -157,12 +114,12 @@ func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
 	var fault error
 	drop := sort.Search(len(demos), func(drop int) bool {
 		for _, t := range targets {
-			n, err := m.PromptTokens(s.c.text(demos[drop:])+q.Prompt, t)
+			n, err := m.PromptTokens(c.text(demos[drop:])+q.Prompt, t)
 			if err != nil {
 				fault = err
 				return true
 			}
-			if n+reserve > limit {
+			if n > limit {
 				return false
 			}
 		}
@@ -171,5 +128,5 @@ func (s *scorer) prompt(q ask.Query, reserve int) (string, error) {
 	if fault != nil {
 		return "", fmt.Errorf("ike: fitting the context: %w", fault)
 	}
-	return s.c.text(demos[drop:]) + q.Prompt, nil
+	return c.text(demos[drop:]) + q.Prompt, nil
 }

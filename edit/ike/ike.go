@@ -60,7 +60,7 @@ type Config struct {
 
 // Methods are "ike" and "ice".
 func Methods() []edit.Method {
-	decoders := map[string]models.WrapDecoder{Kind: Decode}
+	decoders := map[string]models.RouteDecoder{Kind: Decode}
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
@@ -107,7 +107,7 @@ type editor struct {
 	seed         int64
 }
 
-// Make gives every edit a patch with one wrap that holds its context.
+// Make gives every edit a patch with one route that holds its context.
 func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
@@ -123,14 +123,14 @@ func (ed *editor) alone(on *models.Patch, e dataset.Edit) (*models.Patch, error)
 	if len(on.Edits) > 0 {
 		return nil, fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle)
 	}
-	w := &Context{Edit: string(e.ID), Fact: fact(e)}
+	c := &Context{Edit: string(e.ID), Fact: fact(e)}
 	if ed.k > 0 {
-		if w.Demos = ed.demonstrations(e); len(w.Demos) == 0 {
+		if c.Demos = ed.demonstrations(e); len(c.Demos) == 0 {
 			return nil, errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none")
 		}
 		if ed.mode == Paper {
-			w.Own = demo(fact(e), e.Prompt, e.Target)
+			c.Own = demo(fact(e), e.Prompt, e.Target)
 		}
 	}
-	return on.Then(&models.Patch{Method: ed.method, Edits: []string{string(e.ID)}, Wraps: []models.Wrap{w}}), nil
+	return on.Then(&models.Patch{Method: ed.method, Edits: []string{string(e.ID)}, Routes: []models.Route{c}}), nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -66,23 +67,23 @@ func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed i
 	return ed.(*editor)
 }
 
-func wrapOf(t *testing.T, ed edit.Editor, e dataset.Edit) *Context {
+func contextOf(t *testing.T, ed edit.Editor, e dataset.Edit) *Context {
 	t.Helper()
 	made := edittest.Together(context.Background(), ed, &models.Patch{}, e)
 	if made.Err != nil {
 		t.Fatal(made.Err)
 	}
 	p := made.Patch
-	if len(p.Wraps) != 1 || len(p.Changes) != 0 {
-		t.Fatalf("patch has %d wraps and %d changes", len(p.Wraps), len(p.Changes))
+	if len(p.Routes) != 1 || len(p.Weights) != 0 {
+		t.Fatalf("patch has %d wraps and %d changes", len(p.Routes), len(p.Weights))
 	}
-	return p.Wraps[0].(*Context)
+	return p.Routes[0].(*Context)
 }
 
 var asked = dataset.Edit{ID: "e", Subject: "Ada", RelationID: "P1", Prompt: "Ada works as a", Target: "pilot"}
 
 func TestPaperLayout(t *testing.T) {
-	c := wrapOf(t, newEditor(t, pool(60), nil, 1), asked)
+	c := contextOf(t, newEditor(t, pool(60), nil, 1), asked)
 	if len(c.Demos) != PaperK {
 		t.Fatalf("%d demonstrations, want %d", len(c.Demos), PaperK)
 	}
@@ -116,7 +117,7 @@ func TestPaperLayout(t *testing.T) {
 }
 
 func TestEasyEditLayout(t *testing.T) {
-	c := wrapOf(t, newEditor(t, pool(60), map[string]string{"mode": "easyedit", "k": "7"}, 1), asked)
+	c := contextOf(t, newEditor(t, pool(60), map[string]string{"mode": "easyedit", "k": "7"}, 1), asked)
 	if len(c.Demos) != 7 || c.Own != "" {
 		t.Errorf("%d demonstrations, own %q", len(c.Demos), c.Own)
 	}
@@ -143,7 +144,7 @@ func TestICEIsTheFactOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := wrapOf(t, ed, asked).Prefix(), "New Fact: Ada works as a pilot\nPrompt: "; got != want {
+	if got, want := contextOf(t, ed, asked).Prefix(), "New Fact: Ada works as a pilot\nPrompt: "; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -162,11 +163,11 @@ func TestQuota(t *testing.T) {
 
 func TestChoiceIsSeededAndLocal(t *testing.T) {
 	few, many := pool(60), pool(61)
-	a := wrapOf(t, newEditor(t, few, nil, 1), asked)
-	if b := wrapOf(t, newEditor(t, few, nil, 1), asked); !slices.Equal(a.Demos, b.Demos) {
+	a := contextOf(t, newEditor(t, few, nil, 1), asked)
+	if b := contextOf(t, newEditor(t, few, nil, 1), asked); !slices.Equal(a.Demos, b.Demos) {
 		t.Error("the same seed gives other demonstrations")
 	}
-	if b := wrapOf(t, newEditor(t, few, nil, 2), asked); slices.Equal(a.Demos, b.Demos) {
+	if b := contextOf(t, newEditor(t, few, nil, 2), asked); slices.Equal(a.Demos, b.Demos) {
 		t.Error("another seed gives the same demonstrations")
 	}
 	// Another record can push out at most the last and shift what is behind it;
@@ -259,44 +260,46 @@ func TestTrimJunk(t *testing.T) {
 	}
 }
 
-// echo answers with the prompt it was asked; its tokens are words.
-type echo struct{ limit int }
+// words is a reader whose tokens are words.
+type words struct{ limit int }
 
-func (e echo) Context() int { return e.limit }
+func (w words) Context() int { return w.limit }
 
-func (echo) PromptTokens(prompt, target string) (int, error) {
+func (words) PromptTokens(prompt, target string) (int, error) {
 	return len(strings.Fields(prompt)) + len(strings.Fields(target)), nil
 }
 
-func (e echo) Score(_ context.Context, rows []models.Row) ([]ask.Answer, error) {
-	out := make([]ask.Answer, len(rows))
-	for i, r := range rows {
-		out[i].Text = r.Query.Prompt
-	}
-	return out, nil
+func (words) Embed(context.Context, []string) ([][]float32, error) {
+	return nil, errors.New("nothing is embedded here")
 }
 
-func (e echo) Generate(ctx context.Context, rows []models.Row, _ ask.Sampling) ([]ask.Answer, error) {
-	return e.Score(ctx, rows)
+// routed is the prompt that a context makes of a question.
+func routed(t *testing.T, c *Context, limit int, q ask.Query) string {
+	t.Helper()
+	ways, err := c.Route(context.Background(), words{limit}, []ask.Query{q})
+	if err != nil || len(ways) != 1 || ways[0].Err != nil || ways[0].Skip || ways[0].Model != "" {
+		t.Fatalf("%+v, %v", ways, err)
+	}
+	if got := ways[0].Query; !slices.Equal(got.Targets, q.Targets) {
+		t.Errorf("targets %q, want %q", got.Targets, q.Targets)
+	}
+	return ways[0].Query.Prompt
 }
 
 // The context fits: the longest tail of the demonstrations that leaves room.
 func TestBudget(t *testing.T) {
-	c := wrapOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
+	c := contextOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
 	q := ask.Query{Prompt: "The job of Ada is", Targets: []string{"a", "one two three four"}}
 	last := -1
 	for limit := range 200 {
-		got, err := c.Around(echo{limit}).Score(context.Background(), []models.Row{{Query: q}})
-		if err != nil || got[0].Err != nil {
-			t.Fatal(err, got[0].Err)
-		}
-		kept := strings.Count(got[0].Text, "\n\n")
+		got := routed(t, c, limit, q)
+		kept := strings.Count(got, "\n\n")
 		all := append(slices.Clone(c.Demos), c.Own)
-		if want := c.text(all[len(all)-kept:]) + q.Prompt; got[0].Text != want {
-			t.Fatalf("limit %d: not a tail of the demonstrations: %q", limit, got[0].Text)
+		if want := c.text(all[len(all)-kept:]) + q.Prompt; got != want {
+			t.Fatalf("limit %d: not a tail of the demonstrations: %q", limit, got)
 		}
 		const longest = 4
-		if n := len(strings.Fields(got[0].Text)) + longest; limit > 0 && kept > 0 && n > limit {
+		if n := len(strings.Fields(got)) + longest; limit > 0 && kept > 0 && n > limit {
 			t.Errorf("limit %d: %d tokens", limit, n)
 		}
 		if limit > 0 && kept < last {
@@ -311,11 +314,12 @@ func TestBudget(t *testing.T) {
 	if last != 9 {
 		t.Errorf("with room for all %d are kept", last)
 	}
-	// Room for a generated text is kept free.
+	// A question without targets takes its own room.
 	full := len(strings.Fields(c.Prefix() + q.Prompt))
-	got, err := c.Around(echo{full + 3}).Generate(context.Background(), []models.Row{{Query: ask.Query{Prompt: q.Prompt}}}, ask.Sampling{MaxNew: 4})
-	if err != nil || strings.Count(got[0].Text, "\n\n") != 8 {
-		t.Errorf("with room for 3 of 4 new tokens: %v, %q", err, got[0].Text)
+	for short, kept := range []int{9, 8} {
+		if got := routed(t, c, full-short, ask.Query{Prompt: q.Prompt}); strings.Count(got, "\n\n") != kept {
+			t.Errorf("with %d tokens too few: %q", short, got)
+		}
 	}
 }
 
@@ -325,13 +329,9 @@ func TestAskedPromptIsNotShown(t *testing.T) {
 	for i := range train {
 		train[i].Probes[1].Prompt = "Shared neighbour works as a"
 	}
-	c := wrapOf(t, newEditor(t, train, map[string]string{"k": "8"}, 1), asked)
+	c := contextOf(t, newEditor(t, train, map[string]string{"k": "8"}, 1), asked)
 	ask1 := func(prompt string) string {
-		got, err := c.Around(echo{0}).Score(context.Background(), []models.Row{{Query: ask.Query{Prompt: prompt}}})
-		if err != nil || got[0].Err != nil {
-			t.Fatal(err, got[0].Err)
-		}
-		return strings.TrimSuffix(got[0].Text, prompt)
+		return strings.TrimSuffix(routed(t, c, 0, ask.Query{Prompt: prompt}), prompt)
 	}
 	if strings.Contains(ask1("Shared neighbour works as a"), "Shared neighbour") {
 		t.Error("the question's own text is in its context")
@@ -342,16 +342,15 @@ func TestAskedPromptIsNotShown(t *testing.T) {
 }
 
 func TestIDsHaveNoContext(t *testing.T) {
-	c := wrapOf(t, newEditor(t, pool(40), nil, 1), asked)
-	rows := []models.Row{{Query: ask.Query{PromptIDs: []int64{1, 2}}}, {Query: ask.Query{Prompt: "q"}}}
-	got, err := c.Around(echo{0}).Score(context.Background(), rows)
+	c := contextOf(t, newEditor(t, pool(40), nil, 1), asked)
+	got, err := c.Route(context.Background(), words{}, []ask.Query{{PromptIDs: []int64{1, 2}}, {Prompt: "q"}})
 	if err != nil || !errors.Is(got[0].Err, ErrNoText) || got[1].Err != nil {
 		t.Errorf("%v, %v", err, got)
 	}
 }
 
 func TestSaveAndDecode(t *testing.T) {
-	c := wrapOf(t, newEditor(t, pool(40), nil, 1), asked)
+	c := contextOf(t, newEditor(t, pool(40), nil, 1), asked)
 	dir := t.TempDir()
 	if err := c.Save(dir); err != nil {
 		t.Fatal(err)
@@ -365,6 +364,50 @@ func TestSaveAndDecode(t *testing.T) {
 	}
 	if _, err := Decode(t.TempDir()); err == nil {
 		t.Error("an empty folder was decoded")
+	}
+}
+
+// TestRouteIsPure: the same questions get the same contexts in any grouping.
+func TestRouteIsPure(t *testing.T) {
+	train := pool(10)
+	for i := range train {
+		train[i].Probes[1].Prompt = "Shared neighbour works as a"
+	}
+	c := contextOf(t, newEditor(t, train, map[string]string{"k": "8"}, 1), asked)
+	questions := []ask.Query{
+		{Prompt: "Shared neighbour works as a"}, {Prompt: "Ada is", Targets: []string{"a", "one two three four five six"}},
+		{PromptIDs: []int64{1}}, {Prompt: strings.Repeat("long ", 30)}, {Prompt: ""},
+	}
+	m := words{60}
+	all, err := c.Route(context.Background(), m, questions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lo := range questions {
+		for hi := lo + 1; hi <= len(questions); hi++ {
+			some, err := c.Route(context.Background(), m, questions[lo:hi])
+			if err != nil || !reflect.DeepEqual(some, all[lo:hi]) {
+				t.Errorf("questions %d to %d by themselves: %+v, %v", lo, hi, some, err)
+			}
+		}
+	}
+}
+
+// TestRoomForGeneration: what is generated is kept free of demonstrations.
+func TestRoomForGeneration(t *testing.T) {
+	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2, Context: 256})
+	c := contextOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
+	row := models.Row{Query: ask.Query{Prompt: "The job of Ada is"}, Patch: &models.Patch{Routes: []models.Route{c}}}
+	last := lm.Context() + 1
+	for _, n := range []int{4, 64, 128} {
+		got, err := lm.Generate(context.Background(), []models.Row{row}, ask.Sampling{MaxNew: n})
+		if err != nil || got[0].Err != nil {
+			t.Fatal(err, got[0].Err)
+		}
+		if got[0].PromptTokens+n > lm.Context() || got[0].PromptTokens >= last {
+			t.Errorf("%d new tokens behind %d of %d", n, got[0].PromptTokens, lm.Context())
+		}
+		last = got[0].PromptTokens
 	}
 }
 

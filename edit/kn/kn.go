@@ -187,7 +187,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 			made[i].Err = err
 			continue
 		}
-		made[i].Patch = on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Changes: changes})
+		made[i].Patch = on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: changes})
 	}
 	return made, err
 }

@@ -191,7 +191,7 @@ func TestZeroing(t *testing.T) {
 		u, v := tensor.New(tensor.F32, w.In, 1), tensor.New(tensor.F32, 1, w.Out)
 		u.Float32s()[i] = -1
 		copy(v.Float32s(), weight.Float32s()[i*w.Out:(i+1)*w.Out])
-		rows = append(rows, models.Row{Query: q, Patch: &models.Patch{Changes: []models.Change{models.LowRank{At: w.ID, U: u, V: v}}}})
+		rows = append(rows, models.Row{Query: q, Patch: &models.Patch{Weights: []models.Weight{{At: w.ID, U: u, V: v}}}})
 	}
 	answers, err := lm.Score(ctx, rows)
 	if err != nil {
@@ -251,8 +251,8 @@ func TestRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	low := models.LowRank{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
-	dense := models.Dense{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
+	low := models.Weight{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
+	dense := models.Weight{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
 	for i := range low.U.Float32s() {
 		low.U.Float32s()[i] = float32(i%5) / 8
 	}
@@ -260,7 +260,7 @@ func TestRule(t *testing.T) {
 		low.V.Float32s()[j] = float32(j%7) / 8
 		dense.Delta.Float32s()[6*w.Out+j] = 0.25
 	}
-	on := &models.Patch{Changes: []models.Change{low, dense}}
+	on := &models.Patch{Weights: []models.Weight{low, dense}}
 	chosen := []neuron{{0, 2}, {1, 6}, {1, 9}}
 	f := &fact{gold: []int64{11}, greedy: []int64{12, 13}, target: []int64{14, 15}}
 	e, err := lm.Embeddings([]int64{11, 12, 13, 14, 15})
@@ -306,7 +306,7 @@ func TestRule(t *testing.T) {
 			if len(changes) != 2 {
 				t.Fatalf("%d layers change, want 2", len(changes))
 			}
-			last := changes[1].(models.LowRank)
+			last := changes[1]
 			got, err := tensor.MatMul(last.U, last.V)
 			if err != nil {
 				t.Fatal(err)
@@ -482,7 +482,7 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(made[4].Err, edit.ErrUnsupported) {
 			t.Errorf("without a subject: %v", made[4].Err)
 		}
-		if len(made[1].Patch.Changes) == 0 {
+		if len(made[1].Patch.Weights) == 0 {
 			t.Error("the good edit beside them changes nothing")
 		}
 	})

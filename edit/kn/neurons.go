@@ -115,37 +115,24 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 		r.weights[n.layer] = w.Float32s()
 	}
 	v := make([]float64, width)
-	add := func(scale float64, x []float32) {
-		for j := range v {
-			v[j] += scale * float64(x[j])
-		}
+	for j := range v {
+		v[j] = float64(r.weights[n.layer][n.index*width+j])
 	}
-	add(1, r.weights[n.layer][n.index*width:])
-	for _, c := range r.on.Changes {
-		switch c := c.(type) {
-		case models.Dense:
-			if c.At == at {
-				add(1, c.Delta.Float32s()[n.index*width:])
-			}
-		case models.LowRank:
-			if c.At == at {
-				rank := c.U.Shape[1]
-				for k := range rank {
-					add(float64(c.U.Float32s()[n.index*rank+k]), c.V.Float32s()[k*width:])
-				}
-			}
+	for _, c := range r.on.Weights {
+		if c.At == at && !c.Bias {
+			c.AddRow(v, n.index)
 		}
 	}
 	return v, nil
 }
 
 // update is the change of every layer that has neurons.
-func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Change, error) {
+func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Weight, error) {
 	toward, err := ed.direction(w.lm, f)
 	if err != nil {
 		return nil, err
 	}
-	var changes []models.Change
+	var changes []models.Weight
 	for len(list) > 0 {
 		layer := list[0].layer
 		n := slices.IndexFunc(list, func(n neuron) bool { return n.layer != layer })
@@ -163,7 +150,7 @@ func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Change, erro
 
 // changeLayer changes the rows of one layer's neurons: by a multiple of the
 // direction, or each to zero.
-func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.Change, error) {
+func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.Weight, error) {
 	at := arch.WeightID{Layer: list[0].layer, Part: arch.FFNDown}
 	in, width := w.lm.Info().Weight(at).In, len(toward)
 	rank := 1
@@ -179,7 +166,7 @@ func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.
 		if ed.c.Mode == Erase || ed.c.paper() {
 			row, err := w.row(n, width)
 			if err != nil {
-				return nil, err
+				return models.Weight{}, err
 			}
 			if ed.c.Mode == Erase {
 				u.Float32s()[n.index*rank+k] = 1
@@ -190,7 +177,7 @@ func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.
 		}
 		u.Float32s()[n.index] = float32(scale)
 	}
-	return models.LowRank{At: at, U: u, V: v}, nil
+	return models.Weight{At: at, U: u, V: v}, nil
 }
 
 // direction is what the rows of neurons move by, in norms of the row or as it is.

@@ -99,7 +99,7 @@ func record(c edittest.Case) dataset.Record {
 }
 
 // weightOf names the reference's weight of a change.
-func weightOf(c models.LowRank) string {
+func weightOf(c models.Weight) string {
 	return fmt.Sprintf("transformer.h.%d.mlp.c_proj.weight", c.At.Layer)
 }
 
@@ -131,14 +131,14 @@ func TestOutcomes(t *testing.T) {
 			t.Fatal(made[i].Err)
 		}
 		chosen, layers := 0, map[string]float64{}
-		for _, c := range made[i].Patch.Changes {
-			c := c.(models.LowRank)
+		for _, c := range made[i].Patch.Weights {
+			c := c
 			for _, x := range c.U.Float32s() {
 				if x != 0 {
 					chosen++
 				}
 			}
-			layers[weightOf(c)] = (&models.Patch{Changes: []models.Change{c}}).DeltaNorm()
+			layers[weightOf(c)] = (&models.Patch{Weights: []models.Weight{c}}).DeltaNorm()
 			if a := arrays[fmt.Sprintf("dW_%d_%s", i, weightOf(c))]; a != nil {
 				rows += same(t, i, c, a)
 			}
@@ -200,7 +200,7 @@ func TestOutcomes(t *testing.T) {
 
 // same compares a change with the reference's, row by row, and gives the number
 // of rows that both change.
-func same(t *testing.T, i int, c models.LowRank, want *tensor.Tensor) int {
+func same(t *testing.T, i int, c models.Weight, want *tensor.Tensor) int {
 	t.Helper()
 	got, err := tensor.MatMul(c.U, c.V)
 	if err != nil {
@@ -373,11 +373,11 @@ func TestPaper(t *testing.T) {
 			if made[i].Err != nil {
 				t.Fatal(made[i].Err)
 			}
-			if len(made[i].Patch.Changes) == 0 {
+			if len(made[i].Patch.Weights) == 0 {
 				none++
 			}
-			for _, c := range made[i].Patch.Changes {
-				for _, x := range c.(models.LowRank).U.Float32s() {
+			for _, c := range made[i].Patch.Weights {
+				for _, x := range c.U.Float32s() {
 					if x != 0 {
 						chosen++
 					}

@@ -125,8 +125,8 @@ func TestReachesValue(t *testing.T) {
 			}
 			on = after
 		}
-		if n := 2 * len(strings.Split(layers, ",")); len(on.Changes) != n || len(on.Edits) != 3 {
-			t.Errorf("layers %s: %d changes and %d edits, want %d and 3", layers, len(on.Changes), len(on.Edits), n)
+		if n := 2 * len(strings.Split(layers, ",")); len(on.Weights) != n || len(on.Edits) != 3 {
+			t.Errorf("layers %s: %d changes and %d edits, want %d and 3", layers, len(on.Weights), len(on.Edits), n)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func TestOneBadEdit(t *testing.T) {
 		}
 	}
 	for i := range good {
-		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Changes) != 2 {
+		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Weights) != 2 {
 			t.Errorf("good edit %d: %v", i, m.Err)
 		}
 	}

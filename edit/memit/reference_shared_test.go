@@ -124,9 +124,9 @@ func relative(a, b []float32) float64 {
 
 // norms compares the changes of a patch, one per layer, with norms by weight.
 func norms(p *models.Patch, want map[string]float64) (differences []float64) {
-	for _, c := range p.Changes {
-		one := models.Patch{Changes: []models.Change{c}}
-		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.(models.LowRank).At.Layer)]-1))
+	for _, c := range p.Weights {
+		one := models.Patch{Weights: []models.Weight{c}}
+		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.At.Layer)]-1))
 	}
 	return differences
 }
@@ -169,8 +169,8 @@ func single(t *testing.T, run string) {
 			agree++
 		}
 		differences = append(differences, norms(made[i].Patch, e.Norm)...)
-		for _, c := range made[i].Patch.Changes {
-			l := c.(models.LowRank)
+		for _, c := range made[i].Patch.Weights {
+			l := c
 			if a := arrays[fmt.Sprintf("dW_%d_%s", i, weightName(l.At.Layer))]; a != nil {
 				delta, err := tensor.MatMul(l.U, l.V)
 				if err != nil {

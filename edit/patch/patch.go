@@ -134,7 +134,7 @@ func (ed *editor) read(edits []dataset.Edit) (*models.Patch, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &models.Patch{Method: name, Changes: changes}
+	p := &models.Patch{Method: name, Weights: changes}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}

@@ -100,7 +100,7 @@ func TestSavedPatch(t *testing.T) {
 	w := lm.Info().FFNs[1].Down
 	v := make([]float32, w.In*w.Out)
 	v[3] = 2
-	p := models.Patch{Method: "elsewhere", Edits: []string{"e1"}, Changes: []models.Change{models.Dense{At: w.ID, Delta: tensor.FromFloat32s(v, w.In, w.Out)}}}
+	p := models.Patch{Method: "elsewhere", Edits: []string{"e1"}, Weights: []models.Weight{{At: w.ID, Delta: tensor.FromFloat32s(v, w.In, w.Out)}}}
 	path := filepath.Join(t.TempDir(), "saved.safetensors")
 	meta := models.PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
 	must(t, p.Save(path, meta))
@@ -108,7 +108,7 @@ func TestSavedPatch(t *testing.T) {
 	must(t, err)
 	both := made(ed, "a", "b")
 	must(t, both.Err)
-	if got := both.Patch; got.Method != name || !slices.Equal(got.Edits, []string{"a", "b"}) || got.Changes[0].(models.Dense).Delta.Float32s()[3] != 2 {
+	if got := both.Patch; got.Method != name || !slices.Equal(got.Edits, []string{"a", "b"}) || got.Weights[0].Delta.Float32s()[3] != 2 {
 		t.Errorf("%+v", got)
 	}
 	meta.ModelHash = "another"

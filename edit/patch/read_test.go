@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"editpipe/models"
 	"editpipe/tensor"
 )
 
@@ -37,8 +36,8 @@ func TestDense(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		d, ok := changes[0].(models.Dense)
-		if !ok || d.At.String() != "decoder.0.ffn_down" || !slices.Equal(d.Delta.Shape, []int{3, 2}) || !slices.Equal(d.Delta.Float32s(), want) {
+		d := changes[0]
+		if !d.Dense() || d.At.String() != "decoder.0.ffn_down" || !slices.Equal(d.Delta.Shape, []int{3, 2}) || !slices.Equal(d.Delta.Float32s(), want) {
 			t.Errorf("%s: %+v", name, changes[0])
 		}
 	}
@@ -54,7 +53,7 @@ func TestLowRank(t *testing.T) {
 		if err != nil || len(changes) != 1 {
 			t.Fatalf("%v, %v", changes, err)
 		}
-		l := changes[0].(models.LowRank)
+		l := changes[0]
 		product, err := tensor.MatMul(l.U, l.V)
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +74,7 @@ func TestSquareNeedsLayout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := changes[0].(models.Dense).Delta.Float32s(); !slices.Equal(got, want) {
+		if got := changes[0].Delta.Float32s(); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", layout, got, want)
 		}
 	}

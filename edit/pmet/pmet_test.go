@@ -138,11 +138,11 @@ func TestSharesByRoot(t *testing.T) {
 	}
 	p := made.Patch
 	for j, left := range []float64{2, 1} {
-		c := p.Changes[j].(models.LowRank)
+		c := p.Weights[j]
 		if want := (arch.WeightID{Layer: j, Part: arch.FFNDown}); c.At != want {
 			t.Fatalf("change %d is of %s", j, c.At)
 		}
-		before := &models.Patch{Changes: p.Changes[:j]}
+		before := &models.Patch{Weights: p.Weights[:j]}
 		for i, f := range facts {
 			now := at(t, lm, f.Fact, before, arch.Site{Layer: 1, Point: arch.FFNOut})
 			share := make([]float64, len(now))

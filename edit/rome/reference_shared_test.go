@@ -248,7 +248,7 @@ func outcomes(t *testing.T, run string) {
 			norms = append(norms, math.Abs(made[i].Patch.DeltaNorm()/norm-1))
 		}
 		if a := arrays[fmt.Sprintf("u_%d", i)]; a != nil {
-			change := made[i].Patch.Changes[0].(models.LowRank)
+			change := made[i].Patch.Weights[0]
 			u = append(u, relative(change.U.Float32s(), a.Float32s()))
 			v = append(v, relative(change.V.Float32s(), arrays[fmt.Sprintf("v_%d", i)].Float32s()))
 		}

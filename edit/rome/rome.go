@@ -220,7 +220,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 		change.At = locate.Down(ed.c.Layer)
 		n := len(found[i].Losses)
 		made[i] = edit.Made{
-			Patch:   on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Changes: []models.Change{change}}),
+			Patch:   on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: []models.Weight{change}}),
 			Efforts: []edit.Effort{{Steps: int32(n), FinalLoss: float32(found[i].Losses[n-1])}},
 		}
 	}
@@ -230,7 +230,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 // update is the change of rank one: see the package comment. keys and values
 // are those of the prompts, the bare one first, and shift leads from the first
 // value to v*.
-func (ed *editor) update(keys, values [][]float32, shift []float32) (models.LowRank, error) {
+func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weight, error) {
 	key, value := locate.Mean(keys), locate.Mean(values)
 	u := key
 	if ed.factor != nil {
@@ -242,7 +242,7 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.LowR
 	}
 	along := locate.Dot(key, u) / length
 	if size := math.Sqrt(locate.Dot(key, key)); !(math.Abs(along) > smallest*size) {
-		return models.LowRank{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
+		return models.Weight{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
 	}
 	left, right := make([]float32, len(u)), make([]float32, len(value))
 	for i, x := range u {
@@ -251,5 +251,5 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.LowR
 	for i, y := range value {
 		right[i] = float32((float64(values[0][i]) + float64(shift[i]) - y) / along)
 	}
-	return models.LowRank{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
+	return models.Weight{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
 }

@@ -138,8 +138,8 @@ func TestKeyGivesValue(t *testing.T) {
 			}
 			on = after
 		}
-		if len(on.Changes) != 3 || len(on.Edits) != 3 {
-			t.Errorf("after three edits the patch has %d changes", len(on.Changes))
+		if len(on.Weights) != 3 || len(on.Edits) != 3 {
+			t.Errorf("after three edits the patch has %d changes", len(on.Weights))
 		}
 	}
 }
@@ -183,7 +183,7 @@ func TestOneBadEdit(t *testing.T) {
 		}
 	}
 	for i := range good {
-		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Changes) != 1 {
+		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Weights) != 1 {
 			t.Errorf("good edit %d: %v", i, m.Err)
 		}
 	}

@@ -211,7 +211,7 @@ func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) e
 				left[k*len(facts)+i] = float32(x)
 			}
 		}
-		mine.Changes = append(mine.Changes, models.LowRank{
+		mine.Weights = append(mine.Weights, models.Weight{
 			At: locate.Down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),

@@ -30,7 +30,7 @@ func TestRun(t *testing.T) {
 	}
 	u, v := tensor.New(tensor.F32, 16, 1), tensor.New(tensor.F32, 1, 8)
 	u.Float32s()[3], v.Float32s()[2] = 40, 1
-	patch := &models.Patch{Method: "patch", Changes: []models.Change{models.LowRank{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
+	patch := &models.Patch{Method: "patch", Weights: []models.Weight{{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
 	path := filepath.Join(dir, "edit.safetensors")
 	if err := patch.Save(path, models.PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}); err != nil {
 		t.Fatal(err)

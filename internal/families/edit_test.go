@@ -248,14 +248,11 @@ func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts
 		t.Fatal(err)
 	}
 	changed := map[string]bool{}
-	for _, c := range patch.Changes {
-		switch c := c.(type) {
-		case models.LowRank:
-			changed[lm.Info().Weight(c.At).Initializer] = true
-		case models.Dense:
-			changed[lm.Info().Weight(c.At).Initializer] = true
-		case models.Bias:
-			changed[lm.Info().Weight(c.At).Bias] = true
+	for _, c := range patch.Weights {
+		if w := lm.Info().Weight(c.At); c.Bias {
+			changed[w.Bias] = true
+		} else {
+			changed[w.Initializer] = true
 		}
 	}
 	if len(changed) == 0 || changed[""] {

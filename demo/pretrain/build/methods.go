@@ -203,8 +203,7 @@ func edited(ctx context.Context, lm *models.LM, t *pretrain.Training, m edit.Met
 // sizes are the norms of the patches' changes over that of the weight they change.
 func sizes(lm *models.LM, patches []*models.Patch) (ratios []float64, at arch.WeightID, err error) {
 	for _, p := range patches {
-		change := p.Changes[0].(models.LowRank)
-		at = change.At
+		at = p.Weights[0].At
 		w, err := lm.Weight(at)
 		if err != nil {
 			return nil, at, err
