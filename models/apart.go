@@ -25,34 +25,3 @@ func apart(ctx context.Context, failed error, n int, alone func(row int) error, 
 	}
 	return nil
 }
-
-// scoreApart is apart for a batch whose target positions could not be run. Jobs
-// that read another one's run are run by themselves, too.
-func (lm *LM) scoreApart(ctx context.Context, failed error, b batch) error {
-	if failed == nil {
-		return nil
-	}
-	var jobs []*job
-	for _, j := range b.jobs {
-		jobs = append(jobs, j.all()...)
-		j.riders = nil
-	}
-	return apart(ctx, failed, len(jobs),
-		func(i int) error { return lm.newInput(forward, jobs[i:i+1], b.only).score(ctx) },
-		func(i int, err error) { jobs[i].err = err })
-}
-
-// continueApart is apart for a batch that could not be continued: what has not
-// stopped by then begins anew.
-func (lm *LM) continueApart(ctx context.Context, failed error, b batch, all []*continuation, again func(batch, []*continuation) error) error {
-	return apart(ctx, failed, len(all),
-		func(i int) error {
-			c := all[i]
-			if c.stopped != "" || c.job.err != nil {
-				return nil
-			}
-			c.job.ids = append(c.job.ids[:c.prompt], 0)
-			return again(batch{jobs: b.jobs[i : i+1], only: b.only}, all[i:i+1])
-		},
-		func(i int, err error) { all[i].job.err = err })
-}

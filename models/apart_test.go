@@ -69,7 +69,7 @@ func TestOneRowFails(t *testing.T) {
 			alone = append(alone, r)
 		}
 	}
-	got, want := score(t, lm, rows...), score(t, lm, alone...)
+	got, want := answersOf(t, lm, rows...), answersOf(t, lm, alone...)
 	for i, a := range got {
 		far := 0.0
 		if k := slices.Index(good, i); k >= 0 && a.Err == nil {
@@ -83,7 +83,7 @@ func TestOneRowFails(t *testing.T) {
 	}
 	// A question that is compared with one that fails has that one's error.
 	versus := Row{Query: rows[0].Query, Versus: &rows[1].Query}
-	if a := score(t, lm, versus, rows[2]); !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
+	if a := answersOf(t, lm, versus, rows[2]); !errors.Is(a[0].Err, ErrRun) || a[1].Err != nil {
 		t.Errorf("compared with a failing question: %v, %v", a[0].Err, a[1].Err)
 	}
 
@@ -148,7 +148,7 @@ func TestOneRowFails(t *testing.T) {
 func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	env := orttest.Open(t)
 	lm := openModel(t, env, trap(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
-	beginning := slices.Repeat([]int64{3, 4, 5, 6}, leastStem/4+1)
+	before := slices.Repeat([]int64{3, 4, 5, 6}, leastBeginning/4+1)
 	var rows []Row
 	const bad = 2
 	for i := range leastShare + 2 {
@@ -156,14 +156,14 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 		if i == bad {
 			last = trapped
 		}
-		rows = append(rows, Row{Query: ask.Query{PromptIDs: append(slices.Clone(beginning), last), TargetIDs: [][]int64{{11, 12}}, Targets: []string{""}}})
+		rows = append(rows, Row{Query: ask.Query{PromptIDs: append(slices.Clone(before), last), TargetIDs: [][]int64{{11, 12}}, Targets: []string{""}}})
 	}
-	if found, _ := lm.stems(jobsOf(rows)); len(found) != 1 {
+	if found, _ := beginnings(lm, questionsTo(rows)); len(found) != 1 {
 		t.Fatalf("%d shared beginnings, want 1", len(found))
 	}
 	texts, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 3})
 	must(t, err)
-	for i, a := range score(t, lm, rows...) {
+	for i, a := range answersOf(t, lm, rows...) {
 		if i == bad {
 			if !errors.Is(a.Err, ErrRun) || !errors.Is(texts[i].Err, ErrRun) {
 				t.Errorf("row %d: error %v in scoring, %v in generating", i, a.Err, texts[i].Err)
@@ -172,7 +172,7 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 		}
 		must(t, a.Err)
 		must(t, texts[i].Err)
-		for k, want := range score(t, lm, rows[i])[0].Targets[0].LogProbs {
+		for k, want := range answersOf(t, lm, rows[i])[0].Targets[0].LogProbs {
 			if d := relative(want, a.Targets[0].LogProbs[k]); !(d <= logProbTolerance) {
 				t.Errorf("row %d is off by %g", i, d)
 			}
@@ -188,10 +188,9 @@ func TestOneRowFailsBehindASharedBeginning(t *testing.T) {
 	}
 }
 
-func jobsOf(rows []Row) []*job {
-	var jobs []*job
+func questionsTo(rows []Row) (questions []*Question) {
 	for _, r := range rows {
-		jobs = append(jobs, &job{joined: joined{ids: slices.Concat(r.Query.PromptIDs, r.Query.TargetIDs[0]), first: len(r.Query.PromptIDs)}})
+		questions = append(questions, &Question{Sequence: Sequence{Prompt: r.Query.PromptIDs, Target: r.Query.TargetIDs[0]}})
 	}
-	return jobs
+	return questions
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )
@@ -21,56 +23,60 @@ func BenchmarkInstrumentation(b *testing.B) {
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, B := range []int{1, 8, 64} {
-		patch := func(rank, layers int) *Patch {
+		edit := func(rank, layers int) *Patch {
 			p := &Patch{}
 			for l := range layers {
-				w := lm.info.FFNs[l].Down
+				w := lm.Info().FFNs[l].Down
 				p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.1, w.In, rank), V: randn(r, 0.1, rank, w.Out)})
 			}
 			return p
 		}
-		jobs := func(p func() *Patch) []*job {
-			var js []*job
+		questions := func(p func() *Patch) []*Question {
+			var qs []*Question
 			for range B {
 				q := randomQuery(lm, r, 18, 2)
-				_, all, err := lm.joinAll(q)
+				_, all, err := lm.JoinAll(q)
 				if err != nil {
 					b.Fatal(err)
 				}
-				js = append(js, &job{joined: all[0], patch: p()})
+				qs = append(qs, &Question{Sequence: all[0].Sequence, Patch: p()})
 			}
-			return js
+			return qs
 		}
 		none := func() *Patch { return nil }
-		same := patch(4, 1)
-		w := lm.info.FFNs[0].Down
+		same := edit(4, 1)
+		w := lm.Info().FFNs[0].Down
 		dense := &Patch{Weights: []Weight{{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}}}
 		for _, c := range []struct {
-			name string
-			jobs []*job
-			only *Patch
-			set  func(*variant)
+			name      string
+			questions []*Question
+			only      *Patch
+			set       func(*graph.Spec)
 		}{
-			{"plain", jobs(none), nil, func(*variant) {}},
-			{"down slots, nothing fed", jobs(none), nil, func(v *variant) { v.slots = downSlots }},
-			{"all slots, nothing fed", jobs(none), nil, func(v *variant) { v.slots = allSlots }},
-			{"rank 1 per row, one layer", jobs(func() *Patch { return patch(1, 1) }), nil, func(*variant) {}},
-			{"rank 4 per row, all layers", jobs(func() *Patch { return patch(4, 5) }), nil, func(*variant) {}},
-			{"rank 4 shared, one layer", jobs(func() *Patch { return same }), same, func(*variant) {}},
-			{"dense, one layer", jobs(func() *Patch { return dense }), dense, func(*variant) {}},
-			{"taps", jobs(none), nil, func(v *variant) { v.taps, v.top = true, lm.info.Layers }},
+			{"plain", questions(none), nil, func(*graph.Spec) {}},
+			{"down slots, nothing fed", questions(none), nil, func(s *graph.Spec) { s.Take.Slots = graph.DownSlots }},
+			{"all slots, nothing fed", questions(none), nil, func(s *graph.Spec) { s.Take.Slots = graph.AllSlots }},
+			{"rank 1 per row, one layer", questions(func() *Patch { return edit(1, 1) }), nil, func(*graph.Spec) {}},
+			{"rank 4 per row, all layers", questions(func() *Patch { return edit(4, 5) }), nil, func(*graph.Spec) {}},
+			{"rank 4 shared, one layer", questions(func() *Patch { return same }), same, func(*graph.Spec) {}},
+			{"dense, one layer", questions(func() *Patch { return dense }), dense, func(*graph.Spec) {}},
+			{"taps", questions(none), nil, func(s *graph.Spec) { s.Give = graph.Taps{Top: lm.Info().Layers} }},
 		} {
 			b.Run(fmt.Sprintf("rows=%d/%s", B, c.name), func(b *testing.B) {
 				for range b.N {
-					in := lm.newInput(forward, c.jobs, c.only)
-					c.set(&in.v)
-					if in.v.taps {
-						in.tapped = []int64{0}
+					run := NewRun(lm, arch.Forward, c.questions, c.only)
+					c.set(&run.Spec)
+					if _, taps := run.Spec.Give.(graph.Taps); taps {
+						run.Inputs[graph.TapRows] = tensor.FromInt64s([]int64{0}, 1)
+						if err := run.Compute(ctx); err != nil {
+							b.Fatal(err)
+						}
+						continue
 					}
-					for row, j := range c.jobs {
-						in.want(row, j.fed()-1)
+					for row, q := range c.questions {
+						run.Want(row, q.Fed()-1)
 					}
-					if _, err := in.run(ctx); err != nil {
+					if _, err := run.Logits(ctx); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -1,7 +1,6 @@
 package models
 
 import (
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math"
@@ -19,7 +18,7 @@ import (
 // biasPatch changes the bias of every down-projection.
 func biasPatch(lm *LM, r *rand.Rand) *Patch {
 	p := &Patch{}
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		p.Weights = append(p.Weights, Weight{At: f.Down.ID, Bias: true, Delta: randn(r, 0.5, f.Down.Out)})
 	}
 	return p
@@ -40,7 +39,7 @@ func TestBias(t *testing.T) {
 			if c.Float16 {
 				tolerance = halfTolerance
 			}
-			bias, w := biasPatch(lm, r), lm.info.FFNs[1].Down
+			bias, w := biasPatch(lm, r), lm.Info().FFNs[1].Down
 			dense := &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
 			patches := []*Patch{bias, bias.Then(randomPatch(lm, r, 0.3)), bias.Then(dense), bias.Then(bias)}
 			var queries []ask.Query
@@ -52,7 +51,7 @@ func TestBias(t *testing.T) {
 				for _, q := range queries {
 					rows = append(rows, Row{Query: q, Patch: p})
 				}
-				return score(t, lm, rows...)
+				return answersOf(t, lm, rows...)
 			}
 			plain := ask1(lm, nil)
 			for i, p := range patches {
@@ -70,7 +69,7 @@ func TestBias(t *testing.T) {
 				for _, q := range queries {
 					mixed = append(mixed, Row{Query: q}, Row{Query: q, Patch: p}, Row{Query: q, Patch: randomPatch(lm, r, 0.3)})
 				}
-				for k, a := range score(t, lm, mixed...) {
+				for k, a := range answersOf(t, lm, mixed...) {
 					want := [][]ask.Answer{plain, alone}
 					if k%3 < 2 {
 						if d := worstLogProb(t, []ask.Answer{a}, want[k%3][k/3:k/3+1]); d > tolerance {
@@ -93,37 +92,11 @@ func TestBias(t *testing.T) {
 	}
 }
 
-// TestBiasIsShift: in a loss a changed bias is a shift at every position behind
-// the projection, and leaves the room for a further one.
-func TestBiasIsShift(t *testing.T) {
-	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
-	r := rand.New(rand.NewPCG(3, 9))
-	at := arch.Site{Layer: 0, Point: arch.FFNOut}
-	rows := lossRows(t, lm, r, at)
-	shift := randn(r, 0.5, lm.info.Width)
-	moved, patched := slices.Clone(rows), slices.Clone(rows)
-	for i := range rows {
-		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
-		patched[i].Everywhere, patched[i].Shift = true, nil
-		patched[i].Patch = rows[i].Patch.Then(&Patch{Weights: []Weight{{At: down(0), Bias: true, Delta: shift}}})
-	}
-	want, err := lm.Losses(t.Context(), at, moved)
-	must(t, err)
-	got, err := lm.Losses(t.Context(), at, patched)
-	must(t, err)
-	for i := range got {
-		must(t, got[i].Err)
-		if d := maxDiff(got[i].Gradient, want[i].Gradient); d > logProbTolerance || math.Abs(got[i].Loss-want[i].Loss) > logProbTolerance {
-			t.Errorf("row %d: loss %g, want %g; gradients differ by %g", i, got[i].Loss, want[i].Loss, d)
-		}
-	}
-}
-
 // TestBiasOfPatch: bytes, norm, merging, saving and loading count biases.
 func TestBiasOfPatch(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(1, 5))
-	w := lm.info.FFNs[0].Down
+	w := lm.Info().FFNs[0].Down
 	a, b, d := randn(r, 1, w.Out), randn(r, 1, w.Out), randn(r, 1, w.In, w.Out)
 	p := &Patch{Method: "m", Edits: []string{"e"}, Weights: []Weight{{At: w.ID, Bias: true, Delta: a}, {At: w.ID, Delta: d}, {At: w.ID, Bias: true, Delta: b}}}
 	sum := tensor.New(tensor.F32, w.Out)
@@ -165,7 +138,7 @@ func TestBiasOfPatch(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	up := lm.info.FFNs[0].Up
+	up := lm.Info().FFNs[0].Up
 	if err := lm.Fits(&Patch{Weights: []Weight{{At: up.ID, Bias: true, Delta: randn(r, 1, up.Out)}}}, meta); !errors.Is(err, ErrNotEditable) {
 		t.Errorf("bias of %s: %v", up.ID, err)
 	}

@@ -96,8 +96,8 @@ func (o *lossCase) weightGradient(t *testing.T, lm *LM, layer int, x, y arch.Poi
 	_, dy := o.run(t, lm, arch.Site{Layer: layer, Point: y}, every)
 	xs, err := lm.Trace(t.Context(), traced, arch.Site{Layer: layer, Point: x})
 	must(t, err)
-	f := lm.info.FFN(arch.Decoder, layer)
-	in, out := siteWidth(f, x), siteWidth(f, y)
+	f := lm.Info().FFN(arch.Decoder, layer)
+	in, out := f.Width(x), f.Width(y)
 	sum := make([]float64, in*out)
 	for b := range o.rows {
 		must(t, xs[b].Err)
@@ -163,7 +163,7 @@ func TestCaseGradients(t *testing.T) {
 					check(fmt.Sprintf("loss under a shift of %s", at), math.Abs(loss-d.Loss)/d.Loss)
 					check(fmt.Sprintf("gradient of %s", at), distance(sum, npy(t, filepath.Join(o.dir, d.Grad)).Float32s()))
 				}
-				for layer := range lm.info.Layers {
+				for layer := range lm.Info().Layers {
 					for _, w := range []struct {
 						name string
 						x, y arch.Point
@@ -175,7 +175,7 @@ func TestCaseGradients(t *testing.T) {
 						check("gradient of "+name, distance(got.Float32s(), want.Float32s()))
 					}
 				}
-				t.Logf("%d shifts, %d weights, worst relative error %.2g", len(o.Delta), 2*lm.info.Layers, worst)
+				t.Logf("%d shifts, %d weights, worst relative error %.2g", len(o.Delta), 2*lm.Info().Layers, worst)
 			})
 		}
 	}

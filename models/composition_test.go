@@ -2,6 +2,7 @@ package models
 
 import (
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -33,14 +34,14 @@ func compositions(t *testing.T, lm *LM, r *rand.Rand, n int) (worst float64, sav
 	for range n {
 		if r.IntN(2) == 0 {
 			rows := composedRows(lm, r, context)
-			w := lm.newWave()
+			s := newScoring(lm)
 			for i, row := range rows {
-				must(t, w.add(i, row))
+				must(t, s.add(i, row))
 			}
-			if found, _ := lm.stems(share(w.jobs)); len(found) > 1 {
-				saved["stems"]++
+			if found, _ := beginnings(lm, Share(s.intake.Questions)); len(found) > 1 {
+				saved["beginnings"]++
 			}
-			answers := score(t, lm, rows...)
+			answers := answersOf(t, lm, rows...)
 			for i, row := range rows {
 				must(t, answers[i].Err)
 				for k, c := range answers[i].Targets {
@@ -66,7 +67,7 @@ func composedRows(lm *LM, r *rand.Rand, context int) []Row {
 		rows = append(rows, Row{Query: randomQuery(lm, r, 1+r.IntN(context-8), 1+r.IntN(4)), Patch: patches[r.IntN(3)]})
 	}
 	for range r.IntN(4) {
-		before, p := randomQuery(lm, r, leastStem+r.IntN(context-leastStem-16), 1).PromptIDs, patches[r.IntN(3)]
+		before, p := randomQuery(lm, r, leastBeginning+r.IntN(context-leastBeginning-16), 1).PromptIDs, patches[r.IntN(3)]
 		for range leastShare + r.IntN(3) {
 			q := randomQuery(lm, r, 1+r.IntN(8), 1+r.IntN(4))
 			q.PromptIDs = slices.Concat(before, q.PromptIDs)
@@ -83,41 +84,40 @@ func decodeTogether(t *testing.T, lm *LM, r *rand.Rand, context int, saved map[s
 	t.Helper()
 	steps := 2 + r.IntN(6)
 	patch := randomPatch(lm, r, 0.3)
-	var b batch
+	var b Batch
 	for range 1 + r.IntN(5) {
 		ids := randomQuery(lm, r, 1+r.IntN(context-steps-1), 1).PromptIDs
-		j := &job{joined: joined{ids: append(ids, 0), first: len(ids)}}
+		q := &Question{Sequence: Sequence{Prompt: ids}}
 		if r.IntN(3) == 0 {
-			j.patch = patch
+			q.Patch = patch
 		}
-		b.jobs = append(b.jobs, j)
+		b.Questions = append(b.Questions, q)
 	}
 	for _, part := range lm.aligned(t.Context(), b, steps) {
-		d := &decoding{lm: lm, cached: lm.anatomy.Step != nil, v: map[role]variant{}, patches: map[role]map[string]*tensor.Tensor{}}
-		jobs := slices.Clone(part.jobs)
+		d := &decoding{lm: lm, cached: lm.Anatomy().Step != nil, specs: map[arch.Role]graph.Spec{}, patches: map[arch.Role]map[string]*tensor.Tensor{}}
+		questions := slices.Clone(part.Questions)
 		for range steps {
-			logits, err := d.next(t.Context(), jobs)
+			logits, err := d.next(t.Context(), questions)
 			must(t, err)
 			if d.past != nil && slices.Min(d.past.from) != slices.Max(d.past.from) {
 				saved["uneven"]++
 			}
-			for i, j := range jobs {
-				got := logSoftmax(logits.Float32s()[i*lm.info.Vocab : (i+1)*lm.info.Vocab])
-				want := distributions(t, lm, j.ids[:j.fed()], []int64{0}, j.patch)[0]
+			for i, q := range questions {
+				got := logSoftmax(logits.Float32s()[i*lm.Info().Vocab : (i+1)*lm.Info().Vocab])
+				want := distributions(t, lm, q.Prompt, []int64{0}, q.Patch)[0]
 				worst = max(worst, maxDiff64(got, want))
-				j.ids[j.fed()] = r.Int64N(int64(lm.info.Vocab))
-				j.ids = append(j.ids, 0)
+				q.Prompt = append(q.Prompt, r.Int64N(int64(lm.Info().Vocab)))
 			}
-			if len(jobs) > 1 && r.IntN(3) == 0 {
-				leaves := r.IntN(len(jobs))
+			if len(questions) > 1 && r.IntN(3) == 0 {
+				leaves := r.IntN(len(questions))
 				var keep []int
-				for i := range jobs {
+				for i := range questions {
 					if i != leaves {
 						keep = append(keep, i)
 					}
 				}
 				d.keep(keep)
-				jobs = slices.Delete(jobs, leaves, leaves+1)
+				questions = slices.Delete(questions, leaves, leaves+1)
 			}
 		}
 	}
@@ -128,16 +128,16 @@ func decodeTogether(t *testing.T, lm *LM, r *rand.Rand, context int, saved map[s
 // one sequence in an uncached run of its own.
 func distributions(t *testing.T, lm *LM, prompt, target []int64, p *Patch) [][]float64 {
 	t.Helper()
-	j := &job{joined: joined{ids: slices.Concat(prompt, target), first: len(prompt)}, patch: p}
-	in := lm.newInput(forward, []*job{j}, p)
+	q := &Question{Sequence: Sequence{Prompt: prompt, Target: target}, Patch: p}
+	run := NewRun(lm, arch.Forward, []*Question{q}, p)
 	for at := range target {
-		in.want(0, j.first-1+at)
+		run.Want(0, len(prompt)-1+at)
 	}
-	logits, err := in.run(t.Context())
+	logits, err := run.Logits(t.Context())
 	must(t, err)
 	out := make([][]float64, len(target))
 	for at := range target {
-		out[at] = logSoftmax(logits.Float32s()[at*lm.info.Vocab : (at+1)*lm.info.Vocab])
+		out[at] = logSoftmax(logits.Float32s()[at*lm.Info().Vocab : (at+1)*lm.Info().Vocab])
 	}
 	return out
 }
@@ -155,64 +155,6 @@ func logSoftmax(logits []float32) []float64 {
 		out[i] = float64(x) - top - math.Log(sum)
 	}
 	return out
-}
-
-// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
-// rows that begin to be shifted at different positions.
-func TestHeldCompositions(t *testing.T) {
-	env := orttest.Open(t)
-	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
-	for name, saves := range map[string]saving{
-		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
-		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
-	} {
-		t.Run(name, func(t *testing.T) {
-			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
-			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
-			h, err := lm.Hold(t.Context(), at, rows, 1)
-			must(t, err)
-			if h.saves != saves || len(lm.Abandoned()) > 0 {
-				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
-			}
-			compareHeld(t, lm, h, at, rows)
-			must(t, h.Close())
-		})
-	}
-}
-
-// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
-// row is that of a computation, the same every time. Were it whatever memory held,
-// gradients of the row could become NaN.
-func TestPaddingBehindLengths(t *testing.T) {
-	env := orttest.Open(t)
-	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
-	site := arch.Site{Layer: 0, Point: arch.AttnOut}
-	r := rand.New(rand.NewPCG(4, 5))
-	rows := lossRows(t, lm, r, arch.Site{Layer: 0, Point: arch.FFNOut})
-	var jobs []*job
-	for _, n := range []int{3, 20, 9} {
-		jobs = append(jobs, &job{joined: joined{ids: append(randomQuery(lm, r, n, 1).PromptIDs, 0), first: n}})
-	}
-	var first []float32
-	for range 5 {
-		_, err := lm.LossesAt(t.Context(), []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
-		must(t, err)
-		in := lm.newInput(forward, jobs, nil)
-		in.v.taps, in.v.top = true, site.Layer
-		for i := range in.rows * in.T {
-			in.tapped = append(in.tapped, int64(i))
-		}
-		in.outputs = map[string]*tensor.Tensor{tapOf(site): nil}
-		_, err = in.run(t.Context())
-		must(t, err)
-		got := in.outputs[tapOf(site)].Float32s()
-		if first == nil {
-			first = got
-		}
-		if !slices.Equal(got, first) {
-			t.Fatal("padding is not computed")
-		}
-	}
 }
 
 // TestState: state that does not grow is zero before the first position, so that
@@ -235,8 +177,8 @@ func TestState(t *testing.T) {
 	})
 	lm := openModel(t, env, dir, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(9, 2))
-	rows := stemmed(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30)
-	if d := worstLogProb(t, score(t, lm, rows...), score(t, plain, rows...)); d > logProbTolerance {
+	rows := behindBeginnings(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30)
+	if d := worstLogProb(t, answersOf(t, lm, rows...), answersOf(t, plain, rows...)); d > logProbTolerance {
 		t.Errorf("scores differ by %g", d)
 	}
 	o := ask.Sampling{MaxNew: 5}
@@ -249,40 +191,9 @@ func TestState(t *testing.T) {
 			t.Errorf("row %d: %v, want %v", i, got[i].TextIDs, want[i].TextIDs)
 		}
 	}
-	if len(lm.info.Refusals) != 1 || !strings.Contains(lm.info.Refusals[0], "past_conv.0") || !strings.Contains(lm.info.Generation, "re-run") {
-		t.Errorf("refusals %q, generation %q", lm.info.Refusals, lm.info.Generation)
+	if len(lm.Info().Refusals) != 1 || !strings.Contains(lm.Info().Refusals[0], "past_conv.0") || !strings.Contains(lm.Info().Generation, "re-run") {
+		t.Errorf("refusals %q, generation %q", lm.Info().Refusals, lm.Info().Generation)
 	}
-}
-
-// attentionForms are the ways in which exports attend and keep keys and values.
-var attentionForms = map[string]tinylm.Config{
-	"learned positions":            {Family: tinylm.GPT2, Cache: tinylm.WithPast},
-	"positions counted":            {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
-	"rotary, merged":               {Family: tinylm.GPTJ, Cache: tinylm.Merged},
-	"rotary, positions counted":    {Family: tinylm.LLaMA, Cache: tinylm.OneFile, NoPositionIDs: true},
-	"grouped":                      {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
-	"local windows":                {Family: tinylm.GPTNeo, Cache: tinylm.WithPast},
-	"local windows, merged":        {Family: tinylm.GPTNeo, Cache: tinylm.Merged},
-	"local windows, no positions":  {Family: tinylm.GPTNeo, Cache: tinylm.WithPast, NoPositionIDs: true},
-	"sliding window":               {Family: tinylm.Mistral, Cache: tinylm.WithPast},
-	"sliding window, dynamo":       {Family: tinylm.Mistral, Cache: tinylm.WithPast, Exporter: tinylm.Dynamo},
-	"sliding, alternating, capped": {Family: tinylm.Gemma2, Cache: tinylm.WithPast},
-	"sliding, two rotations":       {Family: tinylm.Gemma3, Cache: tinylm.OneFile},
-	"alibi":                        {Family: tinylm.BLOOM, Cache: tinylm.WithPast},
-	"alibi, merged":                {Family: tinylm.BLOOM, Cache: tinylm.Merged},
-	"alibi, grouped":               {Family: tinylm.Falcon, Alibi: true, Cache: tinylm.WithPast},
-	"positions of the mask":        {Family: tinylm.OPT, Cache: tinylm.WithPast},
-	"multi-query":                  {Family: tinylm.StarCoder, Cache: tinylm.WithPast},
-	"GroupQueryAttention":          {Family: tinylm.LLaMA, Exporter: tinylm.GenAI},
-	"GroupQueryAttention, rotary":  {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, NoPositionIDs: true, Width: 64, Heads: 2},
-	"GroupQueryAttention, window":  {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
-	"MultiHeadAttention":           {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
-	"MultiHeadAttention, window":   {Family: tinylm.Mistral, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
-	"Attention":                    {Family: tinylm.LLaMA, Exporter: tinylm.Dynamo, Opset: 23, Cache: tinylm.WithPast},
-	"stacked":                      {Family: tinylm.GPT2, Exporter: tinylm.ORT},
-	"int32 positions":              {Family: tinylm.GPT2, Cache: tinylm.WithPast, Int32Positions: true},
-	"logits to keep":               {Family: tinylm.LLaMA, Cache: tinylm.WithPast, LogitsToKeep: "num_logits_to_keep"},
-	"logits to keep, merged":       {Family: tinylm.GPT2, Cache: tinylm.Merged, LogitsToKeep: "logits_to_keep"},
 }
 
 // TestCompositions: rows are answered together, in runs that share beginnings and
@@ -294,12 +205,12 @@ func TestCompositions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			lm := tiny(t, env, c, Options{Threads: 1})
 			worst, saved := compositions(t, lm, rand.New(rand.NewPCG(9, 1)), compositionsOfEach)
-			t.Logf("largest difference %.2g nats; savings %v; %s", worst, saved, lm.info.Generation)
+			t.Logf("largest difference %.2g nats; savings %v; %s", worst, saved, lm.Info().Generation)
 			if !(worst <= logProbTolerance) {
 				t.Errorf("answers differ by %g nats", worst)
 			}
-			if lm.anatomy.Step == nil || len(lm.Abandoned()) > 0 {
-				t.Errorf("no cached graph, or given up: %q, %q", lm.info.Refusals, lm.Abandoned())
+			if lm.Anatomy().Step == nil || len(lm.Abandoned()) > 0 {
+				t.Errorf("no cached graph, or given up: %q, %q", lm.Info().Refusals, lm.Abandoned())
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package models
 
 import (
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -18,35 +19,37 @@ import (
 const denseTolerance = 5e-6
 
 // through scores the queries through a patch in the graph that set chooses.
-func through(t testing.TB, lm *LM, rows []Row, set func(*variant)) []float64 {
+func through(t testing.TB, lm *LM, rows []Row, set func(*graph.Take)) []float64 {
 	t.Helper()
-	var jobs []*job
+	s := newScoring(lm)
+	var questions []*Question
 	for _, r := range rows {
-		_, all, err := lm.joinAll(r.Query)
+		_, all, err := lm.JoinAll(r.Query)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, j := range all {
-			jobs = append(jobs, &job{joined: j, patch: r.Patch})
+			q := &Question{Sequence: j.Sequence, Patch: r.Patch}
+			questions, s.of[q] = append(questions, q), &scored{}
 		}
 	}
-	in := lm.newInput(forward, jobs, rows[0].Patch)
-	set(&in.v)
-	if err := in.score(t.Context()); err != nil {
+	run := NewRun(lm, arch.Forward, questions, rows[0].Patch)
+	set(&run.Spec.Take)
+	if err := s.score(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
 	var out []float64
-	for _, j := range jobs {
-		if j.err != nil {
-			t.Fatal(j.err)
+	for _, q := range questions {
+		if err := s.of[q].err; err != nil {
+			t.Fatal(err)
 		}
-		out = append(out, j.out.LogProbs...)
+		out = append(out, s.of[q].out.LogProbs...)
 	}
 	return out
 }
 
 // slotForm undoes the choice to replace weights.
-func slotForm(v *variant) { v.replaced, v.slots = "", allSlots }
+func slotForm(k *graph.Take) { k.Replaced, k.Slots = "", graph.AllSlots }
 
 // TestReplacedWeightsEqualSlots: a weight fed whole gives what its change gives
 // through a slot.
@@ -59,7 +62,7 @@ func TestReplacedWeightsEqualSlots(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %s external=%v", c.Family, c.Cache, c.ExternalData), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{})
 			r := rand.New(rand.NewPCG(3, 1))
-			a, b := lm.info.FFNs[0].Down, lm.info.FFNs[1].Up
+			a, b := lm.Info().FFNs[0].Down, lm.Info().FFNs[1].Up
 			p := &Patch{Weights: []Weight{
 				{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)},
 				{At: a.ID, U: randn(r, 0.3, a.In, 2), V: randn(r, 0.3, 2, a.Out)},
@@ -69,17 +72,17 @@ func TestReplacedWeightsEqualSlots(t *testing.T) {
 			for range 4 {
 				rows = append(rows, Row{Query: randomQuery(lm, r, 3+r.IntN(9), 3), Patch: p})
 			}
-			replaced := through(t, lm, rows, func(v *variant) {
-				if v.replaced != "decoder.0.ffn_down decoder.1.ffn_up" || v.slots != noSlots {
-					t.Errorf("variant %+v", *v)
+			replaced := through(t, lm, rows, func(k *graph.Take) {
+				if k.Replaced != "decoder.0.ffn_down decoder.1.ffn_up" || k.Slots != graph.NoSlots {
+					t.Errorf("take %+v", *k)
 				}
 			})
 			slots := through(t, lm, rows, slotForm)
 			if d := maxDiff64(replaced, slots); d > denseTolerance {
 				t.Errorf("replaced weights and slots differ by %g", d)
 			}
-			if !strings.HasSuffix(lm.info.Dense, "weights replaced for a run") {
-				t.Errorf("dense: %s", lm.info.Dense)
+			if !strings.HasSuffix(lm.Info().Dense, "weights replaced for a run") {
+				t.Errorf("dense: %s", lm.Info().Dense)
 			}
 		})
 	}
@@ -96,24 +99,24 @@ func TestHalfWeights(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %s", c.Family, c.Cache), func(t *testing.T) {
 			lm := tiny(t, env, c, Options{})
-			if !strings.Contains(lm.info.Dense, "float16, replaced") {
-				t.Errorf("dense: %s", lm.info.Dense)
+			if !strings.Contains(lm.Info().Dense, "float16, replaced") {
+				t.Errorf("dense: %s", lm.Info().Dense)
 			}
 			r := rand.New(rand.NewPCG(3, 7))
-			a := lm.info.FFNs[0].Down
+			a := lm.Info().FFNs[0].Down
 			p := &Patch{Weights: []Weight{{At: a.ID, Delta: randn(r, 0.1, a.In, a.Out)}}}
 			var rows, plain []Row
 			for range 4 {
 				q := randomQuery(lm, r, 3+r.IntN(9), 3)
 				rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
 			}
-			want := variant{replaced: "decoder.0.ffn_down"}
+			want := graph.Take{Replaced: "decoder.0.ffn_down"}
 			if !env.OverridesFloat16() {
-				want = variant{slots: downSlots}
+				want = graph.Take{Slots: graph.DownSlots}
 			}
-			fed := through(t, lm, rows, func(v *variant) {
-				if *v != want {
-					t.Errorf("variant %+v, want %+v", *v, want)
+			fed := through(t, lm, rows, func(k *graph.Take) {
+				if *k != want {
+					t.Errorf("take %+v, want %+v", *k, want)
 				}
 			})
 			if d := maxDiff64(fed, through(t, lm, rows, slotForm)); d > halfTolerance {
@@ -124,7 +127,7 @@ func TestHalfWeights(t *testing.T) {
 			}
 			to := t.TempDir()
 			must(t, lm.Export(t.Context(), p, to))
-			exported := through(t, openModel(t, env, to, Options{}), plain, func(*variant) {})
+			exported := through(t, openModel(t, env, to, Options{}), plain, func(*graph.Take) {})
 			tolerance := denseTolerance
 			if c.Family == tinylm.GPT2 {
 				// Around a constant weight the runtime fuses product and bias,
@@ -138,44 +141,6 @@ func TestHalfWeights(t *testing.T) {
 	}
 }
 
-// TestWeightsThatCannotBeReplaced: low-rank patches go through slots, and so do
-// sets of weights beyond the bound on sessions.
-func TestWeightsThatCannotBeReplaced(t *testing.T) {
-	env := orttest.Open(t)
-	r := rand.New(rand.NewPCG(3, 2))
-	dense := func(lm *LM, ids ...arch.WeightID) *Patch {
-		p := &Patch{}
-		for _, id := range ids {
-			w := lm.info.Weight(id)
-			p.Weights = append(p.Weights, Weight{At: id, Delta: randn(r, 0.1, w.In, w.Out)})
-		}
-		return p
-	}
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Layers: maxReplaced + 2, Width: 16, FFN: 16}, Options{})
-	var rows, plain []Row
-	for l := range maxReplaced + 2 {
-		q, p := randomQuery(lm, r, 5, 2), dense(lm, down(l))
-		rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
-	}
-	got := score(t, lm, rows...)
-	if n := len(lm.sessions); n != maxReplaced+1 {
-		t.Errorf("%d sessions for %d sets of weights", n, len(rows))
-	}
-	for i, row := range rows {
-		want := through(t, lm, []Row{row}, slotForm)
-		var have []float64
-		for _, c := range got[i].Targets {
-			have = append(have, c.LogProbs...)
-		}
-		if d := maxDiff64(have, want); d > logProbTolerance {
-			t.Errorf("layer %d differs by %g", i, d)
-		}
-	}
-	if d := worstLogProb(t, got, score(t, lm, plain...)); d < 0.05 {
-		t.Fatalf("the patches move nothing: %g", d)
-	}
-}
-
 // BenchmarkDense compares runs of 32 rows of 20 tokens on one thread: unedited,
 // with one down-projection replaced, with all of them replaced, and the same
 // through slots. The forms take turns, so that a busy machine slows them alike;
@@ -185,7 +150,7 @@ func BenchmarkDense(b *testing.B) {
 	lm := tiny(b, env, tinylm.Config{Family: tinylm.GPT2, Width: 256, Layers: 6, Vocab: 2000, Heads: 4}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(1, 1))
 	one, all := &Patch{}, &Patch{}
-	for i, f := range lm.info.FFNs {
+	for i, f := range lm.Info().FFNs {
 		d := Weight{At: f.Down.ID, Delta: randn(r, 0.01, f.Down.In, f.Down.Out)}
 		if all.Weights = append(all.Weights, d); i == 2 {
 			one.Weights = append(one.Weights, d)
@@ -194,12 +159,12 @@ func BenchmarkDense(b *testing.B) {
 	type form struct {
 		name  string
 		patch *Patch
-		set   func(*variant)
+		set   func(*graph.Take)
 	}
-	nothing := func(*variant) {}
+	nothing := func(*graph.Take) {}
 	forms := []form{
-		{"unedited", nil, nothing}, {"one-replaced", one, nothing}, {"one-slot", one, func(v *variant) { v.replaced, v.slots = "", downSlots }},
-		{"all-replaced", all, nothing}, {"all-slots", all, func(v *variant) { v.replaced, v.slots = "", downSlots }},
+		{"unedited", nil, nothing}, {"one-replaced", one, nothing}, {"one-slot", one, func(k *graph.Take) { k.Replaced, k.Slots = "", graph.DownSlots }},
+		{"all-replaced", all, nothing}, {"all-slots", all, func(k *graph.Take) { k.Replaced, k.Slots = "", graph.DownSlots }},
 	}
 	times := map[string][]time.Duration{}
 	var rows []Row

@@ -8,6 +8,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/tensor"
 )
 
@@ -27,34 +28,30 @@ const embedRows = 8
 // ErrTooLong for a text that is longer than the context.
 func (lm *LM) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	out := make([][]float32, len(texts))
-	jobs := make([]*job, len(texts))
+	questions := make([]*Question, len(texts))
 	byLength := map[int][]int{}
 	for i, text := range texts {
 		ids, err := lm.promptIDs(ask.Query{Prompt: text})
 		if err == nil {
-			err = lm.fits(len(ids), 0)
+			err = lm.within(len(ids), 0)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("models: embedding text %d: %w", i, err)
 		}
-		// The last id of a job is a target, which is never fed.
-		jobs[i] = &job{joined: joined{ids: append(slices.Clone(ids), 0), first: len(ids)}}
-		if lm.anatomy.Encoder != nil {
-			jobs[i].joined = joined{encoder: ids, ids: []int64{*lm.anatomy.Config.DecoderStart, 0}, first: 1}
-		}
+		questions[i] = &Question{Sequence: lm.unanswered(ids)}
 		byLength[len(ids)] = append(byLength[len(ids)], i)
 	}
 	for _, n := range slices.Sorted(maps.Keys(byLength)) {
 		rows := min(embedRows, lm.maxRows())
-		for c := lm.cost(forward); rows > 1 && c.bytes(rows, n, 0, 0, 0) > lm.opts.MemoryBudget; {
+		for c := lm.cost(arch.Forward); rows > 1 && c.Bytes(rows, n, 0, 0, 0) > lm.Budget(); {
 			rows--
 		}
 		for some := range slices.Chunk(byLength[n], rows) {
-			run := make([]*job, rows)
-			for k := range run {
-				run[k] = jobs[some[min(k, len(some)-1)]]
+			full := make([]*Question, rows)
+			for k := range full {
+				full[k] = questions[some[min(k, len(some)-1)]]
 			}
-			states, err := lm.embed(ctx, run, n)
+			states, err := embed(ctx, lm, full)
 			if err != nil {
 				return nil, fmt.Errorf("models: embedding texts: %w", err)
 			}
@@ -66,34 +63,31 @@ func (lm *LM) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	return out, nil
 }
 
-// embed runs rows of n tokens each and returns what Embed takes the mean of,
-// [rows, n, width].
-func (lm *LM) embed(ctx context.Context, rows []*job, n int) ([]float32, error) {
-	if lm.anatomy.Encoder != nil {
-		e, err := lm.encode(ctx, lm.newInput(forward, rows, nil))
-		if err != nil {
+// embed runs rows of as many tokens each and returns what Embed takes the mean of,
+// [rows, tokens, width].
+func embed(ctx context.Context, lm *LM, rows []*Question) ([]float32, error) {
+	role, output := arch.Encode, graph.StatesOut
+	at := arch.Site{Layer: (lm.Info().Layers - 1) / 2, Point: arch.Hidden}
+	if lm.Anatomy().Encoder == nil {
+		if _, _, err := lm.Info().Site(at); err != nil {
 			return nil, err
 		}
-		return e.states.Float32s(), nil
+		role, output = arch.Forward, graph.Tap(at)
 	}
-	at := arch.Site{Layer: (lm.info.Layers - 1) / 2, Point: arch.Hidden}
-	f := lm.info.FFN(at.Side, at.Layer)
-	if f == nil {
-		return nil, fmt.Errorf("%w: %s: the model has no such layer", ErrSite, at)
+	r := NewRun(lm, role, rows, nil)
+	if role == arch.Forward {
+		r.Spec.Give = graph.Taps{Top: at.Layer}
+		tapped := make([]int64, len(rows)*r.T)
+		for i := range tapped {
+			tapped[i] = int64(i)
+		}
+		r.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
 	}
-	if value, why := f.Value(at.Point); value == "" {
-		return nil, fmt.Errorf("%w: %s: %s", ErrSite, at, why)
-	}
-	in := lm.newInput(forward, rows, nil)
-	in.v.taps, in.v.top = true, at.Layer
-	in.outputs = map[string]*tensor.Tensor{tapOf(at): nil}
-	for i := range len(rows) * n {
-		in.tapped = append(in.tapped, int64(i))
-	}
-	if _, err := in.run(ctx); err != nil {
+	r.Outputs[output] = nil
+	if err := r.Compute(ctx); err != nil {
 		return nil, err
 	}
-	return in.outputs[tapOf(at)].Float32s(), nil
+	return r.Outputs[output].Float32s(), nil
 }
 
 // mean of the rows of a matrix of n.
@@ -135,7 +129,7 @@ func (lm *LM) Embeddings(ids []int64) ([][]float32, error) {
 // embeddingTable is the matrix [V, width] that the token ids, whatever their
 // shape and type, are looked up in.
 func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
-	g := lm.graph(forward)
+	g := lm.Anatomy().Forward
 	ix := g.Model.Graph.Index()
 	values := []string{g.Ports.IDs}
 	for len(values) > 0 {
@@ -149,7 +143,7 @@ func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
 				}
 			case "Gather":
 				t := ix.Initializer(n.Inputs[0])
-				if t == nil || n.Inputs[1] != value || n.Int("axis", 0) != 0 || len(t.Dims) != 2 || int(t.Dims[0]) < lm.info.Vocab {
+				if t == nil || n.Inputs[1] != value || n.Int("axis", 0) != 0 || len(t.Dims) != 2 || int(t.Dims[0]) < lm.Info().Vocab {
 					continue
 				}
 				v, err := t.Value()
@@ -157,11 +151,11 @@ func (lm *LM) embeddingTable() (*tensor.Tensor, error) {
 					return nil, fmt.Errorf("models: reading embeddings from %s: %w", g.Path, err)
 				}
 				if !v.IsFloat() {
-					return nil, fmt.Errorf("models: reading embeddings: %w: they are quantised", ErrSite)
+					return nil, fmt.Errorf("models: reading embeddings: %w: they are quantised", arch.ErrSite)
 				}
 				return v, nil
 			}
 		}
 	}
-	return nil, fmt.Errorf("models: reading embeddings: %w: the graph does not look token ids up in a matrix of its own", ErrSite)
+	return nil, fmt.Errorf("models: reading embeddings: %w: the graph does not look token ids up in a matrix of its own", arch.ErrSite)
 }

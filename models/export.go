@@ -49,7 +49,7 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 	if p != nil && len(p.Routes) > 0 {
 		return fmt.Errorf("%w: %s changes what is asked and has no place in the weights; keep the patch, or export its weights alone", ErrRouted, p.Routes[0].Kind())
 	}
-	if err := lm.accepts(p); err != nil {
+	if err := lm.Accepts(p); err != nil {
 		return err
 	}
 	switch entries, err := os.ReadDir(dir); {

@@ -30,7 +30,7 @@ func TestExport(t *testing.T) {
 			lm := openModel(t, env, from, Options{})
 			r := rand.New(rand.NewPCG(5, 1))
 			p := &Patch{}
-			for i, f := range lm.info.FFNs { // both sides, low rank and dense, up and down
+			for i, f := range lm.Info().FFNs { // both sides, low rank and dense, up and down
 				d, u := f.Down, f.Up
 				p.Weights = append(p.Weights, Weight{At: d.ID, U: randn(r, 0.3, d.In, 2), V: randn(r, 0.3, 2, d.Out)})
 				if i%2 == 0 {
@@ -50,18 +50,18 @@ func TestExport(t *testing.T) {
 				q := randomQuery(lm, r, 3+r.IntN(9), 3)
 				rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
 			}
-			patched := score(t, lm, rows...)
-			if d := worstLogProb(t, patched, score(t, lm, plain...)); d < 0.05 {
+			patched := answersOf(t, lm, rows...)
+			if d := worstLogProb(t, patched, answersOf(t, lm, plain...)); d < 0.05 {
 				t.Fatalf("the patch moves nothing: %g", d)
 			}
 			tolerance := logProbTolerance
 			if c.Float16 {
 				tolerance = halfTolerance
 			}
-			if d := worstLogProb(t, patched, score(t, exported, plain...)); d > tolerance {
+			if d := worstLogProb(t, patched, answersOf(t, exported, plain...)); d > tolerance {
 				t.Errorf("patched and exported model differ by %g", d)
 			}
-			if d := worstLogProb(t, score(t, lm, plain...), score(t, copied, plain...)); d != 0 {
+			if d := worstLogProb(t, answersOf(t, lm, plain...), answersOf(t, copied, plain...)); d != 0 {
 				t.Errorf("model and copy differ by %g", d)
 			}
 			if c.Float16 {
@@ -77,7 +77,7 @@ func TestExport(t *testing.T) {
 					t.Errorf("generated %v, patched %v", got[i].TextIDs, want[i].TextIDs)
 				}
 			}
-			if (exported.anatomy.Step == nil) != (lm.anatomy.Step == nil) || exported.TokenizerHash() != lm.TokenizerHash() || exported.Hash() == lm.Hash() {
+			if (exported.Anatomy().Step == nil) != (lm.Anatomy().Step == nil) || exported.TokenizerHash() != lm.TokenizerHash() || exported.Hash() == lm.Hash() {
 				t.Error("graphs, tokenizer or hash of the exported folder")
 			}
 		})
@@ -116,10 +116,10 @@ func TestExportCarriesEveryGraph(t *testing.T) {
 		}
 	}
 	q := randomQuery(lm, r, 6, 3)
-	want := score(t, lm, Row{Query: q, Patch: p})
+	want := answersOf(t, lm, Row{Query: q, Patch: p})
 	for _, name := range []string{"model.onnx", "model_with_past.onnx", "decoder_model_merged.onnx"} {
 		one := openModel(t, env, filepath.Join(to, name), Options{})
-		if d := worstLogProb(t, want, score(t, one, Row{Query: q})); d > logProbTolerance {
+		if d := worstLogProb(t, want, answersOf(t, one, Row{Query: q})); d > logProbTolerance {
 			t.Errorf("%s differs from the patched model by %g", name, d)
 		}
 		if info, err := Inspect(filepath.Join(to, name)); err != nil || info.Opset == 0 {
@@ -141,7 +141,7 @@ func TestExportRefuses(t *testing.T) {
 	if err := lm.Export(t.Context(), p, from); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over the model itself: %v", err)
 	}
-	w := lm.info.FFNs[0].Down
+	w := lm.Info().FFNs[0].Down
 	var misfit *MisfitError
 	if err := lm.Export(t.Context(), &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
 		t.Errorf("a patch of another model: %v", err)

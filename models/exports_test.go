@@ -43,11 +43,11 @@ func TestEveryExport(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %s %s %d", e.family, c.Exporter, c.Operator, c.Opset), func(t *testing.T) {
 				c.Family, c.Seed = e.family, 3
 				lm := tiny(t, env, c, Options{Threads: 1})
-				if why := lm.info.NoGradient; why != "" {
+				if why := lm.Info().NoGradient; why != "" {
 					t.Fatalf("no gradients: %s", why)
 				}
-				if len(lm.info.FFNs) != lm.info.Layers {
-					t.Fatalf("%d blocks in %d layers", len(lm.info.FFNs), lm.info.Layers)
+				if len(lm.Info().FFNs) != lm.Info().Layers {
+					t.Fatalf("%d blocks in %d layers", len(lm.Info().FFNs), lm.Info().Layers)
 				}
 				got := &said{first: base == nil}
 				got.ask(t, lm)
@@ -82,20 +82,20 @@ const exportTolerance = 2e-4
 func (s *said) ask(t *testing.T, lm *LM) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 1))
-	down := lm.info.FFN(arch.Decoder, 0).Down
-	patch := &Patch{Weights: []Weight{{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
-	dense, err := patch.Merge()
+	down := lm.Info().FFN(arch.Decoder, 0).Down
+	edit := &Patch{Weights: []Weight{{At: down.ID, U: randn(r, 0.3, down.In, 2), V: randn(r, 0.3, 2, down.Out)}}}
+	dense, err := edit.Merge()
 	must(t, err)
 	var rows []Row
 	var traces []TraceRow
 	for i := range 4 {
 		q := randomQuery(lm, r, 4+5*i, 2)
-		for _, p := range []*Patch{nil, patch, dense} {
+		for _, p := range []*Patch{nil, edit, dense} {
 			rows = append(rows, Row{Query: q, Patch: p})
 		}
 		traces = append(traces, TraceRow{Query: q, Positions: []int{0, -1, 2}})
 	}
-	traces[1].Patch = patch
+	traces[1].Patch = edit
 	answers, err := lm.Score(t.Context(), rows)
 	must(t, err)
 	for _, a := range answers {
@@ -115,7 +115,7 @@ func (s *said) ask(t *testing.T, lm *LM) {
 		}
 	}
 	var sites []arch.Site
-	for l := range lm.info.Layers {
+	for l := range lm.Info().Layers {
 		for _, p := range []arch.Point{arch.FFNIn, arch.FFNPre, arch.FFNAct, arch.FFNOut, arch.AttnOut, arch.Hidden} {
 			sites = append(sites, arch.Site{Layer: l, Point: p})
 		}
@@ -134,7 +134,7 @@ func (s *said) ask(t *testing.T, lm *LM) {
 	} {
 		width := 0
 		for _, x := range at {
-			width += siteWidth(lm.info.FFN(arch.Decoder, x.Layer), x.Point)
+			width += lm.Info().FFN(arch.Decoder, x.Layer).Width(x.Point)
 		}
 		var list []LossRow
 		for i, tr := range traces[:2] {
@@ -159,13 +159,13 @@ func (s *said) ask(t *testing.T, lm *LM) {
 func (s *said) belongTogether(t *testing.T, lm *LM, tr Trace) {
 	t.Helper()
 	const points, act, out = 6, 2, 3
-	for l := range lm.info.Layers {
+	for l := range lm.Info().Layers {
 		w, err := lm.Weight(arch.WeightID{Layer: l, Part: arch.FFNDown})
 		must(t, err)
 		want, err := tensor.MatMul(tr.Values[points*l+act], w)
 		must(t, err)
 		v := want.Float32s()
-		if lm.info.FFN(arch.Decoder, l).Down.Bias != "" {
+		if lm.Info().FFN(arch.Decoder, l).Down.Bias != "" {
 			b, err := lm.Bias(arch.WeightID{Layer: l, Part: arch.FFNDown})
 			must(t, err)
 			for k := range v {
@@ -187,16 +187,19 @@ func (s *said) slope(t *testing.T, lm *LM, at []arch.Site, row LossRow, l Loss) 
 		moved := row
 		moved.Shift = make([]float32, len(row.Shift))
 		for k, g := range l.Gradient {
-			moved.Shift[k] = row.Shift[k] + float32(sign*differenceStep*float64(g)/norm)
+			moved.Shift[k] = row.Shift[k] + float32(sign*slopeStep*float64(g)/norm)
 		}
 		got, err := lm.LossesAt(t.Context(), at, []LossRow{moved})
 		must(t, err)
-		slope += sign * got[0].Loss / (2 * differenceStep)
+		slope += sign * got[0].Loss / (2 * slopeStep)
 	}
 	if d := slope - norm; !(d < slopeTolerance*(1+norm) && -d < slopeTolerance*(1+norm)) {
 		t.Errorf("%v: slope %g, by differences %g", at, norm, slope)
 	}
 }
+
+// slopeStep is the length of the step that a slope is taken over.
+const slopeStep = 1e-2
 
 // slopeTolerance is that of differenceTolerance, for losses of some nats: their
 // rounding over the step, and the third derivative times the step's square.

@@ -14,10 +14,6 @@ import (
 	"editpipe/tensor"
 )
 
-// Log-probabilities of a float16 model against the same model in float32,
-// relative: a rounding of float16 is 2^-11, and through two blocks ten remain.
-const halfTolerance = 5e-3
-
 // forms are pairs: a model, and the same model exported in another form.
 var forms = []struct {
 	name string
@@ -73,8 +69,8 @@ func TestEveryForm(t *testing.T) {
 			c := f.c
 			c.Family, c.Seed = f.base, 7
 			lm := tiny(t, env, c, Options{})
-			if len(lm.info.Refusals) > 0 {
-				t.Errorf("refusals: %v", lm.info.Refusals)
+			if len(lm.Info().Refusals) > 0 {
+				t.Errorf("refusals: %v", lm.Info().Refusals)
 			}
 			checkWeights(t, lm, c)
 			r := rand.New(rand.NewPCG(1, 1))
@@ -107,7 +103,7 @@ func checkWeights(t *testing.T, lm *LM, c tinylm.Config) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		for _, p := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 			w := f.Weight(p)
 			if w == nil {
@@ -140,8 +136,8 @@ func checkWeights(t *testing.T, lm *LM, c tinylm.Config) {
 			}
 		}
 	}
-	if n < 2*lm.info.Layers {
-		t.Errorf("%d weights found in %d layers", n, lm.info.Layers)
+	if n < 2*lm.Info().Layers {
+		t.Errorf("%d weights found in %d layers", n, lm.Info().Layers)
 	}
 }
 
@@ -168,7 +164,7 @@ func TestPatchesTogetherAloneDense(t *testing.T) {
 			for i := range 8 {
 				q, p := randomQuery(lm, r, 2+r.IntN(9), 1+r.IntN(3)), randomPatch(lm, r, 0.3)
 				if i == 0 { // up and gate as well
-					w := lm.info.FFNs[0].Up
+					w := lm.Info().FFNs[0].Up
 					p.Weights = append(p.Weights, Weight{At: w.ID, U: randn(r, 0.3, w.In, 2), V: randn(r, 0.3, 2, w.Out)})
 				}
 				m, err := p.Merge()
@@ -208,14 +204,14 @@ func TestMergedWeightsAreNotEditable(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, SharedWeights: true, Layers: 3}, Options{})
 	editable := map[int]bool{}
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		editable[f.Layer] = f.Down.Editable
 	}
 	if editable[0] || editable[1] || !editable[2] {
 		t.Errorf("editable down-projections: %v", editable)
 	}
-	if len(lm.info.Refusals) != 2 || !strings.Contains(lm.info.Refusals[0], "merged") {
-		t.Errorf("refusals %q", lm.info.Refusals)
+	if len(lm.Info().Refusals) != 2 || !strings.Contains(lm.Info().Refusals[0], "merged") {
+		t.Errorf("refusals %q", lm.Info().Refusals)
 	}
 	if _, err := lm.Weight(down(0)); err == nil {
 		t.Error("a merged weight was handed out for editing")

@@ -3,7 +3,6 @@
 package models
 
 import (
-	"cmp"
 	"context"
 	"editpipe/models/arch"
 	"encoding/json"
@@ -17,129 +16,7 @@ import (
 	"editpipe/ask"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
-	"editpipe/tensor/npz"
 )
-
-// Oracle logits were computed by another framework in float32; kernels differ
-// in the order of additions.
-const oracleTolerance = 1e-3
-
-// shared is a path in the folder of data beside the repository. Without the folder
-// a test is skipped; what the folder lacks is a failure.
-func shared(t testing.TB, parts ...string) string {
-	t.Helper()
-	root := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "shared"))
-	if _, err := os.Stat(root); err != nil {
-		t.Skipf("no shared data in %s: set EDITPIPE_SHARED", root)
-	}
-	path := filepath.Join(root, filepath.Join(parts...))
-	if _, err := os.Stat(path); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func fixtures(t testing.TB) string {
-	t.Helper()
-	return shared(t, "fixtures")
-}
-
-func npy(t testing.TB, path string) *tensor.Tensor {
-	t.Helper()
-	v, err := npz.ReadNPY(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// rowsOf cuts a padded batch of ids into its rows.
-func rowsOf(ids, mask *tensor.Tensor) [][]int64 {
-	v, m := ids.Int64s(), mask.Int64s()
-	T := ids.Shape[1]
-	out := make([][]int64, ids.Shape[0])
-	for b := range out {
-		for t := range T {
-			if m[b*T+t] != 0 {
-				out[b] = append(out[b], v[b*T+t])
-			}
-		}
-	}
-	return out
-}
-
-var decoderVariants = []struct{ path, logits string }{
-	{"gpt2/model.onnx", "logits"}, {"gpt2/model_nofold.onnx", "logits"}, {"gpt2/model_op13.onnx", "logits"},
-	{"gpt2/model_nopos.onnx", "logits_nopos"}, {"gpt2/model_with_past.onnx", "logits"},
-	{"gptj/model.onnx", "logits"}, {"gptj/model_nofold.onnx", "logits"}, {"gptj/model_nopos.onnx", "logits_nopos"}, {"gptj/model_with_past.onnx", "logits"},
-	{"llama/model.onnx", "logits"}, {"llama/model_nofold.onnx", "logits"}, {"llama/model_nopos.onnx", "logits_nopos"}, {"llama/model_with_past.onnx", "logits"},
-	{"llama_gqa/model.onnx", "logits"}, {"llama_gqa/model_nofold.onnx", "logits"}, {"llama_gqa/model_nopos.onnx", "logits_nopos"}, {"llama_gqa/model_with_past.onnx", "logits"},
-}
-
-// TestLogitsMatchOracle compares the logits of every position of every variant
-// with the reference framework's, through the instrumented graph.
-func TestLogitsMatchOracle(t *testing.T) {
-	dir, env := fixtures(t), orttest.Open(t)
-	check := func(name, path, oracle, logits string) {
-		t.Run(name, func(t *testing.T) {
-			lm := openModel(t, env, path, Options{})
-			want := npy(t, filepath.Join(oracle, logits+".npy"))
-			rows := rowsOf(npy(t, filepath.Join(oracle, "input_ids.npy")), npy(t, filepath.Join(oracle, "attention_mask.npy")))
-			var dec [][]int64
-			if lm.info.EncoderDecoder {
-				ids := npy(t, filepath.Join(oracle, "decoder_input_ids.npy"))
-				for b := range rows {
-					dec = append(dec, ids.Int64s()[b*ids.Shape[1]:(b+1)*ids.Shape[1]])
-				}
-			} else {
-				dec = rows
-			}
-			for _, slots := range []slotSet{noSlots, downSlots, allSlots} {
-				var jobs []*job
-				for b := range rows {
-					j := &job{joined: joined{ids: append(append([]int64{}, dec[b]...), 0), first: 1}}
-					if lm.info.EncoderDecoder {
-						j.encoder = rows[b]
-					}
-					jobs = append(jobs, j)
-				}
-				in := lm.newInput(forward, jobs, nil)
-				in.v.slots = slots
-				for b := range rows {
-					for p := range dec[b] {
-						in.want(b, p)
-					}
-				}
-				got, err := in.run(context.Background())
-				if err != nil {
-					t.Fatal(err)
-				}
-				var exp []float32
-				T, V := want.Shape[1], want.Shape[2]
-				for b := range rows {
-					for p := range dec[b] {
-						exp = append(exp, want.Float32s()[(b*T+p)*V:(b*T+p+1)*V]...)
-					}
-				}
-				if len(exp) != got.Len() {
-					t.Fatalf("got %v logits, oracle has %d", got.Shape, len(exp))
-				}
-				d := maxDiff(got.Float32s(), exp)
-				t.Logf("slots %d: worst difference %.2g over %d logits", slots, d, len(exp))
-				if !(d <= oracleTolerance) {
-					t.Errorf("slots %d: logits differ from the oracle by %g", slots, d)
-				}
-			}
-		})
-	}
-	for _, v := range decoderVariants {
-		check(v.path, filepath.Join(dir, "arch", v.path), filepath.Join(dir, "arch", filepath.Dir(v.path), "oracle"), v.logits)
-	}
-	for _, v := range []string{"t5", "t5_gated"} {
-		check(v, filepath.Join(dir, "arch", v), filepath.Join(dir, "arch", v, "oracle"), "logits")
-	}
-	check("world", filepath.Join(dir, "world"), filepath.Join(dir, "world", "oracle"), "logits")
-}
 
 // oracleWeight is the name of the checkpoint's weight behind a WeightID.
 func oracleWeight(family string, id arch.WeightID) (name string, conv1d bool) {
@@ -174,11 +51,11 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 			}
 			family := strings.TrimSuffix(base, "_gqa")
 			lm := openModel(t, env, filepath.Join(dir, "arch", p), Options{})
-			if len(lm.info.Refusals) > 0 {
-				t.Errorf("refusals: %v", lm.info.Refusals)
+			if len(lm.Info().Refusals) > 0 {
+				t.Errorf("refusals: %v", lm.Info().Refusals)
 			}
 			n := 0
-			for _, f := range lm.info.FFNs {
+			for _, f := range lm.Info().FFNs {
 				for _, part := range []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate} {
 					w := f.Weight(part)
 					if w == nil {
@@ -206,8 +83,8 @@ func TestWeightsAreTheRightOnes(t *testing.T) {
 					}
 				}
 			}
-			if n < 2*lm.info.Layers {
-				t.Errorf("%d weights found in %d layers", n, lm.info.Layers)
+			if n < 2*lm.Info().Layers {
+				t.Errorf("%d weights found in %d layers", n, lm.Info().Layers)
 			}
 		})
 	}
@@ -267,7 +144,7 @@ func TestBatchInvariance(t *testing.T) {
 			r := rand.New(rand.NewPCG(3, 4))
 			var rows, zero []Row
 			var single []ask.Answer
-			w := lm.info.FFNs[0].Down
+			w := lm.Info().FFNs[0].Down
 			null := &Patch{Weights: []Weight{{At: w.ID, U: tensor.New(tensor.F32, w.In, 2), V: tensor.New(tensor.F32, 2, w.Out)}}}
 			edit := randomPatch(lm, r, 0.5)
 			for i := range 20 {

@@ -8,21 +8,26 @@ import (
 	"strings"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/tensor"
 )
 
-// continuation is one distinct prompt under one patch while it is continued.
-// The job's ids are the prompt, the tokens found so far and one place for the
-// token to come.
+// cachedGeneration is the shortcut of this file.
+const cachedGeneration Shortcut = "generating with cached keys and values"
+
+// continuation is one distinct prompt under one patch while it is continued. The
+// tokens found so far stand behind the question's prompt.
 type continuation struct {
-	job     *job
-	prompt  int // tokens of the decoder's prompt
-	text    string
-	ids     []int64 // what Answer.TextIDs will hold
-	stopped string
+	question *Question
+	prompt   int // tokens of the decoder's prompt
+	text     string
+	ids      []int64 // what Answer.TextIDs will hold
+	stopped  string
+	err      error
 }
 
-func (c *continuation) found() []int64 { return c.job.ids[c.prompt : len(c.job.ids)-1] }
+func (c *continuation) found() []int64 { return c.question.Prompt[c.prompt:] }
 
 // Generate continues the prompts greedily. It keeps keys and values of earlier
 // positions where the folder has a graph that takes them, and re-runs the whole
@@ -37,8 +42,8 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 		return nil, err
 	}
 	answers := make([]ask.Answer, len(rows))
-	w := lm.newWave()
-	byJob := map[*job]*continuation{}
+	in := NewIntake(lm)
+	byQuestion := map[*Question]*continuation{}
 	of := map[int]*continuation{}
 	prompts := map[int]int{}
 	for i, r := range rows {
@@ -46,23 +51,23 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 			answers[i] = ask.Answer{Err: faults[i]}
 			continue
 		}
-		j, n, err := w.open(r)
+		q, n, err := toContinue(lm, in, r)
 		if err != nil {
 			answers[i] = ask.Answer{Err: err}
 			continue
 		}
-		if byJob[j] == nil {
-			byJob[j] = &continuation{job: j, prompt: j.first}
+		if byQuestion[q] == nil {
+			byQuestion[q] = &continuation{question: q, prompt: len(q.Prompt)}
 		}
-		of[i], prompts[i] = byJob[j], n
+		of[i], prompts[i] = byQuestion[q], n
 	}
-	for _, b := range lm.plan(w.jobs, o.MaxNew) {
+	for _, b := range lm.plan(in.Questions, o.MaxNew) {
 		for _, part := range lm.aligned(ctx, b, o.MaxNew) {
-			active := make([]*continuation, len(part.jobs))
-			for k, j := range part.jobs {
-				active[k] = byJob[j]
+			active := make([]*continuation, len(part.Questions))
+			for k, q := range part.Questions {
+				active[k] = byQuestion[q]
 			}
-			again := func(b batch, active []*continuation) error { return lm.continueBatch(ctx, b, active, o) }
+			again := func(b Batch, active []*continuation) error { return lm.continueBatch(ctx, b, active, o) }
 			if err := lm.continueApart(ctx, again(part, active), part, active, again); err != nil {
 				return nil, err
 			}
@@ -70,7 +75,7 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 	}
 	for i, c := range of {
 		a := ask.Answer{PromptTokens: prompts[i]}
-		if a.Err = c.job.err; a.Err == nil {
+		if a.Err = c.err; a.Err == nil {
 			a.Text, a.TextIDs, a.StoppedBy = c.text, c.ids, c.stopped
 		}
 		answers[i] = a
@@ -78,82 +83,78 @@ func (lm *LM) Generate(ctx context.Context, rows []Row, o ask.Sampling) ([]ask.A
 	return answers, nil
 }
 
-// open files the sequence of a row that is to be continued, and counts the
+// toContinue files the sequence of a row that is to be continued, and counts the
 // tokens of its prompt.
-func (w *wave) open(r Row) (*job, int, error) {
-	patch, err := w.admit(r.Patch)
+func toContinue(lm *LM, in *Intake, r Row) (*Question, int, error) {
+	patch, err := in.Admit(r.Patch)
 	if err != nil {
 		return nil, 0, err
 	}
-	prompt, err := w.lm.promptIDs(r.Query)
+	prompt, err := lm.promptIDs(r.Query)
 	if err != nil {
 		return nil, 0, err
 	}
-	var j joined
-	ids := prompt
-	if w.lm.anatomy.Encoder != nil {
-		j.encoder, ids = prompt, []int64{*w.lm.anatomy.Config.DecoderStart}
-	}
-	for _, n := range []int{len(ids), len(j.encoder)} {
-		if err := w.lm.fits(n, 1); err != nil {
+	s := lm.unanswered(prompt)
+	for _, n := range []int{len(s.Prompt), len(s.Encoder)} {
+		if err := lm.within(n, 1); err != nil {
 			return nil, 0, err
 		}
 	}
-	j.ids, j.first = append(slices.Clone(ids), 0), len(ids)
-	return w.job(patch, j), len(prompt), nil
+	s.Prompt = slices.Clone(s.Prompt) // it grows
+	return in.File(patch, s), len(prompt), nil
 }
 
 // aligned splits a batch into parts of equal length where rows of the cached graph
 // must not be padded.
-func (lm *LM) aligned(ctx context.Context, b batch, more int) []batch {
-	if lm.anatomy.Encoder != nil || lm.anatomy.Step == nil {
-		return []batch{b}
+func (lm *LM) aligned(ctx context.Context, b Batch, more int) []Batch {
+	if lm.Anatomy().Encoder != nil || lm.Anatomy().Step == nil {
+		return []Batch{b}
 	}
-	var parts []batch
+	var parts []Batch
 	at, longest := map[int]int{}, 0
-	for _, j := range b.jobs {
-		i, ok := at[j.fed()]
+	for _, q := range b.Questions {
+		i, ok := at[q.Fed()]
 		if !ok {
 			i = len(parts)
-			at[j.fed()] = i
-			parts = append(parts, batch{only: b.only})
+			at[q.Fed()] = i
+			parts = append(parts, Batch{Only: b.Only})
 		}
-		parts[i].jobs = append(parts[i].jobs, j)
-		longest = max(longest, j.fed())
+		parts[i].Questions = append(parts[i].Questions, q)
+		longest = max(longest, q.Fed())
 	}
-	if len(parts) > 1 && lm.keepsApart(ctx, lm.newVariant(step, nil, nil), longest+more) {
-		return []batch{b}
+	if len(parts) > 1 && lm.keepsApart(ctx, graph.Take{Slots: graph.DownSlots}, 1, longest+more) {
+		return []Batch{b}
 	}
 	return parts
 }
 
 // continueBatch generates for one batch until every row has stopped.
-func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation, o ask.Sampling) error {
+func (lm *LM) continueBatch(ctx context.Context, b Batch, active []*continuation, o ask.Sampling) error {
 	d := &decoding{
-		lm: lm, only: b.only, cached: lm.anatomy.Step != nil && !lm.without(cachedGeneration),
-		v: map[role]variant{}, patches: map[role]map[string]*tensor.Tensor{},
+		lm: lm, only: b.Only, cached: lm.Anatomy().Step != nil && !lm.Without(cachedGeneration),
+		specs: map[arch.Role]graph.Spec{}, patches: map[arch.Role]map[string]*tensor.Tensor{},
 	}
 	for len(active) > 0 {
-		jobs := make([]*job, len(active))
+		questions := make([]*Question, len(active))
 		for i, c := range active {
-			jobs[i] = c.job
+			questions[i] = c.question
 		}
-		logits, err := d.next(ctx, jobs)
+		logits, err := d.next(ctx, questions)
 		if failed := err; err != nil && d.cached && ctx.Err() == nil {
 			d.cached, d.past = false, nil
-			if logits, err = d.next(ctx, jobs); err == nil {
-				lm.abandon(cachedGeneration, failed)
+			if logits, err = d.next(ctx, questions); err == nil {
+				lm.Abandon(cachedGeneration, failed)
 			}
 		}
 		if err != nil {
 			return err
 		}
-		values, vocab := logits.Float32s(), lm.info.Vocab
+		values, vocab := logits.Float32s(), lm.Info().Vocab
 		var keep []int
 		var left []*continuation
 		for i, c := range active {
 			if more, err := lm.advance(c, values[i*vocab:(i+1)*vocab], o); err != nil {
-				c.job.err = err
+				c.err = err
 			} else if more {
 				keep, left = append(keep, i), append(left, c)
 			}
@@ -170,18 +171,16 @@ func (lm *LM) continueBatch(ctx context.Context, b batch, active []*continuation
 func (lm *LM) advance(c *continuation, logits []float32, o ask.Sampling) (more bool, err error) {
 	p := scan(logits, 0)
 	if !p.finite {
-		c.job.err = fmt.Errorf("%w: at generated token %d", ask.ErrNotFinite, len(c.found()))
+		c.err = fmt.Errorf("%w: at generated token %d", ask.ErrNotFinite, len(c.found()))
 		return false, nil
 	}
-	if slices.Contains(lm.anatomy.Config.EOS, int64(p.best)) {
+	if slices.Contains(lm.EOS(), int64(p.best)) {
 		c.stopped = "eos"
 		return false, lm.finish(c, -1)
 	}
-	ids := c.job.ids
-	ids[len(ids)-1] = int64(p.best)
-	c.job.ids = append(ids, 0)
-	if lm.tok != nil && len(o.Stop) > 0 {
-		text, err := lm.tok.Decode(c.found(), true)
+	c.question.Prompt = append(c.question.Prompt, int64(p.best))
+	if lm.Tokenizer() != nil && len(o.Stop) > 0 {
+		text, err := lm.Tokenizer().Decode(c.found(), true)
 		if err != nil {
 			return false, fmt.Errorf("models: decoding generated tokens: %w", err)
 		}
@@ -199,7 +198,7 @@ func (lm *LM) advance(c *continuation, logits []float32, o ask.Sampling) (more b
 			return false, lm.finish(c, cut)
 		}
 	}
-	if len(c.found()) >= o.MaxNew || lm.fits(c.job.fed(), 1) != nil {
+	if len(c.found()) >= o.MaxNew || lm.within(c.question.Fed(), 1) != nil {
 		c.stopped = "length"
 		return false, lm.finish(c, -1)
 	}
@@ -210,10 +209,10 @@ func (lm *LM) advance(c *continuation, logits []float32, o ask.Sampling) (more b
 // shortest run of tokens that covers it.
 func (lm *LM) finish(c *continuation, cut int) error {
 	c.ids = slices.Clone(c.found())
-	if lm.tok == nil {
+	if lm.Tokenizer() == nil {
 		return nil
 	}
-	text, err := lm.tok.Decode(c.ids, true)
+	text, err := lm.Tokenizer().Decode(c.ids, true)
 	if err != nil {
 		return fmt.Errorf("models: decoding generated tokens: %w", err)
 	}
@@ -223,7 +222,7 @@ func (lm *LM) finish(c *continuation, cut int) error {
 	}
 	c.text = text[:cut]
 	for n := range c.ids {
-		head, err := lm.tok.Decode(c.ids[:n], true)
+		head, err := lm.Tokenizer().Decode(c.ids[:n], true)
 		if err != nil {
 			return fmt.Errorf("models: decoding generated tokens: %w", err)
 		}
@@ -235,82 +234,72 @@ func (lm *LM) finish(c *continuation, cut int) error {
 	return nil
 }
 
+// continueApart is apart for a batch that could not be continued: what has not
+// stopped by then begins anew.
+func (lm *LM) continueApart(ctx context.Context, failed error, b Batch, all []*continuation, again func(Batch, []*continuation) error) error {
+	return apart(ctx, failed, len(all),
+		func(i int) error {
+			c := all[i]
+			if c.stopped != "" || c.err != nil {
+				return nil
+			}
+			c.question.Prompt = c.question.Prompt[:c.prompt]
+			return again(Batch{Questions: b.Questions[i : i+1], Only: b.Only}, all[i:i+1])
+		},
+		func(i int, err error) { all[i].err = err })
+}
+
 // decoding is the state of a batch between two tokens.
 type decoding struct {
 	lm     *LM
 	only   *Patch
 	cached bool
 
-	v       map[role]variant                   // fixed by the first run: rows that leave must not change the session
-	patches map[role]map[string]*tensor.Tensor // inputs that carry the patches; empty after rows have left
-	encoded *encoding
-	past    *past // of all tokens but the newest; nil before the first token
+	specs   map[arch.Role]graph.Spec                // fixed by the first run: rows that leave must not change the session
+	patches map[arch.Role]map[string]*tensor.Tensor // inputs that carry the patches; empty after rows have left
+	encoded *Encoded
+	past    *Past // of all tokens but the newest; nil before the first token
 }
 
-// variant is the graph that the batch runs in a role, and its inputs that carry
-// the patches.
-func (d *decoding) variant(r role, jobs []*job) (variant, map[string]*tensor.Tensor, error) {
-	v, known := d.v[r]
-	if !known {
-		v = d.lm.newVariant(r, jobs, d.only)
-		d.v[r] = v
-	}
-	if d.patches[r] == nil {
-		feeds, err := d.lm.patchFeeds(v, jobs, d.only)
-		if err != nil {
-			return v, nil, err
-		}
-		d.patches[r] = feeds
-	}
-	return v, d.patches[r], nil
-}
-
-// next returns the logits behind the last known token of every job, [B, V].
-func (d *decoding) next(ctx context.Context, jobs []*job) (*tensor.Tensor, error) {
+// next returns the logits behind the last known token of every question, [B, V].
+func (d *decoding) next(ctx context.Context, questions []*Question) (*tensor.Tensor, error) {
 	// Padding of shorter prompts takes room in the cache. Where that room is
 	// used up the cache is built anew: the longest row itself still fits.
-	if c := d.lm.info.Context; d.past != nil && c > 0 && d.past.length >= c {
+	if c := d.lm.Context(); d.past != nil && c > 0 && d.past.Length() >= c {
 		d.past = nil
 	}
 	// A decoder's graph with past computes the prompt as well, behind a past of
 	// length 0. Behind an encoder it cannot: it takes the encoder's keys and
 	// values, which the other graph computes.
-	r := forward
-	if d.past != nil || d.cached && d.lm.anatomy.Encoder == nil {
-		r = step
+	role := arch.Forward
+	if d.past != nil || d.cached && d.lm.Anatomy().Encoder == nil {
+		role = arch.Step
 	}
-	in := d.lm.newInput(r, jobs, d.only)
-	var err error
-	if in.v, in.patches, err = d.variant(r, jobs); err != nil {
-		return nil, err
+	r := NewRun(d.lm, role, questions, d.only)
+	if s, known := d.specs[role]; known {
+		r.Spec = s
 	}
-	in.encoded = d.encoded
+	d.specs[role] = r.Spec
+	r.Patches, r.Encoded = d.patches[role], d.encoded
 	if d.past != nil {
-		in.follow(d.past)
+		r.Follow(d.past)
 	}
-	for row, j := range jobs {
-		in.want(row, j.fed()-1)
+	for row, q := range questions {
+		r.Want(row, q.Fed()-1)
 	}
 	if d.cached {
-		in.outputs = map[string]*tensor.Tensor{}
-		for _, c := range d.lm.caches(r) {
-			in.outputs[c.out] = nil
-		}
+		r.FetchCaches()
 	}
-	logits, err := in.run(ctx)
+	logits, err := r.Logits(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d.encoded = in.encoded
+	d.patches[role], d.encoded = r.Patches, r.Encoded
 	switch {
 	case d.past != nil:
-		d.past.extend(d.lm.caches(r), in.outputs)
+		d.past.Extend(r)
 	case d.cached:
-		lengths := make([]int, len(jobs))
-		for b, j := range jobs {
-			lengths[b] = j.fed()
-		}
-		d.past = d.lm.settled(r, in.outputs, lengths, in.T)
+		d.past = r.Settled()
 	}
 	return logits, nil
 }
@@ -320,10 +309,10 @@ func (d *decoding) keep(rows []int) {
 	if d.only == nil {
 		clear(d.patches)
 	}
-	if e := d.encoded; e != nil {
-		d.encoded = &encoding{states: takeRows(e.states, 0, rows), mask: takeRows(e.mask, 0, rows)}
+	if d.encoded != nil {
+		d.encoded = d.encoded.Take(rows)
 	}
 	if d.past != nil {
-		d.past = d.past.take(d.lm, rows)
+		d.past = d.past.Take(d.lm, rows)
 	}
 }

@@ -2,12 +2,13 @@ package models
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/ort"
 	"editpipe/tensor"
 )
@@ -28,10 +29,10 @@ import (
 // A Held is for one goroutine and must be closed before its model.
 type Held struct {
 	lm     *LM
-	sites  differentiated
+	sites  graph.Losses
 	widths []int
 	rows   []LossRow
-	beside int
+	lanes  int
 	saves  saving
 	runs   []*heldRun // nil where nothing is saved
 }
@@ -45,46 +46,36 @@ const (
 	savesBoth           // and the positions before it
 )
 
+// The shortcuts of this file.
+const (
+	heldPositions Shortcut = "computing once what stands before the tokens of a search"
+	heldLayers    Shortcut = "computing once the layers below a search"
+)
+
 // shortcut is the saving by name.
-func (s saving) shortcut() shortcut {
+func (s saving) shortcut() Shortcut {
 	if s == savesBoth {
 		return heldPositions
 	}
 	return heldLayers
 }
 
-// errUndivided is returned when a graph does not allow a saving.
-var errUndivided = errors.New("the graph cannot be divided")
-
 // paddedTo is what numbers of positions are rounded up to, so that more searches
 // are padded alike.
 const paddedTo = 4
 
-// Side is how many Helds are best used side by side, given enough rows: one per
-// thread of the processor, since most kernels of a search are too short to be
-// divided; other providers take one after another.
-func (lm *LM) Side() int {
-	if lm.opts.Provider.Name != "cpu" {
-		return 1
-	}
-	if lm.opts.Threads > 0 {
-		return lm.opts.Threads
-	}
-	return ort.DefaultThreads()
-}
-
 // Hold prepares losses of rows. Their shifts and terms may change from call to
-// call; terms stay within the positions that the rows' own terms span. beside is
+// call; terms stay within the positions that the rows' own terms span. lanes is
 // how many Helds are in use at one time, 1 or more: each has its share of the
 // threads and of the memory budget. Errors are those of LossesAt, and those of
 // rows.
-func (lm *LM) Hold(ctx context.Context, at []arch.Site, rows []LossRow, beside int) (*Held, error) {
+func (lm *LM) Hold(ctx context.Context, at []arch.Site, rows []LossRow, lanes int) (*Held, error) {
 	var failed func() // takes note of a saving that failed in a run
 	for s := savesBoth; ; s-- {
-		if s != savesNothing && lm.without(s.shortcut()) {
+		if s != savesNothing && lm.Without(s.shortcut()) {
 			continue
 		}
-		h, err := lm.hold(ctx, at, rows, beside, s)
+		h, err := hold(ctx, lm, at, rows, lanes, s)
 		switch {
 		case err == nil || s == savesNothing:
 			if err == nil && failed != nil && h.runs != nil { // else nothing shows yet what is at fault
@@ -93,56 +84,51 @@ func (lm *LM) Hold(ctx context.Context, at []arch.Site, rows []LossRow, beside i
 			return h, err
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("models: preparing losses: %w", ctx.Err())
-		case !errors.Is(err, errUndivided) && !errors.Is(err, ErrNoGradient) && failed == nil:
-			failed = func() { lm.abandon(s.shortcut(), err) }
+		case !errors.Is(err, graph.ErrUndivided) && !errors.Is(err, arch.ErrNoGradient) && failed == nil:
+			failed = func() { lm.Abandon(s.shortcut(), err) }
 		}
 	}
 }
 
 // hold is Hold with a choice of what is saved.
-func (lm *LM) hold(ctx context.Context, at []arch.Site, rows []LossRow, beside int, s saving) (*Held, error) {
-	sites, widths, err := lm.shiftable(at)
+func hold(ctx context.Context, lm *LM, at []arch.Site, rows []LossRow, lanes int, s saving) (*Held, error) {
+	sites, widths, err := shiftable(lm, at)
 	if err != nil {
 		return nil, err
 	}
-	w := lm.newWave()
+	in := NewIntake(lm)
 	for i, r := range rows {
-		if err := w.checkLoss(r, widths); err != nil {
+		if err := checkLoss(lm, in, r, widths); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
-	h := &Held{lm: lm, sites: sites, widths: widths, rows: rows, beside: beside, saves: s}
+	h := &Held{lm: lm, sites: sites, widths: widths, rows: rows, lanes: lanes, saves: s}
 	if s == savesNothing || len(rows) == 0 {
 		return h, nil
 	}
-	if err := h.plan(ctx, s); err != nil {
-		return nil, err
-	}
-	for _, r := range h.runs {
-		if err := r.start(ctx); err != nil {
-			return nil, errors.Join(err, h.Close())
-		}
+	if err := h.prepare(ctx, s); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
 }
 
 // HoldRows is how many of the rows, in order, one run of a Held takes: those
 // within its share of the memory budget, all of one dense patch or of none.
-func (lm *LM) HoldRows(at []arch.Site, rows []LossRow, beside int) int {
+func (lm *LM) HoldRows(at []arch.Site, rows []LossRow, lanes int) int {
 	blocks := 0 // that are differentiated
 	for _, s := range at {
-		blocks = max(blocks, lm.info.Layers-s.Layer)
+		blocks = max(blocks, lm.Info().Layers-s.Layer)
 	}
 	before, behind := Span(rows)
-	c, most, terms := lm.cost(forward), lm.maxRows(), 0
+	c, most, terms := lm.cost(arch.Forward), lm.maxRows(), 0
 	for n, r := range rows {
 		terms += len(r.Terms)
 		B := n + 1
-		block := c.bytes(B, behind, 0, 0, lm.factorBytes(r.Patch.ranks())*int64(B)) + 8*int64(B*c.heads*behind*before)
-		kept := int64(B)*lm.pastBytes(before) + block
-		bytes := kept + int64(blocks*backwardBlocks+1)*block + lossBytes*int64(terms)*int64(lm.info.Vocab)
+		block := c.Bytes(B, behind, 0, 0, lm.factorBytes(r.Patch.ranks())*int64(B)) + 8*int64(B*c.heads*behind*before)
+		kept := int64(B)*pastBytes(lm, before) + block
+		bytes := kept + int64(blocks*backwardBlocks+1)*block + lossBytes*int64(terms)*int64(lm.Info().Vocab)
 		dense := r.Patch.Binding() == BindDense || rows[0].Patch.Binding() == BindDense
-		if n > 0 && (n >= most || bytes > lm.opts.MemoryBudget/int64(beside) || dense && r.Patch != rows[0].Patch) {
+		if n > 0 && (n >= most || bytes > lm.Budget()/int64(lanes) || dense && r.Patch != rows[0].Patch) {
 			return n
 		}
 	}
@@ -150,12 +136,12 @@ func (lm *LM) HoldRows(at []arch.Site, rows []LossRow, beside int) int {
 }
 
 // pastBytes is the size of one row's keys and values of some positions.
-func (lm *LM) pastBytes(positions int) int64 {
-	if lm.anatomy.Step == nil {
+func pastBytes(lm *LM, positions int) int64 {
+	if lm.Anatomy().Step == nil {
 		return 0
 	}
 	var n int64
-	for _, c := range lm.anatomy.Step.Ports.Past {
+	for _, c := range lm.Anatomy().Step.Ports.Past {
 		size := int64(positions) * 4
 		for i, d := range c.Shape {
 			if i != c.Rows && i != c.Length {
@@ -201,27 +187,27 @@ func Span(rows []LossRow) (before, behind int) {
 // length is the number of positions that rows are padded to as a whole.
 func (h *Held) length() int {
 	before, behind := Span(h.rows)
-	if c := h.lm.info.Context; c > 0 {
+	if c := h.lm.Context(); c > 0 {
 		return min(before+behind, c)
 	}
 	return before + behind
 }
 
-// plan lays out the runs.
-func (h *Held) plan(ctx context.Context, s saving) error {
+// prepare makes the runs and computes what stays.
+func (h *Held) prepare(ctx context.Context, s saving) error {
 	lm, from := h.lm, make([]int, len(h.rows))
 	before, T := Span(h.rows)
 	if s == savesBoth {
-		st := lm.anatomy.Step
-		switch c := lm.info.Context; {
+		st := lm.Anatomy().Step
+		switch c := lm.Context(); {
 		case st == nil:
-			return fmt.Errorf("%w: no graph takes keys and values", errUndivided)
+			return fmt.Errorf("%w: no graph takes keys and values", graph.ErrUndivided)
 		case before == 0:
-			return fmt.Errorf("%w: no position is before the shifts", errUndivided)
+			return fmt.Errorf("%w: no position is before the shifts", graph.ErrUndivided)
 		case c > 0 && before+T > c:
-			return fmt.Errorf("%w: with padding a row is longer than the context", errUndivided)
-		case !lm.keepsApart(ctx, h.unpatched(), before+T):
-			return fmt.Errorf("%w: padding before keys and values is not without effect", errUndivided)
+			return fmt.Errorf("%w: with padding a row is longer than the context", graph.ErrUndivided)
+		case !lm.keepsApart(ctx, h.unpatched(), h.lanes, before+T):
+			return fmt.Errorf("%w: padding before keys and values is not without effect", graph.ErrUndivided)
 		}
 		for i, r := range h.rows {
 			from[i], _ = r.reach()
@@ -230,27 +216,23 @@ func (h *Held) plan(ctx context.Context, s saving) error {
 		before, T = 0, h.length()
 	}
 	for k := 0; k < len(h.rows); {
-		n := lm.HoldRows(h.sites.sites(), h.rows[k:], h.beside)
+		n := lm.HoldRows(h.sites.Sites(), h.rows[k:], h.lanes)
 		r := &heldRun{h: h, first: k, rows: h.rows[k : k+n], from: from[k : k+n]}
-		if err := r.layOut(before, T, s); err != nil {
+		h.runs = append(h.runs, r)
+		if err := r.start(ctx, before, T, s); err != nil {
 			return err
 		}
-		h.runs = append(h.runs, r)
 		k += n
 	}
 	return nil
 }
 
-// unpatched is the graph with past that most runs use, asked without a patch.
-func (h *Held) unpatched() variant {
-	v := h.lm.newVariant(step, nil, nil)
-	if !slices.ContainsFunc(h.rows, func(r LossRow) bool { return r.Patch.Binding() != BindNone }) {
-		v.slots = noSlots
+// unpatched is how nothing comes into the graph with past that most runs use.
+func (h *Held) unpatched() graph.Take {
+	if slices.ContainsFunc(h.rows, func(r LossRow) bool { return r.Patch.Binding() != BindNone }) {
+		return graph.Take{Slots: graph.DownSlots}
 	}
-	if h.beside > 1 {
-		v.beside = h.beside
-	}
-	return v
+	return graph.Take{}
 }
 
 // heldRun is the rows of one run.
@@ -259,84 +241,53 @@ type heldRun struct {
 	first int // of h.rows
 	rows  []LossRow
 	from  []int // position from which each row is computed
-	v     variant
+	spec  graph.Spec
 	feeds map[string]*tensor.Tensor // inputs that stay as they are
 	kept  map[string]*ort.Resident  // likewise, computed
 }
 
-// layOut makes the inputs that stay: the patch, and T positions of each row
-// behind as many as before says.
-func (r *heldRun) layOut(before, T int, s saving) (err error) {
-	lm := r.h.lm
-	var jobs []*job
-	only, patched := r.rows[0].Patch, false
-	for _, row := range r.rows {
-		jobs = append(jobs, row.job())
-		patched = patched || row.Patch.Binding() != BindNone
-		if row.Patch != only {
-			only = nil
-		}
-	}
-	of := forward
+// start computes what stays: the patch, and T positions of each row behind as many
+// as before says.
+func (r *heldRun) start(ctx context.Context, before, T int, s saving) error {
+	lm, of := r.h.lm, arch.Forward
 	if s == savesBoth {
-		of = step
+		of = arch.Step
 	}
-	if r.v = lm.newVariant(of, jobs, only); !patched {
-		r.v.slots = noSlots
-	}
-	if r.h.beside > 1 {
-		r.v.beside = r.h.beside
-	}
-	if r.feeds, err = lm.patchFeeds(r.v, jobs, only); err != nil {
-		return err
-	}
-	B, ports := len(jobs), lm.graph(of).Ports
-	ids, pos, mask := make([]int64, B*T), make([]int64, B*T), make([]int64, B*(before+T))
+	questions, only := questionsOf(r.rows)
 	for b, row := range r.rows {
 		_, end := row.reach()
-		seen := mask[b*(before+T):]
-		for t := before - r.from[b]; t < before; t++ {
-			seen[t] = 1
-		}
-		for t := range T {
-			at := r.from[b] + t
-			if at >= end {
-				ids[b*T+t], pos[b*T+t] = lm.pad(), int64(t)
-				if ports.Lengths { // see input.tokens
-					seen[before+t] = 1
-				}
-				continue
-			}
-			ids[b*T+t], pos[b*T+t], seen[before+t] = row.IDs[at], int64(at), 1
-		}
+		questions[b].Prompt = row.IDs[:end]
 	}
-	feedTokens(r.feeds, ports, B, T, ids, mask, pos)
-	for _, c := range ports.Past {
-		r.feeds[c.In] = emptyPast(c, B)
+	rest := NewRun(lm, of, questions, only)
+	if !slices.ContainsFunc(r.rows, func(row LossRow) bool { return row.Patch.Binding() != BindNone }) {
+		rest.Spec.Take.Slots = graph.NoSlots
 	}
-	return nil
-}
-
-// start computes what stays.
-func (r *heldRun) start(ctx context.Context) error {
-	lm, v := r.h.lm, r.v
+	r.spec, rest.Lanes = rest.Spec, r.h.lanes
+	r.spec.Give = r.h.sites
+	rest.Follow(NewPast(r.from, before))
+	rest.T = T
+	var err error
+	if r.feeds, err = rest.Feeds(ctx); err != nil {
+		return err
+	}
 	r.kept = map[string]*ort.Resident{}
-	if v.role == step {
-		if err := r.remember(ctx); err != nil {
+	if of == arch.Step {
+		if err := r.remember(ctx, rest, before); err != nil {
 			return err
 		}
 	}
-	v.loss, v.half = r.h.sites, standing
-	s, err := lm.session(ctx, v)
+	half := r.spec
+	half.Half = graph.Standing
+	session, err := lm.Session(ctx, half, r.h.lanes)
 	if err != nil {
 		return err
 	}
 	var keep []string
-	for _, o := range s.Outputs() {
+	for _, o := range session.Outputs() {
 		keep = append(keep, o.Name)
 	}
-	feeds, held := r.inputs(s)
-	kept, err := s.RunResident(ctx, feeds, held, nil, keep...)
+	feeds, held := r.inputs(session)
+	kept, err := session.RunResident(ctx, feeds, held, nil, keep...)
 	if err != nil {
 		return fmt.Errorf("models: preparing losses of %s on %d rows: %w", lm.Name(), len(r.rows), err)
 	}
@@ -344,56 +295,36 @@ func (r *heldRun) start(ctx context.Context) error {
 	return nil
 }
 
-// remember computes keys and values of the positions before the rows' own.
-func (r *heldRun) remember(ctx context.Context) error {
+// remember computes keys and values of the n positions before the rows' own, which
+// of computes, and takes them to where runs read them, once for all of these.
+func (r *heldRun) remember(ctx context.Context, of *Run, n int) error {
 	lm := r.h.lm
-	s, err := lm.session(ctx, r.v)
-	if err != nil {
-		return err
-	}
-	ports := lm.graph(step).Ports
-	B, n := len(r.rows), r.feeds[ports.Mask].Shape[1]-r.feeds[ports.IDs].Shape[1]
-	ids, pos, mask := make([]int64, B*n), make([]int64, B*n), make([]int64, B*n)
+	questions, only := questionsOf(r.rows)
 	for b, row := range r.rows {
-		for t := range n {
-			// Padding is not masked here: a row of nothing else would have no key to
-			// attend to, and causal attention keeps it from the tokens.
-			ids[b*n+t], pos[b*n+t], mask[b*n+t] = lm.pad(), int64(t), 1
-			if t < r.from[b] {
-				ids[b*n+t] = row.IDs[t]
-			}
-		}
+		questions[b].Prompt = row.IDs[:r.from[b]]
 	}
-	feeds := maps.Clone(r.feeds)
-	feedTokens(feeds, ports, B, n, ids, mask, pos)
-	feeds[rowsInput] = tensor.FromInt64s([]int64{0}, 1) // logits that nobody reads
-	got := map[string]*tensor.Tensor{}
-	for _, c := range lm.caches(step) {
-		got[c.out] = nil
+	heads := NewRun(lm, arch.Step, questions, only)
+	heads.Spec.Take, heads.Lanes, heads.Patches, heads.T = of.Spec.Take, of.Lanes, of.Patches, n
+	// A row of nothing but padding would have no key to attend to.
+	heads.Unmasked = true
+	p, err := heads.Remember(ctx)
+	if err != nil {
+		return fmt.Errorf("models: computing keys and values: %w", err)
 	}
-	if err := s.Run(ctx, feeds, got); err != nil {
-		return fmt.Errorf("models: computing keys and values of %s on %d rows: %w", lm.Name(), B, err)
-	}
-	return r.carry(ctx, lm.settled(step, got, r.from, n))
-}
-
-// carry takes keys and values to where runs read them, once for all of these.
-func (r *heldRun) carry(ctx context.Context, p *past) error {
-	lm := r.h.lm
-	s, err := lm.session(ctx, variant{role: step, carries: true})
+	carrier, err := lm.Session(ctx, graph.Spec{Role: arch.Step, Give: graph.Carried{}}, 1)
 	if err != nil {
 		return err
 	}
 	var keep []string
-	for _, c := range lm.caches(step) {
-		keep = append(keep, c.out)
+	for in := range p.Values {
+		keep = append(keep, graph.CarriedOut(in))
 	}
-	kept, err := s.RunResident(ctx, p.values, nil, nil, keep...)
+	kept, err := carrier.RunResident(ctx, p.Values, nil, nil, keep...)
 	if err != nil {
 		return fmt.Errorf("models: keeping keys and values of %s: %w", lm.Name(), err)
 	}
-	for _, c := range lm.caches(step) {
-		r.kept[c.In] = kept[c.out]
+	for in := range p.Values {
+		r.kept[in] = kept[graph.CarriedOut(in)]
 	}
 	return nil
 }
@@ -416,7 +347,7 @@ func (r *heldRun) inputs(s *ort.Session) (map[string]*tensor.Tensor, map[string]
 // have none.
 func (h *Held) Losses(ctx context.Context, which []int, rows []LossRow) ([]Loss, error) {
 	if h.runs == nil {
-		return h.lm.losses(ctx, h.sites, h.widths, rows, h.length())
+		return losses(ctx, h.lm, h.sites, h.widths, rows, h.length())
 	}
 	place := make([]int, len(h.rows))
 	for i := range place {
@@ -440,12 +371,12 @@ func (h *Held) Losses(ctx context.Context, which []int, rows []LossRow) ([]Loss,
 // plainly computes losses without the saving, from now on, where a run of it
 // failed.
 func (h *Held) plainly(ctx context.Context, rows []LossRow, failed error) ([]Loss, error) {
-	out, err := h.lm.losses(ctx, h.sites, h.widths, rows, h.length())
+	out, err := losses(ctx, h.lm, h.sites, h.widths, rows, h.length())
 	if err != nil {
 		return nil, err
 	}
 	if !slices.ContainsFunc(out, func(l Loss) bool { return l.Err != nil }) {
-		h.lm.abandon(h.saves.shortcut(), failed)
+		h.lm.Abandon(h.saves.shortcut(), failed)
 	}
 	err = h.Close()
 	h.runs = nil
@@ -455,7 +386,7 @@ func (h *Held) plainly(ctx context.Context, rows []LossRow, failed error) ([]Los
 // losses makes the run, if any of its rows has a place.
 func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out []Loss) error {
 	lm, now, wanted := r.h.lm, slices.Clone(r.rows), false
-	w := lm.newWave()
+	in := NewIntake(lm)
 	for b := range now {
 		first, end := r.rows[b].reach()
 		now[b].Shift, now[b].Terms, now[b].Distributions = nil, nil, false
@@ -465,7 +396,7 @@ func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out [
 		}
 		wanted = true
 		now[b].Shift, now[b].Terms, now[b].Distributions = rows[k].Shift, rows[k].Terms, rows[k].Distributions
-		if err := w.checkLoss(now[b], r.h.widths); err != nil {
+		if err := checkLoss(lm, in, now[b], r.h.widths); err != nil {
 			return fmt.Errorf("row %d: %w", r.first+b, err)
 		}
 		if from, to := now[b].reach(); from < first || to > end {
@@ -475,18 +406,19 @@ func (r *heldRun) losses(ctx context.Context, place []int, rows []LossRow, out [
 	if !wanted {
 		return nil
 	}
-	v := r.v
-	v.loss, v.half = r.h.sites, moving
-	s, err := lm.session(ctx, v)
+	half := r.spec
+	half.Half = graph.Moving
+	s, err := lm.Session(ctx, half, r.h.lanes)
 	if err != nil {
 		return err
 	}
 	feeds, held := r.inputs(s)
-	got := lm.feedLosses(feeds, now, r.from, r.h.widths)
+	got := map[string]*tensor.Tensor{}
+	feedLosses(lm, feeds, got, now, r.from, r.h.widths)
 	if _, err := s.RunResident(ctx, feeds, held, got); err != nil {
 		return fmt.Errorf("models: computing losses of %s on %d rows: %w: %w", lm.Name(), len(now), ErrRun, err)
 	}
-	for b, l := range lm.readLosses(got, now, r.h.widths) {
+	for b, l := range readLosses(lm, got, now, r.h.widths) {
 		if k := place[b]; k >= 0 {
 			out[k] = l
 		}

@@ -26,7 +26,7 @@ func TestHeldLossesOfExports(t *testing.T) {
 				}
 			}
 			for _, s := range []saving{savesLayers, savesBoth} {
-				h, err := lm.hold(t.Context(), at, rows, 1, s)
+				h, err := hold(t.Context(), lm, at, rows, 1, s)
 				must(t, err)
 				compareHeld(t, lm, h, at, rows)
 				must(t, h.Close())

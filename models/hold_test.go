@@ -3,9 +3,12 @@ package models
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/graph"
+	"editpipe/tensor"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +63,7 @@ func TestHeldLosses(t *testing.T) {
 				rows := lossRows(t, lm, r, at[0])
 				held := make([]LossRow, len(rows))
 				for i := range rows {
-					rows[i].Shift = randn(r, 0.5, len(at)*lm.info.Width).Float32s()
+					rows[i].Shift = randn(r, 0.5, len(at)*lm.Info().Width).Float32s()
 					rows[i].Distributions = i%2 == 0
 					if at[0].Layer == 1 {
 						rows[i].Patch = nil
@@ -76,7 +79,7 @@ func TestHeldLosses(t *testing.T) {
 					if s == savesBoth && c.Cache == tinylm.NoCache {
 						continue
 					}
-					h, err := lm.hold(t.Context(), at, held, 1, s)
+					h, err := hold(t.Context(), lm, at, held, 1, s)
 					must(t, err)
 					compareHeld(t, lm, h, at, rows)
 					must(t, h.Close())
@@ -94,15 +97,15 @@ func TestHeldRuns(t *testing.T) {
 	for _, budget := range []int64{1, 1 << 22} {
 		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 2, MemoryBudget: budget})
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
-		for _, beside := range []int{1, 2} {
-			n, least := lm.HoldRows(at, rows, beside), 1
+		for _, lanes := range []int{1, 2} {
+			n, least := lm.HoldRows(at, rows, lanes), 1
 			if budget > 1 {
 				least = 2
 			}
 			if n < least || n > len(rows) || budget == 1 && n != 1 {
-				t.Errorf("budget of %d shared by %d: %d rows in a run", budget, beside, n)
+				t.Errorf("budget of %d shared by %d: %d rows in a run", budget, lanes, n)
 			}
-			h, err := lm.Hold(t.Context(), at, rows, beside)
+			h, err := lm.Hold(t.Context(), at, rows, lanes)
 			must(t, err)
 			if budget == 1 && len(h.runs) != len(rows) {
 				t.Errorf("%d runs of %d rows", len(h.runs), len(rows))
@@ -123,8 +126,8 @@ func TestHeldDense(t *testing.T) {
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
 	rows := lossRows(t, lm, r, at[0])
 	dense := &Patch{}
-	for layer := range lm.info.Layers {
-		w := lm.info.FFN(arch.Decoder, layer).Down
+	for layer := range lm.Info().Layers {
+		w := lm.Info().FFN(arch.Decoder, layer).Down
 		dense.Weights = append(dense.Weights, Weight{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)})
 	}
 	for i := range rows {
@@ -138,7 +141,7 @@ func TestHeldDense(t *testing.T) {
 	}
 	h, err := lm.Hold(t.Context(), at, rows, 1)
 	must(t, err)
-	if len(h.runs) != 2 || h.runs[0].v.replaced == "" || h.runs[1].v.replaced != "" {
+	if len(h.runs) != 2 || h.runs[0].spec.Take.Replaced == "" || h.runs[1].spec.Take.Replaced != "" {
 		t.Errorf("%d runs", len(h.runs))
 	}
 	compareHeld(t, lm, h, at, rows)
@@ -153,31 +156,31 @@ func TestHeldWithout(t *testing.T) {
 	for _, c := range []struct {
 		model  tinylm.Config
 		change func(rows []LossRow)
-		role   role
+		role   arch.Role
 	}{
-		{tinylm.Config{Family: tinylm.GPT2}, func([]LossRow) {}, forward},
-		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true}, func([]LossRow) {}, forward},
-		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func([]LossRow) {}, step},
+		{tinylm.Config{Family: tinylm.GPT2}, func([]LossRow) {}, arch.Forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true}, func([]LossRow) {}, arch.Forward},
+		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func([]LossRow) {}, arch.Step},
 		// Nothing before the shifts, one of which is at every position.
 		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, func(rows []LossRow) {
 			for i := range rows {
 				rows[i].At = 0
 			}
 			rows[0].Everywhere = true
-		}, forward},
+		}, arch.Forward},
 		// With padding longer than the context: one row is long before the shift,
 		// another behind it.
 		{tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Context: 16}, func(rows []LossRow) {
 			rows[4].At, rows[3].At = len(rows[4].IDs)-2, 0
-		}, forward},
+		}, arch.Forward},
 	} {
 		lm := tiny(t, env, c.model, Options{Threads: 1})
 		rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
 		c.change(rows)
 		h, err := lm.Hold(t.Context(), at, rows, 1)
 		must(t, err)
-		if len(h.runs) != 1 || h.runs[0].v.role != c.role {
-			t.Errorf("%+v: %d runs, role %d, want %d", c.model, len(h.runs), h.runs[0].v.role, c.role)
+		if len(h.runs) != 1 || h.runs[0].spec.Role != c.role {
+			t.Errorf("%+v: %d runs, role %d, want %d", c.model, len(h.runs), h.runs[0].spec.Role, c.role)
 		}
 		compareHeld(t, lm, h, at, rows)
 		outside := rows[1]
@@ -209,43 +212,86 @@ func TestHeldWithout(t *testing.T) {
 	}
 }
 
-// TestSplit: no weight below the site is left in the half that moves, none above
-// in the other.
-func TestSplit(t *testing.T) {
+// TestHeldCompositions: no saving of a search changes a loss or a gradient, for
+// rows that begin to be shifted at different positions.
+func TestHeldCompositions(t *testing.T) {
 	env := orttest.Open(t)
-	for _, r := range []role{forward, step} {
-		lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast, Layers: 3}, Options{Threads: 1})
-		v := variant{role: r, loss: differentiated{n: 1, at: [mostSites]arch.Site{{Layer: 1, Point: arch.FFNOut}}}}
-		m, err := lm.instrument(v)
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
+	for name, saves := range map[string]saving{
+		"local windows": savesBoth, "sliding window, dynamo": savesBoth, "alibi, merged": savesBoth, "positions of the mask": savesBoth,
+		"MultiHeadAttention, window": savesBoth, "stacked": savesBoth, "positions counted": savesLayers, "GroupQueryAttention": savesLayers,
+	} {
+		t.Run(name, func(t *testing.T) {
+			lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
+			rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+			h, err := lm.Hold(t.Context(), at, rows, 1)
+			must(t, err)
+			if h.saves != saves || len(lm.Abandoned()) > 0 {
+				t.Errorf("saving %d, want %d; given up %q", h.saves, saves, lm.Abandoned())
+			}
+			compareHeld(t, lm, h, at, rows)
+			must(t, h.Close())
+		})
+	}
+}
+
+// TestPaddingBehindLengths: what attention that takes lengths gives back behind a
+// row is that of a computation, the same every time. Were it whatever memory held,
+// gradients of the row could become NaN.
+func TestPaddingBehindLengths(t *testing.T) {
+	env := orttest.Open(t)
+	lm := tiny(t, env, attentionForms["GroupQueryAttention"], Options{Threads: 1})
+	site := arch.Site{Layer: 0, Point: arch.AttnOut}
+	r := rand.New(rand.NewPCG(4, 5))
+	rows := lossRows(t, lm, r, arch.Site{Layer: 0, Point: arch.FFNOut})
+	var questions []*Question
+	for _, n := range []int{3, 20, 9} {
+		questions = append(questions, &Question{Sequence: Sequence{Prompt: randomQuery(lm, r, n, 1).PromptIDs}})
+	}
+	var first []float32
+	for range 5 {
+		_, err := lm.LossesAt(t.Context(), []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
 		must(t, err)
-		first, second, err := split(m, v.loss.changing())
-		must(t, err)
-		for half, in := range map[string]struct {
-			has func(name string) bool
-			not string
-		}{
-			"standing": {func(name string) bool { return !strings.Contains(name, ".h.2.") && !strings.Contains(name, "ln_f") }, ".h.2."},
-			"moving":   {func(name string) bool { return !strings.Contains(name, ".h.0.") && !strings.Contains(name, ".h.1.") }, ".h.0. or .h.1."},
-		} {
-			g := first.Graph
-			if half == "moving" {
-				g = second.Graph
-			}
-			named := 0
-			for _, p := range g.Initializers {
-				if strings.HasPrefix(p.Name, "transformer.") {
-					named++
-				}
-				if !in.has(p.Name) {
-					t.Errorf("role %d: the %s half has %s, of %s", r, half, p.Name, in.not)
-				}
-			}
-			if named == 0 {
-				t.Errorf("role %d: the %s half has no weights", r, half)
-			}
+		run := NewRun(lm, arch.Forward, questions, nil)
+		run.Spec.Give = graph.Taps{Top: site.Layer}
+		var tapped []int64
+		for i := range len(questions) * run.T {
+			tapped = append(tapped, int64(i))
 		}
-		if _, _, err := split(m, append(v.loss.changing(), lm.graph(r).Ports.IDs, lm.graph(r).Ports.Mask, lm.graph(r).Ports.Positions)); r == forward && !errors.Is(err, errUndivided) {
-			t.Errorf("where everything changes: %v", err)
+		run.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
+		run.Outputs[graph.Tap(site)] = nil
+		must(t, run.Compute(t.Context()))
+		got := run.Outputs[graph.Tap(site)].Float32s()
+		if first == nil {
+			first = got
 		}
+		if !slices.Equal(got, first) {
+			t.Fatal("padding is not computed")
+		}
+	}
+}
+
+// TestFailedSearchShortcuts: a search whose savings fail goes on without.
+func TestFailedSearchShortcuts(t *testing.T) {
+	env := orttest.Open(t)
+	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
+	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
+	rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
+	h, err := lm.Hold(t.Context(), at, rows, 1)
+	must(t, err)
+	for _, x := range h.runs[0].kept {
+		must(t, x.Close()) // so that its next run fails
+	}
+	compareHeld(t, lm, h, at, rows)
+	must(t, h.Close())
+	again, err := lm.Hold(t.Context(), at, rows, 1)
+	must(t, err)
+	if h.runs != nil || again.saves != savesLayers {
+		t.Errorf("runs %v, then saving %d", h.runs, again.saves)
+	}
+	compareHeld(t, lm, again, at, rows)
+	must(t, again.Close())
+	if said := lm.Abandoned(); len(said) != 1 || !strings.Contains(said[0], "before the tokens") {
+		t.Errorf("given up: %q", said)
 	}
 }

@@ -79,7 +79,10 @@ func TestHubCache(t *testing.T) {
 	if d := worstLogProb(t, got, want); d != 0 {
 		t.Errorf("answers differ by %g", d)
 	}
-	losses := lossRows(t, plain, r, arch.Site{Point: arch.FFNOut})
+	losses := []LossRow{
+		{IDs: rows[0].Query.PromptIDs, At: 1, Terms: []LossTerm{{Position: 2, Target: 5, NLL: 1}}},
+		{IDs: rows[1].Query.PromptIDs, Patch: patch, Terms: []LossTerm{{Position: 1, Target: 7, NLL: 1}}},
+	}
 	a, err := plain.Losses(t.Context(), arch.Site{Point: arch.FFNOut}, losses)
 	must(t, err)
 	b, err := linked.Losses(t.Context(), arch.Site{Point: arch.FFNOut}, losses)

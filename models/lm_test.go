@@ -3,10 +3,12 @@ package models
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/onnx"
 	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"editpipe/ask"
@@ -78,7 +80,7 @@ func maxDiff(a, b []float32) float64 {
 func randomPatch(lm *LM, r *rand.Rand, scale float32) *Patch {
 	p := &Patch{Method: "test"}
 	var downs []arch.Weight
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		downs = append(downs, f.Down)
 	}
 	for range 1 + r.IntN(2) {
@@ -102,7 +104,7 @@ func randomQuery(lm *LM, r *rand.Rand, prompt, target int) ask.Query {
 	ids := func(n int) []int64 {
 		v := make([]int64, n)
 		for i := range v {
-			v[i] = r.Int64N(int64(lm.info.Vocab))
+			v[i] = r.Int64N(int64(lm.Info().Vocab))
 		}
 		return v
 	}
@@ -166,3 +168,106 @@ func norm(v []float32) float64 {
 	}
 	return math.Sqrt(n)
 }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func down(layer int) arch.WeightID {
+	return arch.WeightID{Side: arch.Decoder, Layer: layer, Part: arch.FFNDown}
+}
+
+func maxDiff64(a, b []float64) (worst float64) {
+	for i, x := range a {
+		worst = max(worst, relative(x, b[i]))
+	}
+	return worst
+}
+
+// attentionForms are the ways in which exports attend and keep keys and values.
+var attentionForms = map[string]tinylm.Config{
+	"learned positions":            {Family: tinylm.GPT2, Cache: tinylm.WithPast},
+	"positions counted":            {Family: tinylm.GPT2, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"rotary, merged":               {Family: tinylm.GPTJ, Cache: tinylm.Merged},
+	"rotary, positions counted":    {Family: tinylm.LLaMA, Cache: tinylm.OneFile, NoPositionIDs: true},
+	"grouped":                      {Family: tinylm.LLaMA, Cache: tinylm.WithPast, KVHeads: 2},
+	"local windows":                {Family: tinylm.GPTNeo, Cache: tinylm.WithPast},
+	"local windows, merged":        {Family: tinylm.GPTNeo, Cache: tinylm.Merged},
+	"local windows, no positions":  {Family: tinylm.GPTNeo, Cache: tinylm.WithPast, NoPositionIDs: true},
+	"sliding window":               {Family: tinylm.Mistral, Cache: tinylm.WithPast},
+	"sliding window, dynamo":       {Family: tinylm.Mistral, Cache: tinylm.WithPast, Exporter: tinylm.Dynamo},
+	"sliding, alternating, capped": {Family: tinylm.Gemma2, Cache: tinylm.WithPast},
+	"sliding, two rotations":       {Family: tinylm.Gemma3, Cache: tinylm.OneFile},
+	"alibi":                        {Family: tinylm.BLOOM, Cache: tinylm.WithPast},
+	"alibi, merged":                {Family: tinylm.BLOOM, Cache: tinylm.Merged},
+	"alibi, grouped":               {Family: tinylm.Falcon, Alibi: true, Cache: tinylm.WithPast},
+	"positions of the mask":        {Family: tinylm.OPT, Cache: tinylm.WithPast},
+	"multi-query":                  {Family: tinylm.StarCoder, Cache: tinylm.WithPast},
+	"GroupQueryAttention":          {Family: tinylm.LLaMA, Exporter: tinylm.GenAI},
+	"GroupQueryAttention, rotary":  {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, NoPositionIDs: true, Width: 64, Heads: 2},
+	"GroupQueryAttention, window":  {Family: tinylm.Mistral, Exporter: tinylm.GenAI},
+	"MultiHeadAttention":           {Family: tinylm.LLaMA, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"MultiHeadAttention, window":   {Family: tinylm.Mistral, Exporter: tinylm.GenAI, Operator: tinylm.MultiHead},
+	"Attention":                    {Family: tinylm.LLaMA, Exporter: tinylm.Dynamo, Opset: 23, Cache: tinylm.WithPast},
+	"stacked":                      {Family: tinylm.GPT2, Exporter: tinylm.ORT},
+	"int32 positions":              {Family: tinylm.GPT2, Cache: tinylm.WithPast, Int32Positions: true},
+	"logits to keep":               {Family: tinylm.LLaMA, Cache: tinylm.WithPast, LogitsToKeep: "num_logits_to_keep"},
+	"logits to keep, merged":       {Family: tinylm.GPT2, Cache: tinylm.Merged, LogitsToKeep: "logits_to_keep"},
+}
+
+// rewriteGraph changes a graph file of a model folder.
+func rewriteGraph(t *testing.T, dir, file string, change func(m *onnx.Model)) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	m, err := onnx.Open(path)
+	must(t, err)
+	change(m)
+	must(t, m.Check())
+	data, err := m.Bytes() // before the file is written anew
+	must(t, err)
+	must(t, m.Close())
+	must(t, os.WriteFile(path, data, 0o644))
+}
+
+// suffix is a route for the tests: it makes every prompt end in a text and notes
+// that it was asked.
+type suffix struct {
+	Text string
+	Log  *[]string // texts of the routes that were asked; nil: not wanted
+}
+
+func (s suffix) Kind() string { return "suffix" }
+func (s suffix) Save(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "text"), []byte(s.Text), 0o644)
+}
+
+func (s suffix) Route(_ context.Context, _ Reader, questions []ask.Query) ([]Way, error) {
+	if s.Log != nil {
+		*s.Log = append(*s.Log, s.Text)
+	}
+	ways := make([]Way, len(questions))
+	for i, q := range questions {
+		q.Prompt += s.Text
+		ways[i].Query = q
+	}
+	return ways, nil
+}
+
+var suffixDecoder = map[string]RouteDecoder{"suffix": func(dir string) (Route, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "text"))
+	return suffix{Text: string(b)}, err
+}}
+
+func special(id int, content string) map[string]any {
+	return map[string]any{"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
+}
+
+// Log-probabilities of a float16 model against the same model in float32,
+// relative: a rounding of float16 is 2^-11, and through two blocks ten remain.
+const halfTolerance = 5e-3
+
+// Sums of a few hundred float32 products, against float64 sums.
+const hostTolerance = 1e-5

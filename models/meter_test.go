@@ -15,13 +15,13 @@ func TestMeter(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
 	r := rand.New(rand.NewPCG(1, 1))
-	w := lm.info.FFNs[0].Up
+	w := lm.Info().FFNs[0].Up
 	rows := []Row{
 		{Query: randomQuery(lm, r, 4, 2)},
 		{Query: randomQuery(lm, r, 4, 2), Patch: &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.1, w.In, 1), V: randn(r, 0.1, 1, w.Out)}}}},
 	}
 	m := lm.StartMeter()
-	if n := len(lm.built()); n != 0 {
+	if n := builtOf(lm); n != 0 {
 		t.Errorf("%d sessions before the first question", n)
 	}
 	var wg sync.WaitGroup
@@ -33,11 +33,11 @@ func TestMeter(t *testing.T) {
 		})
 	}
 	for range 10 {
-		lm.built()
+		builtOf(lm)
 	}
 	wg.Wait()
 	u := m.Stop()
-	if n := len(lm.built()); n != 2 {
+	if n := builtOf(lm); n != 2 {
 		t.Errorf("%d sessions, want one with slots at the down-projections and one with all", n)
 	}
 	if u.Wall <= 0 || u.CPU <= 0 {

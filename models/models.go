@@ -73,15 +73,3 @@
 // [Options.MemoryBudget] bounds what one run holds beside the weights; see
 // cost.bytes for the formula.
 package models
-
-import "editpipe/ask"
-
-// Row is one question, asked through a patch.
-type Row struct {
-	Query ask.Query
-	Patch *Patch // nil asks the unedited model
-	// Versus, where set, asks for Answer.KL as well: the unedited model answers
-	// *Versus, and the two distributions are compared at the positions of the
-	// first targets. KL stays nil when these differ in tokens.
-	Versus *ask.Query
-}

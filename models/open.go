@@ -14,6 +14,7 @@ import (
 
 	"editpipe/file"
 	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/ort"
@@ -49,16 +50,21 @@ type LM struct {
 	env     *ort.Env
 	opts    Options
 	anatomy *arch.Anatomy
-	info    arch.Info
 	tok     *token.Tokenizer
 	text    texts // how the tokenizer frames a text
 	hash    string
 
 	mu        sync.Mutex
 	closed    bool
-	sessions  map[variant]*session
+	sessions  map[started]*session
 	abandoned []abandoned
-	trial     trial
+	trials    trials
+}
+
+// started names a session: a graph, with its share of the threads.
+type started struct {
+	graph.Spec
+	lanes int
 }
 
 // session is one instrumented graph on the runtime; it is built by the first
@@ -80,7 +86,7 @@ func Inspect(dir string) (*arch.Info, error) {
 	if _, _, err := readTokenizer(&a.Info); err != nil {
 		a.Info.TokenizerFault = err.Error()
 	}
-	a.Info.NoGradient = noGradient(a)
+	a.Info.NoGradient = graph.NoGradient(a)
 	return &a.Info, nil
 }
 
@@ -91,8 +97,8 @@ func Open(ctx context.Context, env *ort.Env, dir string, o Options) (*LM, error)
 	if err != nil {
 		return nil, fmt.Errorf("models: %w", err)
 	}
-	a.Info.NoGradient = noGradient(a)
-	lm := &LM{env: env, opts: o, anatomy: a, info: a.Info, sessions: map[variant]*session{}}
+	a.Info.NoGradient = graph.NoGradient(a)
+	lm := &LM{env: env, opts: o, anatomy: a, sessions: map[started]*session{}}
 	if err := lm.prepare(ctx); err != nil {
 		a.Close()
 		return nil, fmt.Errorf("models: opening %s: %w", dir, err)
@@ -105,19 +111,19 @@ func (lm *LM) prepare(ctx context.Context) error {
 		lm.opts.MemoryBudget = DefaultMemoryBudget
 	}
 	if lm.opts.Name != "" {
-		lm.info.Name = lm.opts.Name
+		lm.anatomy.Info.Name = lm.opts.Name
 	}
 	if lm.opts.Provider.Name == "" {
 		lm.opts.Provider.Name = "cpu"
 	}
-	if lm.info.Vocab <= 0 {
+	if lm.anatomy.Info.Vocab <= 0 {
 		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", ports.ErrGraph)
 	}
 	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
 	}
 	var err error
-	if lm.tok, lm.text, err = readTokenizer(&lm.info); err != nil {
+	if lm.tok, lm.text, err = readTokenizer(&lm.anatomy.Info); err != nil {
 		return err
 	}
 	lm.hash, err = lm.digest(ctx)
@@ -184,11 +190,18 @@ func (lm *LM) Close() error {
 	return errors.Join(errs...)
 }
 
-// session returns the runtime session of a variant, building it if need be.
-func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
-	if v.role == step && lm.anatomy.Step == lm.anatomy.Forward {
-		v.role = forward
+// Session returns the session of an instrumented graph, which is built when it is
+// first asked for and kept for as long as the model is open. lanes is how many
+// sessions are used side by side, each with its share of the threads; one that is
+// used alone, 0 or 1, has them all.
+func (lm *LM) Session(ctx context.Context, s graph.Spec, lanes int) (*ort.Session, error) {
+	if s.Role == arch.Step && lm.anatomy.Step == lm.anatomy.Forward {
+		s.Role = arch.Forward
 	}
+	return lm.session(ctx, started{s, max(lanes, 1)})
+}
+
+func (lm *LM) session(ctx context.Context, v started) (*ort.Session, error) {
 	lm.mu.Lock()
 	if lm.closed {
 		lm.mu.Unlock()
@@ -201,7 +214,11 @@ func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
 	}
 	lm.mu.Unlock()
 	s.once.Do(func() {
-		run, err := lm.build(ctx, v)
+		threads := lm.opts.Threads
+		if v.lanes > 1 {
+			threads = max(lm.Lanes()/v.lanes, 1)
+		}
+		run, err := lm.start(ctx, v.Spec, threads)
 		s.run.Store(run)
 		s.err = err
 	})
@@ -219,36 +236,54 @@ func (lm *LM) session(ctx context.Context, v variant) (*ort.Session, error) {
 	return s.run.Load(), s.err
 }
 
-func (lm *LM) build(ctx context.Context, v variant) (*ort.Session, error) {
-	g := lm.graph(v.role)
-	m, err := lm.instrument(v)
+// Lanes is how many sessions are best used side by side, given enough rows: one per
+// thread of the processor, since most kernels of a search are too short to be
+// divided; other providers take one after another.
+func (lm *LM) Lanes() int {
+	if lm.opts.Provider.Name != "cpu" {
+		return 1
+	}
+	if lm.opts.Threads > 0 {
+		return lm.opts.Threads
+	}
+	return ort.DefaultThreads()
+}
+
+// maxReplaced bounds the sessions with replaced weights of one role: each may
+// hold all weights again. Patches of further sets of weights use the slots.
+const maxReplaced = 4
+
+// Affords says whether there is a session of a role in which these weights are
+// inputs, or room for one.
+func (lm *LM) Affords(r arch.Role, replaced string) bool {
+	lm.mu.Lock()
+	defer lm.mu.Unlock()
+	sets := map[string]bool{replaced: true}
+	for have := range lm.sessions {
+		if have.Role == r && have.Take.Replaced != "" {
+			sets[have.Take.Replaced] = true
+		}
+	}
+	return len(sets) <= maxReplaced
+}
+
+// OwnSession is Session for a caller that keeps the session to itself and closes
+// it before the model.
+func (lm *LM) OwnSession(ctx context.Context, s graph.Spec) (*ort.Session, error) {
+	return lm.start(ctx, s, lm.opts.Threads)
+}
+
+// start builds a graph and opens a session of it.
+func (lm *LM) start(ctx context.Context, s graph.Spec, threads int) (*ort.Session, error) {
+	path := lm.anatomy.Graph(s.Role).Path
+	m, err := graph.Build(lm.anatomy, s)
 	if err != nil {
-		return nil, fmt.Errorf("models: instrumenting %s: %w", g.Path, err)
+		return nil, fmt.Errorf("models: instrumenting %s: %w", path, err)
 	}
-	if v.half != whole {
-		first, second, err := split(m, v.loss.changing())
-		if err != nil {
-			return nil, fmt.Errorf("models: splitting %s: %w", g.Path, err)
-		}
-		if m = first; v.half == moving {
-			m = second
-		}
-	}
-	return lm.startWith(ctx, m, g.Path, lm.threads(v))
-}
-
-// start opens a session of a graph that was made from the file at path.
-func (lm *LM) start(ctx context.Context, m *onnx.Model, path string) (*ort.Session, error) {
-	return lm.startWith(ctx, m, path, lm.opts.Threads)
-}
-
-// startWith is start with a number of threads.
-func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads int) (*ort.Session, error) {
 	o := ort.Options{Provider: lm.opts.Provider, Threads: threads, NoMemoryPatterns: lm.opts.NoMemoryPatterns}
 	if len(m.ExternalFiles()) > 0 {
 		// Mapped weights are shared by all sessions as long as none repacks them.
 		o.DisablePrepacking = true
-		var err error
 		if m, o.ExternalDir, err = m.Located(); err != nil {
 			return nil, fmt.Errorf("models: starting a session for %s: %w", path, err)
 		}
@@ -257,18 +292,24 @@ func (lm *LM) startWith(ctx context.Context, m *onnx.Model, path string, threads
 	if err != nil {
 		return nil, fmt.Errorf("models: serialising %s: %w", path, err)
 	}
-	s, err := lm.env.NewSession(ctx, data, o)
+	run, err := lm.env.NewSession(ctx, data, o)
 	if err != nil {
 		return nil, fmt.Errorf("models: starting a session for %s: %w", path, err)
 	}
-	return s, nil
+	return run, nil
 }
 
 // Info says what the model is made of.
-func (lm *LM) Info() *arch.Info { return &lm.info }
+func (lm *LM) Info() *arch.Info { return &lm.anatomy.Info }
+
+// Overridable says whether a run may be fed another value in the weight's place.
+func (lm *LM) Overridable(w *arch.Weight) bool { return w.Overridable(lm.env.OverridesFloat16()) }
+
+// Provider is what the model runs on.
+func (lm *LM) Provider() ort.Provider { return lm.opts.Provider }
 
 // Name is what results call the model.
-func (lm *LM) Name() string { return lm.info.Name }
+func (lm *LM) Name() string { return lm.anatomy.Info.Name }
 
 // Hash is the SHA-256, in hex, over the graphs in use, their external data and
 // config.json. Folder and file names do not enter.
@@ -276,6 +317,9 @@ func (lm *LM) Hash() string { return lm.hash }
 
 // Tokenizer returns the folder's tokenizer, nil if it has none.
 func (lm *LM) Tokenizer() *token.Tokenizer { return lm.tok }
+
+// Framing is what the tokenizer's template puts before and behind every text.
+func (lm *LM) Framing() (before, behind []int64) { return lm.text.before, lm.text.behind }
 
 // TokenizerHash is the tokenizer's hash, "" if the folder has none.
 func (lm *LM) TokenizerHash() string {
@@ -286,7 +330,7 @@ func (lm *LM) TokenizerHash() string {
 }
 
 // Context is the most tokens the model can take in, 0 when unbounded.
-func (lm *LM) Context() int { return lm.info.Context }
+func (lm *LM) Context() int { return lm.anatomy.Info.Context }
 
 // EOS lists the tokens that end a generation, from the model's configuration.
 func (lm *LM) EOS() []int64 { return lm.anatomy.Config.EOS }
@@ -309,63 +353,29 @@ func (lm *LM) ProtocolID() string {
 	}
 	return strings.Join([]string{
 		"scorer=" + scorerVersion, "join=" + join, "padding=right",
-		"provider=" + lm.opts.Provider.String(), "dtype=" + lm.info.DType, "tf32=" + tf32,
+		"provider=" + lm.opts.Provider.String(), "dtype=" + lm.anatomy.Info.DType, "tf32=" + tf32,
 	}, ";")
 }
 
-// editable returns ErrNotEditable with a reason if a weight cannot be changed.
-func (lm *LM) editable(id arch.WeightID) error {
-	return Lacks(&lm.info, Need{Edits: []arch.WeightID{id}})
-}
-
-// biased returns ErrNotEditable with a reason if the bias of a weight cannot be
-// changed, where the weight itself can.
-func (lm *LM) biased(id arch.WeightID) error {
-	w, why := lm.info.Weight(id), ""
-	if value, missing := lm.info.FFN(id.Side, id.Layer).Value(arch.FFNOut); value == "" {
-		why = missing
-	}
-	switch {
-	case id.Part != arch.FFNDown:
-		why = "only biases of down-projections can be changed"
-	case w.Bias == "":
-		why = "the model has none"
-	}
-	if why != "" {
-		return fmt.Errorf("%w: %s: %s", ErrNotEditable, biasOf(id), why)
-	}
-	return nil
-}
-
-// weightIn is a weight's description within the graph of a role; names of
-// initializers differ between the files of one model.
-func (lm *LM) weightIn(r role, id arch.WeightID) *arch.Weight {
-	for _, f := range lm.graph(r).FFNs {
-		if f.Side == id.Side && f.Layer == id.Layer {
-			return f.Weight(id.Part)
-		}
-	}
-	return nil
-}
+// Anatomy is what the model's files are made of.
+func (lm *LM) Anatomy() *arch.Anatomy { return lm.anatomy }
 
 // Weight returns a copy of a weight as float32 [in, out], whatever the stored
 // orientation and type.
 func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
-	if err := lm.editable(id); err != nil {
+	if err := lm.anatomy.Info.Editable(id); err != nil {
 		return nil, err
 	}
-	r := forward
-	if id.Side == arch.Encoder {
-		r = encode
-	}
-	w, err := lm.stored(r, id, lm.weightIn(r, id).Initializer)
+	r := roleOf(id)
+	at := lm.anatomy.Graph(r).Weight(id)
+	w, err := lm.Stored(r, id, at.Initializer)
 	if err != nil {
 		return nil, err
 	}
 	if w, err = w.Convert(tensor.F32); err != nil {
 		return nil, fmt.Errorf("models: reading %s: %w", id, err)
 	}
-	if lm.weightIn(r, id).Transposed {
+	if at.Transposed {
 		if w, err = w.Transpose2D(); err != nil {
 			return nil, fmt.Errorf("models: reading %s: %w", id, err)
 		}
@@ -377,29 +387,31 @@ func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 // Bias returns a copy of the bias of a down-projection as float32 [out]. It
 // returns ErrNotEditable where one cannot be changed.
 func (lm *LM) Bias(id arch.WeightID) (*tensor.Tensor, error) {
-	if err := lm.editable(id); err != nil {
+	if err := lm.anatomy.Info.BiasEditable(id); err != nil {
 		return nil, err
 	}
-	if err := lm.biased(id); err != nil {
-		return nil, fmt.Errorf("models: %w", err)
-	}
-	r := forward
-	if id.Side == arch.Encoder {
-		r = encode
-	}
-	b, err := lm.stored(r, id, lm.weightIn(r, id).Bias)
+	r := roleOf(id)
+	b, err := lm.Stored(r, id, lm.anatomy.Graph(r).Weight(id).Bias)
 	if err != nil {
 		return nil, err
 	}
 	if b, err = b.Convert(tensor.F32); err != nil {
-		return nil, fmt.Errorf("models: reading the %s: %w", biasOf(id), err)
+		return nil, fmt.Errorf("models: reading the %s: %w", arch.Place{ID: id, Bias: true}, err)
 	}
 	return tensor.FromFloat32s(slices.Clone(b.Float32s()), b.Len()), nil
 }
 
-// stored returns an initializer of a weight as the file of a role holds it.
-func (lm *LM) stored(r role, id arch.WeightID, name string) (*tensor.Tensor, error) {
-	g := lm.graph(r)
+// roleOf is the graph that a weight is read from.
+func roleOf(id arch.WeightID) arch.Role {
+	if id.Side == arch.Encoder {
+		return arch.Encode
+	}
+	return arch.Forward
+}
+
+// Stored returns an initializer of a weight as the file of a role holds it.
+func (lm *LM) Stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor, error) {
+	g := lm.anatomy.Graph(r)
 	for _, t := range g.Model.Graph.Initializers {
 		if t.Name == name {
 			v, err := t.Value()
@@ -422,11 +434,11 @@ func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
 	if meta.TokenizerHash != lm.TokenizerHash() {
 		return &MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
 	}
-	return lm.accepts(p)
+	return lm.Accepts(p)
 }
 
-// accepts checks all that a patch adds against the model's weights.
-func (lm *LM) accepts(p *Patch) error {
+// Accepts checks all that a patch adds against the model's weights.
+func (lm *LM) Accepts(p *Patch) error {
 	if p == nil {
 		return nil
 	}
@@ -434,14 +446,14 @@ func (lm *LM) accepts(p *Patch) error {
 		if err := w.check(); err != nil {
 			return err
 		}
-		if err := lm.editable(w.At); err != nil {
+		if err := lm.anatomy.Info.Editable(w.At); err != nil {
 			return err
 		}
-		to := lm.info.Weight(w.At)
+		to := lm.anatomy.Info.Weight(w.At)
 		in, out := w.Size()
 		if w.Bias {
-			if err := lm.biased(w.At); err != nil {
-				return fmt.Errorf("models: %w", err)
+			if err := lm.anatomy.Info.BiasEditable(w.At); err != nil {
+				return err
 			}
 			if out != to.Out {
 				return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}

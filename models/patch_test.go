@@ -18,9 +18,6 @@ import (
 	"editpipe/tensor"
 )
 
-// Sums of a few hundred float32 products, against float64 sums.
-const hostTolerance = 1e-5
-
 func gauss(r *rand.Rand, shape ...int) *tensor.Tensor {
 	t := tensor.New(tensor.F32, shape...)
 	v := t.Float32s()
@@ -28,10 +25,6 @@ func gauss(r *rand.Rand, shape ...int) *tensor.Tensor {
 		v[i] = float32(r.NormFloat64())
 	}
 	return t
-}
-
-func down(layer int) arch.WeightID {
-	return arch.WeightID{Side: arch.Decoder, Layer: layer, Part: arch.FFNDown}
 }
 
 func TestThenKeepsOrderAndBinding(t *testing.T) {
@@ -117,35 +110,6 @@ func TestMergeAndNorm(t *testing.T) {
 		t.Error("norm of nothing")
 	}
 }
-
-// suffix is a route for the tests: it makes every prompt end in a text and notes
-// that it was asked.
-type suffix struct {
-	Text string
-	log  *[]string
-}
-
-func (s suffix) Kind() string { return "suffix" }
-func (s suffix) Save(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "text"), []byte(s.Text), 0o644)
-}
-
-func (s suffix) Route(_ context.Context, _ Reader, questions []ask.Query) ([]Way, error) {
-	if s.log != nil {
-		*s.log = append(*s.log, s.Text)
-	}
-	ways := make([]Way, len(questions))
-	for i, q := range questions {
-		q.Prompt += s.Text
-		ways[i].Query = q
-	}
-	return ways, nil
-}
-
-var suffixDecoder = map[string]RouteDecoder{"suffix": func(dir string) (Route, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "text"))
-	return suffix{Text: string(b)}, err
-}}
 
 func TestSaveAndLoad(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
@@ -309,13 +273,6 @@ func TestLoadRefusesDamage(t *testing.T) {
 				t.Errorf("%v is not %v", err, c.is)
 			}
 		})
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

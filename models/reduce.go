@@ -10,13 +10,14 @@ import (
 	"editpipe/ask"
 )
 
-// reduce turns the logits of a job's target positions, [n, V], into statistics
+// reduce turns the logits of a question's target positions, [n, V], into statistics
 // of its continuation, and compares the distributions where that is wanted. The
 // position of the end token, where there is one, follows.
-func (j *job) reduce(logits []float32, vocab int, eos []int64) {
-	gold := j.gold()
+func (s *scoring) reduce(q *Question, logits []float32, vocab int) {
+	of := s.of[q]
+	gold := q.Gold()
 	n := len(gold)
-	j.out = ask.Continuation{
+	of.out = ask.Continuation{
 		IDs: gold, Argmax: make([]int64, n), LogProbs: make([]float64, n), MinGap: math.Inf(1),
 	}
 	norms := make([]float64, n) // log of the sum of exponentials
@@ -24,41 +25,42 @@ func (j *job) reduce(logits []float32, vocab int, eos []int64) {
 		row := logits[t*vocab : (t+1)*vocab]
 		p := scan(row, int(id))
 		if !p.finite {
-			j.err = fmt.Errorf("%w: at target token %d", ask.ErrNotFinite, t)
+			of.err = fmt.Errorf("%w: at target token %d", ask.ErrNotFinite, t)
 			return
 		}
 		norms[t] = p.logSum
-		j.out.Argmax[t], j.out.LogProbs[t] = int64(p.best), float64(row[id])-p.logSum
-		j.out.MinGap = min(j.out.MinGap, p.gap)
+		of.out.Argmax[t], of.out.LogProbs[t] = int64(p.best), float64(row[id])-p.logSum
+		of.out.MinGap = min(of.out.MinGap, p.gap)
 		if t == 0 {
-			j.out.FirstRank = int32(p.rank)
+			of.out.FirstRank = int32(p.rank)
 		}
 	}
-	if j.ends {
-		end := int(j.ids[len(j.ids)-1])
+	if q.Ends {
+		end := int(q.Target[n])
 		row := logits[n*vocab:]
 		p := scan(row, end)
 		if !p.finite {
-			j.err = fmt.Errorf("%w: behind the target", ask.ErrNotFinite)
+			of.err = fmt.Errorf("%w: behind the target", ask.ErrNotFinite)
 			return
 		}
 		lp := float64(row[end]) - p.logSum
-		j.out.EOSLogProb, j.out.EOSArgmax = &lp, slices.Contains(eos, int64(p.best))
+		of.out.EOSLogProb, of.out.EOSArgmax = &lp, slices.Contains(s.eos, int64(p.best))
 		logits = logits[:n*vocab]
 	}
-	if j.keep {
-		j.dist = make([]float32, n*vocab)
+	if of.keep {
+		of.dist = make([]float32, n*vocab)
 		for i, x := range logits {
-			j.dist[i] = float32(float64(x) - norms[i/vocab])
+			of.dist[i] = float32(float64(x) - norms[i/vocab])
 		}
 	}
-	for _, c := range j.compare {
-		if c.base.err != nil {
+	for _, c := range of.compare {
+		base := s.of[c.base]
+		if base.err != nil {
 			continue // the row reports it
 		}
 		var sum float64
 		for i, x := range logits {
-			logP := float64(c.base.dist[i])
+			logP := float64(base.dist[i])
 			if p := math.Exp(logP); p > 0 {
 				sum += p * (logP - (float64(x) - norms[i/vocab]))
 			}

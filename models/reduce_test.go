@@ -8,13 +8,20 @@ import (
 	"editpipe/ask"
 )
 
+// reduced is what Score finds of a sequence with these logits.
+func reduced(seq Sequence, logits []float32, vocab int, eos []int64) *scored {
+	q := &Question{Sequence: seq}
+	s := &scoring{eos: eos, of: map[*Question]*scored{q: {}}}
+	s.reduce(q, logits, vocab)
+	return s.of[q]
+}
+
 // TestEndTokenArgmax: any end token may follow the target.
 func TestEndTokenArgmax(t *testing.T) {
 	for best, want := range []bool{false, true, false, true} {
 		logits := make([]float32, 8) // one target token, then the end
 		logits[4+best] = 1
-		j := &job{joined: joined{ids: []int64{0, 2, 1}, first: 1, ends: true}}
-		j.reduce(logits, 4, []int64{1, 3})
+		j := reduced(Sequence{Target: []int64{2, 1}, Ends: true}, logits, 4, []int64{1, 3})
 		p := 1 / (3 + math.E)
 		if best == 1 {
 			p *= math.E
@@ -23,8 +30,7 @@ func TestEndTokenArgmax(t *testing.T) {
 			t.Errorf("best %d: %+v", best, j.out)
 		}
 	}
-	j := &job{joined: joined{ids: []int64{0, 0, 1}, first: 1, ends: true}}
-	if j.reduce([]float32{0, 0, 0, float32(math.NaN())}, 2, []int64{1}); j.err == nil {
+	if j := reduced(Sequence{Target: []int64{0, 1}, Ends: true}, []float32{0, 0, 0, float32(math.NaN())}, 2, []int64{1}); j.err == nil {
 		t.Error("NaN behind the target was not noticed")
 	}
 }
@@ -32,10 +38,9 @@ func TestEndTokenArgmax(t *testing.T) {
 func TestReduce(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	const vocab = 4
-	j := &job{joined: joined{ids: []int64{9, 2, 1}, first: 1}}
 	// Position 0: gold 2 ties with 0 for the largest; position 1: gold 1 is third.
 	logits := []float32{3, 1, 3, 0 /**/, 5, 2, 2.5, -1}
-	j.reduce(logits, vocab, nil)
+	j := reduced(Sequence{Target: []int64{2, 1}}, logits, vocab, nil)
 	if j.err != nil {
 		t.Fatal(j.err)
 	}
@@ -59,22 +64,21 @@ func TestReduce(t *testing.T) {
 		}
 	}
 	for _, bad := range []float32{inf, -inf, nan} {
-		j := &job{joined: joined{ids: []int64{9, 2, 1}, first: 1}}
-		j.reduce([]float32{3, 1, 3, 0, 5, 2, bad, -1}, vocab, nil)
+		j := reduced(Sequence{Target: []int64{2, 1}}, []float32{3, 1, 3, 0, 5, 2, bad, -1}, vocab, nil)
 		if !errors.Is(j.err, ask.ErrNotFinite) {
 			t.Errorf("%g: error %v", bad, j.err)
 		}
 	}
 }
 
-// TestKL compares with the definition, and is in the direction base || job.
+// TestKL compares with the definition, and is in the direction base || question.
 func TestKL(t *testing.T) {
 	p, q := []float32{2, 0, -1}, []float32{0, 1, 0}
-	base := &job{joined: joined{ids: []int64{0, 1}, first: 1}, keep: true}
-	base.reduce(p, 3, nil)
+	base, other := &Question{Sequence: Sequence{Target: []int64{1}}}, &Question{Sequence: Sequence{Target: []int64{1}}}
 	c := &comparison{base: base}
-	j := &job{joined: joined{ids: []int64{0, 1}, first: 1}, compare: []*comparison{c}}
-	j.reduce(q, 3, nil)
+	s := &scoring{of: map[*Question]*scored{base: {keep: true}, other: {compare: []*comparison{c}}}}
+	s.reduce(base, p, 3)
+	s.reduce(other, q, 3)
 	soft := func(l []float32) (out []float64) {
 		var sum float64
 		for _, x := range l {
@@ -86,13 +90,13 @@ func TestKL(t *testing.T) {
 		return out
 	}
 	a, b := soft(p), soft(q)
-	var want, other float64
+	var want, turned float64
 	for i := range a {
 		want += a[i] * math.Log(a[i]/b[i])
-		other += b[i] * math.Log(b[i]/a[i])
+		turned += b[i] * math.Log(b[i]/a[i])
 	}
 	if math.Abs(c.kl-want) > 1e-6 {
-		t.Errorf("KL %g, want %g (the other direction is %g)", c.kl, want, other)
+		t.Errorf("KL %g, want %g (the other direction is %g)", c.kl, want, turned)
 	}
 }
 

@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
-	"editpipe/models/arch"
 	"editpipe/ort/orttest"
 )
 
@@ -78,7 +76,7 @@ func TestWays(t *testing.T) {
 			}
 		}
 	}
-	check(t, score(t, lm, rows...), score(t, lm, plain...), func(a, b ask.Answer) bool {
+	check(t, answersOf(t, lm, rows...), answersOf(t, lm, plain...), func(a, b ask.Answer) bool {
 		return worstLogProb(t, []ask.Answer{a}, []ask.Answer{b}) <= logProbTolerance && a.PromptTokens == b.PromptTokens
 	})
 	o := ask.Sampling{MaxNew: 3}
@@ -120,7 +118,7 @@ func TestReader(t *testing.T) {
 		return Way{Query: q}, err
 	})
 	row := Row{Query: ask.Query{Prompt: "the town", Targets: []string{"of"}}, Patch: &Patch{Routes: []Route{look}}}
-	score(t, lm, row)
+	answersOf(t, lm, row)
 	for _, n := range []int{5, lm.Context(), 2 * lm.Context()} {
 		_, err := lm.Generate(t.Context(), []Row{row}, ask.Sampling{MaxNew: n})
 		must(t, err)
@@ -146,8 +144,8 @@ func TestManyRoutes(t *testing.T) {
 		}
 	}
 	rows, plain = append(rows, plain[3]), append(plain, plain[3])
-	got := score(t, lm, rows...)
-	if d := worstLogProb(t, got, score(t, lm, plain...)); d > logProbTolerance {
+	got := answersOf(t, lm, rows...)
+	if d := worstLogProb(t, got, answersOf(t, lm, plain...)); d > logProbTolerance {
 		t.Errorf("routed answers differ by %g", d)
 	}
 	if got[0].KL == nil || *got[0].KL > logProbTolerance || got[2].KL == nil || *got[2].KL < 1e-4 {
@@ -211,14 +209,14 @@ func TestRoutesArePure(t *testing.T) {
 	for i := range questions {
 		rows = append(rows, row(i))
 	}
-	all := score(t, lm, rows...)
+	all := answersOf(t, lm, rows...)
 	want := slices.Clone(went)
 	if slices.Contains(want, "") || len(slices.Compact(slices.Sorted(slices.Values(want)))) != 2 {
 		t.Fatalf("the ways are %q; the test wants both", want)
 	}
 	went = nil
 	for i := range questions {
-		if d := worstLogProb(t, score(t, lm, row(i)), all[i:i+1]); d > logProbTolerance {
+		if d := worstLogProb(t, answersOf(t, lm, row(i)), all[i:i+1]); d > logProbTolerance {
 			t.Errorf("%q alone answers otherwise by %g", questions[i], d)
 		}
 	}
@@ -227,96 +225,14 @@ func TestRoutesArePure(t *testing.T) {
 	}
 	went = nil
 	for i := len(questions) - 2; i >= 0; i -= 2 {
-		score(t, lm, row(i+1), row(i))
+		answersOf(t, lm, row(i+1), row(i))
 	}
 	slices.Reverse(went)
 	if !slices.Equal(went, want) {
 		t.Errorf("in pairs the ways are %q, together %q", went, want)
 	}
 	far := &Patch{Routes: []Route{nearest{texts: []string{"the town"}, within: -1, went: &went}}}
-	if d := worstLogProb(t, score(t, lm, Row{Query: rows[0].Query, Patch: far}), score(t, lm, Row{Query: rows[0].Query})); d != 0 {
+	if d := worstLogProb(t, answersOf(t, lm, Row{Query: rows[0].Query, Patch: far}), answersOf(t, lm, Row{Query: rows[0].Query})); d != 0 {
 		t.Errorf("out of scope the answer differs by %g", d)
 	}
-}
-
-// TestEmbed: a text's vector is the mean of the activations that Trace reads, of
-// one text or many, to the bit the same in any company.
-func TestEmbed(t *testing.T) {
-	env := orttest.Open(t)
-	texts := []string{"the town", "of", "the town of the town is", "a", "it", "the town", "is the", "town of", "a town", "of a", "it is", "is it", "the of"}
-	for _, c := range []struct {
-		tinylm.Config
-		threads int
-	}{
-		{tinylm.Config{Family: tinylm.GPT2}, 1}, {tinylm.Config{Family: tinylm.LLaMA}, 2},
-		{tinylm.Config{Family: tinylm.GPT2, Float16: true}, 1}, {tinylm.Config{Family: tinylm.T5}, 2},
-	} {
-		t.Run(fmt.Sprintf("%s half=%v", c.Family, c.Float16), func(t *testing.T) {
-			lm := tiny(t, env, c.Config, Options{Threads: c.threads})
-			all, err := lm.Embed(t.Context(), texts)
-			must(t, err)
-			for i, text := range texts {
-				one, err := lm.Embed(t.Context(), []string{text})
-				must(t, err)
-				if !slices.Equal(one[0], all[i]) {
-					t.Errorf("%q alone differs by %g", text, maxDiff(one[0], all[i]))
-				}
-				if want := wantedEmbedding(t, lm, text); len(want) != lm.info.Width || maxDiff(all[i], want) > hostTolerance {
-					t.Errorf("%q: mean of activations differs by %g", text, maxDiff(all[i], want))
-				}
-			}
-			backwards := slices.Clone(texts)
-			slices.Reverse(backwards)
-			got, err := lm.Embed(t.Context(), backwards)
-			must(t, err)
-			slices.Reverse(got)
-			for i := range got {
-				if !slices.Equal(got[i], all[i]) {
-					t.Errorf("%q in other order differs by %g", texts[i], maxDiff(got[i], all[i]))
-				}
-			}
-			if maxDiff(all[0], all[1]) < 1e-3 || !slices.Equal(all[0], all[5]) {
-				t.Error("texts are not told apart, or one is not the same twice")
-			}
-			if _, err := lm.Embed(t.Context(), []string{"a", strings.Repeat("the ", lm.Context()+1)}); lm.Context() > 0 && (!errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), "text 1")) {
-				t.Errorf("a text that is too long: %v", err)
-			}
-			if none, err := lm.Embed(t.Context(), nil); err != nil || len(none) != 0 {
-				t.Errorf("no texts: %v, %v", none, err)
-			}
-		})
-	}
-}
-
-// wantedEmbedding takes the mean from a trace, of encoder-decoders from the
-// encoder's states.
-func wantedEmbedding(t *testing.T, lm *LM, text string) []float32 {
-	t.Helper()
-	ids, _, err := lm.Prompt(text)
-	must(t, err)
-	var values []float32
-	if lm.anatomy.Encoder != nil {
-		j := &job{joined: joined{encoder: ids, ids: []int64{*lm.anatomy.Config.DecoderStart, 0}, first: 1}}
-		e, err := lm.encode(t.Context(), lm.newInput(forward, []*job{j}, nil))
-		must(t, err)
-		values = e.states.Float32s()
-	} else {
-		at := make([]int, len(ids))
-		for i := range at {
-			at[i] = i
-		}
-		tr, err := lm.Trace(t.Context(), []TraceRow{{Query: ask.Query{Prompt: text}, Positions: at}}, arch.Site{Layer: (lm.info.Layers - 1) / 2, Point: arch.Hidden})
-		must(t, err)
-		must(t, tr[0].Err)
-		values = tr[0].Values[0].Float32s()
-	}
-	mean := make([]float64, len(values)/len(ids))
-	for i, x := range values {
-		mean[i%len(mean)] += float64(x) / float64(len(ids))
-	}
-	out := make([]float32, len(mean))
-	for i := range out {
-		out[i] = float32(mean[i])
-	}
-	return out
 }

@@ -2,84 +2,184 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/tensor"
 )
 
-// input is one run in the making.
-type input struct {
-	lm      *LM
-	v       variant
-	jobs    []*job
-	only    *Patch
-	rows, T int
-	wanted  []int64
-	tapped  []int64 // rows of taps: of the decoder if v.taps, of the encoder if tapsEncoder
+// ErrRun is returned when the runtime fails to compute a graph on a row that was
+// given, alone as well.
+var ErrRun = errors.New("the model's graph failed")
 
-	tapsEncoder bool
-	patches     map[string]*tensor.Tensor // inputs that carry the patches; made by run unless given
-	encoded     *encoding                 // of encoder-decoders; made by run unless given
-	past        *past                     // what stands in for the first positions; nil: nothing
-	outputs     map[string]*tensor.Tensor // further outputs to fetch; filled by run
+// Run is one run in the making: questions as the rows of one graph.
+type Run struct {
+	Spec      graph.Spec
+	Lanes     int // sessions that are used side by side, see LM.Session
+	Questions []*Question
+	Only      *Patch // the patch of all questions, if it is one
+	T         int    // positions of every row
+	Unmasked  bool   // padding counts as tokens, which causal attention keeps from them
+
+	Patches map[string]*tensor.Tensor // inputs that carry the patches; made by Compute unless given
+	Encoded *Encoded                  // of encoder-decoders; made by Compute unless given
+	Past    *Past                     // what stands in for the first positions; nil: nothing
+	Inputs  map[string]*tensor.Tensor // further inputs
+	Outputs map[string]*tensor.Tensor // what is fetched, by name; Compute fills the values
+
+	lm     *LM
+	wanted []int64
 }
 
-// newInput lays out jobs as rows of a run of their decoder.
-func (lm *LM) newInput(r role, jobs []*job, only *Patch) *input {
-	in := &input{lm: lm, v: lm.newVariant(r, jobs, only), jobs: jobs, only: only, rows: len(jobs)}
-	for _, j := range jobs {
-		in.T = max(in.T, j.fed())
+// NewRun lays out questions as rows of a run of the graph of a role, which gives
+// logits, or the states of an encoder.
+func NewRun(lm *LM, r arch.Role, questions []*Question, only *Patch) *Run {
+	run := &Run{
+		Spec: graph.Spec{Role: r, Take: lm.take(r, questions, only), Give: graph.Logits{}}, Questions: questions, Only: only, lm: lm,
+		Inputs: map[string]*tensor.Tensor{}, Outputs: map[string]*tensor.Tensor{},
 	}
-	return in
+	if r == arch.Encode {
+		run.Spec.Give = graph.States{}
+	}
+	for row := range questions {
+		run.T = max(run.T, len(run.tokens(row)))
+	}
+	return run
 }
 
-// want asks for the logits at a position of a row.
-func (in *input) want(row, t int) {
-	in.wanted = append(in.wanted, int64(row*in.T+t-in.past.start(row)))
+// tokens are the ids that the graph reads of a row, those behind the past.
+func (r *Run) tokens(row int) []int64 {
+	if r.Spec.Role == arch.Encode {
+		return r.Questions[row].Encoder
+	}
+	return r.Questions[row].Tokens()[r.Past.start(row):]
 }
 
-// run feeds the decoder (after the encoder, if there is one) and returns the
-// logits of the wanted positions, [P, V] float32, in the order of want; nil from
-// a graph with taps, which ends below them.
-func (in *input) run(ctx context.Context) (*tensor.Tensor, error) {
-	lm := in.lm
-	if in.patches == nil {
+// Follow makes the rows begin behind a past.
+func (r *Run) Follow(p *Past) {
+	r.Past, r.T = p, 0
+	for row := range r.Questions {
+		r.T = max(r.T, len(r.tokens(row)))
+	}
+}
+
+// Want asks for the logits at a position of a row.
+func (r *Run) Want(row, t int) {
+	r.wanted = append(r.wanted, int64(row*r.T+t-r.Past.start(row)))
+}
+
+// Wanted is the number of positions whose logits were asked for.
+func (r *Run) Wanted() int { return len(r.wanted) }
+
+// Logits computes the run and returns the logits of the wanted positions, [P, V]
+// float32, in the order of Want.
+func (r *Run) Logits(ctx context.Context) (*tensor.Tensor, error) {
+	r.Inputs[graph.LogitRows] = tensor.FromInt64s(r.wanted, len(r.wanted))
+	r.Outputs[graph.LogitsOut] = nil
+	if err := r.Compute(ctx); err != nil {
+		return nil, err
+	}
+	return r.Outputs[graph.LogitsOut], nil
+}
+
+// Remember computes the keys and values of the rows' tokens, and nothing else.
+func (r *Run) Remember(ctx context.Context) (*Past, error) {
+	r.Spec.Give = graph.Caches{}
+	r.FetchCaches()
+	if err := r.Compute(ctx); err != nil {
+		return nil, err
+	}
+	return r.Settled(), nil
+}
+
+// FetchCaches fetches keys and values.
+func (r *Run) FetchCaches() {
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
+		r.Outputs[c.Present] = nil
+	}
+}
+
+// Compute runs the graph, after the encoder if there is one, and fills Outputs.
+func (r *Run) Compute(ctx context.Context) error {
+	feeds, err := r.Feeds(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := r.lm.Session(ctx, r.Spec, r.Lanes)
+	if err != nil {
+		return err
+	}
+	if err := s.Run(ctx, feeds, r.Outputs); err != nil {
+		what := ""
+		if r.Spec.Role == arch.Encode {
+			what = "the encoder of "
+		}
+		return fmt.Errorf("models: running %s%s on %d rows of %d tokens: %w: %w", what, r.lm.Name(), len(r.Questions), r.T, ErrRun, err)
+	}
+	return nil
+}
+
+// Feeds are the inputs of the run.
+func (r *Run) Feeds(ctx context.Context) (map[string]*tensor.Tensor, error) {
+	if r.Patches == nil {
 		var err error
-		if in.patches, err = lm.patchFeeds(in.v, in.jobs, in.only); err != nil {
+		if r.Patches, err = r.lm.patchFeeds(r.Spec, r.Questions, r.Only); err != nil {
 			return nil, err
 		}
 	}
-	feeds := maps.Clone(in.patches)
-	in.tokens(feeds)
-	if lm.anatomy.Encoder != nil {
-		if in.encoded == nil {
+	feeds := maps.Clone(r.Patches)
+	r.feedTokens(feeds)
+	if r.lm.Anatomy().Encoder != nil && r.Spec.Role != arch.Encode {
+		if r.Encoded == nil {
 			var err error
-			if in.encoded, err = lm.encode(ctx, in); err != nil {
+			if r.Encoded, err = r.encode(ctx); err != nil {
 				return nil, err
 			}
 		}
-		in.encoded.feed(feeds, lm.graph(in.v.role).Ports)
+		r.Encoded.feed(feeds, r.lm.Anatomy().Graph(r.Spec.Role).Ports)
 	}
-	out := map[string]*tensor.Tensor{}
-	if in.v.taps {
-		feeds[tapsInput] = tensor.FromInt64s(in.tapped, len(in.tapped))
-	} else {
-		feeds[rowsInput] = tensor.FromInt64s(in.wanted, len(in.wanted))
-		out[logitsOutput] = nil
+	maps.Copy(feeds, r.Inputs)
+	return feeds, nil
+}
+
+// feedTokens adds ids, mask, positions and the past, empty unless given, of the
+// rows, padded on the right.
+//
+// Attention that takes lengths is told that padding counts, which the causal order
+// keeps from the tokens anyway: ONNX Runtime leaves what it gives back behind a
+// row's length as memory happens to be, and what is not a number there would
+// spread to the gradients of the tokens.
+func (r *Run) feedTokens(feeds map[string]*tensor.Tensor) {
+	p := r.lm.Anatomy().Graph(r.Spec.Role).Ports
+	B, T, before := len(r.Questions), r.T, r.Past.padded()
+	ids, mask, pos := make([]int64, B*T), make([]int64, B*(before+T)), make([]int64, B*T)
+	for b := range r.Questions {
+		start, row := r.Past.start(b), mask[b*(before+T):(b+1)*(before+T)]
+		for t := range start {
+			row[before-1-t] = 1
+		}
+		n := copy(ids[b*T:(b+1)*T], r.tokens(b))
+		for t := range T {
+			pos[b*T+t] = int64(start + t)
+			if t < n || p.Lengths || r.Unmasked {
+				row[before+t] = 1
+			}
+			if t >= n {
+				// Behind a past of its own length a padded row may end beyond the last
+				// position that the model knows.
+				ids[b*T+t], pos[b*T+t] = r.lm.pad(), int64(t)
+			}
+		}
 	}
-	for name := range in.outputs {
-		out[name] = nil
+	feedTokens(feeds, p, B, T, ids, mask, pos)
+	for _, c := range p.Past {
+		if r.Past != nil && r.Past.Values != nil {
+			feeds[c.In] = r.Past.Values[c.In]
+		} else {
+			feeds[c.In] = emptyPast(c, B)
+		}
 	}
-	s, err := lm.session(ctx, in.v)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Run(ctx, feeds, out); err != nil {
-		return nil, fmt.Errorf("models: running %s on %d rows of %d tokens: %w: %w", lm.Name(), in.rows, in.T, ErrRun, err)
-	}
-	for name := range in.outputs {
-		in.outputs[name] = out[name]
-	}
-	return out[logitsOutput], nil
 }

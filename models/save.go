@@ -36,6 +36,9 @@ const (
 	patchVersion = 1
 )
 
+// ErrPatchFile is returned when a saved patch is damaged or incomplete.
+var ErrPatchFile = errors.New("patch file is damaged")
+
 // PatchMeta says what a patch was made for and with. It is stored beside the
 // patch; Fits compares it with a model.
 type PatchMeta struct {

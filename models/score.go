@@ -6,14 +6,42 @@ import (
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
 )
+
+// Row is one question, asked through a patch.
+type Row struct {
+	Query ask.Query
+	Patch *Patch // nil asks the unedited model
+	// Versus, where set, asks for Answer.KL as well: the unedited model answers
+	// *Versus, and the two distributions are compared at the positions of the
+	// first targets. KL stays nil when these differ in tokens.
+	Versus *ask.Query
+}
 
 // asked is one row on its way through Score.
 type asked struct {
-	row    int
-	prompt int // tokens
-	jobs   []*job
-	kl     *comparison
+	row       int
+	prompt    int         // tokens
+	questions []*Question // by target
+	apart     []bool      // of each: prompt and target were tokenised apart
+	kl        *comparison
+}
+
+// scored is what Score wants of a question, and finds.
+type scored struct {
+	compare []*comparison
+	keep    bool      // other questions are compared with this one
+	dist    []float32 // then: log-probabilities [targets, V]
+
+	out ask.Continuation
+	err error
+}
+
+// comparison is KL(base || question) over the target positions.
+type comparison struct {
+	base *Question
+	kl   float64
 }
 
 // Score asks every row by teacher forcing. The result does not depend on the
@@ -25,181 +53,172 @@ func (lm *LM) Score(ctx context.Context, rows []Row) ([]ask.Answer, error) {
 		return nil, err
 	}
 	answers := make([]ask.Answer, len(rows))
-	w := lm.newWave()
+	s := newScoring(lm)
 	for i, r := range rows {
 		err := faults[i]
 		if err == nil {
-			err = w.add(i, r)
+			err = s.add(i, r)
 		}
 		if err != nil {
 			answers[i] = ask.Answer{Err: err}
 		}
-		if w.held > lm.opts.MemoryBudget/2 {
-			if err := w.run(ctx, answers); err != nil {
+		if s.held > lm.Budget()/2 {
+			if err := s.run(ctx, answers); err != nil {
 				return nil, err
 			}
-			w = lm.newWave()
+			s = newScoring(lm)
 		}
 	}
-	if err := w.run(ctx, answers); err != nil {
+	if err := s.run(ctx, answers); err != nil {
 		return nil, err
 	}
 	return answers, nil
 }
 
-// wave is a set of rows that is planned and run together. Rows that want KL
+// scoring is a set of rows that is planned and run together. Rows that want KL
 // make the base model's distributions be held until they are compared, so the
-// memory for these ends a wave.
-type wave struct {
-	lm    *LM
-	rows  []asked
-	jobs  []*job // in order of first use
-	index map[*Patch]map[string]*job
-	fits  map[*Patch]error
-	held  int64
+// memory for these ends the set.
+type scoring struct {
+	lm     *LM
+	eos    []int64
+	intake *Intake
+	rows   []asked
+	of     map[*Question]*scored
+	held   int64 // bytes
 }
 
-func (lm *LM) newWave() *wave {
-	return &wave{lm: lm, index: map[*Patch]map[string]*job{}, fits: map[*Patch]error{}}
+func newScoring(lm *LM) *scoring {
+	return &scoring{lm: lm, eos: lm.EOS(), intake: NewIntake(lm), of: map[*Question]*scored{}}
 }
 
 // add tokenises a row and files its sequences.
-func (w *wave) add(i int, r Row) error {
-	patch, err := w.admit(r.Patch)
+func (s *scoring) add(i int, r Row) error {
+	patch, err := s.intake.Admit(r.Patch)
 	if err != nil {
 		return err
 	}
-	prompt, all, err := w.lm.joinAll(r.Query)
+	prompt, all, err := s.lm.JoinAll(r.Query)
 	if err != nil {
 		return err
 	}
 	a := asked{row: i, prompt: len(prompt)}
-	var base joined
+	var base Sequence
 	if r.Versus != nil {
-		vp, err := w.lm.promptIDs(*r.Versus)
+		vp, err := s.lm.promptIDs(*r.Versus)
+		var j Joined
 		if err == nil {
-			base, err = w.lm.join(*r.Versus, vp, 0)
-		}
-		if err == nil {
-			base = w.lm.ended(base)
+			j, err = s.lm.join(*r.Versus, vp, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("the question to compare with: %w", err)
 		}
+		base = s.lm.ended(j.Sequence)
 	}
 	for _, j := range all {
-		a.jobs = append(a.jobs, w.job(patch, w.lm.ended(j)))
+		a.questions = append(a.questions, s.file(patch, s.lm.ended(j.Sequence)))
+		a.apart = append(a.apart, j.Apart)
 	}
-	if r.Versus != nil && slices.Equal(base.gold(), all[0].gold()) {
-		a.kl = w.versus(a.jobs[0], w.job(nil, base))
+	if r.Versus != nil && slices.Equal(base.Gold(), all[0].Target) {
+		a.kl = s.versus(a.questions[0], s.file(nil, base))
 	}
-	w.rows = append(w.rows, a)
+	s.rows = append(s.rows, a)
 	return nil
 }
 
-// admit checks a patch against the model, once, and returns nil for one that
-// changes nothing.
-func (w *wave) admit(p *Patch) (*Patch, error) {
-	if p.Binding() == BindNone {
-		return nil, nil
+// file files a sequence under a patch.
+func (s *scoring) file(p *Patch, seq Sequence) *Question {
+	q := s.intake.File(p, seq)
+	if s.of[q] == nil {
+		s.of[q] = &scored{}
 	}
-	if _, known := w.fits[p]; !known {
-		w.fits[p] = w.lm.accepts(p)
-	}
-	return p, w.fits[p]
+	return q
 }
 
-// job returns the job of a sequence under a patch, a new one if there is none.
-func (w *wave) job(p *Patch, j joined) *job {
-	if w.index[p] == nil {
-		w.index[p] = map[string]*job{}
-	}
-	k := j.key()
-	if w.index[p][k] == nil {
-		w.index[p][k] = &job{joined: j, patch: p}
-		w.jobs = append(w.jobs, w.index[p][k])
-	}
-	return w.index[p][k]
-}
-
-// versus makes j be compared with base.
-func (w *wave) versus(j, base *job) *comparison {
-	for _, c := range j.compare {
+// versus makes q be compared with base.
+func (s *scoring) versus(q, base *Question) *comparison {
+	of := s.of[q]
+	for _, c := range of.compare {
 		if c.base == base {
 			return c
 		}
 	}
 	c := &comparison{base: base}
-	if j == base {
+	if q == base {
 		return c // a distribution does not diverge from itself
 	}
-	if !base.keep {
-		base.keep = true
-		w.held += 4 * int64(len(base.gold())) * int64(w.lm.info.Vocab)
+	if !s.of[base].keep {
+		s.of[base].keep = true
+		s.held += 4 * int64(len(base.Gold())) * int64(s.lm.Info().Vocab)
 	}
-	j.compare = append(j.compare, c)
+	of.compare = append(of.compare, c)
 	return c
 }
 
-// run asks everything in the wave and fills the answers. Jobs that others are
+// run asks everything in the set and fills the answers. Questions that others are
 // compared with go first.
-func (w *wave) run(ctx context.Context, answers []ask.Answer) error {
-	var bases, rest []*job
-	for _, j := range w.jobs {
-		if j.keep {
-			bases = append(bases, j)
+func (s *scoring) run(ctx context.Context, answers []ask.Answer) error {
+	var bases, rest []*Question
+	for _, q := range s.intake.Questions {
+		if s.of[q].keep {
+			bases = append(bases, q)
 		} else {
-			rest = append(rest, j)
+			rest = append(rest, q)
 		}
 	}
-	for _, jobs := range [][]*job{bases, rest} {
-		stems, rest := w.lm.stems(share(jobs))
-		var unshared []*job
+	for _, questions := range [][]*Question{bases, rest} {
+		found, rest := beginnings(s.lm, Share(questions))
+		var unshared []*Question
 		var failed error
-		for _, s := range w.lm.stalks(stems) {
-			if err := s.score(ctx, w.lm); err != nil {
+		for _, g := range groups(s.lm, found) {
+			if err := s.scoreGroup(ctx, g); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}
-				unshared, failed = append(unshared, s.jobs...), err
+				unshared, failed = append(unshared, g.questions...), err
 			}
 		}
 		rest = append(rest, unshared...)
-		var last *input // batches of one patch follow each other and share its factors
-		for _, b := range w.lm.plan(rest, 0) {
-			in := w.lm.newInput(forward, b.jobs, b.only)
-			if last != nil && b.only != nil && last.only == b.only && last.v == in.v {
-				in.patches = last.patches
+		var last *Run // batches of one patch follow each other and share its factors
+		for _, b := range s.lm.plan(rest, 0) {
+			r := NewRun(s.lm, arch.Forward, b.Questions, b.Only)
+			if last != nil && b.Only != nil && last.Only == b.Only && last.Spec == r.Spec {
+				r.Patches = last.Patches
 			}
-			if err := w.lm.scoreApart(ctx, in.score(ctx), b); err != nil {
+			if err := s.apart(ctx, s.score(ctx, r), b); err != nil {
 				return err
 			}
-			last = in
+			last = r
 		}
 		// A row that fails either way is not the fault of sharing.
-		if failed != nil && !slices.ContainsFunc(unshared, (*job).failed) {
-			w.lm.abandon(sharedBeginnings, failed)
+		if failed != nil && !slices.ContainsFunc(unshared, s.failed) {
+			s.lm.Abandon(sharedBeginnings, failed)
 		}
 	}
-	for _, a := range w.rows {
-		answers[a.row] = a.answer()
+	for _, a := range s.rows {
+		answers[a.row] = s.answer(a)
 	}
 	return nil
 }
 
-func (a asked) answer() ask.Answer {
+// failed says whether a question, or one that shares its run, has no answer.
+func (s *scoring) failed(q *Question) bool {
+	return slices.ContainsFunc(q.All(), func(k *Question) bool { return s.of[k].err != nil })
+}
+
+func (s *scoring) answer(a asked) ask.Answer {
 	ans := ask.Answer{PromptTokens: a.prompt}
-	for _, j := range a.jobs {
-		if j.err != nil {
-			return ask.Answer{PromptTokens: a.prompt, Err: j.err}
+	for i, q := range a.questions {
+		of := s.of[q]
+		if of.err != nil {
+			return ask.Answer{PromptTokens: a.prompt, Err: of.err}
 		}
-		out := j.out
-		out.BoundaryRepair = j.repaired
+		out := of.out
+		out.BoundaryRepair = a.apart[i]
 		ans.Targets = append(ans.Targets, out)
 	}
 	if a.kl != nil {
-		if a.kl.base.err != nil {
-			return ask.Answer{PromptTokens: a.prompt, Err: fmt.Errorf("the question to compare with: %w", a.kl.base.err)}
+		if err := s.of[a.kl.base].err; err != nil {
+			return ask.Answer{PromptTokens: a.prompt, Err: fmt.Errorf("the question to compare with: %w", err)}
 		}
 		kl := a.kl.kl
 		ans.KL = &kl
@@ -207,31 +226,47 @@ func (a asked) answer() ask.Answer {
 	return ans
 }
 
-// score runs the target positions of the input's jobs and reduces their logits.
-func (in *input) score(ctx context.Context) error {
+// score runs the target positions of a run's questions and reduces their logits.
+func (s *scoring) score(ctx context.Context, r *Run) error {
 	type part struct {
-		job *job
-		at  int // its first row of logits
+		question *Question
+		at       int // its first row of logits
 	}
 	var parts []part
-	for row, host := range in.jobs {
-		positions := host.positions()
-		for _, j := range host.all() {
-			i, _ := slices.BinarySearch(positions, j.first-1)
-			parts = append(parts, part{j, len(in.wanted) + i})
+	for row, q := range r.Questions {
+		positions := q.Positions()
+		for _, k := range q.All() {
+			i, _ := slices.BinarySearch(positions, len(k.Prompt)-1)
+			parts = append(parts, part{k, r.Wanted() + i})
 		}
 		for _, t := range positions {
-			in.want(row, t)
+			r.Want(row, t)
 		}
 	}
-	logits, err := in.run(ctx)
+	logits, err := r.Logits(ctx)
 	if err != nil {
 		return err
 	}
-	values, vocab := logits.Float32s(), in.lm.info.Vocab
+	values, vocab := logits.Float32s(), s.lm.Info().Vocab
 	inParallel(len(parts), func(i int) {
 		p := parts[i]
-		p.job.reduce(values[p.at*vocab:(p.at+p.job.fed()-p.job.first+1)*vocab], vocab, in.lm.EOS())
+		s.reduce(p.question, values[p.at*vocab:(p.at+len(p.question.Target))*vocab], vocab)
 	})
 	return nil
+}
+
+// apart goes on after for a batch whose target positions could not be run. Questions
+// that share another one's run are run by themselves, too.
+func (s *scoring) apart(ctx context.Context, failed error, b Batch) error {
+	if failed == nil {
+		return nil
+	}
+	var all []*Question
+	for _, q := range b.Questions {
+		all = append(all, q.All()...)
+		q.Shares = nil
+	}
+	return apart(ctx, failed, len(all),
+		func(i int) error { return s.score(ctx, NewRun(s.lm, arch.Forward, all[i:i+1], b.Only)) },
+		func(i int, err error) { s.of[all[i]].err = err })
 }

@@ -16,7 +16,7 @@ import (
 type Searches struct {
 	lm     *LM
 	at     []arch.Site
-	beside int
+	lanes  int
 	rows   func(problem int) []LossRow
 	held   []*Held
 	places map[int]place // of problems that are held
@@ -26,10 +26,10 @@ type Searches struct {
 type place struct{ held, first int }
 
 // Searches prepares nothing yet. rows gives the rows of a problem, as for
-// [LM.Hold], which also says what beside is; with later shifts and terms they come
+// [LM.Hold], which also says what lanes is; with later shifts and terms they come
 // to Losses.
-func (lm *LM) Searches(at []arch.Site, beside int, rows func(problem int) []LossRow) *Searches {
-	return &Searches{lm: lm, at: at, beside: beside, rows: rows}
+func (lm *LM) Searches(at []arch.Site, lanes int, rows func(problem int) []LossRow) *Searches {
+	return &Searches{lm: lm, at: at, lanes: lanes, rows: rows}
 }
 
 // Losses computes the losses of problems: rows[k] are those of problems[k], and
@@ -90,7 +90,7 @@ func (s *Searches) hold(ctx context.Context, problems []int) error {
 		together[i] = append(together[i], rows...)
 	}
 	for _, rows := range together {
-		h, err := s.lm.Hold(ctx, s.at, rows, s.beside)
+		h, err := s.lm.Hold(ctx, s.at, rows, s.lanes)
 		if err != nil {
 			return errors.Join(err, s.Close())
 		}

@@ -28,7 +28,7 @@ func TestSearchesInCompany(t *testing.T) {
 					for k := range 2 {
 						ids := randomQuery(lm, r, n+k, 1).PromptIDs
 						row := LossRow{IDs: ids, Everywhere: everywhere, At: len(ids) / 2, Terms: []LossTerm{{Position: len(ids) - 1, Target: int64(n), NLL: 1}}}
-						width := lm.info.Width
+						width := lm.Info().Width
 						if everywhere {
 							width *= len(ids)
 						}

@@ -5,24 +5,18 @@ import (
 	"slices"
 )
 
-// shortcut is a way of asking that saves work. No answer depends on it.
-type shortcut string
-
-const (
-	sharedBeginnings shortcut = "computing once what questions begin with"
-	cachedGeneration shortcut = "generating with cached keys and values"
-	heldPositions    shortcut = "computing once what stands before the tokens of a search"
-	heldLayers       shortcut = "computing once the layers below a search"
-)
+// Shortcut is a way of asking that saves work, in words for the user. No answer
+// depends on it.
+type Shortcut string
 
 // abandoned is a shortcut that failed, and how.
 type abandoned struct {
-	shortcut
-	err error
+	shortcut Shortcut
+	err      error
 }
 
-// abandon does without a shortcut from now on.
-func (lm *LM) abandon(s shortcut, err error) {
+// Abandon does without a shortcut from now on.
+func (lm *LM) Abandon(s Shortcut, err error) {
 	lm.mu.Lock()
 	defer lm.mu.Unlock()
 	if !slices.ContainsFunc(lm.abandoned, func(a abandoned) bool { return a.shortcut == s }) {
@@ -30,8 +24,8 @@ func (lm *LM) abandon(s shortcut, err error) {
 	}
 }
 
-// without says whether a shortcut was abandoned.
-func (lm *LM) without(s shortcut) bool {
+// Without says whether a shortcut was abandoned.
+func (lm *LM) Without(s Shortcut) bool {
 	lm.mu.Lock()
 	defer lm.mu.Unlock()
 	return slices.ContainsFunc(lm.abandoned, func(a abandoned) bool { return a.shortcut == s })
@@ -45,7 +39,7 @@ func (lm *LM) Abandoned() []string {
 	defer lm.mu.Unlock()
 	var list []string
 	for _, a := range lm.abandoned {
-		list = append(list, fmt.Sprintf("%s failed and was given up for %s; answers are the same, but take longer: %v", a.shortcut, lm.info.Name, a.err))
+		list = append(list, fmt.Sprintf("%s failed and was given up for %s; answers are the same, but take longer: %v", a.shortcut, lm.anatomy.Info.Name, a.err))
 	}
 	return list
 }

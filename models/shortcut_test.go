@@ -1,10 +1,7 @@
 package models
 
 import (
-	"editpipe/models/arch"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,20 +11,6 @@ import (
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )
-
-// rewriteGraph changes a graph file of a model folder.
-func rewriteGraph(t *testing.T, dir, file string, change func(m *onnx.Model)) {
-	t.Helper()
-	path := filepath.Join(dir, file)
-	m, err := onnx.Open(path)
-	must(t, err)
-	change(m)
-	must(t, m.Check())
-	data, err := m.Bytes() // before the file is written anew
-	must(t, err)
-	must(t, m.Close())
-	must(t, os.WriteFile(path, data, 0o644))
-}
 
 // oneRow makes a graph fail on more than one row.
 func oneRow(t *testing.T) func(m *onnx.Model) {
@@ -52,8 +35,8 @@ func TestFailedShortcuts(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 1))
 
 	for range 2 {
-		rows := stemmed(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30, 25)
-		if d := worstLogProb(t, score(t, lm, rows...), score(t, whole, rows...)); d > logProbTolerance {
+		rows := behindBeginnings(lm, r, []*Patch{nil, randomPatch(lm, r, 0.3)}, 20, 30, 25)
+		if d := worstLogProb(t, answersOf(t, lm, rows...), answersOf(t, whole, rows...)); d > logProbTolerance {
 			t.Errorf("answers differ by %g", d)
 		}
 		o := ask.Sampling{MaxNew: 6}
@@ -69,30 +52,5 @@ func TestFailedShortcuts(t *testing.T) {
 	}
 	if said := lm.Abandoned(); len(said) != 2 || !strings.Contains(said[0], "questions begin with") || !strings.Contains(said[1], "cached keys") || len(whole.Abandoned()) != 0 {
 		t.Errorf("given up: %q and %q", said, whole.Abandoned())
-	}
-}
-
-// TestFailedSearchShortcuts: a search whose savings fail goes on without.
-func TestFailedSearchShortcuts(t *testing.T) {
-	env := orttest.Open(t)
-	at := []arch.Site{{Layer: 0, Point: arch.FFNOut}}
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}, Options{Threads: 1})
-	rows := lossRows(t, lm, rand.New(rand.NewPCG(4, 4)), at[0])
-	h, err := lm.Hold(t.Context(), at, rows, 1)
-	must(t, err)
-	for _, x := range h.runs[0].kept {
-		must(t, x.Close()) // so that its next run fails
-	}
-	compareHeld(t, lm, h, at, rows)
-	must(t, h.Close())
-	again, err := lm.Hold(t.Context(), at, rows, 1)
-	must(t, err)
-	if h.runs != nil || again.saves != savesLayers {
-		t.Errorf("runs %v, then saving %d", h.runs, again.saves)
-	}
-	compareHeld(t, lm, again, at, rows)
-	must(t, again.Close())
-	if said := lm.Abandoned(); len(said) != 1 || !strings.Contains(said[0], "before the tokens") {
-		t.Errorf("given up: %q", said)
 	}
 }

@@ -45,3 +45,28 @@ func readTokenizer(info *arch.Info) (*token.Tokenizer, texts, error) {
 	}
 	return tok, framing, nil
 }
+
+// texts says how a tokenizer frames a text: the ids that its template puts
+// before (BOS) and behind (EOS) every text.
+type texts struct {
+	before, behind []int64
+}
+
+// frame finds the template's ids by comparing a text with and without them.
+func frame(tok *token.Tokenizer) (texts, error) {
+	const probe = "a"
+	plain, err := tok.Encode(probe)
+	if err != nil {
+		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
+	}
+	framed, err := tok.EncodeWithSpecial(probe)
+	if err != nil {
+		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
+	}
+	for i := 0; i+len(plain.IDs) <= len(framed.IDs); i++ {
+		if slices.Equal(framed.IDs[i:i+len(plain.IDs)], plain.IDs) {
+			return texts{before: slices.Clone(framed.IDs[:i]), behind: slices.Clone(framed.IDs[i+len(plain.IDs):])}, nil
+		}
+	}
+	return texts{}, fmt.Errorf("%w: its template rewrites texts (%v becomes %v)", ErrTokenizer, plain.IDs, framed.IDs)
+}

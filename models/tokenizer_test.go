@@ -50,7 +50,7 @@ func TestTokenBeyondVocabulary(t *testing.T) {
 	if got := lm.Info().Warnings; len(got) != 1 {
 		t.Errorf("warnings %q", got)
 	}
-	a := score(t, lm,
+	a := answersOf(t, lm,
 		Row{Query: ask.Query{Prompt: "x", Targets: []string{"y"}}},
 		Row{Query: ask.Query{Prompt: "x [PAD]", Targets: []string{"y"}}},
 		Row{Query: ask.Query{Prompt: "x", Targets: []string{"[PAD]"}}})
@@ -101,7 +101,7 @@ func TestTwoFiles(t *testing.T) {
 	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2})
 	row := Row{Query: ask.Query{Prompt: "a b", Targets: []string{"c"}}}
-	want := score(t, openModel(t, env, dir, Options{}), row)
+	want := answersOf(t, openModel(t, env, dir, Options{}), row)
 	rewriteTokenizer(t, dir, func(tok map[string]any) {
 		model := tok["model"].(map[string]any)
 		b, err := json.Marshal(model["vocab"])
@@ -125,7 +125,7 @@ func TestTwoFiles(t *testing.T) {
 	if !info.Tokenizer || filepath.Base(info.TokenizerFile) != "vocab.json" || info.TokenizerFault != "" {
 		t.Errorf("inspect: %v, %q, %q", info.Tokenizer, info.TokenizerFile, info.TokenizerFault)
 	}
-	got := score(t, openModel(t, env, dir, Options{}), row)
+	got := answersOf(t, openModel(t, env, dir, Options{}), row)
 	if got[0].Err != nil || want[0].Err != nil || !slices.Equal(got[0].Targets[0].LogProbs, want[0].Targets[0].LogProbs) {
 		t.Errorf("%+v, want %+v", got[0], want[0])
 	}

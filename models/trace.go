@@ -2,11 +2,12 @@ package models
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"fmt"
 	"slices"
 
 	"editpipe/ask"
+	"editpipe/models/arch"
+	"editpipe/models/graph"
 	"editpipe/tensor"
 )
 
@@ -39,38 +40,36 @@ type Trace struct {
 // It returns ErrSite, with the reason, for a site that the graph does not show.
 func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...arch.Site) ([]Trace, error) {
 	if len(at) == 0 {
-		return nil, fmt.Errorf("models: tracing: %w: none was named", ErrSite)
+		return nil, fmt.Errorf("models: tracing: %w: none was named", arch.ErrSite)
 	}
 	side := at[0].Side
+	taps := graph.Taps{}
 	for _, s := range at {
 		if s.Side != side {
-			return nil, fmt.Errorf("models: tracing: %w: %s and %s are on different sides; trace them in two calls", ErrSite, at[0], s)
+			return nil, fmt.Errorf("models: tracing: %w: %s and %s are on different sides; trace them in two calls", arch.ErrSite, at[0], s)
 		}
-		f := lm.info.FFN(s.Side, s.Layer)
-		if f == nil {
-			return nil, fmt.Errorf("models: tracing: %w: %s: the model has no such layer", ErrSite, s)
+		if _, _, err := lm.Info().Site(s); err != nil {
+			return nil, fmt.Errorf("models: tracing: %w", err)
 		}
-		if value, why := f.Value(s.Point); value == "" {
-			return nil, fmt.Errorf("models: tracing: %w: %s: %s", ErrSite, s, why)
-		}
+		taps.Top = max(taps.Top, s.Layer)
 	}
 	out := make([]Trace, len(rows))
-	w := lm.newWave()
-	byJob := map[*job][]int{}
+	in := NewIntake(lm)
+	rowsOf := map[*Question][]int{}
 	for i, r := range rows {
-		j, err := w.openTrace(r, side, &out[i])
+		q, err := toTrace(lm, in, r, side, &out[i])
 		if err != nil {
 			out[i] = Trace{Err: err}
 			continue
 		}
-		byJob[j] = append(byJob[j], i)
+		rowsOf[q] = append(rowsOf[q], i)
 	}
-	for _, b := range lm.plan(w.jobs, 0) {
-		run := func(b batch) error { return lm.traceBatch(ctx, b, side, at, byJob, rows, out) }
-		err := apart(ctx, run(b), len(b.jobs),
-			func(k int) error { return run(batch{jobs: b.jobs[k : k+1], only: b.only}) },
+	for _, b := range lm.plan(in.Questions, 0) {
+		once := func(b Batch) error { return traceBatch(ctx, lm, b, taps, at, rowsOf, rows, out) }
+		err := apart(ctx, once(b), len(b.Questions),
+			func(k int) error { return once(Batch{Questions: b.Questions[k : k+1], Only: b.Only}) },
 			func(k int, err error) {
-				for _, i := range byJob[b.jobs[k]] {
+				for _, i := range rowsOf[b.Questions[k]] {
 					out[i] = Trace{Err: err}
 				}
 			})
@@ -81,37 +80,38 @@ func (lm *LM) Trace(ctx context.Context, rows []TraceRow, at ...arch.Site) ([]Tr
 	return out, nil
 }
 
-// openTrace files the sequence of a row and resolves its positions.
-func (w *wave) openTrace(r TraceRow, side arch.Side, t *Trace) (*job, error) {
-	patch, err := w.admit(r.Patch)
+// toTrace files the sequence of a row and resolves its positions.
+func toTrace(lm *LM, in *Intake, r TraceRow, side arch.Side, t *Trace) (*Question, error) {
+	patch, err := in.Admit(r.Patch)
 	if err != nil {
 		return nil, err
 	}
-	prompt, err := w.lm.promptIDs(r.Query)
+	prompt, err := lm.promptIDs(r.Query)
 	if err != nil {
 		return nil, err
 	}
-	j := joined{ids: append(slices.Clone(prompt), 0), first: len(prompt)}
+	s := lm.unanswered(prompt)
 	if targets(r.Query) > 0 {
-		if j, err = w.lm.join(r.Query, prompt, 0); err != nil {
+		j, err := lm.join(r.Query, prompt, 0)
+		if err != nil {
 			return nil, err
 		}
-	} else if w.lm.anatomy.Encoder != nil {
-		j = joined{encoder: prompt, ids: []int64{*w.lm.anatomy.Config.DecoderStart, 0}, first: 1}
+		s = j.Sequence
 	}
-	if err := w.lm.fits(max(len(j.ids)-1, len(j.encoder)), 0); err != nil {
+	if err := lm.within(max(s.Fed(), len(s.Encoder)), 0); err != nil {
 		return nil, err
 	}
-	t.IDs, t.Prompt = j.ids[:len(j.ids)-1], j.first
+	q := in.File(patch, s)
+	t.IDs, t.Prompt = q.Tokens(), len(q.Prompt)
 	if side == arch.Encoder {
-		t.IDs, t.Prompt = j.encoder, len(j.encoder)
+		t.IDs, t.Prompt = q.Encoder, len(q.Encoder)
 	}
 	for _, p := range r.Positions {
 		if at := position(p, t.Prompt); at < 0 || at >= len(t.IDs) {
-			return nil, fmt.Errorf("models: tracing: %w: position %d of a sequence of %d tokens", ErrSite, p, len(t.IDs))
+			return nil, fmt.Errorf("models: tracing: %w: position %d of a sequence of %d tokens", arch.ErrSite, p, len(t.IDs))
 		}
 	}
-	return w.job(patch, j), nil
+	return q, nil
 }
 
 // position turns a position that counts from the end of the prompt into one
@@ -124,46 +124,34 @@ func position(p, prompt int) int {
 }
 
 // traceBatch runs one batch and hands the activations to the rows.
-func (lm *LM) traceBatch(ctx context.Context, b batch, side arch.Side, at []arch.Site, rowsOf map[*job][]int, rows []TraceRow, out []Trace) error {
-	in := lm.newInput(forward, b.jobs, b.only)
-	length := in.T
-	if side == arch.Encoder {
-		length = 0
-		for _, j := range b.jobs {
-			length = max(length, len(j.encoder))
-		}
+func traceBatch(ctx context.Context, lm *LM, b Batch, taps graph.Taps, at []arch.Site, rowsOf map[*Question][]int, rows []TraceRow, out []Trace) error {
+	role := arch.Forward
+	if at[0].Side == arch.Encoder {
+		role = arch.Encode
 	}
+	r := NewRun(lm, role, b.Questions, b.Only)
+	r.Spec.Give = taps
 	type span struct{ row, from, n int }
 	var spans []span
-	for k, j := range b.jobs {
-		for _, i := range rowsOf[j] {
-			spans = append(spans, span{i, len(in.tapped), len(rows[i].Positions)})
+	var tapped []int64
+	for k, q := range b.Questions {
+		for _, i := range rowsOf[q] {
+			spans = append(spans, span{i, len(tapped), len(rows[i].Positions)})
 			for _, p := range rows[i].Positions {
-				in.tapped = append(in.tapped, int64(k*length+position(p, out[i].Prompt)))
+				tapped = append(tapped, int64(k*r.T+position(p, out[i].Prompt)))
 			}
 		}
 	}
-	in.outputs = map[string]*tensor.Tensor{}
+	r.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
 	for _, s := range at {
-		in.outputs[tapOf(s)] = nil
+		r.Outputs[graph.Tap(s)] = nil
 	}
-	var err error
-	if side == arch.Encoder {
-		in.tapsEncoder = true
-		_, err = lm.encode(ctx, in)
-	} else {
-		in.v.taps = true
-		for _, s := range at {
-			in.v.top = max(in.v.top, s.Layer)
-		}
-		_, err = in.run(ctx)
-	}
-	if err != nil {
+	if err := r.Compute(ctx); err != nil {
 		return err
 	}
 	for _, sp := range spans {
 		for _, s := range at {
-			v := in.outputs[tapOf(s)]
+			v := r.Outputs[graph.Tap(s)]
 			width := v.Shape[1]
 			part := slices.Clone(v.Float32s()[sp.from*width : (sp.from+sp.n)*width])
 			out[sp.row].Values = append(out[sp.row].Values, tensor.FromFloat32s(part, sp.n, width))

@@ -4,7 +4,6 @@ import (
 	"editpipe/models/arch"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -30,7 +29,7 @@ func TestTrace(t *testing.T) {
 				sides = append(sides, arch.Encoder)
 			}
 			for _, side := range sides {
-				f := lm.info.FFN(side, 1)
+				f := lm.Info().FFN(side, 1)
 				at := func(p arch.Point) arch.Site { return arch.Site{Side: side, Layer: 1, Point: p} }
 				low := Weight{At: f.Down.ID, U: randn(r, 0.3, f.Down.In, 2), V: randn(r, 0.3, 2, f.Down.Out)}
 				rows := []TraceRow{
@@ -98,7 +97,7 @@ func TestTrace(t *testing.T) {
 // difference.
 func blockSums(t *testing.T, lm *LM, side arch.Side, rows []TraceRow) (worst float64) {
 	t.Helper()
-	for _, f := range lm.info.FFNs {
+	for _, f := range lm.Info().FFNs {
 		if f.Side != side || f.Layer == 0 {
 			continue
 		}
@@ -167,80 +166,5 @@ func TestTraceErrors(t *testing.T) {
 	must(t, err)
 	if !errors.Is(got[0].Err, ErrSite) || got[1].Err != nil || !errors.Is(got[2].Err, ask.ErrNoPrompt) && got[2].Err == nil {
 		t.Errorf("%v, %v, %v", got[0].Err, got[1].Err, got[2].Err)
-	}
-}
-
-// TestEncoderDecoderGenerates: every generated token is the argmax under teacher
-// forcing, also where the encoder is patched.
-func TestEncoderDecoderGenerates(t *testing.T) {
-	env := orttest.Open(t)
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5, Gated: true}, Options{})
-	r := rand.New(rand.NewPCG(2, 2))
-	w := lm.info.FFN(arch.Encoder, 0).Down
-	var rows []Row
-	for i := range 5 {
-		rows = append(rows, Row{Query: randomQuery(lm, r, 3+2*i, 1)})
-		if i > 2 {
-			rows[i].Patch = &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.5, w.In, 2), V: randn(r, 0.5, 2, w.Out)}}}
-		}
-	}
-	got, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: 5})
-	must(t, err)
-	for i, a := range got {
-		must(t, a.Err)
-		if len(a.TextIDs) == 0 {
-			continue
-		}
-		s := score(t, lm, Row{Query: ask.Query{PromptIDs: rows[i].Query.PromptIDs, TargetIDs: [][]int64{a.TextIDs}}, Patch: rows[i].Patch})[0]
-		must(t, s.Err)
-		if !slices.Equal(s.Targets[0].Argmax, a.TextIDs) {
-			t.Errorf("row %d: generated %v, scored %v", i, a.TextIDs, s.Targets[0].Argmax)
-		}
-	}
-}
-
-// TestEndTokenIsScored: the token that ends an encoder-decoder's target has the
-// probability it has as a target token of its own, and nothing else changes.
-func TestEndTokenIsScored(t *testing.T) {
-	env := orttest.Open(t)
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
-	eos := lm.EOS()[0]
-	r := rand.New(rand.NewPCG(3, 3))
-	patch := randomPatch(lm, r, 0.3)
-	var rows []Row
-	for i := range 4 {
-		q := randomQuery(lm, r, 3+i, 3)
-		for k := range q.TargetIDs { // no end token by chance, and one that ends by itself
-			for n, id := range q.TargetIDs[k] {
-				if id == eos {
-					q.TargetIDs[k][n] = eos + 1
-				}
-			}
-			q.TargetIDs = append(q.TargetIDs, append(slices.Clone(q.TargetIDs[k]), eos))
-		}
-		rows = append(rows, Row{Query: q, Versus: &q})
-		if i%2 == 1 {
-			rows[i].Patch = patch
-		}
-	}
-	for i, a := range score(t, lm, rows...) {
-		must(t, a.Err)
-		for k := range 2 {
-			bare, whole := a.Targets[k], a.Targets[k+2]
-			n := len(bare.IDs)
-			if bare.EOSLogProb == nil || whole.EOSLogProb != nil || len(bare.LogProbs) != n || len(whole.IDs) != n+1 {
-				t.Fatalf("row %d: %+v, with the end %+v", i, bare, whole)
-			}
-			if math.Abs(*bare.EOSLogProb-whole.LogProbs[n]) > logProbTolerance || bare.EOSArgmax != (whole.Argmax[n] == eos) || maxDiff64(bare.LogProbs, whole.LogProbs) > logProbTolerance {
-				t.Errorf("row %d: %+v, with the end %+v", i, bare, whole)
-			}
-		}
-		if a.KL == nil || (*a.KL > 0) != (rows[i].Patch != nil) {
-			t.Errorf("row %d: divergence %v", i, a.KL)
-		}
-	}
-	decoder := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
-	if c := score(t, decoder, Row{Query: randomQuery(decoder, r, 3, 2)})[0].Targets[0]; c.EOSLogProb != nil || c.EOSArgmax {
-		t.Errorf("end token behind a decoder's target: %+v", c)
 	}
 }

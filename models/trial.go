@@ -5,16 +5,10 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"sync"
-)
 
-// trial is what is known of how a graph with past treats padding in front of the
-// past of a row.
-type trial struct {
-	sync.Mutex
-	passed int // with up to so many positions it makes no difference
-	failed int // with so many it does; 0 if none was found
-}
+	"editpipe/models/arch"
+	"editpipe/models/graph"
+)
 
 const (
 	leastTrial = 16 // positions
@@ -33,80 +27,66 @@ const (
 // in the cache, attends in blocks of them, or takes lengths in place of the mask
 // does not. No file says which it is, so it is tried: a row alone and without a
 // cache against the same row beside a longer one. What shows only with more
-// positions than were tried is tried again when there are as many. The trial runs in
-// the session of v, one of the graph with past that the caller needs anyway.
-func (lm *LM) keepsApart(ctx context.Context, v variant, positions int) bool {
-	if p := lm.anatomy.Step.Ports; p.Mask == "" || p.Lengths || lm.maxRows() == 1 {
+// positions than were tried is tried again when there are as many.
+//
+// The trial takes keys and values from the graph of take and lanes, which the caller
+// needs anyway, and logits from the one that scores.
+func (lm *LM) keepsApart(ctx context.Context, take graph.Take, lanes, positions int) bool {
+	if p := lm.Anatomy().Step.Ports; p.Mask == "" || p.Lengths || lm.maxRows() == 1 {
 		return false
 	}
 	n := max(leastTrial, 1<<bits.Len(uint(positions-1)))
-	if c := lm.info.Context; c > 0 {
+	if c := lm.Context(); c > 0 {
 		n = min(n, c)
 	}
-	t := &lm.trial
-	t.Lock()
-	defer t.Unlock()
-	switch {
-	case n <= t.passed:
-		return true
-	case t.failed > 0 && n >= t.failed || n < leastTrial:
-		return false
-	case lm.cost(step).bytes(3, n, 0, 2, 0) > lm.opts.MemoryBudget:
-		return false
-	}
-	alike, err := lm.tryApart(ctx, v, n)
-	switch {
-	case err == nil && alike:
-		t.passed = n
-		return true
-	case ctx.Err() == nil:
-		t.failed = n // a graph that refuses such a run as well
-	}
-	return false
+	return lm.TryPadding(n, func() (alike, final bool) {
+		if n < leastTrial || lm.cost(arch.Step).Bytes(3, n, 0, 2, 0) > lm.Budget() {
+			return false, false
+		}
+		alike, err := lm.tryApart(ctx, take, lanes, n)
+		return err == nil && alike, ctx.Err() == nil // a graph that refuses such a run fails as well
+	})
 }
 
 // tryApart compares the logits behind two rows, of half as many positions as n and
 // of a few, two tokens behind their pasts beside a row of n, with those of the rows
 // alone. The first shows what is cut off or told apart by places; the second what
 // comes with the number of places.
-func (lm *LM) tryApart(ctx context.Context, v variant, n int) (alike bool, err error) {
+func (lm *LM) tryApart(ctx context.Context, take graph.Take, lanes, n int) (alike bool, err error) {
 	const behind, few = 2, 3
 	r := rand.New(rand.NewPCG(trialSeed, uint64(n)))
-	var whole, heads []*job
+	var whole, heads []*Question
 	for _, m := range []int{n - behind, (n - behind) / 2, few} {
 		if len(heads) > 0 && (n-behind-m)%2 == 0 {
 			m-- // blocks have even sizes, so padding of an odd one shifts them
 		}
-		ids := make([]int64, m+behind+1) // the last is never fed
+		ids := make([]int64, m+behind)
 		for i := range ids {
-			ids[i] = r.Int64N(int64(lm.info.Vocab))
+			ids[i] = r.Int64N(int64(lm.Info().Vocab))
 		}
-		whole = append(whole, &job{joined: joined{ids: ids, first: len(ids) - 1}})
-		heads = append(heads, &job{joined: joined{ids: ids[:m+1], first: m}})
+		whole = append(whole, &Question{Sequence: Sequence{Prompt: ids}})
+		heads = append(heads, &Question{Sequence: Sequence{Prompt: ids[:m]}})
 	}
-	run := func(jobs ...*job) *input {
-		in := lm.newInput(step, jobs, nil)
-		in.v = v
-		return in
-	}
-	before, err := run(heads...).remember(ctx)
+	heading := NewRun(lm, arch.Step, heads, nil)
+	heading.Spec.Take, heading.Lanes = take, lanes
+	before, err := heading.Remember(ctx)
 	if err != nil {
 		return false, err
 	}
-	beside := run(whole...)
-	beside.follow(before)
+	beside := NewRun(lm, arch.Step, whole, nil)
+	beside.Follow(before)
 	var want []float32
-	for row, j := range whole[1:] {
-		beside.want(row+1, j.fed()-1)
-		alone := run(j)
-		alone.want(0, j.fed()-1)
-		logits, err := alone.run(ctx)
+	for row, q := range whole[1:] {
+		beside.Want(row+1, q.Fed()-1)
+		alone := NewRun(lm, arch.Step, []*Question{q}, nil)
+		alone.Want(0, q.Fed()-1)
+		logits, err := alone.Logits(ctx)
 		if err != nil {
 			return false, err
 		}
 		want = append(want, logits.Float32s()...)
 	}
-	logits, err := beside.run(ctx)
+	logits, err := beside.Logits(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -119,7 +99,7 @@ func (lm *LM) tryApart(ctx context.Context, v variant, n int) (alike bool, err e
 		largest = max(largest, math.Abs(float64(want[i])))
 	}
 	tolerance := narrowTrialTolerance
-	if lm.info.DType == "float32" && lm.opts.Provider.Name == "cpu" {
+	if lm.Info().DType == "float32" && lm.Provider().Name == "cpu" {
 		tolerance = trialTolerance
 	}
 	return worst <= tolerance*largest, nil

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models/graph"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )
@@ -18,7 +19,7 @@ func TestKeepsApart(t *testing.T) {
 		"sliding window": true, "alibi": true, "positions of the mask": true, "stacked": true, "GroupQueryAttention": false, "MultiHeadAttention": true,
 	} {
 		lm := tiny(t, env, attentionForms[name], Options{Threads: 1})
-		if got := lm.keepsApart(t.Context(), lm.newVariant(step, nil, nil), 20); got != want {
+		if got := lm.keepsApart(t.Context(), graph.Take{Slots: graph.DownSlots}, 1, 20); got != want {
 			t.Errorf("%s: rows of unequal length share runs: %v, want %v", name, got, want)
 		}
 	}
@@ -42,7 +43,7 @@ func TestKeepsApartUpTo(t *testing.T) {
 		positions int
 		want      bool
 	}{{20, true}, {32, true}, {33, false}, {64, false}, {30, true}} {
-		if got := lm.keepsApart(t.Context(), lm.newVariant(step, nil, nil), c.positions); got != c.want {
+		if got := lm.keepsApart(t.Context(), graph.Take{Slots: graph.DownSlots}, 1, c.positions); got != c.want {
 			t.Errorf("%d positions: %v", c.positions, got)
 		}
 	}

@@ -18,6 +18,18 @@ type Weight struct {
 	Delta *tensor.Tensor // [in, out]; [out] of a bias
 }
 
+// MisfitError is returned when a patch was made for something else than the
+// model it is used on.
+type MisfitError struct {
+	What string // what does not fit: model hash, tokenizer hash, or a weight id
+	Want string // what the patch needs
+	Have string // what the model has
+}
+
+func (e *MisfitError) Error() string {
+	return fmt.Sprintf("models: patch does not fit the model: %s: patch has %s, model has %s", e.What, e.Want, e.Have)
+}
+
 // Dense says that a whole matrix is added. Rows with different ones cannot share
 // a run.
 func (w Weight) Dense() bool { return !w.Bias && w.Delta != nil }
@@ -138,11 +150,5 @@ func (w Weight) check() error {
 
 // place names the weight or bias in messages.
 func (w Weight) place() string {
-	if w.Bias {
-		return biasOf(w.At)
-	}
-	return w.At.String()
+	return arch.Place{ID: w.At, Bias: w.Bias}.String()
 }
-
-// biasOf names the bias of a weight in messages.
-func biasOf(at arch.WeightID) string { return "bias of " + at.String() }

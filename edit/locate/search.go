@@ -67,7 +67,7 @@ func (o *objective) parts() (parts [][]int, beside int) {
 		s.before, s.behind = models.Span(o.rows(i, nil))
 		alike[s] = append(alike[s], i)
 	}
-	side := o.lm.Side()
+	side := o.lm.Lanes()
 	work := map[int]int{} // by a part's first fact
 	for s, facts := range alike {
 		var rows []models.LossRow

@@ -45,20 +45,24 @@ func takeRows(t *tensor.Tensor, axis int, rows []int) *tensor.Tensor {
 	return out
 }
 
-// past is what stands in for the first positions of the rows of a run. Rows of
+// Past is what stands in for the first positions of the rows of a run. Rows of
 // fewer positions are padded in front.
 //
 // Attention of every form counts back from the newest position: with a window,
 // with biases by distance, or with neither. Padding between a row and what follows
 // it would make its own positions look further away than they are.
-type past struct {
-	values map[string]*tensor.Tensor // keys and values by input name
+type Past struct {
+	Values map[string]*tensor.Tensor // keys and values by input name; nil: the caller feeds them
 	from   []int                     // how many tokens of each row it stands for
 	length int                       // to which it is padded
 }
 
+// NewPast is a past of the first from[b] positions of every row b, padded to a
+// length, whose keys and values the caller feeds.
+func NewPast(from []int, length int) *Past { return &Past{from: from, length: length} }
+
 // start is the first position of a row that is computed.
-func (p *past) start(row int) int {
+func (p *Past) start(row int) int {
 	if p == nil {
 		return 0
 	}
@@ -66,23 +70,25 @@ func (p *past) start(row int) int {
 }
 
 // padded is the length of the past of every row.
-func (p *past) padded() int {
+func (p *Past) padded() int {
 	if p == nil {
 		return 0
 	}
 	return p.length
 }
 
-// settled is the past that the outputs of a run of T positions make. Of each row
-// b, the first lengths[b] positions count; what was computed behind them becomes
-// padding.
-func (lm *LM) settled(r role, outputs map[string]*tensor.Tensor, lengths []int, T int) *past {
-	p := &past{values: map[string]*tensor.Tensor{}, from: lengths, length: T}
-	padded := slices.ContainsFunc(lengths, func(n int) bool { return n != T })
-	for _, c := range lm.caches(r) {
-		p.values[c.In] = outputs[c.out]
+// Settled is the past that the keys and values of a computed run make. What was
+// computed behind a row's tokens becomes padding.
+func (r *Run) Settled() *Past {
+	p := &Past{Values: map[string]*tensor.Tensor{}, length: r.T}
+	for b := range r.Questions {
+		p.from = append(p.from, len(r.tokens(b)))
+	}
+	padded := slices.ContainsFunc(p.from, func(n int) bool { return n != r.T })
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
+		p.Values[c.In] = r.Outputs[c.Present]
 		if padded && !c.Cross {
-			settleRows(c.Past, outputs[c.out], lengths)
+			settleRows(c.Past, r.Outputs[c.Present], p.from)
 		}
 	}
 	return p
@@ -111,10 +117,10 @@ func settleRows(c ports.Past, t *tensor.Tensor, lengths []int) {
 	}
 }
 
-// extend takes in what a run of one more position of every row makes.
-func (p *past) extend(caches []cache, outputs map[string]*tensor.Tensor) {
-	for _, c := range caches {
-		p.values[c.In] = outputs[c.out]
+// Extend takes in what a run of one more position of every row made.
+func (p *Past) Extend(r *Run) {
+	for _, c := range r.lm.Anatomy().Caches(r.Spec.Role) {
+		p.Values[c.In] = r.Outputs[c.Present]
 	}
 	for b := range p.from {
 		p.from[b]++
@@ -122,11 +128,14 @@ func (p *past) extend(caches []cache, outputs map[string]*tensor.Tensor) {
 	p.length++
 }
 
-// take is the past of the listed rows.
-func (p *past) take(lm *LM, rows []int) *past {
-	q := &past{values: map[string]*tensor.Tensor{}, length: p.length}
-	for _, c := range lm.anatomy.Step.Ports.Past {
-		q.values[c.In] = takeRows(p.values[c.In], c.Rows, rows)
+// Length is the number of positions that the past of every row is padded to.
+func (p *Past) Length() int { return p.length }
+
+// Take is the past of the listed rows.
+func (p *Past) Take(lm *LM, rows []int) *Past {
+	q := &Past{Values: map[string]*tensor.Tensor{}, length: p.length}
+	for _, c := range lm.Anatomy().Step.Ports.Past {
+		q.Values[c.In] = takeRows(p.Values[c.In], c.Rows, rows)
 	}
 	for _, r := range rows {
 		q.from = append(q.from, p.from[r])

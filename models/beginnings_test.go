@@ -10,9 +10,9 @@ import (
 	"editpipe/ort/orttest"
 )
 
-// stemmed asks a number of questions behind each of some stems, of different
+// behindBeginnings asks a number of questions behind each of some beginnings, of different
 // lengths, and one question without.
-func stemmed(lm *LM, r *rand.Rand, patches []*Patch, lengths ...int) []Row {
+func behindBeginnings(lm *LM, r *rand.Rand, patches []*Patch, lengths ...int) []Row {
 	rows := []Row{{Query: randomQuery(lm, r, 9, 2)}}
 	for i, n := range lengths {
 		before := randomQuery(lm, r, n, 1).PromptIDs
@@ -25,10 +25,10 @@ func stemmed(lm *LM, r *rand.Rand, patches []*Patch, lengths ...int) []Row {
 	return rows
 }
 
-// TestStems: rows that share a stem are answered as they are alone, under
+// TestBeginnings: rows that share a beginning are answered as they are alone, under
 // no patch, low-rank and dense ones, and whatever the budget and the context leave
 // room for.
-func TestStems(t *testing.T) {
+func TestBeginnings(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{
 		{Family: tinylm.GPT2, Cache: tinylm.WithPast, Context: 64}, {Family: tinylm.GPTJ, Cache: tinylm.WithPast}, {Family: tinylm.LLaMA, KVHeads: 2, Cache: tinylm.Merged},
@@ -37,25 +37,25 @@ func TestStems(t *testing.T) {
 			dir := tinyFolder(t, c)
 			lm := openModel(t, env, dir, Options{})
 			r := rand.New(rand.NewPCG(8, 1))
-			edit, w := randomPatch(lm, r, 0.3), lm.info.FFNs[0].Down
+			edit, w := randomPatch(lm, r, 0.3), lm.Info().FFNs[0].Down
 			dense := &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 0.1, w.In, w.Out)}}}
-			rows := stemmed(lm, r, []*Patch{nil, edit, nil, dense}, 30, leastStem, 53, 20, 40)
-			wave := lm.newWave()
+			rows := behindBeginnings(lm, r, []*Patch{nil, edit, nil, dense}, 30, leastBeginning, 53, 20, 40)
+			s := newScoring(lm)
 			for i, row := range rows {
-				if err := wave.add(i, row); err != nil {
+				if err := s.add(i, row); err != nil {
 					t.Fatal(err)
 				}
 			}
-			found, rest := lm.stems(share(wave.jobs))
+			found, rest := beginnings(lm, Share(s.intake.Questions))
 			if len(found) != 5 || len(rest) == 0 {
-				t.Fatalf("%d stems and %d jobs without, want 5 and some", len(found), len(rest))
+				t.Fatalf("%d beginnings and %d questions without, want 5 and some", len(found), len(rest))
 			}
 			alone := make([]Row, 1)
-			together := score(t, lm, rows...)
-			small := score(t, openModel(t, env, dir, Options{MemoryBudget: 1}), rows...)
+			together := answersOf(t, lm, rows...)
+			small := answersOf(t, openModel(t, env, dir, Options{MemoryBudget: 1}), rows...)
 			for i := range rows {
 				alone[0] = rows[i]
-				want := score(t, lm, alone...)
+				want := answersOf(t, lm, alone...)
 				if d := worstLogProb(t, together[i:i+1], want); d > logProbTolerance {
 					t.Errorf("row %d: together and alone differ by %g", i, d)
 				}
@@ -67,31 +67,31 @@ func TestStems(t *testing.T) {
 	}
 }
 
-// TestNoStems: without a graph that keeps keys and values, with too few rows,
+// TestNoBeginnings: without a graph that keeps keys and values, with too few rows,
 // or behind an encoder, nothing is shared.
-func TestNoStems(t *testing.T) {
+func TestNoBeginnings(t *testing.T) {
 	env := orttest.Open(t)
 	for _, c := range []tinylm.Config{{Family: tinylm.GPT2}, {Family: tinylm.T5}} {
 		lm := openModel(t, env, tinyFolder(t, c), Options{})
-		wave := lm.newWave()
-		for i, row := range stemmed(lm, rand.New(rand.NewPCG(8, 2)), []*Patch{nil}, 30) {
-			if err := wave.add(i, row); err != nil {
+		s := newScoring(lm)
+		for i, row := range behindBeginnings(lm, rand.New(rand.NewPCG(8, 2)), []*Patch{nil}, 30) {
+			if err := s.add(i, row); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if found, _ := lm.stems(share(wave.jobs)); len(found) > 0 {
-			t.Errorf("%s: %d stems", c.Family, len(found))
+		if found, _ := beginnings(lm, Share(s.intake.Questions)); len(found) > 0 {
+			t.Errorf("%s: %d beginnings", c.Family, len(found))
 		}
 	}
 	lm := openModel(t, env, tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast}), Options{})
-	wave := lm.newWave()
-	rows := stemmed(lm, rand.New(rand.NewPCG(8, 3)), []*Patch{nil}, leastStem-8)[:leastShare]
+	s := newScoring(lm)
+	rows := behindBeginnings(lm, rand.New(rand.NewPCG(8, 3)), []*Patch{nil}, leastBeginning-8)[:leastShare]
 	for i, row := range rows {
-		if err := wave.add(i, row); err != nil {
+		if err := s.add(i, row); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if found, _ := lm.stems(share(wave.jobs)); len(found) > 0 {
-		t.Errorf("%d stems of too few tokens", len(found))
+	if found, _ := beginnings(lm, Share(s.intake.Questions)); len(found) > 0 {
+		t.Errorf("%d beginnings of too few tokens", len(found))
 	}
 }

@@ -48,10 +48,6 @@ func sentencePiece(t *testing.T, dir string) {
 	must(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), b, 0o644))
 }
 
-func special(id int, content string) map[string]any {
-	return map[string]any{"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
-}
-
 func TestJoinRule(t *testing.T) {
 	env := orttest.Open(t)
 	dir := tinyFolder(t, tinylm.Config{Family: tinylm.LLaMA})
@@ -61,11 +57,11 @@ func TestJoinRule(t *testing.T) {
 	start := tiny(t, env, tinylm.Config{Family: tinylm.LLaMA}, Options{})
 	seq := tiny(t, env, tinylm.Config{Family: tinylm.T5}, Options{})
 	byteIDs := func(lm *LM, text string) []int64 {
-		e, err := lm.tok.Encode(text)
+		e, err := lm.Tokenizer().Encode(text)
 		must(t, err)
 		return e.IDs
 	}
-	bos := func(lm *LM) []int64 { return lm.text.before }
+	bos := func(lm *LM) []int64 { before, _ := lm.Framing(); return before }
 	if len(bos(start)) != 1 || len(bos(bytes)) != 0 || !slices.Equal(bos(piece), []int64{1}) {
 		t.Fatalf("template ids: %v, %v, %v", bos(start), bos(bytes), bos(piece))
 	}
@@ -85,14 +81,14 @@ func TestJoinRule(t *testing.T) {
 		{"the same, target with its own space", piece, "b c", " a", []int64{1, 8, 9, 7}, []int64{7}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			prompt, all, err := c.lm.joinAll(ask.Query{Prompt: c.prompt, Targets: []string{c.target}})
+			prompt, all, err := c.lm.JoinAll(ask.Query{Prompt: c.prompt, Targets: []string{c.target}})
 			must(t, err)
 			j := all[0]
-			if !slices.Equal(j.ids, c.ids) || !slices.Equal(j.gold(), c.gold) || j.repaired != c.repaired {
-				t.Errorf("ids %v, target %v, repaired %v; want %v, %v, %v", j.ids, j.gold(), j.repaired, c.ids, c.gold, c.repaired)
+			if ids := slices.Concat(j.Prompt, j.Target); !slices.Equal(ids, c.ids) || !slices.Equal(j.Target, c.gold) || j.Apart != c.repaired {
+				t.Errorf("ids %v, target %v, apart %v; want %v, %v, %v", ids, j.Target, j.Apart, c.ids, c.gold, c.repaired)
 			}
-			if !slices.Equal(prompt, j.ids[:j.first]) {
-				t.Errorf("prompt %v of %v", prompt, j.ids)
+			if !slices.Equal(prompt, j.Prompt) {
+				t.Errorf("prompt %v, the sequence's is %v", prompt, j.Prompt)
 			}
 			n, err := c.lm.PromptTokens(c.prompt, c.target)
 			if err != nil || n != len(c.ids) {
@@ -100,21 +96,21 @@ func TestJoinRule(t *testing.T) {
 			}
 		})
 	}
-	a := score(t, piece, Row{Query: ask.Query{Prompt: "b c", Targets: []string{"a", "b"}}})[0]
+	a := answersOf(t, piece, Row{Query: ask.Query{Prompt: "b c", Targets: []string{"a", "b"}}})[0]
 	if a.Err != nil || !a.Targets[0].BoundaryRepair || a.Targets[1].BoundaryRepair {
 		t.Errorf("boundary repair %+v", a)
 	}
 
-	prompt, all, err := seq.joinAll(ask.Query{Prompt: "The town", Targets: []string{"is"}})
+	prompt, all, err := seq.JoinAll(ask.Query{Prompt: "The town", Targets: []string{"is"}})
 	must(t, err)
-	end := seq.anatomy.Config.EOS[0]
-	if want := append(byteIDs(seq, "The town"), end); !slices.Equal(prompt, want) || !slices.Equal(all[0].encoder, want) {
-		t.Errorf("the encoder reads %v, want %v with the end token", all[0].encoder, want)
+	end := seq.Anatomy().Config.EOS[0]
+	if want := append(byteIDs(seq, "The town"), end); !slices.Equal(prompt, want) || !slices.Equal(all[0].Encoder, want) {
+		t.Errorf("the encoder reads %v, want %v with the end token", all[0].Encoder, want)
 	}
-	if j := all[0]; j.first != 1 || j.ids[0] != *seq.anatomy.Config.DecoderStart || !slices.Equal(j.gold(), byteIDs(seq, "is")) {
-		t.Errorf("the decoder reads %v", j.ids)
+	if j := all[0]; !slices.Equal(j.Prompt, []int64{*seq.Anatomy().Config.DecoderStart}) || !slices.Equal(j.Target, byteIDs(seq, "is")) {
+		t.Errorf("the decoder reads %v", j.Sequence)
 	}
-	if _, _, err := bytes.joinAll(ask.Query{Prompt: "", Targets: []string{"x"}}); !errors.Is(err, ask.ErrNoPrompt) {
+	if _, _, err := bytes.JoinAll(ask.Query{Prompt: "", Targets: []string{"x"}}); !errors.Is(err, ask.ErrNoPrompt) {
 		t.Errorf("empty prompt without start token: %v", err)
 	}
 }

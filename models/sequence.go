@@ -1,6 +1,7 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,77 +12,35 @@ import (
 	"editpipe/token"
 )
 
-// texts says how a tokenizer frames a text: the ids that its template puts
-// before (BOS) and behind (EOS) every text.
-type texts struct {
-	before, behind []int64
-}
+// ErrVocabulary is returned when a token id lies outside the model's vocabulary.
+var ErrVocabulary = errors.New("token id outside the vocabulary")
 
-// frame finds the template's ids by comparing a text with and without them.
-func frame(tok *token.Tokenizer) (texts, error) {
-	const probe = "a"
-	plain, err := tok.Encode(probe)
-	if err != nil {
-		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
+// ended puts the end token behind a target that stands alone.
+func (lm *LM) ended(s Sequence) Sequence {
+	eos := lm.Anatomy().Config.EOS
+	if lm.Anatomy().Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, s.Target[len(s.Target)-1]) {
+		return s
 	}
-	framed, err := tok.EncodeWithSpecial(probe)
-	if err != nil {
-		return texts{}, fmt.Errorf("trying the tokenizer: %w", err)
-	}
-	for i := 0; i+len(plain.IDs) <= len(framed.IDs); i++ {
-		if slices.Equal(framed.IDs[i:i+len(plain.IDs)], plain.IDs) {
-			return texts{before: slices.Clone(framed.IDs[:i]), behind: slices.Clone(framed.IDs[i+len(plain.IDs):])}, nil
-		}
-	}
-	return texts{}, fmt.Errorf("%w: its template rewrites texts (%v becomes %v)", ErrTokenizer, plain.IDs, framed.IDs)
-}
-
-// joined is a prompt with one target as token ids.
-type joined struct {
-	encoder  []int64 // encoder input; nil for decoder-only models
-	ids      []int64 // decoder input with the target behind it
-	first    int     // index in ids of the first target token; > 0
-	ends     bool    // the last id is the end token behind the target
-	repaired bool
-}
-
-// gold is the target.
-func (j joined) gold() []int64 { return j.ids[j.first : len(j.ids)-j.extra()] }
-
-// extra is 1 where an end token stands behind the target.
-func (j joined) extra() int {
-	if j.ends {
-		return 1
-	}
-	return 0
-}
-
-// ended puts the end token behind a target that stands alone. It is scored but
-// does not belong to the target.
-func (lm *LM) ended(j joined) joined {
-	eos := lm.anatomy.Config.EOS
-	if lm.anatomy.Encoder == nil || len(eos) == 0 || lm.inVocabulary(eos[:1]) != nil || slices.Contains(eos, j.ids[len(j.ids)-1]) {
-		return j
-	}
-	j.ids, j.ends = append(slices.Clone(j.ids), eos[0]), true
-	return j
+	s.Target, s.Ends = append(slices.Clone(s.Target), eos[0]), true
+	return s
 }
 
 // Prompt returns the ids that a model sees of a prompt, template included, with
 // the byte span of the prompt behind each id; template ids have empty spans at
 // its ends. For encoder-decoder models these are the encoder's ids.
 func (lm *LM) Prompt(prompt string) ([]int64, []token.Span, error) {
-	if lm.tok == nil {
+	if lm.Tokenizer() == nil {
 		return nil, nil, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	}
-	e, err := lm.tok.Encode(prompt)
+	e, err := lm.Tokenizer().Encode(prompt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("models: tokenising the prompt: %w", err)
 	}
-	ids, spans := slices.Clone(lm.text.before), make([]token.Span, len(lm.text.before))
+	before, behind := lm.Framing()
+	ids, spans := slices.Clone(before), make([]token.Span, len(before))
 	ids, spans = append(ids, e.IDs...), append(spans, e.Spans...)
-	if lm.anatomy.Encoder != nil {
-		for _, id := range lm.text.behind {
+	if lm.Anatomy().Encoder != nil {
+		for _, id := range behind {
 			ids, spans = append(ids, id), append(spans, token.Span{Start: len(prompt), End: len(prompt)})
 		}
 	}
@@ -105,14 +64,14 @@ func (lm *LM) promptIDs(q ask.Query) ([]int64, error) {
 
 func (lm *LM) inVocabulary(ids []int64) error {
 	for _, id := range ids {
-		if id < 0 || id >= int64(lm.info.Vocab) {
+		if id < 0 || id >= int64(lm.Info().Vocab) {
 			what := fmt.Sprintf("id %d", id)
-			if lm.tok != nil {
-				if t, ok := lm.tok.Token(id); ok {
+			if lm.Tokenizer() != nil {
+				if t, ok := lm.Tokenizer().Token(id); ok {
 					what = fmt.Sprintf("the token %q, id %d", t, id)
 				}
 			}
-			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.info.Vocab)
+			return fmt.Errorf("models: %w: %s, vocabulary of %d", ErrVocabulary, what, lm.Info().Vocab)
 		}
 	}
 	return nil
@@ -121,8 +80,15 @@ func (lm *LM) inVocabulary(ids []int64) error {
 // targets is the number of continuations a query asks for.
 func targets(q ask.Query) int { return max(len(q.Targets), len(q.TargetIDs)) }
 
-// joinAll joins a query's prompt with each of its targets.
-func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
+// Joined is a prompt with one of its query's targets.
+type Joined struct {
+	Sequence
+	Apart bool // prompt and target were tokenised apart
+}
+
+// JoinAll joins a query's prompt with each of its targets, and returns the
+// prompt's ids as well.
+func (lm *LM) JoinAll(q ask.Query) (prompt []int64, all []Joined, err error) {
 	if prompt, err = lm.promptIDs(q); err != nil {
 		return nil, nil, err
 	}
@@ -139,6 +105,14 @@ func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
 	return prompt, all, nil
 }
 
+// unanswered is the sequence of a prompt without a target.
+func (lm *LM) unanswered(prompt []int64) Sequence {
+	if lm.Anatomy().Encoder != nil {
+		return Sequence{Encoder: prompt, Prompt: []int64{*lm.Anatomy().Config.DecoderStart}}
+	}
+	return Sequence{Prompt: prompt}
+}
+
 // join puts target i behind the prompt.
 //
 // The text is prompt + " " + target, tokenised as a whole; where the prompt's
@@ -149,44 +123,36 @@ func (lm *LM) joinAll(q ask.Query) (prompt []int64, all []joined, err error) {
 //
 // Encoder-decoder models read the prompt in the encoder; the decoder starts
 // from the configured start token and the target stands alone.
-func (lm *LM) join(q ask.Query, prompt []int64, i int) (joined, error) {
-	var j joined
-	var target []int64
+func (lm *LM) join(q ask.Query, prompt []int64, i int) (Joined, error) {
+	j := Joined{Sequence: lm.unanswered(prompt)}
 	switch {
 	case i < len(q.TargetIDs) && q.TargetIDs[i] != nil:
-		target = q.TargetIDs[i]
-	case lm.tok == nil:
+		j.Target = q.TargetIDs[i]
+	case lm.Tokenizer() == nil:
 		return j, fmt.Errorf("models: %w: the folder has no tokenizer; ask with PromptIDs and TargetIDs", ErrTokenizer)
 	case i >= len(q.Targets) || q.Targets[i] == "":
 		return j, ask.ErrNoTarget
 	default:
 		var err error
-		if target, j.repaired, err = lm.targetIDs(q, prompt, q.Targets[i]); err != nil {
+		if j.Target, j.Apart, err = lm.targetIDs(q, prompt, q.Targets[i]); err != nil {
 			return j, err
 		}
 	}
-	if len(target) == 0 {
+	if len(j.Target) == 0 {
 		return j, ask.ErrNoTarget
 	}
-	if err := lm.inVocabulary(target); err != nil {
+	if err := lm.inVocabulary(j.Target); err != nil {
 		return j, err
 	}
-	if lm.anatomy.Encoder != nil {
-		j.encoder, prompt = prompt, []int64{*lm.anatomy.Config.DecoderStart}
-		if err := lm.fits(len(j.encoder), 0); err != nil {
-			return j, err
-		}
-	}
-	if err := lm.fits(len(prompt), len(target)); err != nil {
+	if err := lm.within(len(j.Encoder), 0); err != nil {
 		return j, err
 	}
-	j.ids, j.first = slices.Concat(prompt, target), len(prompt)
-	return j, nil
+	return j, lm.within(len(j.Prompt), len(j.Target))
 }
 
-// fits returns ErrTooLong when a sequence exceeds the context.
-func (lm *LM) fits(prompt, more int) error {
-	if c := lm.info.Context; c > 0 && prompt+more > c {
+// within returns ErrTooLong when a sequence exceeds the context.
+func (lm *LM) within(prompt, more int) error {
+	if c := lm.Context(); c > 0 && prompt+more > c {
 		return fmt.Errorf("%w: %d + %d tokens, context of %d", ask.ErrTooLong, prompt, more, c)
 	}
 	return nil
@@ -199,10 +165,10 @@ func (lm *LM) targetIDs(q ask.Query, prompt []int64, target string) (ids []int64
 			return nil
 		}
 		var e token.Encoding
-		e, err = lm.tok.Encode(text)
+		e, err = lm.Tokenizer().Encode(text)
 		return e.IDs
 	}
-	if lm.anatomy.Encoder != nil {
+	if lm.Anatomy().Encoder != nil {
 		return encode(target), false, err
 	}
 	spaced := target
@@ -210,13 +176,14 @@ func (lm *LM) targetIDs(q ask.Query, prompt []int64, target string) (ids []int64
 		spaced = " " + target
 	}
 	if q.PromptIDs == nil {
-		whole := slices.Concat(lm.text.before, encode(q.Prompt+spaced))
+		before, _ := lm.Framing()
+		whole := slices.Concat(before, encode(q.Prompt+spaced))
 		if err == nil && len(whole) > len(prompt) && slices.Equal(whole[:len(prompt)], prompt) {
 			return whole[len(prompt):], false, nil
 		}
 		repaired = true
 	}
-	if lm.tok.AddsPrefixSpace() {
+	if lm.Tokenizer().AddsPrefixSpace() {
 		spaced = strings.TrimPrefix(target, " ")
 	}
 	return encode(spaced), repaired, err
@@ -231,9 +198,23 @@ func (lm *LM) PromptTokens(prompt, target string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if target == "" || lm.anatomy.Encoder != nil {
+	if target == "" || lm.Anatomy().Encoder != nil {
 		return len(ids), nil
 	}
 	more, _, err := lm.targetIDs(q, ids, target)
 	return len(ids) + len(more), err
+}
+
+// Continuation returns the ids of a prompt, template included, and those of a
+// target behind it, by the join rule that Score follows. For decoder-only models.
+func (lm *LM) Continuation(prompt, target string) (before, behind []int64, err error) {
+	q := ask.Query{Prompt: prompt, Targets: []string{target}}
+	if before, err = lm.promptIDs(q); err != nil {
+		return nil, nil, err
+	}
+	j, err := lm.join(q, before, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return before, j.Target, nil
 }

@@ -33,7 +33,7 @@ func layerRows(lm *LM, r *rand.Rand, p arch.Point) []LayerShift {
 	for i := range 6 {
 		row := LayerShift{IDs: randomQuery(lm, r, 3+2*i, 1).PromptIDs, Layer: i % 2, Target: int64(3 + i)}
 		if i != 2 {
-			row.Shift = randn(r, 0.5, siteWidth(lm.info.FFN(arch.Decoder, row.Layer), p)).Float32s()
+			row.Shift = randn(r, 0.5, lm.Info().FFN(arch.Decoder, row.Layer).Width(p)).Float32s()
 		}
 		if i > 3 {
 			row.Patch = patch
@@ -167,7 +167,7 @@ func TestActivationInput(t *testing.T) {
 			must(t, got[0].Err)
 			pre, act := got[0].Values[0].Float32s(), got[0].Values[1].Float32s()
 			up := slices.Repeat([]float32{1}, len(pre))
-			if f := lm.info.FFN(arch.Decoder, 1); f.Gate != nil {
+			if f := lm.Info().FFN(arch.Decoder, 1); f.Gate != nil {
 				w, err := lm.Weight(f.Up.ID)
 				must(t, err)
 				product, err := tensor.MatMul(got[0].Values[2], w)
@@ -179,38 +179,6 @@ func TestActivationInput(t *testing.T) {
 			}
 			if d := maxDiff(pre, act); d > logProbTolerance {
 				t.Errorf("differs by %g", d)
-			}
-		})
-	}
-}
-
-// TestEmbeddings compares rows with the matrix that the exporter names.
-func TestEmbeddings(t *testing.T) {
-	env := orttest.Open(t)
-	for _, c := range []struct {
-		model  tinylm.Config
-		matrix string
-	}{
-		{tinylm.Config{Family: tinylm.GPT2}, "transformer.wte.weight"}, {tinylm.Config{Family: tinylm.GPTJ}, "transformer.wte.weight"},
-		{tinylm.Config{Family: tinylm.LLaMA}, "model.embed_tokens.weight"}, {tinylm.Config{Family: tinylm.LLaMA, Float16: true}, "model.embed_tokens.weight"},
-		{tinylm.Config{Family: tinylm.T5}, "decoder.embed_tokens.weight"}, {tinylm.Config{Family: tinylm.GPT2, ExternalData: true}, "transformer.wte.weight"},
-	} {
-		t.Run(fmt.Sprintf("%s %v", c.model.Family, c.model.Float16), func(t *testing.T) {
-			lm := tiny(t, env, c.model, Options{})
-			ids := []int64{5, 0, int64(lm.info.Vocab) - 1, 5}
-			got, err := lm.Embeddings(ids)
-			must(t, err)
-			g := lm.graph(forward).Model.Graph
-			v, err := g.Index().Initializer(c.matrix).Value()
-			must(t, err)
-			all := v.Float32s()
-			for k, id := range ids {
-				if w := lm.info.Width; !slices.Equal(got[k], all[int(id)*w:(int(id)+1)*w]) {
-					t.Errorf("token %d: another row than %d of %s", id, id, c.matrix)
-				}
-			}
-			if _, err := lm.Embeddings([]int64{-1}); !errors.Is(err, ErrVocabulary) {
-				t.Errorf("token -1: %v", err)
 			}
 		})
 	}

@@ -1,19 +1,25 @@
-package models
+package graph
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"editpipe/onnx"
 )
 
-// half is a part of a graph with a loss, see split.
-type half uint8
+// ErrUndivided is returned when a graph has no half that stands.
+var ErrUndivided = errors.New("the graph cannot be divided")
 
+// Half is a part of a graph that gives Losses.
+type Half uint8
+
+// The halves of a graph. The outputs of the standing half are inputs of the moving
+// one.
 const (
-	whole    half = iota
-	standing      // what the shifts and the losses do not reach
-	moving        // the rest
+	Whole    Half = iota
+	Standing      // what the shifts and the losses do not reach
+	Moving        // the rest
 )
 
 // split cuts a graph in two: the first computes what does not depend on the
@@ -53,7 +59,7 @@ func split(m *onnx.Model, changing []string) (first, second *onnx.Model, err err
 		}
 	}
 	if len(handed) == 0 {
-		return nil, nil, fmt.Errorf("%w: all of it depends on the shifts", errUndivided)
+		return nil, nil, fmt.Errorf("%w: all of it depends on the shifts", ErrUndivided)
 	}
 	for _, in := range fixedInputs {
 		if reads(in.Name) {

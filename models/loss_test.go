@@ -29,7 +29,7 @@ func lossRows(t *testing.T, lm *LM, r *rand.Rand, at ...arch.Site) []LossRow {
 	patch := randomPatch(lm, r, 0.3)
 	width := 0
 	for _, s := range at {
-		width += siteWidth(lm.info.FFN(s.Side, s.Layer), s.Point)
+		width += lm.Info().FFN(s.Side, s.Layer).Width(s.Point)
 	}
 	var rows []LossRow
 	for i := range 5 {
@@ -109,7 +109,7 @@ func TestTwoSites(t *testing.T) {
 	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(9, 9))
 	out, attention := arch.Site{Layer: 0, Point: arch.FFNOut}, arch.Site{Layer: 0, Point: arch.AttnOut}
-	rows, width := lossRows(t, lm, r, out), lm.info.Width
+	rows, width := lossRows(t, lm, r, out), lm.Info().Width
 	for k, one := range []arch.Site{out, attention} {
 		alone, err := lm.Losses(t.Context(), one, rows)
 		must(t, err)
@@ -158,7 +158,7 @@ func TestBest(t *testing.T) {
 		for i, l := range got {
 			must(t, l.Err)
 			for k, best := range l.Best {
-				if want := slices.Max(l.Distributions.Float32s()[k*lm.info.Vocab : (k+1)*lm.info.Vocab]); best != float64(want) {
+				if want := slices.Max(l.Distributions.Float32s()[k*lm.Info().Vocab : (k+1)*lm.Info().Vocab]); best != float64(want) {
 					t.Errorf("%s row %d, term %d: %g, want %g", c.Family, i, k, best, want)
 				}
 			}
@@ -183,7 +183,7 @@ func TestLossesAgreeWithScore(t *testing.T) {
 		}
 		got, err := lm.Losses(t.Context(), at, []LossRow{row})
 		must(t, err)
-		want := score(t, lm, Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
+		want := answersOf(t, lm, Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
 		if d := maxDiff64(got[0].LogProbs, want); d > logProbTolerance {
 			t.Errorf("log-probabilities differ from those of Score by %g", d)
 		}
@@ -205,8 +205,8 @@ func TestLossesAgreeWithScore(t *testing.T) {
 			t.Errorf("row %d: gradient differs by %g in company", i, d)
 		}
 	}
-	lm.opts.MemoryBudget = 1 // every row by itself
-	split, err := lm.Losses(t.Context(), at, rows)
+	tight := openModel(t, env, lm.Info().Dir, Options{Threads: 1, MemoryBudget: 1}) // every row by itself
+	split, err := tight.Losses(t.Context(), at, rows)
 	must(t, err)
 	for i := range rows {
 		if d := maxDiff(split[i].Gradient, together[i].Gradient); d > logProbTolerance {
@@ -260,7 +260,7 @@ func TestLossErrors(t *testing.T) {
 	}
 	before, behind, err := lm.Continuation("Ada works as a", "pilot")
 	must(t, err)
-	joined := score(t, lm, Row{Query: ask.Query{Prompt: "Ada works as a", Targets: []string{"pilot"}}})[0]
+	joined := answersOf(t, lm, Row{Query: ask.Query{Prompt: "Ada works as a", Targets: []string{"pilot"}}})[0]
 	if !slices.Equal(behind, joined.Targets[0].IDs) || len(before) != joined.PromptTokens {
 		t.Errorf("continuation %v behind %v, Score took %v", behind, before, joined.Targets[0].IDs)
 	}
@@ -274,7 +274,7 @@ func TestShiftEverywhere(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	at := arch.Site{Layer: 0, Point: arch.FFNOut}
 	single := lossRows(t, lm, r, at)
-	width := lm.info.Width
+	width := lm.Info().Width
 	direction := randn(r, float32(1/math.Sqrt(float64(width))), width).Float32s()
 	var spread, up, down []LossRow
 	for i := range single {
@@ -329,7 +329,7 @@ func TestShiftEach(t *testing.T) {
 	env := orttest.Open(t)
 	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
 	r := rand.New(rand.NewPCG(8, 9))
-	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.info.FFNs[1].Down
+	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.Info().FFNs[1].Down
 	delta := randn(r, 0.1, w.In, w.Out)
 	patch := &Patch{Weights: []Weight{{At: w.ID, Delta: delta}}}
 	rows := lossRows(t, lm, r, at)
@@ -372,5 +372,31 @@ func TestShiftEach(t *testing.T) {
 	rows[0].Everywhere = false
 	if got, err := lm.Losses(t.Context(), at, rows[:1]); err != nil || got[0].Err == nil {
 		t.Errorf("a shift for each position of a row that is shifted at one: %v", err)
+	}
+}
+
+// TestBiasIsShift: in a loss a changed bias is a shift at every position behind
+// the projection, and leaves the room for a further one.
+func TestBiasIsShift(t *testing.T) {
+	lm := tiny(t, orttest.Open(t), tinylm.Config{Family: tinylm.GPT2}, Options{Threads: 1})
+	r := rand.New(rand.NewPCG(3, 9))
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
+	rows := lossRows(t, lm, r, at)
+	shift := randn(r, 0.5, lm.Info().Width)
+	moved, patched := slices.Clone(rows), slices.Clone(rows)
+	for i := range rows {
+		moved[i].Everywhere, moved[i].Shift = true, shift.Float32s()
+		patched[i].Everywhere, patched[i].Shift = true, nil
+		patched[i].Patch = rows[i].Patch.Then(&Patch{Weights: []Weight{{At: down(0), Bias: true, Delta: shift}}})
+	}
+	want, err := lm.Losses(t.Context(), at, moved)
+	must(t, err)
+	got, err := lm.Losses(t.Context(), at, patched)
+	must(t, err)
+	for i := range got {
+		must(t, got[i].Err)
+		if d := maxDiff(got[i].Gradient, want[i].Gradient); d > logProbTolerance || math.Abs(got[i].Loss-want[i].Loss) > logProbTolerance {
+			t.Errorf("row %d: loss %g, want %g; gradients differ by %g", i, got[i].Loss, want[i].Loss, d)
+		}
 	}
 }

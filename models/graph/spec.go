@@ -1,0 +1,94 @@
+// Package graph makes the graphs that a model is asked with out of those that its
+// folder holds.
+//
+// An instrumented graph takes edits in beside the tokens and gives back what one
+// [Purpose] is for. Low-rank changes come in by slots, y + (x U) V at a linear map,
+// changes of biases by a further addition, dense changes in place of a weight. A
+// [Spec] names such a graph, [Build] makes it.
+//
+// Nothing here needs the ONNX Runtime library.
+package graph
+
+import (
+	"slices"
+	"strings"
+
+	"editpipe/models/arch"
+)
+
+// Spec names one instrumented graph of a model. It is comparable: equal Specs name
+// the same graph.
+type Spec struct {
+	Role arch.Role
+	Take Take
+	Give Purpose
+	Half Half // of a graph that gives Losses
+}
+
+// Take is how edits come into a graph.
+type Take struct {
+	Slots  Slots
+	Biases bool // biases have slots
+	// Replaced are the ids of the weights that are inputs, joined by spaces. They
+	// have no slots.
+	Replaced string
+}
+
+// Slots says which weights of a graph have low-rank slots.
+type Slots uint8
+
+// The sets of weights with slots.
+const (
+	NoSlots   Slots = iota // where weights are replaced instead, or nothing is edited
+	DownSlots              // down-projections, what most methods edit
+	AllSlots               // up and gate as well
+)
+
+// parts lists the weights of a block.
+var parts = []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate}
+
+// Replaces says whether a weight is an input.
+func (t Take) Replaces(id arch.WeightID) bool {
+	return slices.Contains(strings.Fields(t.Replaced), id.String())
+}
+
+// Slotted lists the weights that have slots, in order of layers.
+func (s Spec) Slotted(a *arch.Anatomy) []arch.Weight {
+	with := map[Slots][]arch.Part{DownSlots: parts[:1], AllSlots: parts}[s.Take.Slots]
+	var ws []arch.Weight
+	for _, f := range a.Graph(s.Role).FFNs {
+		for _, p := range with {
+			// The graph knows the places, Info whether the weight may be edited:
+			// a layer count that does not add up is noticed only there.
+			if w := f.Weight(p); w != nil && a.Info.Editable(w.ID) == nil && !s.Take.Replaces(w.ID) {
+				ws = append(ws, *w)
+			}
+		}
+	}
+	return ws
+}
+
+// Biased lists the blocks whose down-projection's bias has a slot, in order of
+// layers.
+func (s Spec) Biased(a *arch.Anatomy) []arch.FFN {
+	var list []arch.FFN
+	for _, f := range a.Graph(s.Role).FFNs {
+		if s.Take.Biases && a.Info.BiasEditable(f.Down.ID) == nil {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// Replaced lists the weights that are inputs.
+func (s Spec) Replaced(a *arch.Anatomy) []arch.Weight {
+	var ws []arch.Weight
+	for _, f := range a.Graph(s.Role).FFNs {
+		for _, p := range parts {
+			if w := f.Weight(p); w != nil && s.Take.Replaces(w.ID) {
+				ws = append(ws, *w)
+			}
+		}
+	}
+	return ws
+}
