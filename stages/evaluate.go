@@ -12,6 +12,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -92,7 +93,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
 	}
 	err = errors.Join(
-		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []store.Cost{cost}, nil),
+		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []row.Cost{cost}, nil),
 		store.Write(e.folder.ShardPath(store.TableApplied, t.id), s.applied, nil),
 		store.Write(e.folder.ShardPath(store.TableResults, t.id), s.results, nil),
 	)
@@ -107,17 +108,17 @@ type session struct {
 	*trial
 	task
 	edits  []dataset.Edit
-	asks   [][]question   // by edit
-	pre    [][]store.Base // by edit, parallel to asks
-	errs   []error        // by edit: why it was not made
-	inside int            // edits in force in a chain
+	asks   [][]question // by edit
+	pre    [][]row.Base // by edit, parallel to asks
+	errs   []error      // by edit: why it was not made
+	inside int          // edits in force in a chain
 
-	applied     []store.Applied
-	results     []store.Result
+	applied     []row.Applied
+	results     []row.Result
 	tEdit, tAsk float64 // seconds
 }
 
-func newSession(t *trial, k task, pre []store.Base) *session {
+func newSession(t *trial, k task, pre []row.Base) *session {
 	s := &session{trial: t, task: k}
 	for _, r := range t.test[k.chunk.lo:k.chunk.hi] {
 		qs := questions([]dataset.Record{r})
@@ -132,7 +133,7 @@ func newSession(t *trial, k task, pre []store.Base) *session {
 func (s *session) refuse() {
 	for i := range s.edits {
 		s.errs[i] = s.combo.refused
-		s.apply(i, nil, store.Applied{})
+		s.apply(i, nil, row.Applied{})
 		for j := range s.asks[i] {
 			s.row(asked{question: s.asks[i][j], err: s.errs[i], index: i}, s.pre[i][j])
 		}
@@ -161,7 +162,7 @@ func (s *session) single(ctx context.Context) error {
 	}
 	var list []asked
 	for i := range s.edits {
-		var m store.Applied
+		var m row.Applied
 		if s.errs[i] == nil {
 			m = measure(&patches[i])
 		}
@@ -289,7 +290,7 @@ func (s *session) ask(ctx context.Context, list []asked) error {
 	return nil
 }
 
-func (s *session) row(a asked, pre store.Base) {
+func (s *session) row(a asked, pre row.Base) {
 	r := a.result(pre)
 	r.RunID, r.Model, r.ModelHash, r.Dataset = s.folder.Manifest.RunID, s.lm.Name(), s.lm.Hash(), s.data
 	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.setting.String()
@@ -306,8 +307,8 @@ type prefixed interface{ Prefix() string }
 
 // measure fills in what all edits of a patch have in common. It is taken once
 // for a step: the norm of a batch costs the square of its edits.
-func measure(p *models.Patch) store.Applied {
-	a := store.Applied{StateBytes: p.Bytes()}
+func measure(p *models.Patch) row.Applied {
+	a := row.Applied{StateBytes: p.Bytes()}
 	if len(p.Changes) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
 			a.DeltaNorm = &norm
@@ -323,10 +324,10 @@ func measure(p *models.Patch) store.Applied {
 
 // apply adds the row of an edit that was made, or not, with the patch then in
 // force and what measure says of it.
-func (s *session) apply(i int, p *models.Patch, measured store.Applied) {
-	var a store.Applied
+func (s *session) apply(i int, p *models.Patch, measured row.Applied) {
+	var a row.Applied
 	why := statusOf(s.errs[i])
-	if why.status == store.OK {
+	if why.status == row.OK {
 		a = measured
 		if effort, ok := edit.EffortOf(p, s.edits[i].ID); ok {
 			a.Steps = &effort.Steps

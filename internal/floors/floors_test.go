@@ -39,7 +39,7 @@ var floor = map[string]int{
 	"tensor/safetensors": 0, "tensor/npz": 0,
 	"token/component": 0, "token/oniguruma": 0, "token/character": 0, "token/pattern": 0, "token/bytelevel": 0, "token/piece": 0,
 	"token/normal": 0, "token/split": 0, "token/subword": 0, "token/decode": 0,
-	"tensor": 0, "dataset": 0, "ask": 0, "token": 0, "pipeline": 0, "dataset/corpus": 0, "demo/world": 0,
+	"tensor": 0, "dataset": 0, "ask": 0, "row": 0, "token": 0, "pipeline": 0, "dataset/corpus": 0, "demo/world": 0,
 	"dataset/importer": 0, "dataset/importer/rows": 0, "dataset/exporter": 0, "generator/catalogue": 0, "generator/kb": 0, "generator/dump": 0,
 
 	"checkpoint": 0,
