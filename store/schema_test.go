@@ -1,4 +1,4 @@
-package row_test
+package store_test
 
 import (
 	"flag"
