@@ -320,3 +320,23 @@ func TestEditedOnly(t *testing.T) {
 		}
 	}
 }
+
+// What the unedited model cannot do either counts against no method.
+func TestFaultsOfTheModelCountForNothing(t *testing.T) {
+	ok := tokens("a", "1", dataset.AxisReliability, 1, 1)
+	for fault, want := range map[row.Fault]struct {
+		mean   float64
+		n, bad int64
+	}{row.FaultModel: {1, 1, 0}, row.FaultMethod: {0.5, 2, 1}} {
+		failed := row.Result{EditID: "b", ProbeID: "b1", Axis: ok.Axis, Status: row.Failed, Fault: fault, ProtocolID: ok.ProtocolID}
+		cells, err := Summarise([]row.Result{ok, failed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := cell(t, cells, dataset.AxisReliability, "tf_token_acc")
+		near(t, string(fault), got.Mean, want.mean)
+		if got.N != want.n || got.Failed != want.bad {
+			t.Errorf("fault of the %s: %+v", fault, got)
+		}
+	}
+}
