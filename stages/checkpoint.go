@@ -12,6 +12,7 @@ import (
 
 	"editpipe/file"
 	"editpipe/models"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -32,9 +33,9 @@ type checkpoint struct {
 
 // recalled is the failure of an edit as a checkpoint holds it.
 type recalled struct {
-	Status store.Status `json:"status"`
-	Fault  store.Fault  `json:"fault"`
-	Detail string       `json:"detail"`
+	Status row.Status `json:"status"`
+	Fault  row.Fault  `json:"fault"`
+	Detail string     `json:"detail"`
 }
 
 func (r *recalled) Error() string { return r.Detail }
@@ -155,10 +156,10 @@ func (s *session) resume() (*models.Patch, int, error) {
 	for _, name := range noted {
 		delete(patch.State, name)
 	}
-	if s.results, err = store.Read[store.Result](filepath.Join(dir, resultsFile)); err != nil {
+	if s.results, err = store.Read[row.Result](filepath.Join(dir, resultsFile)); err != nil {
 		return fail(err)
 	}
-	if s.applied, err = store.Read[store.Applied](filepath.Join(dir, appliedFile)); err != nil {
+	if s.applied, err = store.Read[row.Applied](filepath.Join(dir, appliedFile)); err != nil {
 		return fail(err)
 	}
 	s.inside, s.tEdit, s.tAsk = c.Inside, c.TEdit, c.TAsk

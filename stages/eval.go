@@ -14,6 +14,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -49,20 +50,20 @@ type Eval struct {
 type Report struct {
 	Run     string
 	Dir     string
-	Rows    map[store.Status]int // result rows in the folder, by status
-	Nothing bool                 // none of the rows of this command's methods and schedules has numbers
+	Rows    map[row.Status]int // result rows in the folder, by status
+	Nothing bool               // none of the rows of this command's methods and schedules has numbers
 	// Replaced are rows of earlier commands that this one's, or a later one's, stand
 	// in for: kept, but not counted.
 	Replaced int
 	Edits    int              // under test
 	Unasked  []dataset.EditID // those of them that have no question, and no row
 	Units    pipeline.Report
-	Summary  []store.Summary
+	Summary  []row.Summary
 }
 
 // Failed says whether the run is complete but not clean: units failed, or rows
 // have status error.
-func (r *Report) Failed() bool { return r.Rows[store.Failed] > 0 || len(r.Units.Failed) > 0 }
+func (r *Report) Failed() bool { return r.Rows[row.Failed] > 0 || len(r.Units.Failed) > 0 }
 
 // job is an evaluation with everything resolved.
 type job struct {
@@ -262,21 +263,21 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))
+	rows, err := store.ReadDir[row.Result](j.folder.TableDir(store.TableResults))
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	replaced, err := j.folder.Replaced()
+	replaced, err := store.ReadReplaced[row.Result](j.folder, store.TableResults)
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Edits: len(j.test), Unasked: unasked(j.test), Units: units}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[row.Status]int{}, Replaced: len(replaced), Edits: len(j.test), Unasked: unasked(j.test), Units: units}
 	asked, answered := 0, 0
-	for _, row := range rows {
-		r.Rows[row.Status]++
-		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.schedule.String() == row.Setting }) {
+	for _, of := range rows {
+		r.Rows[of.Status]++
+		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == of.Method && c.schedule.String() == of.Setting }) {
 			asked++
-			if row.Status == store.OK {
+			if of.Status == row.OK {
 				answered++
 			}
 		}
@@ -285,7 +286,7 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if r.Summary, err = Summarise(rows); err != nil {
 		return nil, err
 	}
-	return r, j.folder.WriteSummary(r.Summary, len(rows))
+	return r, store.WriteSummary(j.folder, r.Summary, len(rows))
 }
 
 // manifest completes what the caller gave.

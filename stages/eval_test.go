@@ -3,7 +3,6 @@ package stages
 import (
 	"bytes"
 	"context"
-	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +21,8 @@ import (
 	"editpipe/edit/none"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"
 )
@@ -149,9 +150,9 @@ func tiny(t *testing.T) *models.LM {
 	return edittest.Open(t, tinylm.Config{Context: 128})
 }
 
-func resultsIn(t *testing.T, dir string) []store.Result {
+func resultsIn(t *testing.T, dir string) []row.Result {
 	t.Helper()
-	rows, err := store.ReadDir[store.Result](filepath.Join(dir, "results"))
+	rows, err := store.ReadDir[row.Result](filepath.Join(dir, "results"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,31 +217,31 @@ func TestEval(t *testing.T) {
 	r := do(t, e)
 	rows := resultsIn(t, e.Out)
 	type key struct{ method, setting string }
-	byStatus := map[key]map[store.Status]int{}
-	for _, row := range rows {
-		k := key{row.Method, row.Setting}
+	byStatus := map[key]map[row.Status]int{}
+	for _, r := range rows {
+		k := key{r.Method, r.Setting}
 		if byStatus[k] == nil {
-			byStatus[k] = map[store.Status]int{}
+			byStatus[k] = map[row.Status]int{}
 		}
-		byStatus[k][row.Status]++
-		checkRow(t, row)
+		byStatus[k][r.Status]++
+		checkRow(t, r)
 	}
 	const n = 20*probesPerRecord + 1
-	want := map[key]map[store.Status]int{
-		{"none", "single"}:           {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"ice", "single"}:            {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"ike", "single"}:            {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"nudge", "single"}:          {store.OK: 95, store.Skipped: 19, store.Failed: 6, store.SkippedLength: 1},
-		{"none", "batch:8"}:          {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"nudge", "batch:8"}:         {store.OK: 95, store.Skipped: 19, store.Failed: 6, store.SkippedLength: 1},
-		{"ice", "batch:8"}:           {store.Unsupported: n},
-		{"ike", "batch:8"}:           {store.Unsupported: n},
-		{"ice", "sequential:10/2"}:   {store.Unsupported: n},
-		{"ike", "sequential:10/2"}:   {store.Unsupported: n},
-		{"none", "batch:50"}:         {store.Unsupported: n},
-		{"nudge", "batch:50"}:        {store.Unsupported: n},
-		{"ice", "batch:50"}:          {store.Unsupported: n},
-		{"ike", "batch:50"}:          {store.Unsupported: n},
+	want := map[key]map[row.Status]int{
+		{"none", "single"}:           {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"ice", "single"}:            {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"ike", "single"}:            {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"nudge", "single"}:          {row.OK: 95, row.Skipped: 19, row.Failed: 6, row.SkippedLength: 1},
+		{"none", "batch:8"}:          {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"nudge", "batch:8"}:         {row.OK: 95, row.Skipped: 19, row.Failed: 6, row.SkippedLength: 1},
+		{"ice", "batch:8"}:           {row.Unsupported: n},
+		{"ike", "batch:8"}:           {row.Unsupported: n},
+		{"ice", "sequential:10/2"}:   {row.Unsupported: n},
+		{"ike", "sequential:10/2"}:   {row.Unsupported: n},
+		{"none", "batch:50"}:         {row.Unsupported: n},
+		{"nudge", "batch:50"}:        {row.Unsupported: n},
+		{"ice", "batch:50"}:          {row.Unsupported: n},
+		{"ike", "batch:50"}:          {row.Unsupported: n},
 		{"none", "sequential:10/2"}:  nil,
 		{"nudge", "sequential:10/2"}: nil,
 	}
@@ -249,17 +250,17 @@ func TestEval(t *testing.T) {
 			t.Errorf("%v: %v, want %v", k, byStatus[k], counts)
 		}
 	}
-	if len(byStatus) != len(want) || !r.Failed() || r.Rows[store.Failed] == 0 {
+	if len(byStatus) != len(want) || !r.Failed() || r.Rows[row.Failed] == 0 {
 		t.Errorf("%d combinations, failed %v, rows %v", len(byStatus), r.Failed(), r.Rows)
 	}
 	// Chains of 10 in steps of 2: asked after 4, 8 and 10 about all so far, and
 	// in between about the last two.
 	times := map[string]string{}
-	for _, row := range rows {
-		if row.Method == "nudge" && row.Setting == "sequential:10/2" && row.Axis == "reliability" {
-			times[row.EditID] += fmt.Sprintf("%d ", row.EvaluatedAfter)
-			if made := row.EvaluatedAfter; row.EditID < "w010" && row.BatchSize != made-boolInt(made >= 4) { // one of the first four fails
-				t.Errorf("after %d edits %d are in force", made, row.BatchSize)
+	for _, one := range rows {
+		if one.Method == "nudge" && one.Setting == "sequential:10/2" && one.Axis == "reliability" {
+			times[one.EditID] += fmt.Sprintf("%d ", one.EvaluatedAfter)
+			if made := one.EvaluatedAfter; one.EditID < "w010" && one.BatchSize != made-boolInt(made >= 4) { // one of the first four fails
+				t.Errorf("after %d edits %d are in force", made, one.BatchSize)
 			}
 		}
 	}
@@ -280,26 +281,26 @@ func boolInt(b bool) int32 {
 }
 
 // checkRow: numbers are there exactly where the status says so.
-func checkRow(t *testing.T, r store.Result) {
+func checkRow(t *testing.T, r row.Result) {
 	t.Helper()
 	where := fmt.Sprintf("%s %s %s %s", r.Method, r.Setting, r.EditID, r.ProbeID)
-	if (r.Status == store.OK) != (r.Detail == "") {
+	if (r.Status == row.OK) != (r.Detail == "") {
 		t.Errorf("%s: status %s with detail %q", where, r.Status, r.Detail)
 	}
 	choice := r.Axis == "other_tasks"
-	if got := r.TokenAcc != nil; got != (r.Status == store.OK && !choice) {
+	if got := r.TokenAcc != nil; got != (r.Status == row.OK && !choice) {
 		t.Errorf("%s: status %s, accuracy there: %v", where, r.Status, got)
 	}
-	if r.Status == store.OK && choice && (r.Acc == nil || r.PreAcc == nil || r.AgreeExact == nil) {
+	if r.Status == row.OK && choice && (r.Acc == nil || r.PreAcc == nil || r.AgreeExact == nil) {
 		t.Errorf("%s: choice without accuracy or agreement", where)
 	}
-	if r.Status == store.OK && !choice && (r.PreTokenAcc == nil || r.AgreeTok == nil) {
+	if r.Status == row.OK && !choice && (r.PreTokenAcc == nil || r.AgreeTok == nil) {
 		t.Errorf("%s: no comparison with the unedited model", where)
 	}
-	if got := r.KL != nil; got != (r.Status == store.OK && r.Axis == "neighbourhood") {
+	if got := r.KL != nil; got != (r.Status == row.OK && r.Axis == "neighbourhood") {
 		t.Errorf("%s: status %s, divergence there: %v", where, r.Status, got)
 	}
-	if r.Method == "none" && r.Status == store.OK {
+	if r.Method == "none" && r.Status == row.OK {
 		if !*r.AgreeExact || r.KL != nil && *r.KL != 0 {
 			t.Errorf("%s: the unedited model differs from itself", where)
 		}
@@ -309,16 +310,16 @@ func checkRow(t *testing.T, r store.Result) {
 	}
 }
 
-func checkSummary(t *testing.T, s []store.Summary) {
+func checkSummary(t *testing.T, s []row.Summary) {
 	t.Helper()
-	find := func(method, setting, axis, metric, protocol string) *store.Summary {
+	find := func(method, setting, axis, metric, protocol string) *row.Summary {
 		for i := range s {
 			if c := &s[i]; c.Method == method && c.Setting == setting && c.Axis == axis && c.Metric == metric && strings.HasSuffix(c.ProtocolID, protocol) {
 				return c
 			}
 		}
 		t.Errorf("no summary of %s %s %s %s %s", method, setting, axis, metric, protocol)
-		return &store.Summary{}
+		return &row.Summary{}
 	}
 	if c := find("none", "single", "neighbourhood", "agree_tok", ""); c.N != 20 || c.Mean == nil || *c.Mean != 1 {
 		t.Errorf("the unedited model agrees with itself: %+v", c)
@@ -335,7 +336,7 @@ func checkSummary(t *testing.T, s []store.Summary) {
 
 func checkApplied(t *testing.T, dir string) {
 	t.Helper()
-	rows, err := store.ReadDir[store.Applied](filepath.Join(dir, "applied"))
+	rows, err := store.ReadDir[row.Applied](filepath.Join(dir, "applied"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,10 +347,10 @@ func checkApplied(t *testing.T, dir string) {
 		switch a.Method {
 		case "nudge":
 			ok := a.EditID != "w003"
-			if ok != (a.Status == store.OK) || ok != (a.DeltaNorm != nil) || ok != (a.Steps != nil) || ok != (a.StateBytes > 0) {
+			if ok != (a.Status == row.OK) || ok != (a.DeltaNorm != nil) || ok != (a.Steps != nil) || ok != (a.StateBytes > 0) {
 				t.Errorf("applied: %+v", a)
 			}
-			if !ok && (a.Status != store.Failed || !strings.Contains(a.Detail, errNobody.Error())) {
+			if !ok && (a.Status != row.Failed || !strings.Contains(a.Detail, errNobody.Error())) {
 				t.Errorf("failed edit: %+v", a)
 			}
 		case "ice":
@@ -369,7 +370,7 @@ func TestGeneration(t *testing.T) {
 	do(t, e)
 	for _, r := range resultsIn(t, e.Out) {
 		asked := r.Axis != "neighbourhood" && r.Axis != "other_tasks"
-		if r.Status != store.OK || (r.GenText != nil) != asked || (r.GenEM != nil) != (asked && r.Target != "") {
+		if r.Status != row.OK || (r.GenText != nil) != asked || (r.GenEM != nil) != (asked && r.Target != "") {
 			t.Errorf("%s %s: %s %q, text %v, match %v", r.EditID, r.Axis, r.Status, r.Detail, r.GenText, r.GenEM)
 		}
 	}
@@ -442,12 +443,12 @@ func TestFaultsAreNamedTogether(t *testing.T) {
 func TestNothingToShow(t *testing.T) {
 	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Schedules: scheduleList(t, "single")}
 	do(t, e)
-	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(e.Out, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range rows {
-		if failed := r.Status == store.Failed && strings.Contains(r.Detail, "demonstrations"); failed != (r.Method == "ike") {
+		if failed := r.Status == row.Failed && strings.Contains(r.Detail, "demonstrations"); failed != (r.Method == "ike") {
 			t.Errorf("%s %s: status %s, %q", r.Method, r.ProbeID, r.Status, r.Detail)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -92,7 +93,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
 	}
 	err = errors.Join(
-		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []store.Cost{cost}, nil),
+		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []row.Cost{cost}, nil),
 		store.Write(e.folder.ShardPath(store.TableApplied, t.id), s.applied, nil),
 		store.Write(e.folder.ShardPath(store.TableResults, t.id), s.results, nil),
 	)
@@ -108,17 +109,17 @@ type session struct {
 	task
 	edits  []dataset.Edit
 	asks   [][]question   // by edit
-	pre    [][]store.Base // by edit, parallel to asks
+	pre    [][]row.Base   // by edit, parallel to asks
 	errs   []error        // by edit: why it was not made
 	effort []*edit.Effort // by edit: what it took to make, where the method searches
 	inside int            // edits in force in a chain
 
-	applied     []store.Applied
-	results     []store.Result
+	applied     []row.Applied
+	results     []row.Result
 	tEdit, tAsk float64 // seconds
 }
 
-func newSession(t *trial, k task, pre []store.Base) *session {
+func newSession(t *trial, k task, pre []row.Base) *session {
 	s := &session{trial: t, task: k}
 	for _, r := range t.test[k.chunk.lo:k.chunk.hi] {
 		qs := questions([]dataset.Record{r})
@@ -133,7 +134,7 @@ func newSession(t *trial, k task, pre []store.Base) *session {
 func (s *session) refuse() {
 	for i := range s.edits {
 		s.errs[i] = s.combo.refused
-		s.apply(i, store.Applied{})
+		s.apply(i, row.Applied{})
 		for j := range s.asks[i] {
 			s.row(asked{question: s.asks[i][j], err: s.errs[i], index: i}, s.pre[i][j])
 		}
@@ -157,7 +158,7 @@ func (s *session) single(ctx context.Context) error {
 		return err
 	}
 	patches := make([]*models.Patch, len(s.edits))
-	measured := make([]store.Applied, len(s.edits))
+	measured := make([]row.Applied, len(s.edits))
 	for k, i := range alone {
 		if patches[i], s.errs[i] = made[k].Patch, made[k].Err; s.errs[i] == nil {
 			measured[i] = s.take(made[k], []int{i})
@@ -193,7 +194,7 @@ func (s *session) chain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var measured store.Applied
+		var measured row.Applied
 		if len(of) > 0 {
 			patch, measured = together.Patch, s.take(together, of)
 		}
@@ -293,7 +294,7 @@ func (s *session) ask(ctx context.Context, list []asked) error {
 	return nil
 }
 
-func (s *session) row(a asked, pre store.Base) {
+func (s *session) row(a asked, pre row.Base) {
 	r := a.result(pre)
 	r.RunID, r.Model, r.ModelHash, r.Dataset = s.folder.Manifest.RunID, s.lm.Name(), s.lm.Hash(), s.data
 	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.schedule.String()
@@ -315,12 +316,12 @@ const effortBytes = 8 + 4
 // take keeps the efforts of the edits that were made, and fills in what all of
 // them have in common: once for a step, as the norm of a batch costs the square of
 // its edits.
-func (s *session) take(made edit.Made, edits []int) store.Applied {
+func (s *session) take(made edit.Made, edits []int) row.Applied {
 	for k := range made.Efforts {
 		s.effort[edits[k]] = &made.Efforts[k]
 	}
 	p := made.Patch
-	a := store.Applied{StateBytes: p.Bytes() + effortBytes*int64(len(made.Efforts))}
+	a := row.Applied{StateBytes: p.Bytes() + effortBytes*int64(len(made.Efforts))}
 	if len(p.Weights) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
 			a.DeltaNorm = &norm
@@ -335,10 +336,10 @@ func (s *session) take(made edit.Made, edits []int) store.Applied {
 }
 
 // apply adds the row of an edit that was made, or not, with what its step measured.
-func (s *session) apply(i int, measured store.Applied) {
-	var a store.Applied
+func (s *session) apply(i int, measured row.Applied) {
+	var a row.Applied
 	why := statusOf(s.errs[i])
-	if why.status == store.OK {
+	if why.status == row.OK {
 		a = measured
 		if effort := s.effort[i]; effort != nil {
 			a.Steps = &effort.Steps

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -11,6 +10,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -56,7 +57,7 @@ func TestBatchIsMeasuredOnce(t *testing.T) {
 	if n := c.times.Load(); n != 2 {
 		t.Errorf("two batches were measured %d times", n)
 	}
-	rows, err := store.ReadDir[store.Applied](filepath.Join(out, "applied"))
+	rows, err := store.ReadDir[row.Applied](filepath.Join(out, "applied"))
 	if err != nil || len(rows) != 6 {
 		t.Fatal(len(rows), err)
 	}

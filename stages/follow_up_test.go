@@ -8,7 +8,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/none"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // pairs has n edits with a yes-or-no question each, and behind every edit one
@@ -43,17 +43,17 @@ func TestFollowUps(t *testing.T) {
 	}
 	r := do(t, e)
 	asked := map[string]int{} // round edits with numbers, by setting
-	for _, row := range resultsIn(t, e.Out) {
-		if row.Method != "nudge" || row.Axis != string(dataset.AxisRoundEdit) {
+	for _, one := range resultsIn(t, e.Out) {
+		if one.Method != "nudge" || one.Axis != string(dataset.AxisRoundEdit) {
 			continue
 		}
-		if row.Status == store.OK {
-			asked[row.Setting]++
-			if row.AgreeTok == nil || row.KL == nil || row.Success == nil {
-				t.Errorf("%s: no comparison with the unedited model: %+v", row.Setting, row)
+		if one.Status == row.OK {
+			asked[one.Setting]++
+			if one.AgreeTok == nil || one.KL == nil || one.Success == nil {
+				t.Errorf("%s: no comparison with the unedited model: %+v", one.Setting, one)
 			}
-		} else if row.Status != store.Skipped || !strings.Contains(row.Detail, "sequential:2") {
-			t.Errorf("%s: status %s, detail %q", row.Setting, row.Status, row.Detail)
+		} else if one.Status != row.Skipped || !strings.Contains(one.Detail, "sequential:2") {
+			t.Errorf("%s: status %s, detail %q", one.Setting, one.Status, one.Detail)
 		}
 	}
 	// Chains of three cut the second pair apart. The first edit back is asked about

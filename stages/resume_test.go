@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/none"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/pipeline"
 	"editpipe/store"
 	"editpipe/tensor"

@@ -8,6 +8,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/ort"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -70,9 +71,9 @@ func (c *combo) units(n int) []chunk {
 }
 
 // cost is the row of a unit with what was measured.
-func (t *trial) cost(unit, stage string, u ort.Usage) store.Cost {
+func (t *trial) cost(unit, stage string, u ort.Usage) row.Cost {
 	cpu := u.CPU.Seconds()
-	return store.Cost{
+	return row.Cost{
 		RunID: t.folder.Manifest.RunID, Stage: stage, UnitID: unit,
 		TWall: u.Wall.Seconds(), TCPU: &cpu, PeakRSS: u.PeakRSS, PeakVRAM: u.PeakVRAM,
 		WarmUp: !t.warm.Swap(true),

@@ -21,10 +21,10 @@ type Table string
 
 // The tables of a run.
 const (
-	TableResults Table = "results" // Result
-	TableBase    Table = "base"    // Base
-	TableApplied Table = "applied" // Applied
-	TableCosts   Table = "costs"   // Cost
+	TableResults Table = "results"
+	TableBase    Table = "base"
+	TableApplied Table = "applied"
+	TableCosts   Table = "costs"
 )
 
 // Tables lists the tables of a run.
@@ -83,7 +83,7 @@ const summarisedKey = "result_rows"
 
 // WriteSummary writes the summary of a number of result rows, replacing an older
 // one.
-func (r *Run) WriteSummary(rows []Summary, results int) error {
+func WriteSummary[T any](r *Run, rows []T, results int) error {
 	return Write(r.SummaryPath(), rows, map[string]string{"run_id": r.Manifest.RunID, summarisedKey: strconv.Itoa(results)})
 }
 
@@ -109,13 +109,13 @@ func (r *Run) replacedPath(t Table, unit string) string {
 	return filepath.Join(r.Dir, replacedDir, string(t), unit+".parquet")
 }
 
-// Replaced returns the result rows that were set aside.
-func (r *Run) Replaced() ([]Result, error) {
-	dir := filepath.Dir(r.replacedPath(TableResults, ""))
+// ReadReplaced returns the rows of a table that were set aside.
+func ReadReplaced[T any](r *Run, t Table) ([]T, error) {
+	dir := filepath.Dir(r.replacedPath(t, ""))
 	if !file.Exists(dir) {
 		return nil, nil
 	}
-	return ReadDir[Result](dir)
+	return ReadDir[T](dir)
 }
 
 // SetAside moves a unit's shards out of the tables, so that nothing reads them

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"editpipe/file"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -44,7 +45,7 @@ func TestRunIsCreatedAndExtended(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "run")
 	r := create(t, dir)
 	for _, table := range store.Tables() {
-		if rows, err := store.ReadDir[store.Cost](r.TableDir(table)); err != nil || len(rows) != 0 {
+		if rows, err := store.ReadDir[row.Cost](r.TableDir(table)); err != nil || len(rows) != 0 {
 			t.Errorf("table %s of a new run: %v", table, err)
 		}
 	}
@@ -164,13 +165,13 @@ func TestFresh(t *testing.T) {
 		t.Errorf("a folder that does not exist: %v", err)
 	}
 	r := create(t, dir)
-	if err := store.Write(r.ShardPath(store.TableCosts, "u"), []store.Cost{{}}, nil); err != nil {
+	if err := store.Write(r.ShardPath(store.TableCosts, "u"), []row.Cost{{}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ledger().Mark("s", "u"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteSummary([]store.Summary{{Run: "x"}}, 0); err != nil {
+	if err := store.WriteSummary(r, []row.Summary{{Run: "x"}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	mine := filepath.Join(dir, "notes.txt")
@@ -342,8 +343,8 @@ func TestLedger(t *testing.T) {
 	write := func() {
 		t.Helper()
 		if err := errors.Join(
-			store.Write(cost, []store.Cost{{UnitID: "u1"}}, nil),
-			store.Write(result, []store.Result{{EditID: "e"}}, nil),
+			store.Write(cost, []row.Cost{{UnitID: "u1"}}, nil),
+			store.Write(result, []row.Result{{EditID: "e"}}, nil),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -362,13 +363,13 @@ func TestLedger(t *testing.T) {
 	for name, harm := range map[string]func() error{
 		"missing":  func() error { return os.Remove(result) },
 		"cut":      func() error { return os.Truncate(cost, 10) },
-		"replaced": func() error { return store.Write(result, []store.Result{{EditID: "f"}}, nil) },
+		"replaced": func() error { return store.Write(result, []row.Result{{EditID: "f"}}, nil) },
 		"set aside": func() error {
 			if err := r.SetAside("u1"); err != nil {
 				return err
 			}
 			done(false)
-			if rows, err := r.Replaced(); err != nil || len(rows) != 1 {
+			if rows, err := store.ReadReplaced[row.Result](r, store.TableResults); err != nil || len(rows) != 1 {
 				t.Errorf("%d rows set aside, %v", len(rows), err)
 			}
 			if err := r.Restore("u1"); err != nil {
@@ -428,11 +429,11 @@ func TestLedgerDoesNotFollowPathsOutside(t *testing.T) {
 func TestSummary(t *testing.T) {
 	r := create(t, filepath.Join(t.TempDir(), "run"))
 	mean := 0.5
-	want := []store.Summary{{Run: "r", Metric: "tf_exact", N: 2, Mean: &mean}, {Run: "r"}}
-	if err := r.WriteSummary(want, 7); err != nil {
+	want := []row.Summary{{Run: "r", Metric: "tf_exact", N: 2, Mean: &mean}, {Run: "r"}}
+	if err := store.WriteSummary(r, want, 7); err != nil {
 		t.Fatal(err)
 	}
-	got, err := store.Read[store.Summary](r.SummaryPath())
+	got, err := store.Read[row.Summary](r.SummaryPath())
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v", got, err)
 	}

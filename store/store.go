@@ -2,7 +2,8 @@
 // of a run with its manifest and ledger, and the folder of a data set.
 //
 // It is the only package that speaks Parquet. A table is a slice of structs
-// whose parquet tags are its columns (rows.go); a list column is a standard
+// whose parquet tags are its columns, those of embedded structs flat beside the
+// others; which tables a run has rows of is for others to say; a list column is a standard
 // three-level LIST that is never NULL, so that a nil and an empty slice are the
 // same and both read back as an empty slice that is not nil; a column that may be NULL is a pointer or has the
 // tag optional, which for a plain string makes "" and NULL the same.

@@ -16,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/lfs"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -179,9 +180,9 @@ func finishEval(c *cli.Context, r *stages.Report) error {
 func writeEvaluated(c *cli.Context, r *stages.Report) error {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, struct {
-			Run  string               `json:"run"`
-			Dir  string               `json:"dir"`
-			Rows map[store.Status]int `json:"rows"` // by status
+			Run  string             `json:"run"`
+			Dir  string             `json:"dir"`
+			Rows map[row.Status]int `json:"rows"` // by status
 		}{r.Run, r.Dir, r.Rows})
 	}
 	var counts []string

@@ -1,7 +1,6 @@
 package families
 
 import (
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,9 +22,11 @@ import (
 	"editpipe/edit/rome"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -133,14 +134,14 @@ func open(t *testing.T, env *ort.Env, dir string) *models.LM {
 func evaluate(t *testing.T, lm *models.LM, m edit.Method, artifacts string) {
 	t.Helper()
 	for _, r := range results(t, lm, m, artifacts, overrides(lm, m.Name)) {
-		if r.Status != store.OK {
+		if r.Status != row.OK {
 			t.Errorf("row %s is %s: %s", r.ProbeID, r.Status, r.Detail)
 		}
 	}
 }
 
 // results are the rows of an evaluation.
-func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set map[string]string) []store.Result {
+func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set map[string]string) []row.Result {
 	t.Helper()
 	if m.Name == "rome" || m.Name == "memit" {
 		config, err := m.Configure(lm.Info(), set)
@@ -164,7 +165,7 @@ func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set m
 	if _, err := run.Do(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := store.ReadDir[store.Result](filepath.Join(run.Out, "results"))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run.Out, "results"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestWhatCannotBeEdited(t *testing.T) {
 			all := overrides(lm, m.Name)
 			maps.Copy(all, set)
 			for _, r := range results(t, lm, m, t.TempDir(), all) {
-				if r.Status != store.Unsupported || !strings.Contains(r.Detail, says) {
+				if r.Status != row.Unsupported || !strings.Contains(r.Detail, says) {
 					t.Errorf("row %s is %s: %q, want one that says %q", r.ProbeID, r.Status, r.Detail, says)
 				}
 			}

@@ -1,4 +1,10 @@
-package store
+// Package row holds the rows of a run's tables: a struct is a row, its parquet
+// tags are the columns. Each has one owner here, from the function that computes
+// a number to the file that keeps it, so that a new column is a field, and of
+// Scores a definition in package metric.
+//
+// Embedded structs lie flat: their fields are columns of the row they stand in.
+package row
 
 // Status says whether a row has numbers.
 type Status string
@@ -58,6 +64,12 @@ type Result struct {
 	Detail     string `parquet:"detail,optional"`
 	ProtocolID string `parquet:"protocol_id,dict"`
 
+	Scores
+}
+
+// Scores are the numbers of one probe. What does not apply to the probe is nil;
+// the columns pre_... are those of the unedited model.
+type Scores struct {
 	Tokens      *int32   `parquet:"n_target_tokens,optional"`
 	Correct     *int32   `parquet:"tf_correct,optional"`    // target tokens that are the argmax
 	TokenAcc    *float64 `parquet:"tf_token_acc,optional"`  // Correct / Tokens
@@ -101,25 +113,32 @@ type Result struct {
 
 // Base is one row of base/*.parquet: the unedited model's answer to one probe.
 type Base struct {
-	ProbeID    string  `parquet:"probe_id"`
-	EditID     string  `parquet:"edit_id"`
-	ProtocolID string  `parquet:"protocol_id,dict"`
-	Status     Status  `parquet:"status,dict"`
-	Fault      Fault   `parquet:"fault,dict,optional"`
-	Detail     string  `parquet:"detail,optional"`
-	Target     string  `parquet:"target,optional"`
-	Alt        string  `parquet:"target_alt,optional"`
-	Repaired   bool    `parquet:"boundary_repair"`
-	TargetIDs  []int32 `parquet:"target_ids,list"`
-	ArgmaxIDs  []int32 `parquet:"argmax_ids,list"`
+	ProbeID    string `parquet:"probe_id"`
+	EditID     string `parquet:"edit_id"`
+	ProtocolID string `parquet:"protocol_id,dict"`
+	Status     Status `parquet:"status,dict"`
+	Fault      Fault  `parquet:"fault,dict,optional"`
+	Detail     string `parquet:"detail,optional"`
+	Target     string `parquet:"target,optional"`
+	Alt        string `parquet:"target_alt,optional"`
+
+	Baseline
+
+	GenText *string `parquet:"gen_text,optional"`
+	GenStop *string `parquet:"gen_stop,dict,optional"`
+}
+
+// Baseline is what the unedited model says to a probe, as far as metrics need it.
+type Baseline struct {
+	Repaired  bool    `parquet:"boundary_repair"`
+	TargetIDs []int32 `parquet:"target_ids,list"` // gold tokens; none for questions with choices
+	ArgmaxIDs []int32 `parquet:"argmax_ids,list"`
 
 	LogPs       []float64 `parquet:"logps,list"` // per target token, nats
 	LogPAltMean *float64  `parquet:"logp_alt_mean,optional"`
 	FirstRank   *int32    `parquet:"rank_first,optional"`
 	MinGap      *float64  `parquet:"min_logit_gap,optional"`
 	ChoiceLogP  []float64 `parquet:"choice_logps,list"` // sum of log-probabilities per choice
-	GenText     *string   `parquet:"gen_text,optional"`
-	GenStop     *string   `parquet:"gen_stop,dict,optional"`
 }
 
 // Applied is one row of applied/*.parquet: one edit as it was made.
