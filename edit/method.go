@@ -24,9 +24,11 @@ type Spec[C any] struct {
 	Families  []string // model families the method runs on; nil for all
 	Schedules []Kind   // schedules the method defines
 
-	// Defaults gives the configuration for a model. It must accept the zero
-	// Info, for which it gives what lists without a model print.
-	Defaults func(info *arch.Info) C
+	// Base is the configuration for a model of which nothing is published. Keys with
+	// a tag share are set to a share of the model's layers.
+	Base C
+	// Presets are published settings. The first that holds for a model counts.
+	Presets []Preset
 	// Validate reports faults that tags cannot express; nil where there are none.
 	Validate func(c C) error
 
@@ -73,6 +75,7 @@ type Method struct {
 	Schedules          []Kind
 	UsesTrain          bool
 	UsesShown          bool
+	Presets            []Preset
 	HasPrepare         bool
 	Decoders           map[string]models.WrapDecoder
 
@@ -89,11 +92,15 @@ func Define[C any](s Spec[C]) Method {
 	m := Method{
 		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
 		Families: s.Families, Schedules: s.Schedules, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
-		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
+		Presets: s.Presets, HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
 	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
-		c := s.Defaults(info)
+		c := s.Base
 		v := reflect.ValueOf(&c).Elem()
+		shares(v, info)
+		if err := preset(s.Name, v, s.Presets, info); err != nil {
+			return Config{}, fmt.Errorf("edit: presets of %s: %w", s.Name, err)
+		}
 		if err := override(s.Name, v, overrides); err != nil {
 			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
 		}
@@ -143,8 +150,8 @@ func Define[C any](s Spec[C]) Method {
 	return m
 }
 
-// Configure gives the effective configuration for a model: defaults, then
-// overrides by key. An unknown key or a bad value is an error that lists the
+// Configure gives the effective configuration for a model: what is published for
+// it, then overrides by key. An unknown key or a bad value is an error that lists the
 // known keys.
 func (m Method) Configure(info *arch.Info, overrides map[string]string) (Config, error) {
 	return m.configure(info, overrides)

@@ -3,7 +3,6 @@ package stages
 import (
 	"bytes"
 	"context"
-	"editpipe/models/arch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +34,7 @@ func nudge() edit.Method {
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  func(*arch.Info) config { return config{Size: 0.5} },
+		Base:      config{Size: 0.5},
 		Open:      func(_ context.Context, c config, in edit.Env) (edit.Editor, error) { return nudger{c.Size, in.LM}, nil },
 	})
 }

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -41,8 +40,7 @@ func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
 		Name: "counted", Title: "Counted", Version: 1, Schedules: []edit.Kind{edit.Batch},
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		Open:     func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
+		Open: func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")
 	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Schedules: scheduleList(t, "batch:3"), Out: out})

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -166,7 +165,6 @@ type counter struct {
 func (c *counter) method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: nudge().Schedules,
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
 			return editorFunc(func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 				if c.made++; c.made == c.at {

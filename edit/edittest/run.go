@@ -102,8 +102,8 @@ func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
 	return answers
 }
 
-// configuration: keys are documented, unknown ones refused, and a printed
-// configuration reads back as itself.
+// configuration: keys are documented, unknown ones refused, presets are sound, and a
+// printed configuration reads back as itself.
 func (s *suite) configuration(t *testing.T) {
 	keys, err := s.m.Keys(&arch.Info{})
 	if err != nil {
@@ -124,6 +124,11 @@ func (s *suite) configuration(t *testing.T) {
 	again, err := s.m.Configure(s.lm.Info(), c.Map())
 	if err != nil || again.Hash() != c.Hash() {
 		t.Errorf("%q reads back as %q, %v", c, again, err)
+	}
+	for _, p := range s.m.Presets { // each of the first model that it is for
+		if _, err := s.m.Configure(&arch.Info{Family: p.Family, Layers: p.From}, nil); err != nil {
+			t.Errorf("preset for %s: %v", p.Models(), err)
+		}
 	}
 	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Schedules) == 0 {
 		t.Errorf("name, title, version or schedules are missing: %+v", s.m)

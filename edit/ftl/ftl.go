@@ -42,33 +42,14 @@ const (
 // implementations.
 const enough = 1e-2
 
-// Config is the configuration of both methods. Its defaults are those of the
-// reference implementations.
+// Config is the configuration of both methods.
 type Config struct {
-	Layer int     `set:"layer" in:"layers" doc:"layer whose down-projection is trained"`
+	Layer int     `set:"layer" in:"layers" share:"21/32" doc:"layer whose down-projection is trained"`
 	Steps int     `set:"num_steps" doc:"most updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
 	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
 	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
-}
-
-// defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
-// with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
-// without one.
-func defaults(info *arch.Info) Config {
-	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4, Bias: true}
-	switch {
-	case info.Family == "gptj":
-		c.Layer, c.Bound = 0, 5e-5
-	case info.Family == "gpt2" && info.Layers >= 48:
-		c.Layer, c.Bound = 0, 5e-4
-	case info.Family == "gpt2" && info.Layers >= 36:
-		c.Layer, c.Bound = 0, 1e-3
-	case info.Family == "gpt2":
-		c.Layer, c.Bound = 0, 2e-3
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -94,7 +75,7 @@ func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: title, Paper: paper, Version: 2,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  defaults, Validate: validate, Needs: needs,
+		Base:      base(), Presets: presets(), Validate: validate, Needs: needs,
 		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
 			return &editor{name: name, c: c, lm: in.LM}, nil
 		},

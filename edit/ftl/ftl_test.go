@@ -394,7 +394,11 @@ func TestDefaults(t *testing.T) {
 		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
 	} {
 		c.want.Steps, c.want.Rate, c.want.Bias = 25, 5e-4, true
-		if got := defaults(&arch.Info{Family: c.family, Layers: c.layers}); got != c.want {
+		config, err := method1(t, promptLast).Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Value().(Config); got != c.want {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}
 	}

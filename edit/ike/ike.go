@@ -22,7 +22,6 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
@@ -66,7 +65,7 @@ func Methods() []edit.Method {
 			Name: "ike", Title: "IKE", Version: 1,
 			Paper:     "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
 			Schedules: []edit.Kind{edit.Single},
-			Defaults:  func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Base:      Config{Mode: Paper, Scope: Oracle},
 			Validate: func(c Config) error {
 				if c.K < 0 {
 					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
@@ -80,7 +79,6 @@ func Methods() []edit.Method {
 			Name: "ice", Title: "ICE", Version: 1,
 			Paper:     "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
 			Schedules: []edit.Kind{edit.Single},
-			Defaults:  func(*arch.Info) struct{} { return struct{}{} },
 			Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return &editor{method: "ice"}, nil },
 			Decoders:  decoders,
 		}),

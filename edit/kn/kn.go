@@ -73,19 +73,6 @@ type Config struct {
 	Facts       int     `set:"relation_facts" doc:"most facts of a relation that are looked at when preparing"`
 }
 
-// defaults gives the published settings: a threshold of 0.2, in EasyEdit's file
-// for GPT-J 0.1.
-func defaults(info *arch.Info) Config {
-	c := Config{
-		Variant: Paper, Mode: Change, Attribution: Integrated, Steps: 20, Threshold: 0.2,
-		Refine: asVariant, Tokens: asVariant, Space: asVariant, Old: 1, New: 8, Facts: 20,
-	}
-	if info.Family == "gptj" {
-		c.Threshold = 0.1
-	}
-	return c
-}
-
 func validate(c Config) error {
 	var errs []error
 	if c.Steps < 1 || c.Facts < 1 {
@@ -106,7 +93,7 @@ func Method() edit.Method {
 		Name: name, Title: "KN", Version: 1,
 		Paper:     "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
 		Schedules: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults:  defaults, Validate: validate,
+		Base:      base(), Presets: presets(), Validate: validate,
 		Needs: needs, Open: open, Prepare: prepare,
 	})
 }

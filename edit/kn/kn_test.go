@@ -512,7 +512,11 @@ func TestRefused(t *testing.T) {
 // TestDefaults are the published settings.
 func TestDefaults(t *testing.T) {
 	for family, want := range map[string]float64{"": 0.2, "gpt2": 0.2, "gptj": 0.1, "llama": 0.2} {
-		if c := defaults(&arch.Info{Family: family}); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
+		config, err := Method().Configure(&arch.Info{Family: family}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := config.Value().(Config); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
 			t.Errorf("%s: %+v", family, c)
 		}
 	}

@@ -20,3 +20,9 @@ func Need(layers []int, points ...arch.Point) models.Need {
 
 // Down names the down-projection of a layer.
 func Down(layer int) arch.WeightID { return arch.WeightID{Layer: layer, Part: arch.FFNDown} }
+
+// Shallow is the largest number of layers of a model that recalls facts in its first
+// layer, too early for a share of the depth to be a layer: so do the embedded model
+// (docs/demo-model.md) and the one that the methods are compared with their
+// authors' on (docs/fidelity.md), of six and five layers.
+const Shallow = 6

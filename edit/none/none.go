@@ -6,7 +6,6 @@ package none
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"slices"
 
 	"editpipe/dataset"
@@ -21,7 +20,6 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: name, Title: "Unedited", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  func(*arch.Info) struct{} { return struct{}{} },
 		Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return editor{}, nil },
 	})
 }

@@ -8,7 +8,6 @@ package patch
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,7 +41,7 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Patch made elsewhere", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch},
-		Defaults:  func(*arch.Info) Config { return Config{Layout: Auto} },
+		Base:      Config{Layout: Auto},
 		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
 			folder, err := isFolder(c.Path)
 			return &editor{c, folder, in.LM}, err

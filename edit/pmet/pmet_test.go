@@ -261,7 +261,11 @@ func TestConfig(t *testing.T) {
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 30, 0.2, 0.75, 1, 6000},
 		{"gpt2", 6, []int{0}, 30, 0.2, 0.75, 1, 50},
 	} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Rate != c.rate || got.Clamp != c.clamp || got.KL != c.kl || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

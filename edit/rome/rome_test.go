@@ -287,7 +287,11 @@ func TestDefaults(t *testing.T) {
 		steps  int
 		clamp  float64
 	}{{"gpt2", 48, 17, 20, 4}, {"gpt2", 36, 12, 20, 4}, {"gpt2", 24, 8, 20, 3}, {"gptj", 28, 5, 20, 4}, {"llama", 32, 5, 25, 4}, {"gpt2", 12, 4, 20, 4}, {"gpt2", 6, 0, 20, 4}, {"", 0, 0, 20, 4}} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.layers})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if got.Layer != c.want || got.Steps != c.steps || got.Clamp != c.clamp {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}
