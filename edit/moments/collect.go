@@ -3,7 +3,6 @@ package moments
 import (
 	"context"
 	"crypto/sha256"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

@@ -2,16 +2,16 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/locate"
-	"editpipe/edit/moments"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"editpipe/edit"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/models"
+	"editpipe/models/arch"
 )
 
 // Config is the configuration of the methods that spread a change over several

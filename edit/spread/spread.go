@@ -5,14 +5,14 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/locate"
-	"editpipe/models/arch"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/locate"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 

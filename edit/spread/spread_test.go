@@ -2,11 +2,6 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/edittest"
-	"editpipe/edit/locate"
-	"editpipe/edit/moments"
-	"editpipe/models"
-	"editpipe/models/arch"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -16,7 +11,12 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
 )
 
 // Two ways of solving one system in float64.
