@@ -18,6 +18,7 @@ type Key struct {
 	Name    string // as in --set method.name=value
 	Type    string // int, float, bool, string, list of int, ...
 	Default string // value for the model the keys were asked for
+	Share   string // of the model's layers, such as 17/48, where that is what it is by default
 	OneOf   string // permitted values, separated by |; empty where there is no list
 	Doc     string
 }
@@ -71,7 +72,7 @@ func ParseSet(s string) (method, key, value string, err error) {
 
 // fields walks the struct's settable fields in order. A field is settable when
 // it has a set tag: `set:"name" doc:"text" oneof:"a|b"`, or in:"layers" for the
-// number of one of the model's layers or a list of them.
+// number of one of the model's layers or a list of them; for share see shares.
 func fields(v reflect.Value, visit func(f reflect.StructField, v reflect.Value)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -88,7 +89,7 @@ func keysOf(v reflect.Value) []Key {
 	var keys []Key
 	fields(v, func(f reflect.StructField, v reflect.Value) {
 		keys = append(keys, Key{
-			Name: f.Tag.Get("set"), Type: typeName(f.Type), Default: format(v),
+			Name: f.Tag.Get("set"), Type: typeName(f.Type), Default: format(v), Share: f.Tag.Get("share"),
 			OneOf: f.Tag.Get("oneof"), Doc: f.Tag.Get("doc"),
 		})
 	})

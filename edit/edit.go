@@ -1,6 +1,6 @@
 // Package edit defines what a method of knowledge editing is.
 //
-// A method turns requested changes (dataset.Edit) into a models.Patch. The
+// A method turns requested changes (dataset.Edit) into a patch.Patch. The
 // patch is a value: an editor reads the model it is given and never changes
 // it, so that rolling back is leaving the patch out, and asking before and
 // after is asking the same model twice.
@@ -11,6 +11,7 @@ package edit
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"iter"
 
@@ -43,14 +44,14 @@ type Env struct {
 // the model nor the patch or its tensors are changed. The error is the context's,
 // once that has ended; every other fault is a group's.
 type Editor interface {
-	Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error)
+	Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error)
 }
 
 // Made is what became of a group of edits.
 type Made struct {
 	// Patch is all that stands after the edits: what stood before and their own
 	// changes. It is nil where Err is set.
-	Patch   *models.Patch
+	Patch   *patch.Patch
 	Efforts []Effort // of the group's edits, in order; nil for methods that do not search
 	// Err says why the group was not made. It is an *Error; where that names one
 	// edit of several, the others may be made without it. It wraps ErrUnsupported
@@ -93,7 +94,7 @@ type checked struct {
 }
 
 // Make implements Editor for callers.
-func (c *checked) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error) {
+func (c *checked) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
 	made := make([]Made, len(groups))
 	var sound [][]dataset.Edit
 	var place []int // of the sound groups
@@ -111,7 +112,7 @@ func (c *checked) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 		return made, err
 	}
 	if on == nil {
-		on = &models.Patch{}
+		on = &patch.Patch{}
 	}
 	got, err := c.Editor.Make(ctx, on, sound)
 	if ctx.Err() != nil {

@@ -1,11 +1,11 @@
 package edit
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
-	"editpipe/models"
 )
 
 var (
@@ -55,7 +55,7 @@ func Refused(err error) error {
 	if errors.Is(err, ErrUnsupported) {
 		return err
 	}
-	if errors.Is(err, models.ErrNoGradient) || errors.Is(err, models.ErrSite) || errors.Is(err, models.ErrNotEditable) {
+	if errors.Is(err, arch.ErrNoGradient) || errors.Is(err, arch.ErrSite) || errors.Is(err, arch.ErrNotEditable) {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return err

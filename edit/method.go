@@ -3,14 +3,13 @@ package edit
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
-
-	"editpipe/models"
 )
 
 // Spec is a method as its package writes it down; C is its configuration, a
@@ -24,15 +23,17 @@ type Spec[C any] struct {
 	Families  []string // model families the method runs on; nil for all
 	Schedules []Kind   // schedules the method defines
 
-	// Defaults gives the configuration for a model. It must accept the zero
-	// Info, for which it gives what lists without a model print.
-	Defaults func(info *arch.Info) C
+	// Base is the configuration for a model of which nothing is published. Keys with
+	// a tag share are set to a share of the model's layers.
+	Base C
+	// Presets are published settings. The first that holds for a model counts.
+	Presets []Preset
 	// Validate reports faults that tags cannot express; nil where there are none.
 	Validate func(c C) error
 
 	// Needs says what an editor will ask of a model, so that a model that lacks it
 	// is refused before any work; nil where answers are all it asks for.
-	Needs func(c C, info *arch.Info) models.Need
+	Needs func(c C, info *arch.Info) arch.Need
 
 	// Open makes an editor of a model that gives what Needs asks. It fails where an
 	// input it needs is missing, naming what to pass.
@@ -61,7 +62,7 @@ type Spec[C any] struct {
 	Prepare func(ctx context.Context, c C, in PrepareEnv, out string) error
 
 	// Decoders read back the method's own routes, by their kind; nil where it has none.
-	Decoders map[string]models.RouteDecoder
+	Decoders map[string]patch.RouteDecoder
 }
 
 // Method is a method with the type of its configuration put away, so that
@@ -73,11 +74,12 @@ type Method struct {
 	Schedules          []Kind
 	UsesTrain          bool
 	UsesShown          bool
+	Presets            []Preset
 	HasPrepare         bool
-	Decoders           map[string]models.RouteDecoder
+	Decoders           map[string]patch.RouteDecoder
 
 	configure func(info *arch.Info, overrides map[string]string) (Config, error)
-	needs     func(c Config, info *arch.Info) models.Need
+	needs     func(c Config, info *arch.Info) arch.Need
 	open      func(ctx context.Context, c Config, in Env) (Editor, error)
 	apart     func(c Config) error
 	files     func(c Config) ([]string, error)
@@ -89,11 +91,15 @@ func Define[C any](s Spec[C]) Method {
 	m := Method{
 		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
 		Families: s.Families, Schedules: s.Schedules, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
-		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
+		Presets: s.Presets, HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
 	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
-		c := s.Defaults(info)
+		c := s.Base
 		v := reflect.ValueOf(&c).Elem()
+		shares(v, info)
+		if err := preset(s.Name, v, s.Presets, info); err != nil {
+			return Config{}, fmt.Errorf("edit: presets of %s: %w", s.Name, err)
+		}
 		if err := override(s.Name, v, overrides); err != nil {
 			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
 		}
@@ -107,9 +113,9 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return Config{method: s.Name, value: c, keys: keysOf(v)}, nil
 	}
-	m.needs = func(c Config, info *arch.Info) models.Need {
+	m.needs = func(c Config, info *arch.Info) arch.Need {
 		if s.Needs == nil {
-			return models.Need{}
+			return arch.Need{}
 		}
 		return s.Needs(c.value.(C), info)
 	}
@@ -143,8 +149,8 @@ func Define[C any](s Spec[C]) Method {
 	return m
 }
 
-// Configure gives the effective configuration for a model: defaults, then
-// overrides by key. An unknown key or a bad value is an error that lists the
+// Configure gives the effective configuration for a model: what is published for
+// it, then overrides by key. An unknown key or a bad value is an error that lists the
 // known keys.
 func (m Method) Configure(info *arch.Info, overrides map[string]string) (Config, error) {
 	return m.configure(info, overrides)
@@ -225,7 +231,7 @@ func (m Method) Lacks(c Config, info *arch.Info) error {
 	if err := m.own(c); err != nil {
 		return err
 	}
-	if err := models.Lacks(info, m.needs(c, info)); err != nil {
+	if err := arch.Lacks(info, m.needs(c, info)); err != nil {
 		return Wrap(m.Name, "", fmt.Errorf("%w: %w", ErrUnsupported, err))
 	}
 	return nil
@@ -245,8 +251,8 @@ func Find(methods []Method, name string) (Method, error) {
 }
 
 // Decoders gathers what reads back the routes of all methods, by kind.
-func Decoders(methods []Method) map[string]models.RouteDecoder {
-	all := map[string]models.RouteDecoder{}
+func Decoders(methods []Method) map[string]patch.RouteDecoder {
+	all := map[string]patch.RouteDecoder{}
 	for _, m := range methods {
 		maps.Copy(all, m.Decoders)
 	}

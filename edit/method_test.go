@@ -3,17 +3,17 @@ package edit
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"editpipe/dataset"
-	"editpipe/models"
 )
 
 type config struct {
-	Layer  int     `set:"layer" doc:"where"`
+	Layer  int     `set:"layer" share:"1/2" doc:"where"`
 	Rate   float64 `set:"rate" doc:"how fast"`
 	Norm   bool    `set:"norm" doc:"whether"`
 	Kind   string  `set:"kind" oneof:"a|b" doc:"which"`
@@ -23,7 +23,7 @@ type config struct {
 
 type keep struct{ config }
 
-func (keep) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error) {
+func (keep) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
 	made := make([]Made, len(groups))
 	for i := range groups {
 		made[i].Patch = on
@@ -34,9 +34,7 @@ func (keep) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) (
 func method() Method {
 	return Define(Spec[config]{
 		Name: "foo", Version: 1, Schedules: []Kind{Single, Batch}, Families: []string{"gpt2"},
-		Defaults: func(info *arch.Info) config {
-			return config{Layer: info.Layers / 2, Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7}
-		},
+		Base: config{Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7},
 		Validate: func(c config) error {
 			if c.Layer < 0 {
 				return errors.New("foo.layer is negative")
@@ -79,6 +77,47 @@ func TestConfigure(t *testing.T) {
 	same, err := m.Configure(&arch.Info{Layers: 2}, map[string]string{"layer": "6"})
 	if err != nil || same.Hash() != c.Hash() {
 		t.Errorf("hash of equal values: %v, %s and %s", err, same, c)
+	}
+}
+
+// TestPresets: the first preset that holds for a model stands in place of the base,
+// and overrides in place of both.
+func TestPresets(t *testing.T) {
+	type config struct {
+		Layer  int     `set:"layer" share:"17/48" doc:"where"`
+		Layers []int   `set:"layers" share:"1/4 to 1/2" doc:"where else"`
+		Rate   float64 `set:"rate" doc:"how fast"`
+	}
+	m := Define(Spec[config]{Name: "foo", Base: config{Rate: 1}, Presets: []Preset{
+		{From: 1, To: 6, Set: "layer=0 layers=0"}, {Family: "gptj", From: 28, To: 28, Set: "rate=0.1"}, {Family: "gpt2"}, {From: 28, Set: "rate=0.5"},
+	}})
+	for _, c := range []struct {
+		info arch.Info
+		set  map[string]string
+		want string
+	}{
+		{arch.Info{}, nil, "layer=0 layers=0 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 6}, nil, "layer=0 layers=0 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 8}, nil, "layer=2 layers=2,3,4 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 28}, nil, "layer=9 layers=7,8,9,10,11,12,13,14 rate=0.1"},
+		{arch.Info{Family: "gptj", Layers: 32}, map[string]string{"layers": "1"}, "layer=11 layers=1 rate=0.5"},
+		{arch.Info{Family: "gpt2", Layers: 48}, map[string]string{"rate": "2", "layers": ""}, "layer=17 layers= rate=2"},
+	} {
+		got, err := m.Configure(&c.info, c.set)
+		if err != nil || got.String() != c.want {
+			t.Errorf("%s with %d layers: %q, %v; want %q", c.info.Family, c.info.Layers, got, err, c.want)
+		}
+	}
+	var groups []string
+	for _, p := range append(m.Presets, Preset{Family: "opt", To: 3}) {
+		groups = append(groups, p.Models())
+	}
+	if got, want := strings.Join(groups, "; "), "any family of 1 to 6 layers; gptj of 28 layers; gpt2; any family of 28 layers and more; opt of 0 to 3 layers"; got != want {
+		t.Errorf("presets are for %q, want %q", got, want)
+	}
+	wrong := Define(Spec[config]{Name: "foo", Presets: []Preset{{Set: "pace=1"}}})
+	if _, err := wrong.Configure(&arch.Info{}, nil); err == nil || !strings.Contains(err.Error(), "presets of foo") {
+		t.Errorf("a preset of an unknown key: %v", err)
 	}
 }
 
@@ -145,7 +184,7 @@ func mustConfigure(t *testing.T, m Method) Config {
 }
 
 func TestOpenRefusesForeignConfig(t *testing.T) {
-	other := Define(Spec[config]{Name: "bar", Defaults: func(*arch.Info) config { return config{Kind: "a"} }})
+	other := Define(Spec[config]{Name: "bar", Base: config{Kind: "a"}})
 	if _, err := method().Open(context.Background(), mustConfigure(t, other), Env{}); err == nil {
 		t.Error("a configuration of another method was accepted")
 	}
@@ -167,7 +206,7 @@ type scripted struct{ asked [][]dataset.Edit }
 
 var errCannot, errAtAll = errors.New("cannot"), errors.New("at all")
 
-func (s *scripted) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) ([]Made, error) {
+func (s *scripted) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
 	s.asked = append(s.asked, groups...)
 	made := make([]Made, len(groups))
 	for i, g := range groups {
@@ -175,13 +214,13 @@ func (s *scripted) Make(_ context.Context, on *models.Patch, groups [][]dataset.
 		case "bad":
 			made[i].Err = errCannot
 		case "flat":
-			made[i].Err = fmt.Errorf("no slopes: %w", models.ErrNoGradient)
+			made[i].Err = fmt.Errorf("no slopes: %w", arch.ErrNoGradient)
 		case "blame":
 			made[i].Err = Wrap("foo", g[1].ID, errCannot)
 		case "end":
 			return made[:i], errAtAll
 		default:
-			made[i] = Made{Patch: on.Then(&models.Patch{Edits: []string{string(g[0].ID)}}), Efforts: []Effort{{Steps: 3}}}
+			made[i] = Made{Patch: on.Then(&patch.Patch{Edits: []string{string(g[0].ID)}}), Efforts: []Effort{{Steps: 3}}}
 		}
 	}
 	return made, nil

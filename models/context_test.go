@@ -1,4 +1,4 @@
-package models
+package models_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,9 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 
@@ -20,17 +23,17 @@ func reconfigure(t *testing.T, dir string, changes map[string]any) string {
 	t.Helper()
 	path := filepath.Join(dir, "config.json")
 	data, err := os.ReadFile(path)
-	must(t, err)
+	modeltest.Must(t, err)
 	c := map[string]any{}
-	must(t, json.Unmarshal(data, &c))
+	modeltest.Must(t, json.Unmarshal(data, &c))
 	for k, v := range changes {
 		if c[k] = v; v == nil {
 			delete(c, k)
 		}
 	}
 	data, err = json.Marshal(c)
-	must(t, err)
-	must(t, os.WriteFile(path, data, 0o644))
+	modeltest.Must(t, err)
+	modeltest.Must(t, os.WriteFile(path, data, 0o644))
 	return dir
 }
 
@@ -53,10 +56,10 @@ func TestContextIsTheSmaller(t *testing.T) {
 	} {
 		c.c.Context = table
 		t.Run(fmt.Sprintf("%s %v %s", c.c.Family, c.c.NoPositionIDs, c.c.Cache), func(t *testing.T) {
-			dir := tinyFolder(t, c.c)
+			dir := modeltest.Folder(t, c.c)
 			for _, said := range []any{nil, table / 2, float64(table), 1000} {
-				info, err := Inspect(reconfigure(t, dir, map[string]any{c.key: said}))
-				must(t, err)
+				info, err := models.Inspect(reconfigure(t, dir, map[string]any{c.key: said}))
+				modeltest.Must(t, err)
 				want, from := c.rows, "rows of"
 				if said == table/2 && c.rows > 0 {
 					want, from = table/2, "config.json"
@@ -80,21 +83,21 @@ func TestContextIsTheSmaller(t *testing.T) {
 func TestLongRowLeavesOthers(t *testing.T) {
 	env := orttest.Open(t)
 	c := tinylm.Config{Family: tinylm.GPT2, Context: 24}
-	whole := tiny(t, env, c, Options{})
+	whole := modeltest.Tiny(t, env, c, models.Options{})
 	r := rand.New(rand.NewPCG(5, 5))
-	rows := []Row{{Query: randomQuery(whole, r, 30, 2)}, {Query: randomQuery(whole, r, 20, 2)}, {Query: randomQuery(whole, r, 23, 1)}, {Query: randomQuery(whole, r, 22, 2)}}
-	want, err := whole.Score(t.Context(), rows)
-	must(t, err)
+	rows := []answer.Row{{Query: modeltest.RandomQuery(whole, r, 30, 2)}, {Query: modeltest.RandomQuery(whole, r, 20, 2)}, {Query: modeltest.RandomQuery(whole, r, 23, 1)}, {Query: modeltest.RandomQuery(whole, r, 22, 2)}}
+	want, err := answer.Score(t.Context(), whole, rows)
+	modeltest.Must(t, err)
 	for _, said := range []any{nil, 1000} {
-		lm := openModel(t, env, reconfigure(t, tinyFolder(t, c), map[string]any{"n_positions": said}), Options{})
-		got, err := lm.Score(t.Context(), rows)
-		must(t, err)
+		lm := modeltest.Open(t, env, reconfigure(t, modeltest.Folder(t, c), map[string]any{"n_positions": said}), models.Options{})
+		got, err := answer.Score(t.Context(), lm, rows)
+		modeltest.Must(t, err)
 		for i, a := range got {
 			if errors.Is(a.Err, ask.ErrTooLong) != (i == 0) || errors.Is(want[i].Err, ask.ErrTooLong) != (i == 0) {
 				t.Errorf("config says %v: row %d: %v, with the whole configuration %v", said, i, a.Err, want[i].Err)
 			}
 		}
-		if d := worstLogProb(t, got[1:], want[1:]); d != 0 {
+		if d := modeltest.WorstLogProb(t, got[1:], want[1:]); d != 0 {
 			t.Errorf("config says %v: answers differ by %g", said, d)
 		}
 	}

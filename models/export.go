@@ -12,6 +12,7 @@ import (
 
 	"editpipe/file"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -38,14 +39,14 @@ var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
 // The exported model answers as the patched one, up to the rounding of its
 // number format. It returns ErrRouted for a patch with routes, and an error for
 // a graph in the folder that holds other weights than the model's.
-func (lm *LM) Export(ctx context.Context, p *Patch, dir string) error {
+func (lm *LM) Export(ctx context.Context, p *patch.Patch, dir string) error {
 	if err := lm.export(ctx, p, dir); err != nil {
 		return fmt.Errorf("models: exporting to %s: %w", dir, err)
 	}
 	return nil
 }
 
-func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
+func (lm *LM) export(ctx context.Context, p *patch.Patch, dir string) error {
 	if p != nil && len(p.Routes) > 0 {
 		return fmt.Errorf("%w: %s changes what is asked and has no place in the weights; keep the patch, or export its weights alone", ErrRouted, p.Routes[0].Kind())
 	}
@@ -88,16 +89,16 @@ func (lm *LM) export(ctx context.Context, p *Patch, dir string) error {
 }
 
 // exportGraph writes one graph with the patch's changes of its side.
-func (lm *LM) exportGraph(f graphFile, p *Patch, dir string) error {
+func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
 	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
 	if err != nil {
 		return err
 	}
 	var places []arch.Place
-	for _, at := range p.weights() {
+	for _, at := range p.Matrices() {
 		places = append(places, arch.Place{ID: at})
 	}
-	for _, at := range p.biases() {
+	for _, at := range p.Biases() {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
@@ -106,9 +107,9 @@ func (lm *LM) exportGraph(f graphFile, p *Patch, dir string) error {
 			return nil, err
 		}
 		if at.Bias {
-			return p.applyBias(w, stored)
+			return p.ApplyBias(w, stored)
 		}
-		return p.apply(w, stored)
+		return p.Apply(w, stored)
 	})
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package models
+package models_test
 
 import (
 	"errors"
@@ -12,6 +12,10 @@ import (
 
 	"editpipe/ask"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )
@@ -26,52 +30,52 @@ func TestExport(t *testing.T) {
 		{Family: tinylm.T5, Gated: true, Cache: tinylm.WithPast}, {Family: tinylm.T5, Cache: tinylm.Merged},
 	} {
 		t.Run(fmt.Sprintf("%s %s half=%v", c.Family, c.Cache, c.Float16), func(t *testing.T) {
-			from := tinyFolder(t, c)
-			lm := openModel(t, env, from, Options{})
+			from := modeltest.Folder(t, c)
+			lm := modeltest.Open(t, env, from, models.Options{})
 			r := rand.New(rand.NewPCG(5, 1))
-			p := &Patch{}
+			p := &patch.Patch{}
 			for i, f := range lm.Info().FFNs { // both sides, low rank and dense, up and down
 				d, u := f.Down, f.Up
-				p.Weights = append(p.Weights, Weight{At: d.ID, U: randn(r, 0.3, d.In, 2), V: randn(r, 0.3, 2, d.Out)})
+				p.Weights = append(p.Weights, patch.Weight{At: d.ID, U: modeltest.Randn(r, 0.3, d.In, 2), V: modeltest.Randn(r, 0.3, 2, d.Out)})
 				if i%2 == 0 {
-					p.Weights = append(p.Weights, Weight{At: u.ID, Delta: randn(r, 0.1, u.In, u.Out)})
+					p.Weights = append(p.Weights, patch.Weight{At: u.ID, Delta: modeltest.Randn(r, 0.1, u.In, u.Out)})
 				}
 			}
 			to := filepath.Join(t.TempDir(), "new", "folder")
-			must(t, lm.Export(t.Context(), p, to))
-			exported := openModel(t, env, to, Options{})
+			modeltest.Must(t, lm.Export(t.Context(), p, to))
+			exported := modeltest.Open(t, env, to, models.Options{})
 			same := filepath.Join(t.TempDir(), "same")
-			must(t, os.Mkdir(same, 0o755))
-			must(t, lm.Export(t.Context(), nil, same))
-			copied := openModel(t, env, same, Options{})
+			modeltest.Must(t, os.Mkdir(same, 0o755))
+			modeltest.Must(t, lm.Export(t.Context(), nil, same))
+			copied := modeltest.Open(t, env, same, models.Options{})
 
-			var rows, plain []Row
+			var rows, plain []answer.Row
 			for range 5 {
-				q := randomQuery(lm, r, 3+r.IntN(9), 3)
-				rows, plain = append(rows, Row{Query: q, Patch: p}), append(plain, Row{Query: q})
+				q := modeltest.RandomQuery(lm, r, 3+r.IntN(9), 3)
+				rows, plain = append(rows, answer.Row{Query: q, Patch: p}), append(plain, answer.Row{Query: q})
 			}
-			patched := answersOf(t, lm, rows...)
-			if d := worstLogProb(t, patched, answersOf(t, lm, plain...)); d < 0.05 {
+			patched := score(t, lm, rows...)
+			if d := modeltest.WorstLogProb(t, patched, score(t, lm, plain...)); d < 0.05 {
 				t.Fatalf("the patch moves nothing: %g", d)
 			}
-			tolerance := logProbTolerance
+			tolerance := modeltest.LogProbTolerance
 			if c.Float16 {
-				tolerance = halfTolerance
+				tolerance = modeltest.HalfTolerance
 			}
-			if d := worstLogProb(t, patched, answersOf(t, exported, plain...)); d > tolerance {
+			if d := modeltest.WorstLogProb(t, patched, score(t, exported, plain...)); d > tolerance {
 				t.Errorf("patched and exported model differ by %g", d)
 			}
-			if d := worstLogProb(t, answersOf(t, lm, plain...), answersOf(t, copied, plain...)); d != 0 {
+			if d := modeltest.WorstLogProb(t, score(t, lm, plain...), score(t, copied, plain...)); d != 0 {
 				t.Errorf("model and copy differ by %g", d)
 			}
 			if c.Float16 {
 				return // a rounded weight may turn an argmax
 			}
 			o := ask.Sampling{MaxNew: 5}
-			want, err := lm.Generate(t.Context(), rows, o)
-			must(t, err)
-			got, err := exported.Generate(t.Context(), plain, o)
-			must(t, err)
+			want, err := answer.Generate(t.Context(), lm, rows, o)
+			modeltest.Must(t, err)
+			got, err := answer.Generate(t.Context(), exported, plain, o)
+			modeltest.Must(t, err)
 			for i := range got {
 				if !slices.Equal(got[i].TextIDs, want[i].TextIDs) {
 					t.Errorf("generated %v, patched %v", got[i].TextIDs, want[i].TextIDs)
@@ -88,20 +92,20 @@ func TestExport(t *testing.T) {
 // checkpoints and other exports stay behind.
 func TestExportCarriesEveryGraph(t *testing.T) {
 	env := orttest.Open(t)
-	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
-	merged := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.Merged})
-	must(t, os.Rename(filepath.Join(merged, "decoder_model_merged.onnx"), filepath.Join(from, "decoder_model_merged.onnx")))
+	from := modeltest.Folder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
+	merged := modeltest.Folder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.Merged})
+	modeltest.Must(t, os.Rename(filepath.Join(merged, "decoder_model_merged.onnx"), filepath.Join(from, "decoder_model_merged.onnx")))
 	for _, name := range []string{"model_quantized.onnx", "model.safetensors", "model.safetensors.index.json"} {
-		must(t, os.WriteFile(filepath.Join(from, name), []byte("{}"), 0o644))
+		modeltest.Must(t, os.WriteFile(filepath.Join(from, name), []byte("{}"), 0o644))
 	}
-	lm := openModel(t, env, from, Options{})
+	lm := modeltest.Open(t, env, from, models.Options{})
 	r := rand.New(rand.NewPCG(5, 2))
-	p := randomPatch(lm, r, 0.3)
+	p := modeltest.RandomPatch(lm, r, 0.3)
 	to := filepath.Join(t.TempDir(), "to")
-	must(t, lm.Export(t.Context(), p, to))
+	modeltest.Must(t, lm.Export(t.Context(), p, to))
 	var names []string
 	entries, err := os.ReadDir(to)
-	must(t, err)
+	modeltest.Must(t, err)
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
@@ -115,14 +119,14 @@ func TestExportCarriesEveryGraph(t *testing.T) {
 			t.Errorf("%s in %v", name, names)
 		}
 	}
-	q := randomQuery(lm, r, 6, 3)
-	want := answersOf(t, lm, Row{Query: q, Patch: p})
+	q := modeltest.RandomQuery(lm, r, 6, 3)
+	want := score(t, lm, answer.Row{Query: q, Patch: p})
 	for _, name := range []string{"model.onnx", "model_with_past.onnx", "decoder_model_merged.onnx"} {
-		one := openModel(t, env, filepath.Join(to, name), Options{})
-		if d := worstLogProb(t, want, answersOf(t, one, Row{Query: q})); d > logProbTolerance {
+		one := modeltest.Open(t, env, filepath.Join(to, name), models.Options{})
+		if d := modeltest.WorstLogProb(t, want, score(t, one, answer.Row{Query: q})); d > modeltest.LogProbTolerance {
 			t.Errorf("%s differs from the patched model by %g", name, d)
 		}
-		if info, err := Inspect(filepath.Join(to, name)); err != nil || info.Opset == 0 {
+		if info, err := models.Inspect(filepath.Join(to, name)); err != nil || info.Opset == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -130,33 +134,33 @@ func TestExportCarriesEveryGraph(t *testing.T) {
 
 func TestExportRefuses(t *testing.T) {
 	env := orttest.Open(t)
-	from := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
-	lm := openModel(t, env, from, Options{})
+	from := modeltest.Folder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.WithPast})
+	lm := modeltest.Open(t, env, from, models.Options{})
 	r := rand.New(rand.NewPCG(5, 3))
-	p := randomPatch(lm, r, 0.3)
+	p := modeltest.RandomPatch(lm, r, 0.3)
 	to := filepath.Join(t.TempDir(), "to")
-	if err := lm.Export(t.Context(), p.Then(&Patch{Routes: []Route{suffix{Text: "x"}}}), to); !errors.Is(err, ErrRouted) {
+	if err := lm.Export(t.Context(), p.Then(&patch.Patch{Routes: []patch.Route{modeltest.Suffix{Text: "x"}}}), to); !errors.Is(err, models.ErrRouted) {
 		t.Errorf("a patch with routes: %v", err)
 	}
 	if err := lm.Export(t.Context(), p, from); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over the model itself: %v", err)
 	}
 	w := lm.Info().FFNs[0].Down
-	var misfit *MisfitError
-	if err := lm.Export(t.Context(), &Patch{Weights: []Weight{{At: w.ID, Delta: randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
+	var misfit *patch.MisfitError
+	if err := lm.Export(t.Context(), &patch.Patch{Weights: []patch.Weight{{At: w.ID, Delta: modeltest.Randn(r, 1, w.In, w.Out+1)}}}, to); !errors.As(err, &misfit) {
 		t.Errorf("a patch of another model: %v", err)
 	}
 	// A graph of another checkpoint beside the model's own.
-	other := tinyFolder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.Merged, Seed: 9})
+	other := modeltest.Folder(t, tinylm.Config{Family: tinylm.GPT2, Cache: tinylm.Merged, Seed: 9})
 	m, err := onnx.Open(filepath.Join(other, "decoder_model_merged.onnx"))
-	must(t, err)
-	must(t, m.Save(filepath.Join(from, "decoder_model_merged.onnx"), onnx.SaveOptions{}))
-	must(t, m.Close())
+	modeltest.Must(t, err)
+	modeltest.Must(t, m.Save(filepath.Join(from, "decoder_model_merged.onnx"), onnx.SaveOptions{}))
+	modeltest.Must(t, m.Close())
 	if err := lm.Export(t.Context(), p, to); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("graphs of two checkpoints: %v", err)
 	}
 	left, err := os.ReadDir(filepath.Dir(to))
-	must(t, err)
+	modeltest.Must(t, err)
 	if len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}

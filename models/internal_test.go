@@ -2,14 +2,14 @@ package models
 
 // What the tests of package models_test see of the inside.
 
-// replacedSets is how many sets of weights can be replaced.
-const replacedSets = maxReplaced
+// ReplacedSets is how many sets of weights can be replaced.
+const ReplacedSets = maxReplaced
 
-// builtOf is how many graphs of a model are ready on the runtime.
-func builtOf(lm *LM) int { return len(lm.built()) }
+// BuiltOf is how many graphs of a model are ready on the runtime.
+func BuiltOf(lm *LM) int { return len(lm.built()) }
 
-// sessionsOf is how many graphs of a model were asked for.
-func sessionsOf(lm *LM) int {
+// SessionsOf is how many graphs of a model were asked for.
+func SessionsOf(lm *LM) int {
 	lm.mu.Lock()
 	defer lm.mu.Unlock()
 	return len(lm.sessions)

@@ -1,4 +1,4 @@
-package models
+package models_test
 
 import (
 	"math/rand/v2"
@@ -6,6 +6,10 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/modeltest"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 )
 
@@ -13,31 +17,31 @@ import (
 // be read while others are built.
 func TestMeter(t *testing.T) {
 	env := orttest.Open(t)
-	lm := tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, Options{})
+	lm := modeltest.Tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, models.Options{})
 	r := rand.New(rand.NewPCG(1, 1))
 	w := lm.Info().FFNs[0].Up
-	rows := []Row{
-		{Query: randomQuery(lm, r, 4, 2)},
-		{Query: randomQuery(lm, r, 4, 2), Patch: &Patch{Weights: []Weight{{At: w.ID, U: randn(r, 0.1, w.In, 1), V: randn(r, 0.1, 1, w.Out)}}}},
+	rows := []answer.Row{
+		{Query: modeltest.RandomQuery(lm, r, 4, 2)},
+		{Query: modeltest.RandomQuery(lm, r, 4, 2), Patch: &patch.Patch{Weights: []patch.Weight{{At: w.ID, U: modeltest.Randn(r, 0.1, w.In, 1), V: modeltest.Randn(r, 0.1, 1, w.Out)}}}},
 	}
 	m := lm.StartMeter()
-	if n := builtOf(lm); n != 0 {
+	if n := models.BuiltOf(lm); n != 0 {
 		t.Errorf("%d sessions before the first question", n)
 	}
 	var wg sync.WaitGroup
 	for _, row := range rows {
 		wg.Go(func() {
-			if _, err := lm.Score(t.Context(), []Row{row}); err != nil {
+			if _, err := answer.Score(t.Context(), lm, []answer.Row{row}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	for range 10 {
-		builtOf(lm)
+		models.BuiltOf(lm)
 	}
 	wg.Wait()
 	u := m.Stop()
-	if n := builtOf(lm); n != 2 {
+	if n := models.BuiltOf(lm); n != 2 {
 		t.Errorf("%d sessions, want one with slots at the down-projections and one with all", n)
 	}
 	if u.Wall <= 0 || u.CPU <= 0 {

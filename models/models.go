@@ -1,75 +1,51 @@
-// Package models opens exported language models and asks them questions,
-// each through its own edit.
+// Package models holds an opened language model: its files, its weights, its
+// sessions on the runtime and what identifies it. Everything that is asked of one
+// is in the packages below:
 //
-// An [LM] is a model folder opened on a runtime. It never changes. An edit is a
-// value, a [Patch]: additions to named weights, and routes that put other
-// questions in the place of those asked. A [Row] is a question together with the
-// patch to ask it through. [LM.Score] plans many rows into few runs:
+//	arch        what a model folder is made of, and what cannot be changed or read there
+//	patch       an edit as a value
+//	graph       the graphs that take edits in and give back what is asked
+//	models      an opened model
+//	run         many questions in few runs of a session
+//	answer      answers to questions, scored and generated
+//	activation  activations at sites, and sums over them
+//	loss        losses and their gradients with respect to shifts of activations
 //
-//	route -> tokenise and join -> drop duplicates and beginnings -> group by binding ->
-//	order by length -> runs within the memory budget -> host statistics
+// Each knows those above it, and of the last three only answer knows another:
+// activation, whose vectors of texts the routes of a patch may ask for.
 //
-// # Bindings
-//
-// A low-rank change W' = W + U V is never added to W. The instrumented graph
-// computes y = x W + (x U) V with U [B, in, r] and V [B, r, out] fed with the
-// rows, so that every row of a run carries its own edit and unedited rows mix
-// with edited ones; shorter ranks are padded with zeros. When all rows of a run
-// carry the same patch its factors are fed once, as [1, in, r].
-//
-// A change of a bias travels with the rows likewise, in sessions that have a
-// further addition behind every down-projection.
-//
-// Rows with different dense patches never share a run. The weights that a dense
-// patch changes are overridable initializers of a graph of their own, and
-// W + Delta is fed in the stored orientation; W itself stays with the session.
-// Float16 weights are replaced where the loaded runtime takes overridable float16
-// initializers, as 1.30 does: 1.27 ended the process while such a graph was loaded,
-// and is never given one. Weights of other types are not replaced, nor are those
-// of a fifth set of weights, since every set needs a session. Their changes go
-// through the slots, as products with an identity matrix. [Info].Dense says which
-// form a model takes.
-// Against the unedited model, on one thread (GPT-2 form, 6 layers of width 256,
-// 32 rows of 20 tokens; medians of 40 runs in turn, BenchmarkDense), replacing
-// one down-projection costs 1 %, its slot 7 %; replacing all six 14 %, their
-// slots 42 %.
-//
-// # Results
-//
-// What routes of different patches ask shares runs. A target whose tokens begin
-// another one's shares its row.
-//
-// Rows are padded on the right with explicit attention mask and positions;
-// models are causal, so padding cannot reach a real position. Behind cached keys
-// and values it stands in front of them, masked: local windows and biases by
-// distance count the places in a cache, so none may lie between a row's tokens.
-// Whether a graph takes padding there is tried, see LM.keepsApart; rows of unequal
-// length do not share cached runs of one that does not.
-//
-// An answer does not depend on which other rows were asked, up to floating-point
-// reassociation in the runtime's kernels (below 1e-4 nats in float32). Within one
-// shape of run, a row without a patch and a row with a patch of zeros agree to the
-// bit.
-//
-// Rows that begin alike under one patch, as all questions behind one text of an
-// in-context method do, share a run of what they begin with: its keys and values
-// stand before each of them, cut to one length. This takes a graph with past keys
-// and values whose attention does not take lengths (GroupQueryAttention does).
-//
-// Where a saving fails in a run the rows are asked plainly; if that goes well, the
-// saving is given up for good, and [LM.Abandoned] says so.
+// An [LM] is a model folder opened on a runtime. It never changes: every question
+// comes with its own edit, a [patch.Patch], and questions of many edits share runs.
 //
 // # Sessions and memory
 //
 // One instrumented graph, with slots at all down-projections, serves every
 // question that low-rank patches of down-projections can ask, and the unedited
-// model too. Other sessions are built when first needed: with slots at the up-
-// and gate-projections, with replaced weights, with outputs for [LM.Trace], with
-// losses and their gradients for [LM.Losses] and [LM.LayerShifts], with the two
-// halves of those for [LM.Hold], and for the graph with past keys and values if it
-// is another file. Weights in external data files stay mapped and are shared by
-// all of them; weights inside the .onnx file are held by each.
+// model too. Other sessions are built when first needed, one for each [graph.Spec]:
+// with slots at the up- and gate-projections, with replaced weights, for each of
+// the other purposes, and for the graph with past keys and values if it is another
+// file. Weights in external data files stay mapped and are shared by all of them;
+// weights inside the .onnx file are held by each.
 //
 // [Options.MemoryBudget] bounds what one run holds beside the weights; see
-// cost.bytes for the formula.
+// run.Cost for the formula.
+//
+// Where a way of saving work fails in a run the rows are asked plainly; if that goes
+// well, the saving is given up for good, and [LM.Abandoned] says so.
+//
+// # Words
+//
+//	site       a place in a block where activations are read or shifted
+//	slot       inputs of a graph for the low-rank change of one weight
+//	session    a graph on the runtime
+//	row        what a caller asks: a query or a sequence, with a patch
+//	sequence   a prompt with a target behind it, as token ids
+//	question   a sequence asked through a patch, once for all rows that agree in both
+//	shares     reads the run of a longer question that begins with its tokens
+//	intake     the questions of one call
+//	batch      the questions of one run; a run is one call of a session
+//	past       keys and values that stand in for the first positions of the rows of a run
+//	beginning  what several questions begin with, computed once; a group is a run's worth
+//	held       prepared for being asked time after time
+//	lanes      sessions used side by side, each with its share of the threads
 package models

@@ -15,8 +15,8 @@ import (
 	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/patch"
 	"editpipe/models/ports"
-	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/tensor"
 	"editpipe/token"
@@ -249,24 +249,6 @@ func (lm *LM) Lanes() int {
 	return ort.DefaultThreads()
 }
 
-// maxReplaced bounds the sessions with replaced weights of one role: each may
-// hold all weights again. Patches of further sets of weights use the slots.
-const maxReplaced = 4
-
-// Affords says whether there is a session of a role in which these weights are
-// inputs, or room for one.
-func (lm *LM) Affords(r arch.Role, replaced string) bool {
-	lm.mu.Lock()
-	defer lm.mu.Unlock()
-	sets := map[string]bool{replaced: true}
-	for have := range lm.sessions {
-		if have.Role == r && have.Take.Replaced != "" {
-			sets[have.Take.Replaced] = true
-		}
-	}
-	return len(sets) <= maxReplaced
-}
-
 // OwnSession is Session for a caller that keeps the session to itself and closes
 // it before the model.
 func (lm *LM) OwnSession(ctx context.Context, s graph.Spec) (*ort.Session, error) {
@@ -301,9 +283,6 @@ func (lm *LM) start(ctx context.Context, s graph.Spec, threads int) (*ort.Sessio
 
 // Info says what the model is made of.
 func (lm *LM) Info() *arch.Info { return &lm.anatomy.Info }
-
-// Overridable says whether a run may be fed another value in the weight's place.
-func (lm *LM) Overridable(w *arch.Weight) bool { return w.Overridable(lm.env.OverridesFloat16()) }
 
 // Provider is what the model runs on.
 func (lm *LM) Provider() ort.Provider { return lm.opts.Provider }
@@ -366,9 +345,9 @@ func (lm *LM) Weight(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.anatomy.Info.Editable(id); err != nil {
 		return nil, err
 	}
-	r := roleOf(id)
-	at := lm.anatomy.Graph(r).Weight(id)
-	w, err := lm.Stored(r, id, at.Initializer)
+	g := lm.anatomy.Graph(roleOf(id))
+	at := g.Weight(id)
+	w, err := g.Stored(id, at.Initializer)
 	if err != nil {
 		return nil, err
 	}
@@ -390,8 +369,8 @@ func (lm *LM) Bias(id arch.WeightID) (*tensor.Tensor, error) {
 	if err := lm.anatomy.Info.BiasEditable(id); err != nil {
 		return nil, err
 	}
-	r := roleOf(id)
-	b, err := lm.Stored(r, id, lm.anatomy.Graph(r).Weight(id).Bias)
+	g := lm.anatomy.Graph(roleOf(id))
+	b, err := g.Stored(id, g.Weight(id).Bias)
 	if err != nil {
 		return nil, err
 	}
@@ -409,41 +388,26 @@ func roleOf(id arch.WeightID) arch.Role {
 	return arch.Forward
 }
 
-// Stored returns an initializer of a weight as the file of a role holds it.
-func (lm *LM) Stored(r arch.Role, id arch.WeightID, name string) (*tensor.Tensor, error) {
-	g := lm.anatomy.Graph(r)
-	for _, t := range g.Model.Graph.Initializers {
-		if t.Name == name {
-			v, err := t.Value()
-			if err != nil {
-				return nil, fmt.Errorf("models: reading %s from %s: %w", id, g.Path, err)
-			}
-			return v, nil
-		}
-	}
-	return nil, fmt.Errorf("models: reading %s: %w: no initializer %q in %s", id, onnx.ErrUndefined, name, g.Path)
-}
-
 // Fits checks that a saved patch was made for this model: same hash, same
 // tokenizer, weights that exist and have the shapes of what is added. It returns
 // a *MisfitError or ErrNotEditable.
-func (lm *LM) Fits(p *Patch, meta PatchMeta) error {
+func (lm *LM) Fits(p *patch.Patch, meta patch.Meta) error {
 	if meta.ModelHash != lm.hash {
-		return &MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
+		return &patch.MisfitError{What: "model hash", Want: meta.ModelHash, Have: lm.hash}
 	}
 	if meta.TokenizerHash != lm.TokenizerHash() {
-		return &MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
+		return &patch.MisfitError{What: "tokenizer hash", Want: meta.TokenizerHash, Have: lm.TokenizerHash()}
 	}
 	return lm.Accepts(p)
 }
 
 // Accepts checks all that a patch adds against the model's weights.
-func (lm *LM) Accepts(p *Patch) error {
+func (lm *LM) Accepts(p *patch.Patch) error {
 	if p == nil {
 		return nil
 	}
 	for _, w := range p.Weights {
-		if err := w.check(); err != nil {
+		if err := w.Check(); err != nil {
 			return err
 		}
 		if err := lm.anatomy.Info.Editable(w.At); err != nil {
@@ -456,10 +420,10 @@ func (lm *LM) Accepts(p *Patch) error {
 				return err
 			}
 			if out != to.Out {
-				return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
+				return &patch.MisfitError{What: w.Place(), Want: fmt.Sprintf("[%d]", out), Have: fmt.Sprintf("[%d]", to.Out)}
 			}
 		} else if in != to.In || out != to.Out {
-			return &MisfitError{What: w.place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
+			return &patch.MisfitError{What: w.Place(), Want: fmt.Sprintf("[%d %d]", in, out), Have: fmt.Sprintf("[%d %d]", to.In, to.Out)}
 		}
 	}
 	return nil

@@ -1,11 +1,11 @@
 package models
 
 import (
-	"editpipe/models/arch"
 	"fmt"
 	"slices"
 	"strings"
 
+	"editpipe/models/arch"
 	"editpipe/token"
 )
 

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"strings"
 
 	"editpipe/file"
-	"editpipe/models"
 	"editpipe/row"
 	"editpipe/store"
 )
@@ -70,7 +70,7 @@ func (s *session) checkpoints() (map[int]string, error) {
 }
 
 // save writes a checkpoint and removes older ones.
-func (s *session) save(patch *models.Patch, made int) error {
+func (s *session) save(p *patch.Patch, made int) error {
 	dir := filepath.Join(s.folder.PatchDir(), fmt.Sprintf("%s-%d", s.id, made))
 	if err := os.RemoveAll(dir); err != nil { // left over from a run that was killed here
 		return fmt.Errorf("saving a checkpoint: %w", err)
@@ -85,11 +85,11 @@ func (s *session) save(patch *models.Patch, made int) error {
 			c.Failed[i] = &recalled{why.status, why.fault, why.detail}
 		}
 	}
-	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash(), Config: s.combo.config.Map()}
+	meta := patch.Meta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash(), Config: s.combo.config.Map()}
 	data, err := json.Marshal(c)
 	err = errors.Join(
 		err,
-		patch.Save(filepath.Join(dir, patchFile), meta),
+		p.Save(filepath.Join(dir, patchFile), meta),
 		store.Write(filepath.Join(dir, resultsFile), s.results, nil),
 		store.Write(filepath.Join(dir, appliedFile), s.applied, nil),
 	)
@@ -121,7 +121,7 @@ func (s *session) forget(keep int) error {
 
 // resume goes back to the unit's last whole checkpoint: it gives the patch and
 // the number of edits made, 0 where there is none.
-func (s *session) resume() (*models.Patch, int, error) {
+func (s *session) resume() (*patch.Patch, int, error) {
 	found, err := s.checkpoints()
 	if err != nil {
 		return nil, 0, err
@@ -135,10 +135,10 @@ func (s *session) resume() (*models.Patch, int, error) {
 		}
 	}
 	if best == 0 {
-		return &models.Patch{}, 0, nil
+		return &patch.Patch{}, 0, nil
 	}
 	dir := found[best]
-	fail := func(err error) (*models.Patch, int, error) {
+	fail := func(err error) (*patch.Patch, int, error) {
 		return nil, 0, fmt.Errorf("resuming from checkpoint %s (delete it to start the chain over): %w", dir, err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, chainFile))
@@ -149,12 +149,12 @@ func (s *session) resume() (*models.Patch, int, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return fail(err)
 	}
-	patch, _, err := models.LoadPatch(filepath.Join(dir, patchFile), s.combo.method.Decoders)
+	p, _, err := patch.Load(filepath.Join(dir, patchFile), s.combo.method.Decoders)
 	if err != nil {
 		return fail(err)
 	}
 	for _, name := range noted {
-		delete(patch.State, name)
+		delete(p.State, name)
 	}
 	if s.results, err = store.Read[row.Result](filepath.Join(dir, resultsFile)); err != nil {
 		return fail(err)
@@ -166,5 +166,5 @@ func (s *session) resume() (*models.Patch, int, error) {
 	for i, err := range c.Failed {
 		s.errs[i] = err
 	}
-	return patch, c.Made, nil
+	return p, c.Made, nil
 }

@@ -3,6 +3,7 @@ package stages
 import (
 	"bytes"
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,6 @@ import (
 	"editpipe/edit/none"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/models/arch"
 	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"
@@ -36,7 +36,7 @@ func nudge() edit.Method {
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  func(*arch.Info) config { return config{Size: 0.5} },
+		Base:      config{Size: 0.5},
 		Open:      func(_ context.Context, c config, in edit.Env) (edit.Editor, error) { return nudger{c.Size, in.LM}, nil },
 	})
 }
@@ -48,7 +48,7 @@ type nudger struct {
 
 var errNobody = errors.New("there is nobody to edit")
 
-func (n nudger) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (n nudger) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
@@ -59,7 +59,7 @@ func (n nudger) Make(ctx context.Context, on *models.Patch, groups [][]dataset.E
 	return made, nil
 }
 
-func (n nudger) group(on *models.Patch, edits []dataset.Edit) edit.Made {
+func (n nudger) group(on *patch.Patch, edits []dataset.Edit) edit.Made {
 	made := edit.Made{Patch: on}
 	for _, e := range edits {
 		if e.Subject == "Nobody" {
@@ -76,9 +76,9 @@ func (n nudger) group(on *models.Patch, edits []dataset.Edit) edit.Made {
 			}
 			return tensor.FromFloat32s(v, shape...)
 		}
-		made.Patch = made.Patch.Then(&models.Patch{
+		made.Patch = made.Patch.Then(&patch.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
-			Weights: []models.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
+			Weights: []patch.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
 		})
 		made.Efforts = append(made.Efforts, edit.Effort{Steps: 1, FinalLoss: float32(n.size)})
 	}

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -10,7 +11,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/pipeline"
 	"editpipe/row"
 	"editpipe/store"
@@ -157,7 +157,7 @@ func (s *session) single(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	patches := make([]*models.Patch, len(s.edits))
+	patches := make([]*patch.Patch, len(s.edits))
 	measured := make([]row.Applied, len(s.edits))
 	for k, i := range alone {
 		if patches[i], s.errs[i] = made[k].Patch, made[k].Err; s.errs[i] == nil {
@@ -182,7 +182,7 @@ func (s *session) chain(ctx context.Context) error {
 	if s.combo.schedule.Kind == edit.Sequential {
 		size, when = max(1, s.combo.schedule.Step), s.when
 	}
-	patch, made, err := s.resume()
+	p, made, err := s.resume()
 	if err != nil {
 		return err
 	}
@@ -190,23 +190,23 @@ func (s *session) chain(ctx context.Context) error {
 		if step.hi <= made {
 			continue
 		}
-		together, of, err := s.together(ctx, patch, step)
+		together, of, err := s.together(ctx, p, step)
 		if err != nil {
 			return err
 		}
 		var measured row.Applied
 		if len(of) > 0 {
-			patch, measured = together.Patch, s.take(together, of)
+			p, measured = together.Patch, s.take(together, of)
 		}
 		for i := step.lo; i < step.hi; i++ {
 			s.apply(i, measured)
 		}
 		from, to := when.due(step.lo, step.hi, n)
-		if err := s.askChain(ctx, patch, step.hi, from, to); err != nil {
+		if err := s.askChain(ctx, p, step.hi, from, to); err != nil {
 			return err
 		}
 		if step.hi < n && step.hi/CheckpointEdits > step.lo/CheckpointEdits {
-			if err := s.save(patch, step.hi); err != nil {
+			if err := s.save(p, step.hi); err != nil {
 				return err
 			}
 		}
@@ -214,11 +214,11 @@ func (s *session) chain(ctx context.Context) error {
 	return nil
 }
 
-// together makes the edits of a step at once on top of patch, and says which those
+// together makes the edits of a step at once on top of p, and says which those
 // are. Where the method blames a single edit, that one is left out and the others
 // are tried again. An edit that has to come on top of another one that was not made
 // is left out, too.
-func (s *session) together(ctx context.Context, patch *models.Patch, step chunk) (edit.Made, []int, error) {
+func (s *session) together(ctx context.Context, p *patch.Patch, step chunk) (edit.Made, []int, error) {
 	var left []int
 	for i := step.lo; i < step.hi; i++ {
 		if s.errs[i] = s.onTop(i); s.errs[i] == nil {
@@ -232,7 +232,7 @@ func (s *session) together(ctx context.Context, patch *models.Patch, step chunk)
 		for k, i := range left {
 			edits[k] = s.edits[i]
 		}
-		made, err := s.combo.editor.Make(ctx, patch, [][]dataset.Edit{edits})
+		made, err := s.combo.editor.Make(ctx, p, [][]dataset.Edit{edits})
 		if err != nil {
 			return edit.Made{}, nil, err
 		}
@@ -263,7 +263,7 @@ func (s *session) together(ctx context.Context, patch *models.Patch, step chunk)
 var errSuperseded = errors.New("superseded by a later edit of the same fact")
 
 // askChain asks about edits from up to before to after made edits of the chain.
-func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from, to int) error {
+func (s *session) askChain(ctx context.Context, p *patch.Patch, made, from, to int) error {
 	later := superseded(s.edits[:made], s.errs[:made])
 	var list []asked
 	for i := from; i < to; i++ {
@@ -272,7 +272,7 @@ func (s *session) askChain(ctx context.Context, patch *models.Patch, made, from,
 			err = fmt.Errorf("%w: %s", errSuperseded, later[i])
 		}
 		for _, q := range s.asks[i] {
-			list = append(list, asked{question: q, patch: patch, err: err, index: i, after: made, force: s.inside})
+			list = append(list, asked{question: q, patch: p, err: err, index: i, after: made, force: s.inside})
 		}
 	}
 	return s.ask(ctx, list)

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -9,8 +10,6 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
-	"editpipe/models/arch"
 	"editpipe/row"
 	"editpipe/store"
 )
@@ -20,8 +19,8 @@ type counted struct{ times *atomic.Int32 }
 
 func (counted) Kind() string      { return "counted" }
 func (counted) Save(string) error { return nil }
-func (counted) Route(_ context.Context, _ models.Reader, questions []ask.Query) ([]models.Way, error) {
-	ways := make([]models.Way, len(questions))
+func (counted) Route(_ context.Context, _ patch.Reader, questions []ask.Query) ([]patch.Way, error) {
+	ways := make([]patch.Way, len(questions))
 	for i, q := range questions {
 		ways[i].Query = q
 	}
@@ -32,10 +31,10 @@ func (c counted) Prefix() string {
 	return "counted"
 }
 
-func (c counted) Make(_ context.Context, _ *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (c counted) Make(_ context.Context, _ *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
-		made[i].Patch = &models.Patch{Method: "counted", Routes: []models.Route{c}}
+		made[i].Patch = &patch.Patch{Method: "counted", Routes: []patch.Route{c}}
 		for _, e := range edits {
 			made[i].Patch.Edits = append(made[i].Patch.Edits, string(e.ID))
 		}
@@ -49,8 +48,7 @@ func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
 		Name: "counted", Title: "Counted", Version: 1, Schedules: []edit.Kind{edit.Batch},
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		Open:     func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
+		Open: func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")
 	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Schedules: scheduleList(t, "batch:3"), Out: out})

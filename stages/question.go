@@ -3,6 +3,10 @@ package stages
 import (
 	"cmp"
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"errors"
 	"slices"
 
@@ -86,7 +90,7 @@ type without struct {
 var ofData = []error{ask.ErrNoPrompt, ask.ErrNoTarget, locate.ErrSubject, locate.ErrNoSubject}
 
 // ofModel are the reasons that are the model's, also when an edit is made.
-var ofModel = []error{models.ErrRun, models.ErrNoGradient, models.ErrSite, models.ErrNotEditable, models.ErrVocabulary, models.ErrTokenizer}
+var ofModel = []error{run.ErrRun, arch.ErrNoGradient, arch.ErrSite, arch.ErrNotEditable, run.ErrVocabulary, models.ErrTokenizer}
 
 // statusOf turns the reason why there are no numbers into what a row says.
 func statusOf(err error) without {
@@ -125,11 +129,11 @@ func statusOf(err error) without {
 // asked is a question with the patch it is asked through and what came back.
 type asked struct {
 	question
-	patch *models.Patch // nil for the unedited model
-	err   error         // why nothing is to be asked; nil if it is
-	after int           // edits made in the unit when it is asked
-	force int           // edits in force together when it is asked
-	index int           // of the edit in its unit
+	patch *patch.Patch // nil for the unedited model
+	err   error        // why nothing is to be asked; nil if it is
+	after int          // edits made in the unit when it is asked
+	force int          // edits in force together when it is asked
+	index int          // of the edit in its unit
 
 	answer    ask.Answer // scores, text or both
 	hasScores bool
@@ -144,13 +148,13 @@ func stopTexts() []string { return []string{"\n"} }
 // put asks all questions, with one call for the scores and one for the texts:
 // rows carry their own patches, so edits share runs of the model.
 func put(ctx context.Context, lm *models.LM, maxNew int, list []asked) error {
-	var rows, texts []models.Row
+	var rows, texts []answer.Row
 	var rowOf, textOf []int
 	for i, a := range list {
 		if a.err != nil {
 			continue
 		}
-		row := models.Row{Query: a.query, Patch: a.patch}
+		row := answer.Row{Query: a.query, Patch: a.patch}
 		if maxNew > 0 && a.generated() {
 			texts, textOf = append(texts, row), append(textOf, i)
 		} else if !a.scored() {
@@ -164,7 +168,7 @@ func put(ctx context.Context, lm *models.LM, maxNew int, list []asked) error {
 		}
 	}
 	if len(rows) > 0 {
-		answers, err := lm.Score(ctx, rows)
+		answers, err := answer.Score(ctx, lm, rows)
 		if err != nil {
 			return err
 		}
@@ -175,7 +179,7 @@ func put(ctx context.Context, lm *models.LM, maxNew int, list []asked) error {
 	if len(texts) == 0 {
 		return nil
 	}
-	answers, err := lm.Generate(ctx, texts, ask.Sampling{MaxNew: maxNew, Stop: stopTexts()})
+	answers, err := answer.Generate(ctx, lm, texts, ask.Sampling{MaxNew: maxNew, Stop: stopTexts()})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,8 +15,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/none"
-	"editpipe/models"
-	"editpipe/models/arch"
 	"editpipe/pipeline"
 	"editpipe/store"
 	"editpipe/tensor"
@@ -166,9 +165,8 @@ type counter struct {
 func (c *counter) method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: nudge().Schedules,
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
 		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
-			return editorFunc(func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+			return editorFunc(func(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 				if c.made++; c.made == c.at {
 					c.stop()
 				}
@@ -198,7 +196,7 @@ func TestOldCheckpoint(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("checkpoints %v, %v", found, err)
 	}
-	p, meta, err := models.LoadPatch(found[0], nil)
+	p, meta, err := patch.Load(found[0], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,9 +210,9 @@ func TestOldCheckpoint(t *testing.T) {
 	sameRun(t, "a chain from an old checkpoint", whole, e.Out)
 }
 
-type editorFunc func(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error)
+type editorFunc func(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error)
 
-func (f editorFunc) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (f editorFunc) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	return f(ctx, on, groups)
 }
 

@@ -2,6 +2,8 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"fmt"
 
 	"editpipe/ask"
@@ -22,19 +24,19 @@ type Sides struct {
 // AskSides asks an edit's own prompt, with its target's log-probability, and
 // further prompts, with and without the patch. An answer is at most maxNew tokens
 // of the first line. The error names the prompt that could not be asked.
-func AskSides(ctx context.Context, lm *models.LM, patch *models.Patch, e dataset.Edit, further []string, maxNew int) ([]Sides, error) {
+func AskSides(ctx context.Context, lm *models.LM, with *patch.Patch, e dataset.Edit, further []string, maxNew int) ([]Sides, error) {
 	prompts := append([]string{e.Prompt}, further...)
-	var rows []models.Row
+	var rows []answer.Row
 	for _, p := range prompts {
 		q := ask.Query{Prompt: p}
-		rows = append(rows, models.Row{Query: q}, models.Row{Query: q, Patch: patch})
+		rows = append(rows, answer.Row{Query: q}, answer.Row{Query: q, Patch: with})
 	}
-	texts, err := lm.Generate(ctx, rows, ask.Sampling{MaxNew: maxNew, Stop: stopTexts()})
+	texts, err := answer.Generate(ctx, lm, rows, ask.Sampling{MaxNew: maxNew, Stop: stopTexts()})
 	if err != nil {
 		return nil, err
 	}
 	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
+	scores, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: with}})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package stages
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"strings"
@@ -10,7 +12,6 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 // TestAskSides asks beside a patch that does something, and beside one that does
@@ -30,14 +31,14 @@ func TestAskSides(t *testing.T) {
 	if err != nil || made[0].Err != nil {
 		t.Fatal(err, made)
 	}
-	patch := made[0].Patch
+	p := made[0].Patch
 	const further = "The mayor"
-	sides, err := AskSides(ctx, lm, patch, e, []string{further}, 4)
+	sides, err := AskSides(ctx, lm, p, e, []string{further}, 4)
 	if err != nil || len(sides) != 2 {
 		t.Fatalf("%+v, %v", sides, err)
 	}
 	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
+	scores, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: p}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestAskSides(t *testing.T) {
 	if sides[0].Target != e.Target || sides[1].Prompt != further || sides[1].Target != "" || sides[1].LogPAfter != nil {
 		t.Errorf("%+v", sides)
 	}
-	same, err := AskSides(ctx, lm, &models.Patch{}, e, []string{further}, 4)
+	same, err := AskSides(ctx, lm, &patch.Patch{}, e, []string{further}, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func TestAskSides(t *testing.T) {
 		}
 	}
 	long := strings.Repeat("mayor ", 200)
-	if _, err := AskSides(ctx, lm, patch, e, []string{long}, 4); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), long) {
+	if _, err := AskSides(ctx, lm, p, e, []string{long}, 4); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), long) {
 		t.Errorf("a prompt that is too long: %v", err)
 	}
 }

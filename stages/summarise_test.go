@@ -1,6 +1,8 @@
 package stages
 
 import (
+	"editpipe/models/arch"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +14,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/row"
 )
 
@@ -103,14 +104,14 @@ func TestFaults(t *testing.T) {
 		{errNotOnTop, row.Skipped, row.FaultSetting},
 		{made(fmt.Errorf("%w batch:9", edit.ErrSchedule)), row.Unsupported, row.FaultSetting},
 		{made(edit.ErrUnsupported), row.Unsupported, row.FaultMethod},
-		{made(edit.Refused(models.ErrNoGradient)), row.Unsupported, row.FaultModel},
+		{made(edit.Refused(arch.ErrNoGradient)), row.Unsupported, row.FaultModel},
 		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), row.SkippedLength, row.FaultData},
 		{made(ask.ErrTooLong), row.SkippedLength, row.FaultData},
 		{ask.ErrNoPrompt, row.Failed, row.FaultData},
 		{made(locate.ErrSubject), row.Failed, row.FaultData},
 		{made(errors.New("no value was found")), row.Failed, row.FaultMethod},
-		{made(models.ErrRun), row.Failed, row.FaultModel},
-		{models.ErrRun, row.Failed, row.FaultModel},
+		{made(run.ErrRun), row.Failed, row.FaultModel},
+		{run.ErrRun, row.Failed, row.FaultModel},
 		{ask.ErrNotFinite, row.Failed, row.FaultMethod}, // of an edited model; see TestFaultOfTheModelItself
 		{&recalled{row.Failed, row.FaultModel, "as it was"}, row.Failed, row.FaultModel},
 	} {

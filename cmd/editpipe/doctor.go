@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"errors"
 	"fmt"
 	"runtime"
@@ -116,7 +117,7 @@ func demoAnswers(ctx context.Context, e *ort.Env, cache string) (finding, error)
 		}
 		defer lm.Close()
 		q := ask.Query{Prompt: demo.FactPrompt, Targets: []string{demo.FactAnswer}}
-		answers, err := lm.Score(ctx, []models.Row{{Query: q}})
+		answers, err := answer.Score(ctx, lm, []answer.Row{{Query: q}})
 		if err != nil {
 			return err
 		}

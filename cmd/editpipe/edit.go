@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo"
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/stages"
 )
 
@@ -111,15 +111,15 @@ func runEdit(c *cli.Context) error {
 		if made[0].Err != nil {
 			return made[0].Err
 		}
-		patch := made[0].Patch
-		shown, err := stages.AskSides(ctx, lm, patch, e, c.StringSlice("ask"), shownTokens)
+		p := made[0].Patch
+		shown, err := stages.AskSides(ctx, lm, p, e, c.StringSlice("ask"), shownTokens)
 		if err != nil {
 			return err
 		}
 		if save != "" {
-			meta := models.PatchMeta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
+			meta := patch.Meta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
 				Config: config.Map(), Prompts: []string{e.Prompt + " " + e.Target}}
-			if err := patch.Save(save, meta); err != nil {
+			if err := p.Save(save, meta); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", save)
@@ -140,7 +140,7 @@ func writablePatch(path string) error {
 	if err := writableFile("save", path); err != nil {
 		return err
 	}
-	return writableFile("save", models.Sidecar(path))
+	return writableFile("save", patch.Sidecar(path))
 }
 
 // trainSource is the data a method may draw demonstrations from; nil if none.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
@@ -9,7 +10,6 @@ import (
 
 	"editpipe/edit"
 	"editpipe/edit/all"
-	"editpipe/models"
 )
 
 func exportCommand() *cli.Command {
@@ -30,7 +30,7 @@ func exportCommand() *cli.Command {
 				return err
 			}
 			return withModel(c, func(ctx context.Context, m opened) error {
-				patch, meta, err := models.LoadPatch(c.String("patch"), edit.Decoders(all.Methods()))
+				patch, meta, err := patch.Load(c.String("patch"), edit.Decoders(all.Methods()))
 				if err != nil {
 					return err
 				}

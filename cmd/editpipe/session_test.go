@@ -1,6 +1,7 @@
 package main
 
 import (
+	"editpipe/models/patch"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -241,7 +242,7 @@ func checkEdit(t *testing.T, saved string) {
 	if !strings.Contains(text.out, demo.FactPrompt) || !strings.Contains(text.err, saved) {
 		t.Errorf("%s%s", text.out, text.err)
 	}
-	patch, meta, err := models.LoadPatch(saved, edit.Decoders(all.Methods()))
+	patch, meta, err := patch.Load(saved, edit.Decoders(all.Methods()))
 	if err != nil || len(patch.Weights) != 0 || meta.Model != demo.Name {
 		t.Errorf("saved patch of method none: %+v, %+v, %v", patch, meta, err)
 	}

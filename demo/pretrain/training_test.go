@@ -2,6 +2,7 @@ package pretrain
 
 import (
 	"bytes"
+	"editpipe/models/answer"
 	"errors"
 	"maps"
 	"math"
@@ -208,7 +209,7 @@ func TestExportedModel(t *testing.T) {
 		t.Errorf("inspected as %+v", info)
 	}
 	for _, q := range x.Facts.Questions(1) {
-		answers, err := lm.Score(t.Context(), []models.Row{{Query: ask.Query{Prompt: q.Prompt, Targets: q.Answers[:1]}}})
+		answers, err := answer.Score(t.Context(), lm, []answer.Row{{Query: ask.Query{Prompt: q.Prompt, Targets: q.Answers[:1]}}})
 		if err != nil || answers[0].Err != nil {
 			t.Fatal(err, answers[0].Err)
 		}

@@ -4,6 +4,8 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"iter"
@@ -146,10 +148,10 @@ func record(id dataset.EditID, subject, relation, target, truth string) dataset.
 }
 
 // rows asks every probe of a record through a patch.
-func rows(r dataset.Record, p *models.Patch) []models.Row {
-	var out []models.Row
+func rows(r dataset.Record, p *patch.Patch) []answer.Row {
+	var out []answer.Row
 	for _, q := range r.Probes {
-		out = append(out, models.Row{Patch: p, Query: ask.Query{Prompt: q.Prompt, Targets: []string{q.Answers[0], q.Contrast}}})
+		out = append(out, answer.Row{Patch: p, Query: ask.Query{Prompt: q.Prompt, Targets: []string{q.Answers[0], q.Contrast}}})
 	}
 	return out
 }
@@ -173,7 +175,7 @@ func editor(t *testing.T, m edit.Method, o Options, lm *models.LM) edit.Editor {
 }
 
 // Together makes edits as one group; an error of the call is the group's.
-func Together(ctx context.Context, ed edit.Editor, on *models.Patch, edits ...dataset.Edit) edit.Made {
+func Together(ctx context.Context, ed edit.Editor, on *patch.Patch, edits ...dataset.Edit) edit.Made {
 	made, err := ed.Make(ctx, on, [][]dataset.Edit{edits})
 	if err != nil {
 		return edit.Made{Err: err}
@@ -182,7 +184,7 @@ func Together(ctx context.Context, ed edit.Editor, on *models.Patch, edits ...da
 }
 
 // Apart makes every edit as a group of its own.
-func Apart(t testing.TB, ed edit.Editor, on *models.Patch, edits []dataset.Edit) []edit.Made {
+func Apart(t testing.TB, ed edit.Editor, on *patch.Patch, edits []dataset.Edit) []edit.Made {
 	t.Helper()
 	made, err := ed.Make(context.Background(), on, edit.Apart(edits))
 	if err != nil {

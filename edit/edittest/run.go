@@ -2,7 +2,9 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -25,7 +27,7 @@ import (
 // of float32 (2^-24) leave as much. A row that sees a thousandth of its neighbour
 // moves by 1e-4 and more (task test:sabotage). Elements of a weight change are held
 // to the same share of the largest one, however many steps a search makes: it sees
-// the same bits in any company (models.Searches), and only what is read once, keys
+// the same bits in any company (loss.Searches), and only what is read once, keys
 // and values, is padded otherwise.
 const closeTo = 5e-6
 
@@ -67,7 +69,7 @@ func (s *suite) batch() []dataset.Edit {
 	return s.edits[:1]
 }
 
-func (s *suite) make(t *testing.T, on *models.Patch, edits []dataset.Edit) *models.Patch {
+func (s *suite) make(t *testing.T, on *patch.Patch, edits []dataset.Edit) *patch.Patch {
 	t.Helper()
 	made := Together(s.ctx, editor(t, s.m, s.o, s.lm), on, edits...)
 	if made.Err != nil {
@@ -79,18 +81,18 @@ func (s *suite) make(t *testing.T, on *models.Patch, edits []dataset.Edit) *mode
 	return made.Patch
 }
 
-func (s *suite) ask(t *testing.T, p *models.Patch) []ask.Answer {
+func (s *suite) ask(t *testing.T, p *patch.Patch) []ask.Answer {
 	t.Helper()
-	var all []models.Row
+	var all []answer.Row
 	for _, r := range s.recs {
 		all = append(all, rows(r, p)...)
 	}
 	return s.score(t, all)
 }
 
-func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
+func (s *suite) score(t *testing.T, all []answer.Row) []ask.Answer {
 	t.Helper()
-	answers, err := s.lm.Score(s.ctx, all)
+	answers, err := answer.Score(s.ctx, s.lm, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +104,8 @@ func (s *suite) score(t *testing.T, all []models.Row) []ask.Answer {
 	return answers
 }
 
-// configuration: keys are documented, unknown ones refused, and a printed
-// configuration reads back as itself.
+// configuration: keys are documented, unknown ones refused, presets are sound, and a
+// printed configuration reads back as itself.
 func (s *suite) configuration(t *testing.T) {
 	keys, err := s.m.Keys(&arch.Info{})
 	if err != nil {
@@ -124,6 +126,11 @@ func (s *suite) configuration(t *testing.T) {
 	again, err := s.m.Configure(s.lm.Info(), c.Map())
 	if err != nil || again.Hash() != c.Hash() {
 		t.Errorf("%q reads back as %q, %v", c, again, err)
+	}
+	for _, p := range s.m.Presets { // each of the first model that it is for
+		if _, err := s.m.Configure(&arch.Info{Family: p.Family, Layers: p.From}, nil); err != nil {
+			t.Errorf("preset for %s: %v", p.Models(), err)
+		}
 	}
 	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Schedules) == 0 {
 		t.Errorf("name, title, version or schedules are missing: %+v", s.m)
@@ -225,11 +232,11 @@ func (s *suite) deterministic(t *testing.T) {
 func (s *suite) saved(t *testing.T) {
 	p := s.make(t, nil, s.batch())
 	path := filepath.Join(t.TempDir(), "patch.safetensors")
-	meta := models.PatchMeta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
+	meta := patch.Meta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
 	if err := p.Save(path, meta); err != nil {
 		t.Fatal(err)
 	}
-	q, had, err := models.LoadPatch(path, s.m.Decoders)
+	q, had, err := patch.Load(path, s.m.Decoders)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +258,7 @@ func (s *suite) company(t *testing.T) {
 		t.Skip("the method does not make single edits")
 	}
 	made := Apart(t, editor(t, s.m, s.o, s.lm), nil, s.edits)
-	var mixed []models.Row
+	var mixed []answer.Row
 	for i, r := range s.recs {
 		if made[i].Err != nil {
 			t.Fatal(made[i].Err)
@@ -266,9 +273,9 @@ func (s *suite) company(t *testing.T) {
 		if d := changesApart(alone, made[i].Patch); math.IsNaN(d) || d > closeTo {
 			t.Errorf("edit %s made alone and in company gives weight changes that are %.2g of their size apart", s.edits[i].ID, d)
 		}
-		for _, p := range []*models.Patch{alone, nil} {
+		for _, p := range []*patch.Patch{alone, nil} {
 			for _, row := range rows(r, p) {
-				one := s.score(t, []models.Row{row})
+				one := s.score(t, []answer.Row{row})
 				s.keep(t, s.edits[i].ID, row, one[0])
 				worst = max(worst, apart(one[0], together[at]))
 				if !sameAnswers(one, together[at:at+1], closeTo) {
@@ -283,7 +290,7 @@ func (s *suite) company(t *testing.T) {
 }
 
 // keep adds an answer to the file that the flag names.
-func (s *suite) keep(t *testing.T, id dataset.EditID, row models.Row, a ask.Answer) {
+func (s *suite) keep(t *testing.T, id dataset.EditID, row answer.Row, a ask.Answer) {
 	t.Helper()
 	if *answers == "" {
 		return
@@ -320,8 +327,8 @@ func (s *suite) chain(t *testing.T) {
 }
 
 // samePatch compares weight changes bit by bit.
-func samePatch(a, b *models.Patch) bool {
-	return slices.EqualFunc(a.Weights, b.Weights, func(x, y models.Weight) bool {
+func samePatch(a, b *patch.Patch) bool {
+	return slices.EqualFunc(a.Weights, b.Weights, func(x, y patch.Weight) bool {
 		return x.At == y.At && x.Bias == y.Bias &&
 			slices.EqualFunc(x.Tensors(), y.Tensors(), func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
 	})
@@ -330,7 +337,7 @@ func samePatch(a, b *models.Patch) bool {
 // changesApart is the largest difference of two patches' elements, relative to the
 // largest element of the same change; infinite for changes of other forms, NaN
 // where an element is.
-func changesApart(a, b *models.Patch) float64 {
+func changesApart(a, b *patch.Patch) float64 {
 	if len(a.Weights) != len(b.Weights) {
 		return math.Inf(1)
 	}

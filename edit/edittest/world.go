@@ -2,6 +2,8 @@ package edittest
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -143,13 +145,13 @@ type Pair struct {
 }
 
 // Pairs asks for both objects of a case at prompts.
-func (w World) Pairs(t testing.TB, p *models.Patch, prompts []string, c Case) []Pair {
+func (w World) Pairs(t testing.TB, p *patch.Patch, prompts []string, c Case) []Pair {
 	t.Helper()
-	var rows []models.Row
+	var rows []answer.Row
 	for _, prompt := range prompts {
-		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.Request.New.Text, c.Request.True.Text}}})
+		rows = append(rows, answer.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.Request.New.Text, c.Request.True.Text}}})
 	}
-	answers, err := w.LM.Score(context.Background(), rows)
+	answers, err := answer.Score(context.Background(), w.LM, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,13 +212,13 @@ func (c EasyCase) Edit() dataset.Edit {
 // Accuracy is the share of target tokens that are the most probable ones, from
 // gold tokens: of the prompt (reliability) and of its paraphrase
 // (generalisation).
-func (w World) Accuracy(t testing.TB, p *models.Patch, c EasyCase) (share [2]float64) {
+func (w World) Accuracy(t testing.TB, p *patch.Patch, c EasyCase) (share [2]float64) {
 	t.Helper()
-	var rows []models.Row
+	var rows []answer.Row
 	for _, prompt := range []string{c.Prompt, c.Phrase} {
-		rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}})
+		rows = append(rows, answer.Row{Patch: p, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}})
 	}
-	answers, err := w.LM.Score(context.Background(), rows)
+	answers, err := answer.Score(context.Background(), w.LM, rows)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,13 +21,14 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -42,33 +43,14 @@ const (
 // implementations.
 const enough = 1e-2
 
-// Config is the configuration of both methods. Its defaults are those of the
-// reference implementations.
+// Config is the configuration of both methods.
 type Config struct {
-	Layer int     `set:"layer" in:"layers" doc:"layer whose down-projection is trained"`
+	Layer int     `set:"layer" in:"layers" share:"21/32" doc:"layer whose down-projection is trained"`
 	Steps int     `set:"num_steps" doc:"most updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
 	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
 	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
-}
-
-// defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
-// with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
-// without one.
-func defaults(info *arch.Info) Config {
-	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4, Bias: true}
-	switch {
-	case info.Family == "gptj":
-		c.Layer, c.Bound = 0, 5e-5
-	case info.Family == "gpt2" && info.Layers >= 48:
-		c.Layer, c.Bound = 0, 5e-4
-	case info.Family == "gpt2" && info.Layers >= 36:
-		c.Layer, c.Bound = 0, 1e-3
-	case info.Family == "gpt2":
-		c.Layer, c.Bound = 0, 2e-3
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -94,14 +76,14 @@ func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: title, Paper: paper, Version: 2,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  defaults, Validate: validate, Needs: needs,
+		Base:      base(), Presets: presets(), Validate: validate, Needs: needs,
 		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
 			return &editor{name: name, c: c, lm: in.LM}, nil
 		},
 	})
 }
 
-func needs(c Config, _ *arch.Info) models.Need {
+func needs(c Config, _ *arch.Info) arch.Need {
 	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
@@ -114,7 +96,7 @@ type editor struct {
 // Make trains a change for each group, which lowers the mean loss of its edits;
 // losses and slopes are computed side by side, of as many groups as the memory
 // budget has room for.
-func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	at := locate.Down(ed.c.Layer)
 	w := ed.lm.Info().Weight(at)
@@ -134,7 +116,7 @@ const copies = 5
 
 // train trains the changes of groups side by side and fills in what becomes of
 // them. It returns what keeps all of them from being made.
-func (ed *editor) train(ctx context.Context, on *models.Patch, at arch.WeightID, w *arch.Weight, groups [][]dataset.Edit, made []edit.Made) (err error) {
+func (ed *editor) train(ctx context.Context, on *patch.Patch, at arch.WeightID, w *arch.Weight, groups [][]dataset.Edit, made []edit.Made) (err error) {
 	var tasks []*task
 	var problems []train.Problem
 	var places []int
@@ -172,7 +154,7 @@ func (ed *editor) train(ctx context.Context, on *models.Patch, at arch.WeightID,
 }
 
 // made is what becomes of a group whose change was trained.
-func (ed *editor) made(on *models.Patch, at arch.WeightID, k *task, r train.Report) edit.Made {
+func (ed *editor) made(on *patch.Patch, at arch.WeightID, k *task, r train.Report) edit.Made {
 	p := with(on, at, r.Values)
 	p.Method = ed.name
 	efforts := make([]edit.Effort, len(k.edits))
@@ -189,11 +171,11 @@ func (ed *editor) made(on *models.Patch, at arch.WeightID, k *task, r train.Repo
 }
 
 // problem is the training of a weight and of its bias.
-func (ed *editor) problem(on *models.Patch, at arch.WeightID, w *arch.Weight) (train.Problem, error) {
+func (ed *editor) problem(on *patch.Patch, at arch.WeightID, w *arch.Weight) (train.Problem, error) {
 	type part struct {
 		name  string
 		shape []int
-		value func(*models.LM, *models.Patch, arch.WeightID) ([]float32, error)
+		value func(*models.LM, *patch.Patch, arch.WeightID) ([]float32, error)
 	}
 	parts := []part{{variable, []int{w.In, w.Out}, weight}}
 	if ed.c.Bias && w.Bias != "" {

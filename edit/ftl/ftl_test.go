@@ -2,7 +2,10 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"errors"
 	"maps"
 	"math"
@@ -52,7 +55,7 @@ func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *edito
 	return &editor{name: id, c: c.Value().(Config), lm: lm}
 }
 
-func made(t *testing.T, ed *editor, on *models.Patch, edits ...dataset.Edit) edit.Made {
+func made(t *testing.T, ed *editor, on *patch.Patch, edits ...dataset.Edit) edit.Made {
 	t.Helper()
 	made := edittest.Together(context.Background(), ed, on, edits...)
 	if made.Err != nil {
@@ -65,7 +68,7 @@ func made(t *testing.T, ed *editor, on *models.Patch, edits ...dataset.Edit) edi
 }
 
 // objectiveOf is the objective of one training.
-func objectiveOf(t *testing.T, id string, lm *models.LM, on *models.Patch, at arch.WeightID, edits []dataset.Edit) *objective {
+func objectiveOf(t *testing.T, id string, lm *models.LM, on *patch.Patch, at arch.WeightID, edits []dataset.Edit) *objective {
 	t.Helper()
 	k, err := newTask(context.Background(), id, lm, on, at, edits)
 	if err != nil {
@@ -116,7 +119,7 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := &models.Patch{Method: masked, Weights: []models.Weight{{At: at, Delta: random(0.02)[variable]}}}
+			base := &patch.Patch{Method: masked, Weights: []patch.Weight{{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
 				o := objectiveOf(t, id, lm, base, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
@@ -158,7 +161,7 @@ func TestBox(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), edittest.Edits()
 	const bound = float32(0.001)
-	first := made(t, ed, &models.Patch{}, edits[0])
+	first := made(t, ed, &patch.Patch{}, edits[0])
 	within := func(d []float32) (walls int) {
 		t.Helper()
 		for i, x := range d {
@@ -189,7 +192,7 @@ func TestBox(t *testing.T) {
 	if !further {
 		t.Error("the second edit stays in the box of the first")
 	}
-	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), &models.Patch{}, edits[0])
+	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), &patch.Patch{}, edits[0])
 	if slices.Max(delta(free)) <= bound {
 		t.Error("without a box no element passes it")
 	}
@@ -205,7 +208,7 @@ func TestFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := map[string]string{"num_steps": "1", "lr": "0.0001"}
-	plain := delta(made(t, open1(t, lm, masked, one), &models.Patch{}, edittest.Edits()[0]))
+	plain := delta(made(t, open1(t, lm, masked, one), &patch.Patch{}, edittest.Edits()[0]))
 	full := 0
 	for i, x := range plain {
 		if math.Abs(float64(x)) > 1e-4*(1+rateTolerance) {
@@ -222,7 +225,7 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := &models.Patch{Weights: []models.Weight{{At: at, Delta: w}, {Bias: true, At: at, Delta: b}}} // both are doubled
+	base := &patch.Patch{Weights: []patch.Weight{{At: at, Delta: w}, {Bias: true, At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
 	p := made(t, open1(t, lm, masked, one), base, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
@@ -234,7 +237,7 @@ func TestFirstStep(t *testing.T) {
 		}
 	}
 	one["train_bias"] = "false"
-	alone := edittest.Together(context.Background(), open1(t, lm, masked, one), &models.Patch{}, edittest.Edits()[0])
+	alone := edittest.Together(context.Background(), open1(t, lm, masked, one), &patch.Patch{}, edittest.Edits()[0])
 	if alone.Err != nil || len(alone.Patch.Weights) != 1 {
 		t.Errorf("without the bias %+v", alone)
 	}
@@ -246,7 +249,7 @@ func TestFirstStep(t *testing.T) {
 func TestObjectives(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
 	long := edittest.Edits()[0]
-	prompt, target, err := lm.Continuation(long.Prompt, long.Target)
+	prompt, target, err := run.Continuation(lm, long.Prompt, long.Target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +258,7 @@ func TestObjectives(t *testing.T) {
 	}
 	at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 	loss := func(id string) float64 {
-		o := objectiveOf(t, id, lm, &models.Patch{}, at, []dataset.Edit{long})
+		o := objectiveOf(t, id, lm, &patch.Patch{}, at, []dataset.Edit{long})
 		w := lm.Info().Weight(at)
 		l, _, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: tensor.New(tensor.F32, w.In, w.Out)}})
 		if err != nil {
@@ -267,7 +270,7 @@ func TestObjectives(t *testing.T) {
 	for _, id := range target {
 		bag.TargetIDs = append(bag.TargetIDs, []int64{id})
 	}
-	answers, err := lm.Score(ctx, []models.Row{{Query: ask.Query{Prompt: long.Prompt, Targets: []string{long.Target}}}, {Query: bag}})
+	answers, err := answer.Score(ctx, lm, []answer.Row{{Query: ask.Query{Prompt: long.Prompt, Targets: []string{long.Target}}}, {Query: bag}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,12 +303,12 @@ func TestObjectives(t *testing.T) {
 func TestLearns(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
 	edits := edittest.Edits()
-	nll := func(p *models.Patch) (sum float64) {
-		var rows []models.Row
+	nll := func(p *patch.Patch) (sum float64) {
+		var rows []answer.Row
 		for _, e := range edits {
-			rows = append(rows, models.Row{Patch: p, Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}})
+			rows = append(rows, answer.Row{Patch: p, Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}})
 		}
-		answers, err := lm.Score(ctx, rows)
+		answers, err := answer.Score(ctx, lm, rows)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,7 +323,7 @@ func TestLearns(t *testing.T) {
 		return sum
 	}
 	set := map[string]string{"norm_constraint": "0", "lr": "0.01", "num_steps": "100"}
-	before, p := nll(nil), made(t, open1(t, lm, masked, set), &models.Patch{}, edits...)
+	before, p := nll(nil), made(t, open1(t, lm, masked, set), &patch.Patch{}, edits...)
 	after := nll(p.Patch)
 	if len(p.Efforts) != len(edits) {
 		t.Fatalf("%d efforts for %d edits", len(p.Efforts), len(edits))
@@ -348,7 +351,7 @@ func TestErrors(t *testing.T) {
 		bad[0].Target = ""
 		bad[1].Prompt += strings.Repeat(" and on", 60)
 		for i, want := range []error{ask.ErrNoTarget, ask.ErrTooLong} {
-			err := edittest.Together(ctx, ed, &models.Patch{}, good[2], bad[i]).Err
+			err := edittest.Together(ctx, ed, &patch.Patch{}, good[2], bad[i]).Err
 			var blamed *edit.Error
 			if !errors.Is(err, want) || !errors.As(err, &blamed) || blamed.Edit != bad[i].ID {
 				t.Errorf("edit %d: %v, want %v", i, err, want)
@@ -364,7 +367,7 @@ func TestErrors(t *testing.T) {
 		}
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
-		if made := edittest.Together(gone, ed, &models.Patch{}, good[0]); !errors.Is(made.Err, context.Canceled) {
+		if made := edittest.Together(gone, ed, &patch.Patch{}, good[0]); !errors.Is(made.Err, context.Canceled) {
 			t.Errorf("cancelled: %v", made.Err)
 		}
 	})
@@ -394,7 +397,11 @@ func TestDefaults(t *testing.T) {
 		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
 	} {
 		c.want.Steps, c.want.Rate, c.want.Bias = 25, 5e-4, true
-		if got := defaults(&arch.Info{Family: c.family, Layers: c.layers}); got != c.want {
+		config, err := method1(t, promptLast).Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Value().(Config); got != c.want {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}
 	}

@@ -2,13 +2,17 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/train"
 )
@@ -24,34 +28,34 @@ const (
 // that tasks share runs whatever their changes.
 type objective struct {
 	name     string
-	base     *models.Patch
+	base     *patch.Patch
 	tasks    []*task
-	searches *models.Searches
+	searches *loss.Searches
 }
 
 // task is a training: edits whose mean loss is minimised over one change.
 type task struct {
 	edits []dataset.Edit
-	rows  []models.LossRow // one for each edit
+	rows  []loss.Row // one for each edit
 	// What the projection reads at every position of every row, [positions, in],
 	// and its transpose. The change of its weight does not move that.
 	inputs, columns *tensor.Tensor
 }
 
 // newTask makes the rows of edits and reads their inputs.
-func newTask(ctx context.Context, name string, lm *models.LM, on *models.Patch, at arch.WeightID, edits []dataset.Edit) (*task, error) {
+func newTask(ctx context.Context, name string, lm *models.LM, on *patch.Patch, at arch.WeightID, edits []dataset.Edit) (*task, error) {
 	k := &task{edits: edits}
-	var trace []models.TraceRow
+	var trace []activation.Row
 	for _, e := range edits {
-		prompt, target, err := lm.Continuation(e.Prompt, e.Target)
+		prompt, target, err := run.Continuation(lm, e.Prompt, e.Target)
 		if err != nil {
 			return nil, edit.Wrap(name, e.ID, err)
 		}
 		r := lossRow(name, prompt, target, 1/float64(len(edits)))
 		k.rows = append(k.rows, r)
-		trace = append(trace, models.TraceRow{Query: ask.Query{PromptIDs: r.IDs}, Patch: on, Positions: everywhere(len(r.IDs))})
+		trace = append(trace, activation.Row{Query: ask.Query{PromptIDs: r.IDs}, Patch: on, Positions: everywhere(len(r.IDs))})
 	}
-	traces, err := lm.Trace(ctx, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
+	traces, err := activation.Trace(ctx, lm, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
 	if err != nil {
 		return nil, err
 	}
@@ -70,25 +74,25 @@ func newTask(ctx context.Context, name string, lm *models.LM, on *models.Patch, 
 }
 
 // newObjective is the objective of tasks, which must be closed.
-func newObjective(name string, lm *models.LM, on *models.Patch, at arch.WeightID, tasks []*task) *objective {
+func newObjective(name string, lm *models.LM, on *patch.Patch, at arch.WeightID, tasks []*task) *objective {
 	o := &objective{name: name, base: on, tasks: tasks}
 	for _, k := range tasks {
 		for i := range k.rows {
 			k.rows[i].Patch = o.base
 		}
 	}
-	o.searches = lm.Searches([]arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []models.LossRow { return tasks[i].rows })
+	o.searches = loss.NewSearches(lm, []arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []loss.Row { return tasks[i].rows })
 	return o
 }
 
 // lossRow is the loss of an edit, times a weight.
-func lossRow(name string, prompt, target []int64, weight float64) models.LossRow {
-	r := models.LossRow{IDs: prompt, Everywhere: true}
+func lossRow(name string, prompt, target []int64, weight float64) loss.Row {
+	r := loss.Row{IDs: prompt, Everywhere: true}
 	if name == masked {
 		r.IDs = slices.Concat(prompt, target[:len(target)-1])
 	}
 	for i, id := range target {
-		t := models.LossTerm{Position: len(prompt) - 1, Target: id, NLL: weight / float64(len(target))}
+		t := loss.Term{Position: len(prompt) - 1, Target: id, NLL: weight / float64(len(target))}
 		if name == masked {
 			t.Position += i
 		}
@@ -106,16 +110,16 @@ func everywhere(n int) []int {
 }
 
 // with is what a patch becomes with a change, without the edits' names.
-func with(base *models.Patch, at arch.WeightID, values train.Values) *models.Patch {
-	changes := []models.Weight{{At: at, Delta: values[variable]}}
+func with(base *patch.Patch, at arch.WeightID, values train.Values) *patch.Patch {
+	changes := []patch.Weight{{At: at, Delta: values[variable]}}
 	if b := values[biasVariable]; b != nil {
-		changes = append(changes, models.Weight{At: at, Bias: true, Delta: b})
+		changes = append(changes, patch.Weight{At: at, Bias: true, Delta: b})
 	}
-	return base.Then(&models.Patch{Weights: changes})
+	return base.Then(&patch.Patch{Weights: changes})
 }
 
 // weight is the weight before the change, [in, out].
-func weight(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) {
+func weight(lm *models.LM, on *patch.Patch, at arch.WeightID) ([]float32, error) {
 	w, err := lm.Weight(at)
 	if err != nil {
 		return nil, err
@@ -124,7 +128,7 @@ func weight(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error
 }
 
 // bias is the bias before the change, [out].
-func bias(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) {
+func bias(lm *models.LM, on *patch.Patch, at arch.WeightID) ([]float32, error) {
 	b, err := lm.Bias(at)
 	if err != nil {
 		return nil, err
@@ -133,7 +137,7 @@ func bias(lm *models.LM, on *models.Patch, at arch.WeightID) ([]float32, error) 
 }
 
 // changed adds to a parameter what a patch does to it.
-func changed(p *models.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]float32, error) {
+func changed(p *patch.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]float32, error) {
 	merged, err := p.Merge()
 	if err != nil {
 		return nil, err
@@ -150,7 +154,7 @@ func changed(p *models.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]
 }
 
 // moved are the task's rows with what a change adds to the projection's output.
-func (k *task) moved(change train.Values) ([]models.LossRow, error) {
+func (k *task) moved(change train.Values) ([]loss.Row, error) {
 	out, err := tensor.MatMul(k.inputs, change[variable])
 	if err != nil {
 		return nil, err
@@ -171,7 +175,7 @@ func (k *task) moved(change train.Values) ([]models.LossRow, error) {
 
 // Evaluate implements train.Objective.
 func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Values) ([]float64, []train.Values, error) {
-	rows := make([][]models.LossRow, len(problems))
+	rows := make([][]loss.Row, len(problems))
 	for i, p := range problems {
 		var err error
 		if rows[i], err = o.tasks[p].moved(at[i]); err != nil {

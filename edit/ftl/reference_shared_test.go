@@ -5,6 +5,7 @@ package ftl
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"slices"
@@ -13,7 +14,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit/edittest"
-	"editpipe/models"
 	"editpipe/train"
 )
 
@@ -93,8 +93,8 @@ func TestTraces(t *testing.T) {
 		weight := w.LM.Info().Weight(at)
 		worst := 0.0
 		for i, e := range ref.Edits[:traced] {
-			o := objectiveOf(t, promptLast, w.LM, &models.Patch{}, at, edits[i:i+1])
-			p, err := ed.problem(&models.Patch{}, at, weight)
+			o := objectiveOf(t, promptLast, w.LM, &patch.Patch{}, at, edits[i:i+1])
+			p, err := ed.problem(&patch.Patch{}, at, weight)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func outcomes(t *testing.T, run string) {
 	w := world{edittest.OpenWorld(t)}
 	ref, edits, ed := w.reference(t, run)
 	cases := w.Cases(t)
-	made := edittest.Apart(t, ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var mean, want [3]float64
 	var norms []float64
 	agree, steps, theirs := 0, 0, 0
@@ -153,7 +153,7 @@ func outcomes(t *testing.T, run string) {
 			if c.Bias {
 				part = "bias"
 			}
-			norm := (&models.Patch{Weights: []models.Weight{c}}).DeltaNorm()
+			norm := (&patch.Patch{Weights: []patch.Weight{c}}).DeltaNorm()
 			norms = append(norms, math.Abs(norm/e.Norm[fmt.Sprintf("transformer.h.%d.mlp.c_proj.%s", ed.c.Layer, part)]-1))
 		}
 		steps += int(made[i].Efforts[0].Steps)
@@ -207,7 +207,7 @@ func easyEdit(t *testing.T, id, run string) {
 	cases := w.EasyCases(t)
 	for _, e := range ref.Edits {
 		c := cases[e.ID]
-		made := edittest.Together(context.Background(), ed, &models.Patch{}, c.Edit())
+		made := edittest.Together(context.Background(), ed, &patch.Patch{}, c.Edit())
 		if made.Err != nil {
 			t.Fatal(made.Err)
 		}

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 
 	"editpipe/ask"
 	"editpipe/file"
-	"editpipe/models"
 )
 
 // Kind names the route in saved patches.
@@ -57,7 +57,7 @@ func (c *Context) Save(dir string) error {
 }
 
 // Decode reads what Save wrote.
-func Decode(dir string) (models.Route, error) {
+func Decode(dir string) (patch.Route, error) {
 	data, err := os.ReadFile(filepath.Join(dir, contextFile))
 	if err != nil {
 		return nil, fmt.Errorf("ike: loading context: %w", err)
@@ -74,8 +74,8 @@ func Decode(dir string) (models.Route, error) {
 
 // Route puts the context before every question. With encoder-decoders the
 // context is part of the encoder's text.
-func (c *Context) Route(_ context.Context, m models.Reader, questions []ask.Query) ([]models.Way, error) {
-	ways := make([]models.Way, len(questions))
+func (c *Context) Route(_ context.Context, m patch.Reader, questions []ask.Query) ([]patch.Way, error) {
+	ways := make([]patch.Way, len(questions))
 	for i, q := range questions {
 		ways[i].Query = q
 		ways[i].Query.Prompt, ways[i].Err = c.prompt(m, q)
@@ -87,7 +87,7 @@ func (c *Context) Route(_ context.Context, m models.Reader, questions []ask.Quer
 // records that contain the question, and without as many of the first ones as it
 // takes to leave room for the question and its longest target.
 // The new fact always stays; where even that does not fit, the model says so.
-func (c *Context) prompt(m models.Reader, q ask.Query) (string, error) {
+func (c *Context) prompt(m patch.Reader, q ask.Query) (string, error) {
 	if q.PromptIDs != nil {
 		return "", ErrNoText
 	}

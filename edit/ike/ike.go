@@ -22,13 +22,12 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 // The modes of IKE.
@@ -60,13 +59,13 @@ type Config struct {
 
 // Methods are "ike" and "ice".
 func Methods() []edit.Method {
-	decoders := map[string]models.RouteDecoder{Kind: Decode}
+	decoders := map[string]patch.RouteDecoder{Kind: Decode}
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
 			Paper:     "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
 			Schedules: []edit.Kind{edit.Single},
-			Defaults:  func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Base:      Config{Mode: Paper, Scope: Oracle},
 			Validate: func(c Config) error {
 				if c.K < 0 {
 					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
@@ -80,7 +79,6 @@ func Methods() []edit.Method {
 			Name: "ice", Title: "ICE", Version: 1,
 			Paper:     "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
 			Schedules: []edit.Kind{edit.Single},
-			Defaults:  func(*arch.Info) struct{} { return struct{}{} },
 			Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return &editor{method: "ice"}, nil },
 			Decoders:  decoders,
 		}),
@@ -108,7 +106,7 @@ type editor struct {
 }
 
 // Make gives every edit a patch with one route that holds its context.
-func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
@@ -119,7 +117,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 	return made, nil
 }
 
-func (ed *editor) alone(on *models.Patch, e dataset.Edit) (*models.Patch, error) {
+func (ed *editor) alone(on *patch.Patch, e dataset.Edit) (*patch.Patch, error) {
 	if len(on.Edits) > 0 {
 		return nil, fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle)
 	}
@@ -132,5 +130,5 @@ func (ed *editor) alone(on *models.Patch, e dataset.Edit) (*models.Patch, error)
 			c.Own = demo(fact(e), e.Prompt, e.Target)
 		}
 	}
-	return on.Then(&models.Patch{Method: ed.method, Edits: []string{string(e.ID)}, Routes: []models.Route{c}}), nil
+	return on.Then(&patch.Patch{Method: ed.method, Edits: []string{string(e.ID)}, Routes: []patch.Route{c}}), nil
 }

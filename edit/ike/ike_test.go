@@ -2,7 +2,9 @@ package ike
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"iter"
@@ -16,7 +18,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 )
 
 type list []dataset.Record
@@ -69,7 +70,7 @@ func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed i
 
 func contextOf(t *testing.T, ed edit.Editor, e dataset.Edit) *Context {
 	t.Helper()
-	made := edittest.Together(context.Background(), ed, &models.Patch{}, e)
+	made := edittest.Together(context.Background(), ed, &patch.Patch{}, e)
 	if made.Err != nil {
 		t.Fatal(made.Err)
 	}
@@ -241,7 +242,7 @@ func TestSeveralEdits(t *testing.T) {
 	if made := edittest.Together(ctx, ed, nil, asked, dataset.Edit{ID: "f"}); !errors.Is(made.Err, edit.ErrUnsupported) {
 		t.Errorf("batch: %v", made.Err)
 	}
-	if made := edittest.Together(ctx, ed, &models.Patch{Edits: []string{"d"}}, asked); !errors.Is(made.Err, edit.ErrUnsupported) {
+	if made := edittest.Together(ctx, ed, &patch.Patch{Edits: []string{"d"}}, asked); !errors.Is(made.Err, edit.ErrUnsupported) {
 		t.Errorf("on top of an edit: %v", made.Err)
 	}
 }
@@ -397,10 +398,10 @@ func TestRouteIsPure(t *testing.T) {
 func TestRoomForGeneration(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{Family: tinylm.GPT2, Context: 256})
 	c := contextOf(t, newEditor(t, pool(60), map[string]string{"k": "8"}, 1), asked)
-	row := models.Row{Query: ask.Query{Prompt: "The job of Ada is"}, Patch: &models.Patch{Routes: []models.Route{c}}}
+	row := answer.Row{Query: ask.Query{Prompt: "The job of Ada is"}, Patch: &patch.Patch{Routes: []patch.Route{c}}}
 	last := lm.Context() + 1
 	for _, n := range []int{4, 64, 128} {
-		got, err := lm.Generate(context.Background(), []models.Row{row}, ask.Sampling{MaxNew: n})
+		got, err := answer.Generate(context.Background(), lm, []answer.Row{row}, ask.Sampling{MaxNew: n})
 		if err != nil || got[0].Err != nil {
 			t.Fatal(err, got[0].Err)
 		}

@@ -3,7 +3,10 @@ package kn
 import (
 	"cmp"
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"maps"
 	"slices"
 
@@ -31,7 +34,7 @@ type question struct {
 
 // attribute finds the attributions for every prompt of every fact: [fact][prompt].
 // Questions of equal length share runs, so that none is padded.
-func (ed *editor) attribute(ctx context.Context, on *models.Patch, facts []*fact, errs []error) ([][]scores, error) {
+func (ed *editor) attribute(ctx context.Context, on *patch.Patch, facts []*fact, errs []error) ([][]scores, error) {
 	out := make([][]scores, len(facts))
 	alike := map[int][]*question{}
 	for i, f := range facts {
@@ -65,16 +68,16 @@ func (ed *editor) attribute(ctx context.Context, on *models.Patch, facts []*fact
 }
 
 // recall reads the activations of all layers at the last positions.
-func (ed *editor) recall(ctx context.Context, on *models.Patch, list []*question) error {
+func (ed *editor) recall(ctx context.Context, on *patch.Patch, list []*question) error {
 	var sites []arch.Site
 	for l := range ed.lm.Info().Layers {
 		sites = append(sites, arch.Site{Layer: l, Point: ed.c.point()})
 	}
-	var rows []models.TraceRow
+	var rows []activation.Row
 	for _, q := range list {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: q.ids}, Patch: on, Positions: []int{-1}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: q.ids}, Patch: on, Positions: []int{-1}})
 	}
-	traces, err := ed.lm.Trace(ctx, rows, sites...)
+	traces, err := activation.Trace(ctx, ed.lm, rows, sites...)
 	if err != nil {
 		return err
 	}
@@ -91,16 +94,16 @@ func (ed *editor) recall(ctx context.Context, on *models.Patch, list []*question
 // have come together.
 type sweep struct {
 	lm    *models.LM
-	on    *models.Patch
+	on    *patch.Patch
 	point arch.Point
 	most  int // rows
-	rows  []models.LayerShift
-	then  []func(models.LayerResponse)
+	rows  []loss.LayerRow
+	then  []func(loss.LayerLoss)
 }
 
-func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(models.LayerResponse)) error {
-	s.rows = append(s.rows, models.LayerShift{IDs: q.ids, Patch: s.on, Layer: layer, Shift: shift, Target: q.token})
-	s.then = append(s.then, func(r models.LayerResponse) {
+func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(loss.LayerLoss)) error {
+	s.rows = append(s.rows, loss.LayerRow{IDs: q.ids, Patch: s.on, Layer: layer, Shift: shift, Target: q.token})
+	s.then = append(s.then, func(r loss.LayerLoss) {
 		if r.Err != nil {
 			*q.fault = cmp.Or(*q.fault, r.Err)
 			return
@@ -114,7 +117,7 @@ func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32
 }
 
 func (s *sweep) flush(ctx context.Context) error {
-	got, err := s.lm.LayerShifts(ctx, s.point, s.rows)
+	got, err := loss.EachLayer(ctx, s.lm, s.point, s.rows)
 	if err != nil {
 		return err
 	}
@@ -126,12 +129,12 @@ func (s *sweep) flush(ctx context.Context) error {
 }
 
 // ask adds the attributions of questions to their prompts'.
-func (ed *editor) ask(ctx context.Context, on *models.Patch, list []*question) error {
+func (ed *editor) ask(ctx context.Context, on *patch.Patch, list []*question) error {
 	s := &sweep{lm: ed.lm, on: on, point: ed.c.point(), most: max(1, heldBytes/(8*ed.lm.Info().FFN(arch.Decoder, 0).Down.In))}
 	add := ed.integrate
 	if ed.c.Attribution == Zeroing {
 		for _, q := range list {
-			if err := s.add(ctx, q, 0, nil, func(r models.LayerResponse) { q.prob = r.Prob }); err != nil {
+			if err := s.add(ctx, q, 0, nil, func(r loss.LayerLoss) { q.prob = r.Prob }); err != nil {
 				return err
 			}
 		}
@@ -163,7 +166,7 @@ func (ed *editor) integrate(ctx context.Context, s *sweep, q *question, layer in
 			shift[i] = float32((ed.c.alpha(k) - 1) * float64(x))
 		}
 		weight := q.share / float64(ed.c.Steps)
-		err := s.add(ctx, q, layer, shift, func(r models.LayerResponse) {
+		err := s.add(ctx, q, layer, shift, func(r loss.LayerLoss) {
 			for i, g := range r.Gradient {
 				into[i] += weight * float64(a[i]) * float64(g)
 			}
@@ -183,7 +186,7 @@ func (ed *editor) leaveOut(ctx context.Context, s *sweep, q *question, layer int
 		}
 		shift := make([]float32, len(q.acts[layer]))
 		shift[i] = -x
-		err := s.add(ctx, q, layer, shift, func(r models.LayerResponse) { q.into[layer][i] += q.share * (q.prob - r.Prob) })
+		err := s.add(ctx, q, layer, shift, func(r loss.LayerLoss) { q.into[layer][i] += q.share * (q.prob - r.Prob) })
 		if err != nil {
 			return err
 		}

@@ -2,12 +2,14 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 // fact is an edit as token ids.
@@ -35,7 +37,7 @@ func (ed *editor) newFact(e dataset.Edit) (*fact, error) {
 		}
 	}
 	for _, text := range texts {
-		ids, _, err := ed.lm.Prompt(text)
+		ids, _, err := run.Prompt(ed.lm, text)
 		if err != nil {
 			return nil, err
 		}
@@ -59,23 +61,23 @@ func (ed *editor) relation(e dataset.Edit) *relation { return ed.relations[e.Rel
 
 // predict lets the model go on with the prompts, token by token, and takes its
 // answer for the old object where that is not known.
-func (ed *editor) predict(ctx context.Context, on *models.Patch, facts []*fact, errs []error) error {
+func (ed *editor) predict(ctx context.Context, on *patch.Patch, facts []*fact, errs []error) error {
 	for step := 0; ; step++ {
 		var asking []int
-		var questions []models.Row
+		var questions []answer.Row
 		for i, f := range facts {
 			if errs[i] != nil || step >= ed.foresight(f) {
 				continue
 			}
 			asking = append(asking, i)
-			questions = append(questions, models.Row{Patch: on, Query: ask.Query{
+			questions = append(questions, answer.Row{Patch: on, Query: ask.Query{
 				PromptIDs: slices.Concat(f.prompts[0], f.greedy), TargetIDs: [][]int64{{f.target[0]}},
 			}})
 		}
 		if len(asking) == 0 {
 			break
 		}
-		answers, err := ed.lm.Score(ctx, questions)
+		answers, err := answer.Score(ctx, ed.lm, questions)
 		if err != nil {
 			return err
 		}

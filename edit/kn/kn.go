@@ -23,13 +23,14 @@ package kn
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 const name = "kn"
@@ -73,19 +74,6 @@ type Config struct {
 	Facts       int     `set:"relation_facts" doc:"most facts of a relation that are looked at when preparing"`
 }
 
-// defaults gives the published settings: a threshold of 0.2, in EasyEdit's file
-// for GPT-J 0.1.
-func defaults(info *arch.Info) Config {
-	c := Config{
-		Variant: Paper, Mode: Change, Attribution: Integrated, Steps: 20, Threshold: 0.2,
-		Refine: asVariant, Tokens: asVariant, Space: asVariant, Old: 1, New: 8, Facts: 20,
-	}
-	if info.Family == "gptj" {
-		c.Threshold = 0.1
-	}
-	return c
-}
-
 func validate(c Config) error {
 	var errs []error
 	if c.Steps < 1 || c.Facts < 1 {
@@ -106,13 +94,13 @@ func Method() edit.Method {
 		Name: name, Title: "KN", Version: 1,
 		Paper:     "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
 		Schedules: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults:  defaults, Validate: validate,
+		Base:      base(), Presets: presets(), Validate: validate,
 		Needs: needs, Open: open, Prepare: prepare,
 	})
 }
 
 // needs are the down-projections and the neurons of all layers.
-func needs(c Config, info *arch.Info) models.Need {
+func needs(c Config, info *arch.Info) arch.Need {
 	layers := make([]int, info.Layers)
 	for l := range layers {
 		layers[l] = l
@@ -166,7 +154,7 @@ type editor struct {
 }
 
 // Make makes edits side by side: their attributions share runs.
-func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	facts, errs := make([]*fact, len(groups)), make([]error, len(groups))
 	for i, edits := range groups {
@@ -187,7 +175,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 			made[i].Err = err
 			continue
 		}
-		made[i].Patch = on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: changes})
+		made[i].Patch = on.Then(&patch.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: changes})
 	}
 	return made, err
 }

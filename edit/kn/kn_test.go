@@ -2,7 +2,11 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"fmt"
@@ -50,9 +54,9 @@ func open1(t *testing.T, lm *models.LM, set map[string]string) *editor {
 	return &editor{c: c.Value().(Config), lm: lm}
 }
 
-func made(t *testing.T, ed *editor, e dataset.Edit) *models.Patch {
+func made(t *testing.T, ed *editor, e dataset.Edit) *patch.Patch {
 	t.Helper()
-	made := edittest.Together(context.Background(), ed, &models.Patch{}, e)
+	made := edittest.Together(context.Background(), ed, &patch.Patch{}, e)
 	if made.Err != nil {
 		t.Fatal(made.Err)
 	}
@@ -60,7 +64,7 @@ func made(t *testing.T, ed *editor, e dataset.Edit) *models.Patch {
 }
 
 // attributions are those of the first prompt of an edit.
-func attributions(t *testing.T, ed *editor, on *models.Patch, e dataset.Edit) (*fact, scores) {
+func attributions(t *testing.T, ed *editor, on *patch.Patch, e dataset.Edit) (*fact, scores) {
 	t.Helper()
 	f, err := ed.newFact(e)
 	if err != nil {
@@ -105,7 +109,7 @@ func TestCompleteness(t *testing.T) {
 		for _, variant := range variants {
 			t.Run(string(family)+" "+variant, func(t *testing.T) {
 				lm := edittest.Open(t, tinylm.Config{Family: family})
-				ed, on := open1(t, lm, map[string]string{"variant": variant, "steps": "60"}), &models.Patch{}
+				ed, on := open1(t, lm, map[string]string{"variant": variant, "steps": "60"}), &patch.Patch{}
 				e := edittest.Edits()[0]
 				f, s := attributions(t, ed, on, e)
 				for l := range s {
@@ -147,7 +151,7 @@ func TestCompleteness(t *testing.T) {
 func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, layer int, scale float64) (prob, slope float64) {
 	t.Helper()
 	ctx := context.Background()
-	tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, arch.Site{Layer: layer, Point: p})
+	tr, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: ids}, Positions: []int{-1}}}, arch.Site{Layer: layer, Point: p})
 	if err != nil || tr[0].Err != nil {
 		t.Fatal(err, tr[0].Err)
 	}
@@ -157,8 +161,8 @@ func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, lay
 		shift[i] = float32((scale - 1) * float64(x))
 	}
 	// Through another graph than the method's.
-	l, err := lm.Losses(ctx, arch.Site{Layer: layer, Point: p}, []models.LossRow{{
-		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []models.LossTerm{{Position: len(ids) - 1, Target: id, Prob: 1}},
+	l, err := loss.At(ctx, lm, []arch.Site{{Layer: layer, Point: p}}, []loss.Row{{
+		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []loss.Term{{Position: len(ids) - 1, Target: id, Prob: 1}},
 	}})
 	if err != nil || l[0].Err != nil {
 		t.Fatal(err, l[0].Err)
@@ -173,14 +177,14 @@ func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, lay
 // down-projection at zero.
 func TestZeroing(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
-	ed, on := open1(t, lm, map[string]string{"attribution": Zeroing, "refine": "no"}), &models.Patch{}
+	ed, on := open1(t, lm, map[string]string{"attribution": Zeroing, "refine": "no"}), &patch.Patch{}
 	f := &fact{prompts: [][]int64{{5}}, gold: []int64{7}, target: []int64{8}}
 	s, err := ed.attribute(ctx, on, []*fact{f}, make([]error, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	q := ask.Query{PromptIDs: []int64{5}, TargetIDs: [][]int64{{7}}}
-	rows := []models.Row{{Query: q}}
+	rows := []answer.Row{{Query: q}}
 	w := lm.Info().FFN(arch.Decoder, 1).Down
 	weight, err := lm.Weight(w.ID)
 	if err != nil {
@@ -191,9 +195,9 @@ func TestZeroing(t *testing.T) {
 		u, v := tensor.New(tensor.F32, w.In, 1), tensor.New(tensor.F32, 1, w.Out)
 		u.Float32s()[i] = -1
 		copy(v.Float32s(), weight.Float32s()[i*w.Out:(i+1)*w.Out])
-		rows = append(rows, models.Row{Query: q, Patch: &models.Patch{Weights: []models.Weight{{At: w.ID, U: u, V: v}}}})
+		rows = append(rows, answer.Row{Query: q, Patch: &patch.Patch{Weights: []patch.Weight{{At: w.ID, U: u, V: v}}}})
 	}
-	answers, err := lm.Score(ctx, rows)
+	answers, err := answer.Score(ctx, lm, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,8 +255,8 @@ func TestRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	low := models.Weight{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
-	dense := models.Weight{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
+	low := patch.Weight{At: w.ID, U: tensor.New(tensor.F32, w.In, 1), V: tensor.New(tensor.F32, 1, w.Out)}
+	dense := patch.Weight{At: w.ID, Delta: tensor.New(tensor.F32, w.In, w.Out)}
 	for i := range low.U.Float32s() {
 		low.U.Float32s()[i] = float32(i%5) / 8
 	}
@@ -260,10 +264,10 @@ func TestRule(t *testing.T) {
 		low.V.Float32s()[j] = float32(j%7) / 8
 		dense.Delta.Float32s()[6*w.Out+j] = 0.25
 	}
-	on := &models.Patch{Weights: []models.Weight{low, dense}}
+	on := &patch.Patch{Weights: []patch.Weight{low, dense}}
 	chosen := []neuron{{0, 2}, {1, 6}, {1, 9}}
 	f := &fact{gold: []int64{11}, greedy: []int64{12, 13}, target: []int64{14, 15}}
-	e, err := lm.Embeddings([]int64{11, 12, 13, 14, 15})
+	e, err := activation.Embeddings(lm, []int64{11, 12, 13, 14, 15})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +349,7 @@ func TestTokens(t *testing.T) {
 		"bare":  {map[string]string{"space": "never", "multi_token": "bare"}, false, false},
 	} {
 		ed := open1(t, lm, c.set)
-		f, s := attributions(t, ed, &models.Patch{}, e)
+		f, s := attributions(t, ed, &patch.Patch{}, e)
 		text, err := lm.Tokenizer().Decode(f.target, false)
 		if err != nil {
 			t.Fatal(err)
@@ -376,8 +380,8 @@ func TestTokens(t *testing.T) {
 	}
 	e.GroundTruth = ""
 	ed := open1(t, lm, nil)
-	f, _ := attributions(t, ed, &models.Patch{}, e)
-	answers, err := lm.Generate(context.Background(), []models.Row{{Query: ask.Query{PromptIDs: f.prompts[0]}}}, ask.Sampling{MaxNew: len(f.target)})
+	f, _ := attributions(t, ed, &patch.Patch{}, e)
+	answers, err := answer.Generate(context.Background(), lm, []answer.Row{{Query: ask.Query{PromptIDs: f.prompts[0]}}}, ask.Sampling{MaxNew: len(f.target)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +394,7 @@ func attributionsOf(t *testing.T, ed *editor, lm *models.LM, ids []int64, id int
 	t.Helper()
 	f := &fact{prompts: [][]int64{ids}, gold: []int64{id}, target: []int64{id}}
 	errs := make([]error, 1)
-	s, err := ed.attribute(context.Background(), &models.Patch{}, []*fact{f}, errs)
+	s, err := ed.attribute(context.Background(), &patch.Patch{}, []*fact{f}, errs)
 	if err != nil || errs[0] != nil {
 		t.Fatal(err, errs[0])
 	}
@@ -402,7 +406,7 @@ func TestChain(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed, e := open1(t, lm, nil), edittest.Edits()
 	first := made(t, ed, e[0])
-	_, plain := attributions(t, ed, &models.Patch{}, e[1])
+	_, plain := attributions(t, ed, &patch.Patch{}, e[1])
 	_, through := attributions(t, ed, first, e[1])
 	if slices.Equal(plain[0], through[0]) {
 		t.Error("an edit in force does not move attributions")
@@ -416,7 +420,7 @@ func TestGolden(t *testing.T) {
 	for _, set := range []map[string]string{{}, {"variant": Port}, {"variant": EasyEdit, "steps": "1"}} {
 		ed := open1(t, lm, set)
 		for _, e := range edittest.Edits() {
-			_, s := attributions(t, ed, &models.Patch{}, e)
+			_, s := attributions(t, ed, &patch.Patch{}, e)
 			top := math.Inf(-1)
 			for _, layer := range s {
 				top = max(top, slices.Max(layer))
@@ -512,7 +516,11 @@ func TestRefused(t *testing.T) {
 // TestDefaults are the published settings.
 func TestDefaults(t *testing.T) {
 	for family, want := range map[string]float64{"": 0.2, "gpt2": 0.2, "gptj": 0.1, "llama": 0.2} {
-		if c := defaults(&arch.Info{Family: family}); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
+		config, err := Method().Configure(&arch.Info{Family: family}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := config.Value().(Config); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
 			t.Errorf("%s: %+v", family, c)
 		}
 	}

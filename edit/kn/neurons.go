@@ -2,7 +2,9 @@ package kn
 
 import (
 	"cmp"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"slices"
@@ -101,7 +103,7 @@ func (c Config) agreed(votes, n int, r *relation) bool {
 // rows reads rows of down-projections as the patch in force has them.
 type rows struct {
 	lm      *models.LM
-	on      *models.Patch
+	on      *patch.Patch
 	weights map[int][]float32 // by layer, unchanged
 }
 
@@ -127,12 +129,12 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 }
 
 // update is the change of every layer that has neurons.
-func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Weight, error) {
+func (ed *editor) update(w *rows, f *fact, list []neuron) ([]patch.Weight, error) {
 	toward, err := ed.direction(w.lm, f)
 	if err != nil {
 		return nil, err
 	}
-	var changes []models.Weight
+	var changes []patch.Weight
 	for len(list) > 0 {
 		layer := list[0].layer
 		n := slices.IndexFunc(list, func(n neuron) bool { return n.layer != layer })
@@ -150,7 +152,7 @@ func (ed *editor) update(w *rows, f *fact, list []neuron) ([]models.Weight, erro
 
 // changeLayer changes the rows of one layer's neurons: by a multiple of the
 // direction, or each to zero.
-func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.Weight, error) {
+func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (patch.Weight, error) {
 	at := arch.WeightID{Layer: list[0].layer, Part: arch.FFNDown}
 	in, width := w.lm.Info().Weight(at).In, len(toward)
 	rank := 1
@@ -166,7 +168,7 @@ func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.
 		if ed.c.Mode == Erase || ed.c.paper() {
 			row, err := w.row(n, width)
 			if err != nil {
-				return models.Weight{}, err
+				return patch.Weight{}, err
 			}
 			if ed.c.Mode == Erase {
 				u.Float32s()[n.index*rank+k] = 1
@@ -177,7 +179,7 @@ func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (models.
 		}
 		u.Float32s()[n.index] = float32(scale)
 	}
-	return models.Weight{At: at, U: u, V: v}, nil
+	return patch.Weight{At: at, U: u, V: v}, nil
 }
 
 // direction is what the rows of neurons move by, in norms of the row or as it is.
@@ -217,7 +219,7 @@ var errNoDirection = errors.New("the embedding of an object is zero, which gives
 
 // sum adds up the embeddings of tokens.
 func sum(lm *models.LM, ids []int64) ([]float64, error) {
-	list, err := lm.Embeddings(ids)
+	list, err := activation.Embeddings(lm, ids)
 	if err != nil {
 		return nil, err
 	}

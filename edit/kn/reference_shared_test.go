@@ -4,6 +4,8 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"fmt"
 	"iter"
 	"maps"
@@ -17,7 +19,6 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -99,7 +100,7 @@ func record(c edittest.Case) dataset.Record {
 }
 
 // weightOf names the reference's weight of a change.
-func weightOf(c models.Weight) string {
+func weightOf(c patch.Weight) string {
 	return fmt.Sprintf("transformer.h.%d.mlp.c_proj.weight", c.At.Layer)
 }
 
@@ -122,7 +123,7 @@ func TestOutcomes(t *testing.T) {
 		edits = append(edits, record(cases[e.ID]).Edit)
 	}
 	ed := w.editor(t, map[string]string{"variant": Port, "steps": fmt.Sprint(h.Steps), "adaptive_threshold": fmt.Sprint(h.Threshold)})
-	made := edittest.Apart(t, ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var norms, probs []float64
 	var mean, want [3]float64
 	agree, counted, rows := 0, 0, 0
@@ -138,7 +139,7 @@ func TestOutcomes(t *testing.T) {
 					chosen++
 				}
 			}
-			layers[weightOf(c)] = (&models.Patch{Weights: []models.Weight{c}}).DeltaNorm()
+			layers[weightOf(c)] = (&patch.Patch{Weights: []patch.Weight{c}}).DeltaNorm()
 			if a := arrays[fmt.Sprintf("dW_%d_%s", i, weightOf(c))]; a != nil {
 				rows += same(t, i, c, a)
 			}
@@ -200,7 +201,7 @@ func TestOutcomes(t *testing.T) {
 
 // same compares a change with the reference's, row by row, and gives the number
 // of rows that both change.
-func same(t *testing.T, i int, c models.Weight, want *tensor.Tensor) int {
+func same(t *testing.T, i int, c patch.Weight, want *tensor.Tensor) int {
 	t.Helper()
 	got, err := tensor.MatMul(c.U, c.V)
 	if err != nil {
@@ -268,7 +269,7 @@ func TestEasyEdit(t *testing.T) {
 		edits = append(edits, dataset.Edit{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, Target: c.New, GroundTruth: c.True})
 	}
 	ed := w.editor(t, map[string]string{"variant": EasyEdit})
-	made := edittest.Apart(t, ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var mean, norms []float64
 	mean = make([]float64, 2)
 	agree, n := 0, float64(len(edits))
@@ -279,7 +280,7 @@ func TestEasyEdit(t *testing.T) {
 		norms = append(norms, math.Abs(made[i].Patch.DeltaNorm()/e.Norm-1))
 		c := list[at[e.ID]]
 		for k, prompt := range []string{c.Prompt, c.Phrase} {
-			answers, err := w.LM.Score(context.Background(), []models.Row{{Patch: made[i].Patch, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}}})
+			answers, err := answer.Score(context.Background(), w.LM, []answer.Row{{Patch: made[i].Patch, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}}})
 			if err != nil || answers[0].Err != nil {
 				t.Fatal(err, answers[0].Err)
 			}
@@ -366,7 +367,7 @@ func TestPaper(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := edittest.Apart(t, ed, &models.Patch{}, edits)
+		made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 		var mean [3]float64
 		chosen, none := 0, 0
 		for i := range edits {

@@ -2,6 +2,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,7 +168,7 @@ func (c Config) learn(ctx context.Context, lm *models.LM, edits []dataset.Edit, 
 	for i, e := range edits {
 		facts[i], errs[i] = ed.newFact(e)
 	}
-	scores, err := ed.attribute(ctx, &models.Patch{}, facts, errs)
+	scores, err := ed.attribute(ctx, &patch.Patch{}, facts, errs)
 	if err != nil {
 		return nil, err
 	}

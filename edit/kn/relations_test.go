@@ -2,6 +2,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -16,7 +17,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 )
 
 // training is a source of facts of one relation that are not under test, each
@@ -91,7 +91,7 @@ func TestPrepare(t *testing.T) {
 	if len(f.prompts) != 3 {
 		t.Errorf("%d prompts, want those of the three templates", len(f.prompts))
 	}
-	scores, err := ed.attribute(ctx, &models.Patch{}, []*fact{f}, make([]error, 1))
+	scores, err := ed.attribute(ctx, &patch.Patch{}, []*fact{f}, make([]error, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/loss"
+	"editpipe/models/run"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,7 +68,7 @@ func ContextsOf(ctx context.Context, lm *models.LM, start string, seed int64, ea
 		begin = append(begin, lm.EOS()[:1])
 	} else {
 		for _, w := range starters() {
-			ids, _, err := lm.Prompt(w)
+			ids, _, err := run.Prompt(lm, w)
 			if err != nil {
 				return nil, fmt.Errorf("locate: sampling contexts: %w", err)
 			}
@@ -102,15 +104,15 @@ func ContextsOf(ctx context.Context, lm *models.LM, start string, seed int64, ea
 
 // extend adds a token to every text that is shorter than length.
 func extend(ctx context.Context, lm *models.LM, texts [][]int64, length int, random *rand.Rand) error {
-	var rows []models.LossRow
+	var rows []loss.Row
 	var short []int
 	for i, ids := range texts {
 		if len(ids) < length {
-			rows = append(rows, models.LossRow{IDs: ids, Terms: []models.LossTerm{{Position: len(ids) - 1}}, Distributions: true})
+			rows = append(rows, loss.Row{IDs: ids, Terms: []loss.Term{{Position: len(ids) - 1}}, Distributions: true})
 			short = append(short, i)
 		}
 	}
-	losses, err := lm.Losses(ctx, arch.Site{Point: arch.FFNOut}, rows)
+	losses, err := loss.At(ctx, lm, []arch.Site{{Point: arch.FFNOut}}, rows)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,10 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"strings"
@@ -93,7 +96,7 @@ func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare b
 // bare, those of the text as it stands, without the space that would part it from
 // the prompt. It returns ask.ErrNoTarget where there are none.
 func Object(lm *models.LM, prompt, text string, bare bool) ([]int64, error) {
-	_, ids, err := lm.Continuation(prompt, text)
+	_, ids, err := run.Continuation(lm, prompt, text)
 	if err != nil || !bare {
 		return ids, err
 	}
@@ -134,7 +137,7 @@ func NeedSubject(e dataset.Edit) error {
 
 // sequence tokenises a text in which the subject ends before byte end.
 func sequence(lm *models.LM, text string, end int, at string) (Sequence, error) {
-	ids, spans, err := lm.Prompt(text)
+	ids, spans, err := run.Prompt(lm, text)
 	if err != nil {
 		return Sequence{}, err
 	}
@@ -162,12 +165,12 @@ func lastToken(spans []token.Span, end int) int {
 
 // Recall reads the keys and the values of a layer for every prompt of a fact,
 // through a patch: [prompt][width].
-func Recall(ctx context.Context, lm *models.LM, patch *models.Patch, layer int, f *Fact) (keys, values [][]float32, err error) {
-	var rows []models.TraceRow
+func Recall(ctx context.Context, lm *models.LM, on *patch.Patch, layer int, f *Fact) (keys, values [][]float32, err error) {
+	var rows []activation.Row
 	for _, s := range f.Prompts {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: on, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(ctx, rows, arch.Site{Layer: layer, Point: arch.FFNAct}, arch.Site{Layer: layer, Point: arch.FFNOut})
+	traces, err := activation.Trace(ctx, lm, rows, arch.Site{Layer: layer, Point: arch.FFNAct}, arch.Site{Layer: layer, Point: arch.FFNOut})
 	if err != nil {
 		return nil, nil, err
 	}

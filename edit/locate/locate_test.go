@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/run"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -110,7 +111,7 @@ func TestFact(t *testing.T) {
 			t.Errorf("sequence %d: the subject ends behind %q", i, text)
 		}
 	}
-	if before, target, err := lm.Continuation(e.Prompt, e.Target); err != nil || !slices.Equal(f.Target, target) || !slices.Equal(f.Prompts[0].IDs, before) {
+	if before, target, err := run.Continuation(lm, e.Prompt, e.Target); err != nil || !slices.Equal(f.Target, target) || !slices.Equal(f.Prompts[0].IDs, before) {
 		t.Errorf("target %v, want %v, %v", f.Target, target, err)
 	}
 	last, err := NewFact(lm, e, contexts[:2], Last, false)

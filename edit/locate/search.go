@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"errors"
 	"slices"
 	"sync"
@@ -15,7 +17,7 @@ import (
 // objective is the part of the loss that the model computes.
 type objective struct {
 	lm     *models.LM
-	patch  *models.Patch
+	patch  *patch.Patch
 	at     []arch.Site
 	search Search
 	facts  []*Fact
@@ -23,7 +25,7 @@ type objective struct {
 	references [][]float32 // log-distributions of the essence before the edit; nil until the first evaluation
 	likelihood []float64   // what it weighs in the next evaluation, by fact
 	ended      []bool      // what Search.Weigh said of the last one
-	searches   *models.Searches
+	searches   *loss.Searches
 }
 
 // minimise searches the shifts of all facts. Searches of facts that are padded
@@ -64,18 +66,18 @@ func (o *objective) parts() (parts [][]int, beside int) {
 	alike := map[shape][]int{}
 	for i := range o.facts {
 		var s shape
-		s.before, s.behind = models.Span(o.rows(i, nil))
+		s.before, s.behind = loss.Span(o.rows(i, nil))
 		alike[s] = append(alike[s], i)
 	}
 	side := o.lm.Lanes()
 	work := map[int]int{} // by a part's first fact
 	for s, facts := range alike {
-		var rows []models.LossRow
+		var rows []loss.Row
 		for _, i := range facts {
 			rows = append(rows, o.rows(i, nil)...)
 		}
 		each := len(rows) / len(facts)
-		most := max(o.lm.HoldRows(o.at, rows, side)/each, 1)
+		most := max(loss.HoldRows(o.lm, o.at, rows, side)/each, 1)
 		most = min(most, (len(o.facts)+side-1)/side)
 		n := (len(facts) + most - 1) / most
 		for k := range n {
@@ -97,7 +99,7 @@ func (o *objective) parts() (parts [][]int, beside int) {
 // side by side.
 func (o *objective) only(facts []int, beside int) *objective {
 	part := *o
-	part.searches = o.lm.Searches(o.at, beside, func(fact int) []models.LossRow { return part.rows(fact, nil) })
+	part.searches = loss.NewSearches(o.lm, o.at, beside, func(fact int) []loss.Row { return part.rows(fact, nil) })
 	part.facts = pick(o.facts, facts)
 	part.references, part.ended = make([][]float32, len(facts)), make([]bool, len(facts))
 	part.likelihood = slices.Repeat([]float64{1}, len(facts))
@@ -132,7 +134,7 @@ func (o *objective) shift(at train.Values) []float32 {
 
 // Evaluate implements train.Objective.
 func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Values) ([]float64, []train.Values, error) {
-	rows := make([][]models.LossRow, len(problems))
+	rows := make([][]loss.Row, len(problems))
 	for k, p := range problems {
 		rows[k] = o.rows(p, o.shift(at[k]))
 	}
@@ -173,7 +175,7 @@ func (o *objective) Evaluate(ctx context.Context, problems []int, at []train.Val
 }
 
 // add takes up the next loss of a fact, those of its prompts first.
-func (s *Standing) add(l models.Loss, prompts int) {
+func (s *Standing) add(l loss.Loss, prompts int) {
 	if len(s.LogProbs) == prompts {
 		s.KL = l.Loss
 		return
@@ -183,22 +185,22 @@ func (s *Standing) add(l models.Loss, prompts int) {
 
 // rows are those of a fact with a shift. The first evaluation, without a shift,
 // gives the reference: there the divergence and its slope are zero.
-func (o *objective) rows(fact int, shift []float32) []models.LossRow {
+func (o *objective) rows(fact int, shift []float32) []loss.Row {
 	f := o.facts[fact]
 	likelihood, reference := 1.0, []float32(nil)
 	if o.likelihood != nil {
 		likelihood, reference = o.likelihood[fact], o.references[fact]
 	}
-	var rows []models.LossRow
+	var rows []loss.Row
 	each := likelihood / float64(len(f.Prompts)*len(f.Target))
 	for _, s := range f.Prompts {
-		r := models.LossRow{IDs: slices.Concat(s.IDs, f.Target[:len(f.Target)-1]), Patch: o.patch, At: s.At, Shift: shift}
+		r := loss.Row{IDs: slices.Concat(s.IDs, f.Target[:len(f.Target)-1]), Patch: o.patch, At: s.At, Shift: shift}
 		for j, id := range f.Target {
-			r.Terms = append(r.Terms, models.LossTerm{Position: len(s.IDs) - 1 + j, Target: id, NLL: each})
+			r.Terms = append(r.Terms, loss.Term{Position: len(s.IDs) - 1 + j, Target: id, NLL: each})
 		}
 		rows = append(rows, r)
 	}
-	essence := models.LossRow{IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At, Shift: shift, Terms: []models.LossTerm{{Position: f.Essence.At}}}
+	essence := loss.Row{IDs: f.Essence.IDs, Patch: o.patch, At: f.Essence.At, Shift: shift, Terms: []loss.Term{{Position: f.Essence.At}}}
 	if reference == nil {
 		essence.Distributions = true
 	} else {

@@ -2,6 +2,7 @@ package locate
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"fmt"
 	"math"
@@ -47,7 +48,7 @@ func searched(t *testing.T, lm *models.LM, facts []int, at ...arch.Site) []Found
 		if err != nil {
 			t.Fatal(err)
 		}
-		traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: f.Prompts[0].IDs}, Positions: []int{f.Prompts[0].At}}}, at...)
+		traces, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: f.Prompts[0].IDs}, Positions: []int{f.Prompts[0].At}}}, at...)
 		if err != nil {
 			t.Fatal(err)
 		}

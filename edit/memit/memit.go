@@ -20,35 +20,13 @@ import (
 	"editpipe/models/arch"
 
 	"editpipe/edit"
-	"editpipe/edit/locate"
 	"editpipe/edit/spread"
-	"editpipe/models"
 )
 
 const name = "memit"
 
-// Config is the configuration of MEMIT. Its defaults are those of the reference
-// implementation.
+// Config is the configuration of MEMIT.
 type Config struct{ spread.Config }
-
-// defaults gives the reference's hyperparameters; shallow models have a weight of
-// their own.
-func defaults(info *arch.Info) Config {
-	c := spread.Config{
-		Layers: spread.DefaultLayers(info),
-		Steps:  20, Rate: 0.5, Decay: 0.5, Clamp: 0.75, KL: 0.0625, Weight: 20000,
-		FactToken: locate.SubjectLast, Start: locate.Words,
-	}
-	switch {
-	case spread.Shallow(info):
-		c.Weight = spread.ShallowWeight
-	case spread.GPTJ(info):
-		c.Steps, c.Weight = 25, 15000
-	case spread.Deep(info):
-		c.Steps, c.Decay, c.Clamp, c.Weight = 25, 1e-3, 4, 15000
-	}
-	return Config{c}
-}
 
 // Method is the method "memit".
 func Method() edit.Method {
@@ -56,11 +34,11 @@ func Method() edit.Method {
 		Name: name, Title: "MEMIT", Version: 1,
 		Paper:     "Meng et al. 2023, Mass-Editing Memory in a Transformer",
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  defaults,
-		Validate:  func(c Config) error { return c.Validate(name) },
-		Needs:     func(c Config, _ *arch.Info) models.Need { return c.Need(arch.Hidden) },
-		Files:     func(c Config) ([]string, error) { return c.Files(), nil },
-		Open:      func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return open(c, in) },
+		Base:      base(), Presets: presets(),
+		Validate: func(c Config) error { return c.Validate(name) },
+		Needs:    func(c Config, _ *arch.Info) arch.Need { return c.Need(arch.Hidden) },
+		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
+		Open:     func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return open(c, in) },
 		Prepare: func(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
 			return c.Prepare(ctx, in, out)
 		},

@@ -2,7 +2,9 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"path/filepath"
@@ -90,7 +92,7 @@ func TestReachesValue(t *testing.T) {
 	lm := edittest.Open(t, tiny())
 	for layers, last := range map[string]int{"0": 0, "1": 1, both: 1} {
 		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
-		on := &models.Patch{}
+		on := &patch.Patch{}
 		for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 			facts, _, err := ed.Search(ctx, on, edits)
 			if err != nil {
@@ -102,9 +104,9 @@ func TestReachesValue(t *testing.T) {
 			}
 			after := made.Patch
 			for i, f := range facts {
-				hidden := func(p *models.Patch) []float32 {
+				hidden := func(p *patch.Patch) []float32 {
 					at := f.Fact.Prompts[0]
-					traces, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, arch.Site{Layer: last, Point: arch.Hidden})
+					traces, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: at.IDs}, Patch: p, Positions: []int{at.At}}}, arch.Site{Layer: last, Point: arch.Hidden})
 					if err != nil || traces[0].Err != nil {
 						t.Fatal(err, traces[0].Err)
 					}
@@ -143,7 +145,7 @@ func TestOneBadEdit(t *testing.T) {
 	bad[1].Target = ""
 	bad[2].Prompt += strings.Repeat(" and on", 60)
 	bad[3].Subject, bad[3].SubjectStart, bad[3].SubjectEnd = "", -1, -1
-	made := edittest.Apart(t, ed, &models.Patch{}, slices.Concat(bad, good))
+	made := edittest.Apart(t, ed, &patch.Patch{}, slices.Concat(bad, good))
 	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrNoSubject} {
 		if !errors.Is(made[i].Err, want) {
 			t.Errorf("edit %d: %v, want %v", i, made[i].Err, want)
@@ -155,7 +157,7 @@ func TestOneBadEdit(t *testing.T) {
 		}
 	}
 	bad[0].ID = "bad"
-	err := edittest.Together(ctx, ed, &models.Patch{}, good[1], bad[0], good[2]).Err
+	err := edittest.Together(ctx, ed, &patch.Patch{}, good[1], bad[0], good[2]).Err
 	var blamed *edit.Error
 	if !errors.As(err, &blamed) || blamed.Edit != "bad" || !errors.Is(err, locate.ErrSubject) {
 		t.Errorf("a batch with a bad edit: %v", err)
@@ -201,7 +203,7 @@ func TestInputsAreChecked(t *testing.T) {
 	})
 	with(t, "another model", tinylm.Config{Layers: 3, LayerNormOp: true}, func(t *testing.T, lm *models.LM) {
 		ed := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own})
-		if made := edittest.Together(ctx, ed, &models.Patch{}, edits...); !errors.Is(made.Err, moments.ErrMisfit) {
+		if made := edittest.Together(ctx, ed, &patch.Patch{}, edits...); !errors.Is(made.Err, moments.ErrMisfit) {
 			t.Errorf("got %v", made.Err)
 		}
 	})
@@ -221,7 +223,11 @@ func TestDefaults(t *testing.T) {
 		{"llama", 32, []int{4, 5, 6, 7, 8}, 25, 4, 15000}, {"", 0, []int{0}, 20, 0.75, 20000},
 		{"gpt2", 6, []int{0}, 20, 0.75, 50}, {"gpt2", 7, []int{1, 2}, 20, 0.75, 20000},
 	} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Clamp != c.clamp || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -4,6 +4,7 @@ package memit
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/edit/spread"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -105,7 +105,7 @@ func (w world) cases(t *testing.T, ref reference) (cases []edittest.Case, edits 
 }
 
 // axes asks for rewrite, paraphrase and neighbourhood success of a case.
-func (w world) axes(t *testing.T, p *models.Patch, c edittest.Case) (success [3]float64) {
+func (w world) axes(t *testing.T, p *patch.Patch, c edittest.Case) (success [3]float64) {
 	t.Helper()
 	for axis, prompts := range c.Questions() {
 		success[axis] = edittest.Success(w.Pairs(t, p, prompts, c), axis == 2)
@@ -123,9 +123,9 @@ func relative(a, b []float32) float64 {
 }
 
 // norms compares the changes of a patch, one per layer, with norms by weight.
-func norms(p *models.Patch, want map[string]float64) (differences []float64) {
+func norms(p *patch.Patch, want map[string]float64) (differences []float64) {
 	for _, c := range p.Weights {
-		one := models.Patch{Weights: []models.Weight{c}}
+		one := patch.Patch{Weights: []patch.Weight{c}}
 		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.At.Layer)]-1))
 	}
 	return differences
@@ -153,7 +153,7 @@ func single(t *testing.T, run string) {
 	}
 	cases, edits := w.cases(t, ref)
 	ed, ctx := w.editor(t, ref), context.Background()
-	made := edittest.Apart(t, ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var differences, values, weights []float64
 	agree, n := 0, len(edits)
 	var mean [3]float64
@@ -180,7 +180,7 @@ func single(t *testing.T, run string) {
 			}
 		}
 	}
-	facts, _, err := ed.Search(ctx, &models.Patch{}, edits)
+	facts, _, err := ed.Search(ctx, &patch.Patch{}, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestBatch(t *testing.T) {
 			var ref reference
 			w.JSON(t, &ref, "reference", run+".json")
 			cases, edits := w.cases(t, ref)
-			made := edittest.Together(context.Background(), w.editor(t, ref), &models.Patch{}, edits...)
+			made := edittest.Together(context.Background(), w.editor(t, ref), &patch.Patch{}, edits...)
 			if made.Err != nil {
 				t.Fatal(made.Err)
 			}

@@ -3,7 +3,8 @@ package moments
 import (
 	"context"
 	"crypto/sha256"
-	"editpipe/models/arch"
+	"editpipe/models/activation"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -129,7 +131,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareE
 	if err := c.resume(partial); err != nil {
 		return bad(err)
 	}
-	gram, err := lm.OpenGram(ctx, sites...)
+	gram, err := activation.OpenSums(ctx, lm, sites...)
 	if err != nil {
 		return bad(err)
 	}
@@ -152,7 +154,7 @@ func (c *collection) collect(ctx context.Context, tokens int64, in edit.PrepareE
 }
 
 // run reads texts until the sums are over enough tokens.
-func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.PrepareEnv, tokens int64, partial string) error {
+func (c *collection) run(ctx context.Context, gram *activation.Sums, in edit.PrepareEnv, tokens int64, partial string) error {
 	next, stop := iter.Pull2(in.Texts)
 	defer stop()
 	digest := sha256.New()
@@ -182,7 +184,7 @@ func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.Prepare
 			return err
 		}
 		if ok {
-			ids, _, err := c.lm.Prompt(text)
+			ids, _, err := run.Prompt(c.lm, text)
 			if err != nil {
 				return err
 			}
@@ -221,7 +223,7 @@ func (c *collection) run(ctx context.Context, gram *models.Gram, in edit.Prepare
 }
 
 // take adds the device's sums to those here.
-func (c *collection) take(ctx context.Context, gram *models.Gram) error {
+func (c *collection) take(ctx context.Context, gram *activation.Sums) error {
 	sums, err := gram.Take(ctx)
 	if err != nil {
 		return err

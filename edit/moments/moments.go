@@ -5,13 +5,13 @@
 package moments
 
 import (
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

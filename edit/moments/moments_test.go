@@ -2,6 +2,8 @@ package moments
 
 import (
 	"context"
+	"editpipe/models/activation"
+	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"math"
@@ -17,7 +19,6 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
@@ -94,13 +95,13 @@ func TestCollect(t *testing.T) {
 		if text == "" {
 			continue
 		}
-		ids, _, err := lm.Prompt(text)
+		ids, _, err := run.Prompt(lm, text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = ids[:min(len(ids), lm.Context())]
 		for at := range ids {
-			tr, err := lm.Trace(ctx, []models.TraceRow{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, arch.Site{Layer: 1, Point: arch.FFNAct})
+			tr, err := activation.Trace(ctx, lm, []activation.Row{{Query: ask.Query{PromptIDs: ids[:at+1]}, Positions: []int{-1}}}, arch.Site{Layer: 1, Point: arch.FFNAct})
 			if err != nil || tr[0].Err != nil {
 				t.Fatal(err, tr[0].Err)
 			}

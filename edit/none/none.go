@@ -6,12 +6,11 @@ package none
 
 import (
 	"context"
-	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"slices"
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 const name = "none"
@@ -21,7 +20,6 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: name, Title: "Unedited", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults:  func(*arch.Info) struct{} { return struct{}{} },
 		Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return editor{}, nil },
 	})
 }
@@ -29,7 +27,7 @@ func Method() edit.Method {
 type editor struct{}
 
 // Make returns what stood before, with the edits' names added.
-func (editor) Make(_ context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (editor) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
 		p := *on

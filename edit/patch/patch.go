@@ -8,7 +8,8 @@ package patch
 
 import (
 	"context"
-	"editpipe/models/arch"
+	"editpipe/models"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,6 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/models"
 )
 
 const name = "patch"
@@ -42,7 +42,7 @@ func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Patch made elsewhere", Version: 1,
 		Schedules: []edit.Kind{edit.Single, edit.Batch},
-		Defaults:  func(*arch.Info) Config { return Config{Layout: Auto} },
+		Base:      Config{Layout: Auto},
 		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
 			folder, err := isFolder(c.Path)
 			return &editor{c, folder, in.LM}, err
@@ -102,7 +102,7 @@ type editor struct {
 
 // Make gives every group the patch in the file, or that of its one edit in the
 // folder, on top of what stood before.
-func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
@@ -119,7 +119,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 }
 
 // read gives the patch of a group.
-func (ed *editor) read(edits []dataset.Edit) (*models.Patch, error) {
+func (ed *editor) read(edits []dataset.Edit) (*patch.Patch, error) {
 	path := ed.Path
 	if ed.folder {
 		if len(edits) > 1 {
@@ -134,7 +134,7 @@ func (ed *editor) read(edits []dataset.Edit) (*models.Patch, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &models.Patch{Method: name, Weights: changes}
+	p := &patch.Patch{Method: name, Weights: changes}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}

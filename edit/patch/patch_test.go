@@ -2,7 +2,9 @@ package patch
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -15,7 +17,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/tensor/safetensors"
@@ -100,9 +101,9 @@ func TestSavedPatch(t *testing.T) {
 	w := lm.Info().FFNs[1].Down
 	v := make([]float32, w.In*w.Out)
 	v[3] = 2
-	p := models.Patch{Method: "elsewhere", Edits: []string{"e1"}, Weights: []models.Weight{{At: w.ID, Delta: tensor.FromFloat32s(v, w.In, w.Out)}}}
+	p := patch.Patch{Method: "elsewhere", Edits: []string{"e1"}, Weights: []patch.Weight{{At: w.ID, Delta: tensor.FromFloat32s(v, w.In, w.Out)}}}
 	path := filepath.Join(t.TempDir(), "saved.safetensors")
-	meta := models.PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
+	meta := patch.Meta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
 	must(t, p.Save(path, meta))
 	ed, err := newEditor(t, lm, path)
 	must(t, err)
@@ -113,7 +114,7 @@ func TestSavedPatch(t *testing.T) {
 	}
 	meta.ModelHash = "another"
 	must(t, p.Save(path, meta))
-	var misfit *models.MisfitError
+	var misfit *patch.MisfitError
 	if m := made(ed, "a"); !errors.As(m.Err, &misfit) {
 		t.Errorf("a patch of another model: %v", m.Err)
 	}

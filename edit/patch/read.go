@@ -2,6 +2,7 @@ package patch
 
 import (
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"fmt"
 	"maps"
 	"os"
@@ -16,10 +17,10 @@ import (
 )
 
 // read gives the changes in a file, in the order of tensor names; a patch that
-// models.Patch.Save wrote is read as it is.
-func read(path string, lm *models.LM, layout string) ([]models.Weight, error) {
+// patch.Patch.Save wrote is read as it is.
+func read(path string, lm *models.LM, layout string) ([]patch.Weight, error) {
 	if _, err := os.Stat(path + ".json"); err == nil {
-		p, meta, err := models.LoadPatch(path, nil)
+		p, meta, err := patch.Load(path, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +55,7 @@ const (
 )
 
 // resolve turns named tensors into changes of the model's weights.
-func resolve(tensors map[string]*tensor.Tensor, info *arch.Info, layout string) ([]models.Weight, error) {
+func resolve(tensors map[string]*tensor.Tensor, info *arch.Info, layout string) ([]patch.Weight, error) {
 	weights := map[string]target{}
 	for _, f := range info.FFNs {
 		for _, part := range []arch.Part{arch.FFNUp, arch.FFNGate, arch.FFNDown} {
@@ -68,7 +69,7 @@ func resolve(tensors map[string]*tensor.Tensor, info *arch.Info, layout string) 
 			}
 		}
 	}
-	var changes []models.Weight
+	var changes []patch.Weight
 	seen := map[arch.WeightID]string{}
 	for _, key := range slices.Sorted(maps.Keys(tensors)) {
 		if base, isV := strings.CutSuffix(key, endV); isV && tensors[base+endU] != nil {
@@ -104,53 +105,53 @@ type target struct {
 	byID bool // by its id, so that its layout is in x out
 }
 
-func (t target) change(tensors map[string]*tensor.Tensor, key, base string, lowRank bool, layout string) (models.Weight, error) {
+func (t target) change(tensors map[string]*tensor.Tensor, key, base string, lowRank bool, layout string) (patch.Weight, error) {
 	if !lowRank {
 		d, err := matrix(tensors[key])
 		if err != nil {
-			return models.Weight{}, err
+			return patch.Weight{}, err
 		}
 		turned, err := t.turned(d.Shape[0], d.Shape[1], layout)
 		if err != nil {
-			return models.Weight{}, err
+			return patch.Weight{}, err
 		}
 		if turned {
 			if d, err = d.Transpose2D(); err != nil {
-				return models.Weight{}, err
+				return patch.Weight{}, err
 			}
 		}
-		return models.Weight{At: t.ID, Delta: d}, nil
+		return patch.Weight{At: t.ID, Delta: d}, nil
 	}
 	if tensors[base+endV] == nil {
-		return models.Weight{}, fmt.Errorf("%q is missing", base+endV)
+		return patch.Weight{}, fmt.Errorf("%q is missing", base+endV)
 	}
 	u, err := matrix(tensors[key])
 	if err != nil {
-		return models.Weight{}, err
+		return patch.Weight{}, err
 	}
 	v, err := matrix(tensors[base+endV])
 	if err != nil {
-		return models.Weight{}, fmt.Errorf("%q: %w", base+endV, err)
+		return patch.Weight{}, fmt.Errorf("%q: %w", base+endV, err)
 	}
 	if u.Shape[1] != v.Shape[0] {
-		return models.Weight{}, fmt.Errorf("the factors U %v and V %v have no product", u.Shape, v.Shape)
+		return patch.Weight{}, fmt.Errorf("the factors U %v and V %v have no product", u.Shape, v.Shape)
 	}
 	turned, err := t.turned(u.Shape[0], v.Shape[1], layout)
 	if err != nil {
-		return models.Weight{}, err
+		return patch.Weight{}, err
 	}
 	if turned { // (U V)^T = V^T U^T
 		vt, err := v.Transpose2D()
 		if err != nil {
-			return models.Weight{}, err
+			return patch.Weight{}, err
 		}
 		ut, err := u.Transpose2D()
 		if err != nil {
-			return models.Weight{}, err
+			return patch.Weight{}, err
 		}
 		u, v = vt, ut
 	}
-	return models.Weight{At: t.ID, U: u, V: v}, nil
+	return patch.Weight{At: t.ID, U: u, V: v}, nil
 }
 
 // turned says whether a rows x cols change lies as out x in.

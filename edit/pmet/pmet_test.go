@@ -2,7 +2,9 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"math"
 	"path/filepath"
 	"slices"
@@ -73,10 +75,10 @@ func opened(t *testing.T, set map[string]string) (*models.LM, *spread.Editor) {
 }
 
 // at reads a site where a fact enters, through a patch.
-func at(t *testing.T, lm *models.LM, f *locate.Fact, p *models.Patch, site arch.Site) []float32 {
+func at(t *testing.T, lm *models.LM, f *locate.Fact, p *patch.Patch, site arch.Site) []float32 {
 	t.Helper()
 	s := f.Prompts[0]
-	traces, err := lm.Trace(context.Background(), []models.TraceRow{{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}}}, site)
+	traces, err := activation.Trace(context.Background(), lm, []activation.Row{{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}}}, site)
 	if err != nil || traces[0].Err != nil {
 		t.Fatal(err, traces[0].Err)
 	}
@@ -99,7 +101,7 @@ func TestReachesValue(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": "1", "v_num_grad_steps": "5"})
 	out, attention := arch.Site{Layer: 1, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.AttnOut}
-	on := &models.Patch{}
+	on := &patch.Patch{}
 	for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
 		facts, _, err := ed.Search(ctx, on, edits)
 		if err != nil {
@@ -128,11 +130,11 @@ func TestReachesValue(t *testing.T) {
 func TestSharesByRoot(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "5"})
-	facts, _, err := ed.Search(ctx, &models.Patch{}, edittest.Edits())
+	facts, _, err := ed.Search(ctx, &patch.Patch{}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := edittest.Together(ctx, ed, &models.Patch{}, edittest.Edits()...)
+	made := edittest.Together(ctx, ed, &patch.Patch{}, edittest.Edits()...)
 	if made.Err != nil {
 		t.Fatal(made.Err)
 	}
@@ -142,7 +144,7 @@ func TestSharesByRoot(t *testing.T) {
 		if want := (arch.WeightID{Layer: j, Part: arch.FFNDown}); c.At != want {
 			t.Fatalf("change %d is of %s", j, c.At)
 		}
-		before := &models.Patch{Weights: p.Weights[:j]}
+		before := &patch.Patch{Weights: p.Weights[:j]}
 		for i, f := range facts {
 			now := at(t, lm, f.Fact, before, arch.Site{Layer: 1, Point: arch.FFNOut})
 			share := make([]float64, len(now))
@@ -163,7 +165,7 @@ func TestAttentionTakesPart(t *testing.T) {
 	ctx := context.Background()
 	const clamp, steps = 0.75, 8
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "8", "kl_factor": "0"})
-	found, _, err := ed.Search(ctx, &models.Patch{}, edittest.Edits())
+	found, _, err := ed.Search(ctx, &patch.Patch{}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +263,11 @@ func TestConfig(t *testing.T) {
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 30, 0.2, 0.75, 1, 6000},
 		{"gpt2", 6, []int{0}, 30, 0.2, 0.75, 1, 50},
 	} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Rate != c.rate || got.Clamp != c.clamp || got.KL != c.kl || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -4,6 +4,7 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 const (
@@ -90,7 +90,7 @@ func TestEasyEdit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made := edittest.Apart(t, ed, &models.Patch{}, edits)
+		made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 		var mean [2]float64
 		var norms []float64
 		agree := 0

@@ -4,6 +4,7 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -55,7 +56,7 @@ func openBench(t testing.TB, run string, threads int) bench {
 // make makes edits side by side.
 func (b bench) make(t testing.TB, edits []dataset.Edit) []edit.Made {
 	t.Helper()
-	made := edittest.Apart(t, b.ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, b.ed, &patch.Patch{}, edits)
 	for _, m := range made {
 		if m.Err != nil {
 			t.Fatal(m.Err)

@@ -5,6 +5,7 @@ package rome
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -17,7 +18,6 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/edit/moments"
-	"editpipe/models"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -219,7 +219,7 @@ func outcomes(t *testing.T, run string) {
 	for _, e := range ref.Edits {
 		edits = append(edits, cases[e.ID].Edit())
 	}
-	made := edittest.Apart(t, ed, &models.Patch{}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var u, v []float64
 	var arrays map[string]*tensor.Tensor
 	if run == "rome_l0" {
@@ -301,7 +301,7 @@ func TestSequence(t *testing.T) {
 	}
 	w.JSON(t, &ref, "reference", "batch_rome_10.json")
 	cases, ed := w.Cases(t), w.editor(t, ref.Summary.Settings, ref.Contexts)
-	p := &models.Patch{}
+	p := &patch.Patch{}
 	for _, e := range ref.Edits {
 		made := edittest.Together(context.Background(), ed, p, cases[e.ID].Edit())
 		if made.Err != nil {

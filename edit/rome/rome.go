@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -28,7 +29,6 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/locate"
 	"editpipe/edit/moments"
-	"editpipe/edit/spread"
 	"editpipe/models"
 	"editpipe/tensor"
 )
@@ -49,10 +49,9 @@ var ErrDenominator = errors.New("the key is at right angles to the update")
 // do not determine the quotient.
 const smallest = 1e-6
 
-// Config is the configuration of ROME. Its defaults are those of the reference
-// implementation.
+// Config is the configuration of ROME.
 type Config struct {
-	Layer     int     `set:"layer" in:"layers" doc:"layer whose down-projection is changed"`
+	Layer     int     `set:"layer" in:"layers" share:"17/48" doc:"layer whose down-projection is changed"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
 	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
@@ -66,29 +65,6 @@ type Config struct {
 	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
 	Start      string `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token (code of 2022)"`
 	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
-}
-
-// defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
-// with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, the first of shallow models, and
-// in proportion to GPT-2 with 48 layers elsewhere.
-func defaults(info *arch.Info) Config {
-	c := Config{
-		Layer: 17 * info.Layers / 48, Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625, Adjust: true,
-		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
-	}
-	switch {
-	case spread.Shallow(info):
-		c.Layer = 0
-	case info.Family == "gpt2" && info.Layers == 24:
-		c.Layer, c.Clamp = 8, 3
-	case info.Family == "gpt2" && info.Layers == 36:
-		c.Layer = 12
-	case info.Family == "gptj" && info.Layers == 28:
-		c.Layer = 5
-	case info.Family != "gpt2" && info.Layers >= 28:
-		c.Layer, c.Steps, c.Decay = 5, 25, 1e-3
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -113,12 +89,12 @@ func Method() edit.Method {
 		Name: name, Title: "ROME", Version: 1,
 		Paper:     "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
 		Schedules: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults:  defaults, Validate: validate,
+		Base:      base(), Presets: presets(), Validate: validate,
 		Needs: needs, Open: open, Files: files, Prepare: prepare,
 	})
 }
 
-func needs(c Config, _ *arch.Info) models.Need {
+func needs(c Config, _ *arch.Info) arch.Need {
 	return locate.Need([]int{c.Layer}, arch.FFNAct, arch.FFNOut)
 }
 
@@ -177,7 +153,7 @@ type editor struct {
 }
 
 // Make makes edits side by side: their values are searched together.
-func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made := make([]edit.Made, len(groups))
 	if ed.moments != nil {
 		if err := ed.moments.Fits(ed.lm, ed.c.Layer); err != nil {
@@ -220,7 +196,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 		change.At = locate.Down(ed.c.Layer)
 		n := len(found[i].Losses)
 		made[i] = edit.Made{
-			Patch:   on.Then(&models.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: []models.Weight{change}}),
+			Patch:   on.Then(&patch.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: []patch.Weight{change}}),
 			Efforts: []edit.Effort{{Steps: int32(n), FinalLoss: float32(found[i].Losses[n-1])}},
 		}
 	}
@@ -230,7 +206,7 @@ func (ed *editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset
 // update is the change of rank one: see the package comment. keys and values
 // are those of the prompts, the bare one first, and shift leads from the first
 // value to v*.
-func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weight, error) {
+func (ed *editor) update(keys, values [][]float32, shift []float32) (patch.Weight, error) {
 	key, value := locate.Mean(keys), locate.Mean(values)
 	u := key
 	if ed.factor != nil {
@@ -242,7 +218,7 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weig
 	}
 	along := locate.Dot(key, u) / length
 	if size := math.Sqrt(locate.Dot(key, key)); !(math.Abs(along) > smallest*size) {
-		return models.Weight{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
+		return patch.Weight{}, fmt.Errorf("%w: k u is %.2g, the key's norm %.2g", ErrDenominator, along, size)
 	}
 	left, right := make([]float32, len(u)), make([]float32, len(value))
 	for i, x := range u {
@@ -251,5 +227,5 @@ func (ed *editor) update(keys, values [][]float32, shift []float32) (models.Weig
 	for i, y := range value {
 		right[i] = float32((float64(values[0][i]) + float64(shift[i]) - y) / along)
 	}
-	return models.Weight{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
+	return patch.Weight{U: tensor.FromFloat32s(left, len(left), 1), V: tensor.FromFloat32s(right, 1, len(right))}, nil
 }

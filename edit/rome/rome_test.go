@@ -2,7 +2,9 @@ package rome
 
 import (
 	"context"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"os"
@@ -91,7 +93,7 @@ func TestKeyGivesValue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ed, on := opened.(*editor), &models.Patch{}
+		ed, on := opened.(*editor), &patch.Patch{}
 		for _, e := range edittest.Edits() {
 			made := edittest.Together(ctx, ed, on, e)
 			if made.Err != nil {
@@ -145,13 +147,13 @@ func TestKeyGivesValue(t *testing.T) {
 }
 
 // recall reads the values of layer 0 for every prompt of a fact.
-func recall(t *testing.T, lm *models.LM, p *models.Patch, f *locate.Fact) [][]float32 {
+func recall(t *testing.T, lm *models.LM, p *patch.Patch, f *locate.Fact) [][]float32 {
 	t.Helper()
-	var rows []models.TraceRow
+	var rows []activation.Row
 	for _, s := range f.Prompts {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: p, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(context.Background(), rows, arch.Site{Point: arch.FFNOut})
+	traces, err := activation.Trace(context.Background(), lm, rows, arch.Site{Point: arch.FFNOut})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +289,11 @@ func TestDefaults(t *testing.T) {
 		steps  int
 		clamp  float64
 	}{{"gpt2", 48, 17, 20, 4}, {"gpt2", 36, 12, 20, 4}, {"gpt2", 24, 8, 20, 3}, {"gptj", 28, 5, 20, 4}, {"llama", 32, 5, 25, 4}, {"gpt2", 12, 4, 20, 4}, {"gpt2", 6, 0, 20, 4}, {"", 0, 0, 20, 4}} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.layers})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if got.Layer != c.want || got.Steps != c.steps || got.Clamp != c.clamp {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}

@@ -2,23 +2,22 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/locate"
-	"editpipe/edit/moments"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"editpipe/edit"
-	"editpipe/models"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+	"editpipe/models/arch"
 )
 
 // Config is the configuration of the methods that spread a change over several
 // layers, for a method's own to embed. The keys are named as in the reference
 // implementations.
 type Config struct {
-	Layers    []int   `set:"layers" in:"layers" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
+	Layers    []int   `set:"layers" in:"layers" share:"13/48 to 17/48" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
 	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
@@ -31,50 +30,6 @@ type Config struct {
 	Contexts   string   `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
 	Start      string   `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token"`
 	Tokens     int64    `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
-}
-
-// DefaultLayers gives the layers that the reference implementations change: 13
-// to 17 of GPT-2 with 48 layers, 3 to 8 of GPT-J, 4 to 8 of LLaMA and other deep
-// models, and in proportion to GPT-2 with 48 layers elsewhere, but for shallow
-// models the first layer.
-func DefaultLayers(info *arch.Info) []int {
-	first, last := 13*info.Layers/48, 17*info.Layers/48
-	switch {
-	case Shallow(info):
-		first, last = 0, 0
-	case GPTJ(info):
-		first, last = 3, 8
-	case Deep(info):
-		first, last = 4, 8
-	}
-	var layers []int
-	for l := first; l <= last; l++ {
-		layers = append(layers, l)
-	}
-	return layers
-}
-
-// GPTJ says whether a model is GPT-J with 6 billion parameters, for which the
-// reference implementations have settings of its own.
-func GPTJ(info *arch.Info) bool { return info.Family == "gptj" && info.Layers == 28 }
-
-// mostShallow is the largest number of layers of a shallow model.
-const mostShallow = 6
-
-// Shallow says whether the model is so shallow that it recalls facts in its first
-// layer, too early for a share of the depth to be a layer: so do the embedded model
-// (docs/demo-model.md) and the one that the methods are compared with their
-// authors' on (docs/fidelity.md), of six and five layers.
-func Shallow(info *arch.Info) bool { return info.Layers > 0 && info.Layers <= mostShallow }
-
-// ShallowWeight is the weight of the second moments for shallow models. Their
-// activations are few, and each stands for few facts: with the thousands that suit
-// large models hardly anything changes.
-const ShallowWeight = 50
-
-// Deep says whether the reference implementations' settings for LLaMA apply.
-func Deep(info *arch.Info) bool {
-	return !GPTJ(info) && info.Family != "gpt2" && info.Layers >= 28
 }
 
 // Validate reports faults that tags cannot express.
@@ -108,7 +63,7 @@ func (c Config) Validate(method string) error {
 
 // Need is what the methods ask of a model: the keys of all layers, and points of
 // the last at which values are searched.
-func (c Config) Need(points ...arch.Point) models.Need {
+func (c Config) Need(points ...arch.Point) arch.Need {
 	n := locate.Need(c.Layers, arch.FFNAct)
 	for _, p := range points {
 		n.Sites = append(n.Sites, arch.Site{Layer: c.Layers[len(c.Layers)-1], Point: p})

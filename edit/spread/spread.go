@@ -5,14 +5,16 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/locate"
-	"editpipe/models/arch"
+	"editpipe/models/activation"
+	"editpipe/models/patch"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/locate"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 
@@ -59,7 +61,7 @@ type Wanted struct {
 
 // Make makes groups of edits; the values of all are searched side by side. An edit
 // that cannot be made is blamed before the search, from which its group is left out.
-func (s *Editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+func (s *Editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
 	made, edits := make([]edit.Made, len(groups)), slices.Concat(groups...)
 	facts, errs, err := s.facts(ctx, edits)
 	if err != nil {
@@ -90,7 +92,7 @@ func (s *Editor) Make(ctx context.Context, on *models.Patch, groups [][]dataset.
 
 // Search finds the values that state the facts. It returns one error per edit
 // and one that concerns all.
-func (s *Editor) Search(ctx context.Context, on *models.Patch, edits []dataset.Edit) ([]Wanted, []error, error) {
+func (s *Editor) Search(ctx context.Context, on *patch.Patch, edits []dataset.Edit) ([]Wanted, []error, error) {
 	facts, errs, err := s.facts(ctx, edits)
 	if err != nil {
 		return nil, errs, err
@@ -129,7 +131,7 @@ func (s *Editor) facts(ctx context.Context, edits []dataset.Edit) ([]*locate.Fac
 
 // values finds the values that state the facts without an error, and adds to
 // the errors.
-func (s *Editor) values(ctx context.Context, on *models.Patch, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
+func (s *Editor) values(ctx context.Context, on *patch.Patch, edits []dataset.Edit, facts []*locate.Fact, errs []error) ([]Wanted, error) {
 	sites := s.sites()
 	wanted, starts := make([]Wanted, len(edits)), make([][]float32, len(edits))
 	for i, f := range facts {
@@ -176,9 +178,9 @@ func (s *Editor) sites() []arch.Site {
 }
 
 // spread changes layer after layer to make the values those wanted.
-func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) edit.Made {
+func (s *Editor) spread(ctx context.Context, on *patch.Patch, facts []Wanted) edit.Made {
 	var rows []locate.Sequence
-	mine := &models.Patch{Method: s.rule.Method}
+	mine := &patch.Patch{Method: s.rule.Method}
 	efforts := make([]edit.Effort, len(facts))
 	for i, f := range facts {
 		rows = append(rows, f.Fact.Prompts...)
@@ -211,7 +213,7 @@ func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) e
 				left[k*len(facts)+i] = float32(x)
 			}
 		}
-		mine.Weights = append(mine.Weights, models.Weight{
+		mine.Weights = append(mine.Weights, patch.Weight{
 			At: locate.Down(l.index),
 			U:  tensor.FromFloat32s(left, l.moments.Width, len(facts)),
 			V:  tensor.FromFloat32s(right, len(facts), width),
@@ -221,7 +223,7 @@ func (s *Editor) spread(ctx context.Context, on *models.Patch, facts []Wanted) e
 }
 
 // key is half the key of the bare prompt and half the mean of the others.
-func key(traces []models.Trace) []float64 {
+func key(traces []activation.Traced) []float64 {
 	var keys [][]float32
 	for _, t := range traces {
 		keys = append(keys, t.Values[0].Float32s())
@@ -236,12 +238,12 @@ func key(traces []models.Trace) []float64 {
 }
 
 // read traces sites where the facts enter, through a patch.
-func read(ctx context.Context, lm *models.LM, patch *models.Patch, at []locate.Sequence, sites ...arch.Site) ([]models.Trace, error) {
-	var rows []models.TraceRow
+func read(ctx context.Context, lm *models.LM, on *patch.Patch, at []locate.Sequence, sites ...arch.Site) ([]activation.Traced, error) {
+	var rows []activation.Row
 	for _, s := range at {
-		rows = append(rows, models.TraceRow{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: on, Positions: []int{s.At}})
 	}
-	traces, err := lm.Trace(ctx, rows, sites...)
+	traces, err := activation.Trace(ctx, lm, rows, sites...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,7 @@ package spread
 
 import (
 	"context"
-	"editpipe/edit/edittest"
-	"editpipe/edit/locate"
-	"editpipe/edit/moments"
-	"editpipe/models"
-	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -16,7 +12,11 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/edit/edittest"
+	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
+	"editpipe/models/arch"
 )
 
 // Two ways of solving one system in float64.
@@ -196,7 +196,7 @@ func TestBadEditIsBlamedFirst(t *testing.T) {
 	}
 	good := dataset.Edit{ID: "good", Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}
 	bad := dataset.Edit{ID: "bad", Prompt: "Ada works as a", Subject: "Zoe", Target: "pilot"}
-	made := edittest.Together(context.Background(), s, &models.Patch{}, good, bad)
+	made := edittest.Together(context.Background(), s, &patch.Patch{}, good, bad)
 	var blamed *edit.Error
 	if !errors.As(made.Err, &blamed) || blamed.Edit != bad.ID || !errors.Is(made.Err, locate.ErrSubject) {
 		t.Errorf("got %v", made.Err)
@@ -204,7 +204,7 @@ func TestBadEditIsBlamedFirst(t *testing.T) {
 	if searched != 0 {
 		t.Errorf("%d evaluations were made before", searched)
 	}
-	if made := edittest.Together(context.Background(), s, &models.Patch{}, good); made.Err != nil || searched != 2 {
+	if made := edittest.Together(context.Background(), s, &patch.Patch{}, good); made.Err != nil || searched != 2 {
 		t.Errorf("the good one alone: %d evaluations, %v", searched, made.Err)
 	}
 }

@@ -8,6 +8,8 @@ package main
 
 import (
 	"context"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +58,7 @@ func run(ctx context.Context, out io.Writer, env *ort.Env, model, patchPath, pro
 
 	// Patches that put text before the prompt (in-context editing) need their
 	// decoders here; changes of weights need none.
-	patch, meta, err := models.LoadPatch(patchPath, nil)
+	patch, meta, err := patch.Load(patchPath, nil)
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func run(ctx context.Context, out io.Writer, env *ort.Env, model, patchPath, pro
 		return err
 	}
 	q := ask.Query{Prompt: prompt, Targets: answers}
-	rows, err := lm.Score(ctx, []models.Row{{Query: q}, {Query: q, Patch: patch}})
+	rows, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: patch}})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -30,9 +31,9 @@ func TestRun(t *testing.T) {
 	}
 	u, v := tensor.New(tensor.F32, 16, 1), tensor.New(tensor.F32, 1, 8)
 	u.Float32s()[3], v.Float32s()[2] = 40, 1
-	patch := &models.Patch{Method: "patch", Weights: []models.Weight{{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
+	p := &patch.Patch{Method: "patch", Weights: []patch.Weight{{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
 	path := filepath.Join(dir, "edit.safetensors")
-	if err := patch.Save(path, models.PatchMeta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}); err != nil {
+	if err := p.Save(path, patch.Meta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := lm.Close(); err != nil {
@@ -51,7 +52,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("the patch changed nothing: %q", line)
 		}
 	}
-	var misfit *models.MisfitError
+	var misfit *patch.MisfitError
 	if err := run(ctx, &out, env, filepath.Join(dir, "other"), path, "The town", []string{"of"}); !errors.As(err, &misfit) {
 		t.Errorf("a patch of another model: %v", err)
 	}

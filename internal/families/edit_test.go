@@ -1,6 +1,9 @@
 package families
 
 import (
+	"editpipe/models/activation"
+	"editpipe/models/answer"
+	"editpipe/models/loss"
 	"errors"
 	"fmt"
 	"maps"
@@ -270,10 +273,10 @@ func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts
 			}
 		}
 	}
-	var rows []models.Row
+	var rows []answer.Row
 	for _, r := range edittest.Records() {
 		for _, p := range r.Probes {
-			rows = append(rows, models.Row{Patch: patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
+			rows = append(rows, answer.Row{Patch: patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
 		}
 	}
 	patched := score(t, lm, rows)
@@ -331,9 +334,9 @@ func initializers(t *testing.T, path string) map[held][32]byte {
 }
 
 // score is the log-probability of every target of every row.
-func score(t *testing.T, lm *models.LM, rows []models.Row) (all []float64) {
+func score(t *testing.T, lm *models.LM, rows []answer.Row) (all []float64) {
 	t.Helper()
-	answers, err := lm.Score(t.Context(), rows)
+	answers, err := answer.Score(t.Context(), lm, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,22 +362,22 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 	second = second.in(t)
 	const more = 5
 	targets := [][]int64{{40, 7}, {12}}
-	var rows []models.Row
+	var rows []answer.Row
 	for _, n := range []int{2, 5, len(story)} {
 		ids := story[:n]
 		if n == 5 { // a beginning of its own
 			ids = append([]int64{88, 60}, ids...)
 		}
-		rows = append(rows, models.Row{Query: ask.Query{PromptIDs: ids, TargetIDs: targets}})
+		rows = append(rows, answer.Row{Query: ask.Query{PromptIDs: ids, TargetIDs: targets}})
 	}
-	scored, err := lm.Score(t.Context(), rows)
+	scored, err := answer.Score(t.Context(), lm, rows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range rows {
 		rows[i].Query.TargetIDs = nil
 	}
-	generated, err := lm.Generate(t.Context(), rows, ask.Sampling{MaxNew: more})
+	generated, err := answer.Generate(t.Context(), lm, rows, ask.Sampling{MaxNew: more})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,8 +434,8 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 	for i := range every {
 		every[i] = i
 	}
-	terms := []models.LossTerm{{Position: len(ids) - 1, Target: 40, NLL: 1}, {Position: len(ids) - 3, Target: 7, NLL: 0.5}}
-	loss := func(p *paper) (sum float64) {
+	terms := []loss.Term{{Position: len(ids) - 1, Target: 40, NLL: 1}, {Position: len(ids) - 3, Target: 7, NLL: 0.5}}
+	objective := func(p *paper) (sum float64) {
 		logits := p.logits(ids)
 		for _, term := range terms {
 			row := logits[term.Position]
@@ -444,12 +447,12 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 		}
 		return sum
 	}
-	want := loss(second)
+	want := objective(second)
 	r := rand.New(rand.NewPCG(3, 3))
 	for layer := range lm.Info().Layers {
 		down := lm.Info().FFN(arch.Decoder, layer).Down
 		site := func(p arch.Point) arch.Site { return arch.Site{Layer: layer, Point: p} }
-		found, err := lm.Losses(t.Context(), site(arch.FFNOut), []models.LossRow{{IDs: ids, Everywhere: true, Shift: make([]float32, len(ids)*down.Out), Terms: terms}})
+		found, err := loss.At(t.Context(), lm, []arch.Site{site(arch.FFNOut)}, []loss.Row{{IDs: ids, Everywhere: true, Shift: make([]float32, len(ids)*down.Out), Terms: terms}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -460,7 +463,7 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 			t.Errorf("layer %d: loss %g, the second implementation's %g", layer, found[0].Loss, want)
 		}
 		byOutput := found[0].Gradient
-		traces, err := lm.Trace(t.Context(), []models.TraceRow{{Query: ask.Query{PromptIDs: ids}, Positions: every}}, site(arch.FFNAct))
+		traces, err := activation.Trace(t.Context(), lm, []activation.Row{{Query: ask.Query{PromptIDs: ids}, Positions: every}}, site(arch.FFNAct))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -486,7 +489,7 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 					}
 				}
 			}
-			return loss(&p)
+			return objective(&p)
 		})
 		along(t, r, fmt.Sprintf("layer %d, %s", layer, name), byWeight, func(step float64, direction []float64) float64 {
 			p := *second
@@ -497,7 +500,7 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 				w.v[stored(i)] += step * direction[i]
 			}
 			p.tensors[name] = w
-			return loss(&p)
+			return objective(&p)
 		})
 	}
 }

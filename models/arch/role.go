@@ -1,6 +1,11 @@
 package arch
 
-import "editpipe/models/ports"
+import (
+	"editpipe/models/ports"
+	"editpipe/onnx"
+	"editpipe/tensor"
+	"fmt"
+)
 
 // Role says which of a model's graphs is meant.
 type Role uint8
@@ -40,6 +45,21 @@ func (g *Graph) Weight(id WeightID) *Weight {
 		}
 	}
 	return nil
+}
+
+// Stored returns an initializer of a weight, its matrix or its bias, as the file
+// holds it.
+func (g *Graph) Stored(id WeightID, name string) (*tensor.Tensor, error) {
+	for _, t := range g.Model.Graph.Initializers {
+		if t.Name == name {
+			v, err := t.Value()
+			if err != nil {
+				return nil, fmt.Errorf("models: reading %s from %s: %w", id, g.Path, err)
+			}
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("models: reading %s: %w: no initializer %q in %s", id, onnx.ErrUndefined, name, g.Path)
 }
 
 // Cache is an input of keys or values of the graph with past, and the output that

@@ -98,7 +98,7 @@ func symbolic(names ...string) []onnx.Dim {
 // only). Factors belong to rows, so x is given the shape [B, -1, in] and the
 // product is brought back to the shape of y; reshaping moves no data. The
 // addition happens in float32 whatever the model computes in.
-func addSlot(m *onnx.Model, ports ports.Ports, w arch.Weight) error {
+func addSlot(m *onnx.Model, p ports.Ports, w arch.Weight) error {
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(SlotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(SlotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
@@ -106,7 +106,7 @@ func addSlot(m *onnx.Model, ports ports.Ports, w arch.Weight) error {
 		if w.Compute != "float32" {
 			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float)))
 		}
-		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+		rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
 		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.In))}, onnx.AttrInt("axis", 0))
 		x = b.Op("Reshape", []string{x, shape})
 		delta := b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v})
@@ -125,12 +125,12 @@ func addSlot(m *onnx.Model, ports ports.Ports, w arch.Weight) error {
 
 // addBiasSlot makes the value behind a down-projection and its bias read a
 // further bias, of each row.
-func addBiasSlot(m *onnx.Model, ports ports.Ports, f arch.FFN) error {
+func addBiasSlot(m *onnx.Model, p ports.Ports, f arch.FFN) error {
 	w := f.Down
 	value, _ := f.Value(arch.FFNOut)
 	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {
 		bias := b.Input(SlotBias(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: 1}, {Value: int64(w.Out)}})
-		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+		rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
 		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.Out))}, onnx.AttrInt("axis", 0))
 		x := b.Op("Reshape", []string{y, shape})
 		to := onnx.Float

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -41,11 +43,11 @@ func asked(p dataset.Probe) bool {
 }
 
 // fill asks the probes of each record through its patch, nil for the unedited model.
-func fill(ctx context.Context, lm *models.LM, records []dataset.Record, patches []*models.Patch) (column, error) {
+func fill(ctx context.Context, lm *models.LM, records []dataset.Record, patches []*patch.Patch) (column, error) {
 	c := column{}
 	for i, r := range records {
 		var probes []dataset.Probe
-		var rows []models.Row
+		var rows []answer.Row
 		for _, p := range r.Probes {
 			if !asked(p) {
 				continue
@@ -54,9 +56,9 @@ func fill(ctx context.Context, lm *models.LM, records []dataset.Record, patches 
 			if len(p.Choices) > 0 {
 				targets = p.Choices
 			}
-			probes, rows = append(probes, p), append(rows, models.Row{Patch: patches[i], Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
+			probes, rows = append(probes, p), append(rows, answer.Row{Patch: patches[i], Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
 		}
-		answers, err := lm.Score(ctx, rows)
+		answers, err := answer.Score(ctx, lm, rows)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +129,7 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 		return "", err
 	}
 	defer func() { err = errors.Join(err, lm.Close()) }()
-	plain, err := fill(ctx, lm, records, make([]*models.Patch, len(records)))
+	plain, err := fill(ctx, lm, records, make([]*patch.Patch, len(records)))
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +158,7 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 
 // edited makes every record's edit apart, with a method that is prepared first
 // where it has to be.
-func edited(ctx context.Context, lm *models.LM, t *pretrain.Training, m edit.Method, records []dataset.Record) (patches []*models.Patch, err error) {
+func edited(ctx context.Context, lm *models.LM, t *pretrain.Training, m edit.Method, records []dataset.Record) (patches []*patch.Patch, err error) {
 	artifacts, err := os.MkdirTemp("", "demo-model-*")
 	if err != nil {
 		return nil, err
@@ -201,7 +203,7 @@ func edited(ctx context.Context, lm *models.LM, t *pretrain.Training, m edit.Met
 }
 
 // sizes are the norms of the patches' changes over that of the weight they change.
-func sizes(lm *models.LM, patches []*models.Patch) (ratios []float64, at arch.WeightID, err error) {
+func sizes(lm *models.LM, patches []*patch.Patch) (ratios []float64, at arch.WeightID, err error) {
 	for _, p := range patches {
 		at = p.Weights[0].At
 		w, err := lm.Weight(at)
