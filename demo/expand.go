@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/onnx"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
@@ -71,12 +72,12 @@ func readWeights(from fs.FS, dir string) (map[string]*tensor.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, WeightsFile)
-	if err := write(file, data); err != nil {
+	path := filepath.Join(dir, WeightsFile)
+	if err := file.Write(path, data); err != nil {
 		return nil, err
 	}
-	half, _, err := safetensors.Read(file)
-	if err := errors.Join(err, os.Remove(file)); err != nil {
+	half, _, err := safetensors.Read(path)
+	if err := errors.Join(err, os.Remove(path)); err != nil {
 		return nil, err
 	}
 	weights := map[string]*tensor.Tensor{}
@@ -104,7 +105,7 @@ func expand(from fs.FS, name string, weights map[string]*tensor.Tensor, dir stri
 		}
 	}
 	if !strings.HasSuffix(plain, ".onnx") {
-		return write(filepath.Join(dir, plain), data)
+		return file.Write(filepath.Join(dir, plain), data)
 	}
 	m, err := onnx.Parse(data, "")
 	if err != nil {
@@ -119,13 +120,4 @@ func expand(from fs.FS, name string, weights map[string]*tensor.Tensor, dir stri
 		return t != nil
 	})
 	return m.Save(filepath.Join(dir, plain), onnx.SaveOptions{})
-}
-
-func write(path string, data []byte) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -13,11 +13,12 @@ import (
 	"strings"
 )
 
-// Key is one setting of a method, as lists and messages show it.
+// Key is one value of a method's configuration, as lists and messages show it.
 type Key struct {
 	Name    string // as in --set method.name=value
 	Type    string // int, float, bool, string, list of int, ...
 	Default string // value for the model the keys were asked for
+	Share   string // of the model's layers, such as 17/48, where that is what it is by default
 	OneOf   string // permitted values, separated by |; empty where there is no list
 	Doc     string
 }
@@ -40,6 +41,9 @@ func (c Config) String() string {
 	slices.Sort(pairs)
 	return strings.Join(pairs, " ")
 }
+
+// Value is the configuration as the method's own struct.
+func (c Config) Value() any { return c.value }
 
 // Map is the configuration by key.
 func (c Config) Map() map[string]string {
@@ -68,7 +72,7 @@ func ParseSet(s string) (method, key, value string, err error) {
 
 // fields walks the struct's settable fields in order. A field is settable when
 // it has a set tag: `set:"name" doc:"text" oneof:"a|b"`, or in:"layers" for the
-// number of one of the model's layers or a list of them.
+// number of one of the model's layers or a list of them; for share see shares.
 func fields(v reflect.Value, visit func(f reflect.StructField, v reflect.Value)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -85,7 +89,7 @@ func keysOf(v reflect.Value) []Key {
 	var keys []Key
 	fields(v, func(f reflect.StructField, v reflect.Value) {
 		keys = append(keys, Key{
-			Name: f.Tag.Get("set"), Type: typeName(f.Type), Default: format(v),
+			Name: f.Tag.Get("set"), Type: typeName(f.Type), Default: format(v), Share: f.Tag.Get("share"),
 			OneOf: f.Tag.Get("oneof"), Doc: f.Tag.Get("doc"),
 		})
 	})
@@ -223,7 +227,7 @@ func parse(v reflect.Value, text string) error {
 		}
 		v.Set(list)
 	default:
-		panic("edit: field of type " + v.Type().String() + " cannot be a setting")
+		panic("edit: field of type " + v.Type().String() + " cannot be a key")
 	}
 	return nil
 }

@@ -19,34 +19,10 @@ import (
 	"editpipe/models"
 )
 
-// Base is what stands before an edit: a model and the patch already in force.
-type Base struct {
-	LM    *models.LM
-	Patch patch.Patch // the zero Patch for the unedited model
-}
-
-// Editor makes edits.
-//
-// Edit returns the patch that stands after edits are made together on top of
-// on: the new whole patch, which includes what on.Patch held. It must not
-// change on.LM or the tensors of on.Patch. The same arguments give the same
-// patch. It returns ErrUnsupported (wrapped) where the method does not define
-// what is asked, and ErrNoEdits for an empty list.
-type Editor interface {
-	Edit(ctx context.Context, on Base, edits []dataset.Edit) (patch.Patch, error)
-}
-
-// Many is implemented by editors that can make independent edits side by side.
-//
-// EditEach makes every edit alone on top of on. Both slices it returns have one
-// entry per edit; where the error is set the patch is meaningless. An edit's
-// patch does not depend on its neighbours in the list.
-type Many interface {
-	EditEach(ctx context.Context, on Base, edits []dataset.Edit) ([]patch.Patch, []error)
-}
-
-// Inputs is what an editor may draw on besides its configuration.
-type Inputs struct {
+// Env is what an editor works with for as long as it lives: one model, and what
+// it may draw on besides its configuration.
+type Env struct {
+	LM        *models.LM
 	Artifacts string         // folder Prepare wrote for this method; may not exist
 	Train     dataset.Source // records that are not under test, to learn from; nil where there are none
 	// Shown holds records whose text may be put before the model as it is: the
@@ -56,45 +32,107 @@ type Inputs struct {
 	Seed  int64 // of the run
 }
 
-// PrepareInput is what a method may learn from before it edits. None of it is
+// Editor makes edits of the model it was opened with.
+//
+// Make makes groups of edits on top of a patch, nil for the unedited model: the
+// edits of a group together, the groups apart from each other, side by side where
+// the method can. Single edits are groups of one and a batch is one group; in a
+// sequence every group stands on the patch of the one before.
+//
+// It returns one Made for each group, in their order. What becomes of a group
+// does not depend on its neighbours, and the same arguments give the same. Neither
+// the model nor the patch or its tensors are changed. The error is the context's,
+// once that has ended; every other fault is a group's.
+type Editor interface {
+	Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error)
+}
+
+// Made is what became of a group of edits.
+type Made struct {
+	// Patch is all that stands after the edits: what stood before and their own
+	// changes. It is nil where Err is set.
+	Patch   *patch.Patch
+	Efforts []Effort // of the group's edits, in order; nil for methods that do not search
+	// Err says why the group was not made. It is an *Error; where that names one
+	// edit of several, the others may be made without it. It wraps ErrUnsupported
+	// where the method does not define what is asked, and is ErrNoEdits for a group
+	// of none.
+	Err error
+}
+
+// Effort is what an optimising method spent on an edit.
+type Effort struct {
+	Steps     int32
+	FinalLoss float32 // nats
+}
+
+// Apart makes every edit a group of its own.
+func Apart(edits []dataset.Edit) [][]dataset.Edit {
+	groups := make([][]dataset.Edit, len(edits))
+	for i := range edits {
+		groups[i] = edits[i : i+1]
+	}
+	return groups
+}
+
+// PrepareEnv is what a method may learn from before it edits. None of it is
 // under test.
-type PrepareInput struct {
+type PrepareEnv struct {
+	LM         *models.LM
 	Train, Val dataset.Source
 	Texts      iter.Seq2[string, error] // running text, for statistics; nil where there is none
 	Seed       int64
 	Progress   func(done, want int64) // told of the tokens read, if not nil
 }
 
-// EachOf makes every edit alone on top of on: through EditEach where ed
-// implements Many, one by one otherwise. It returns one patch and one error per
-// edit, the latter as *Error. After ctx ends the remaining edits fail with its
-// error.
-func EachOf(ctx context.Context, method string, ed Editor, on Base, edits []dataset.Edit) ([]patch.Patch, []error) {
-	patches, errs := make([]patch.Patch, len(edits)), make([]error, len(edits))
-	if many, ok := ed.(Many); ok {
-		patches, errs = many.EditEach(ctx, on, edits)
-	} else {
-		for i := range edits {
-			if errs[i] = ctx.Err(); errs[i] == nil {
-				patches[i], errs[i] = ed.Edit(ctx, on, edits[i:i+1])
-			}
-		}
-	}
-	for i, err := range errs {
-		errs[i] = Wrap(method, edits[i].ID, err)
-	}
-	return patches, errs
+// checked is an editor as callers have it: what all methods have in common is
+// done here, so that an editor of a method has to do with sound groups only.
+type checked struct {
+	Editor
+	method   string
+	together bool // several edits can be made at once
 }
 
-// OneOf is Edit of an editor that makes one edit at a time: it makes that one
-// through EditEach. Several are ErrUnsupported.
-func OneOf(ctx context.Context, method string, ed Many, on Base, edits []dataset.Edit) (patch.Patch, error) {
-	switch len(edits) {
-	case 0:
-		return patch.Patch{}, ErrNoEdits
-	case 1:
-		patches, errs := ed.EditEach(ctx, on, edits)
-		return patches[0], Wrap(method, edits[0].ID, errs[0])
+// Make implements Editor for callers.
+func (c *checked) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
+	made := make([]Made, len(groups))
+	var sound [][]dataset.Edit
+	var place []int // of the sound groups
+	for i, g := range groups {
+		switch {
+		case len(g) == 0:
+			made[i].Err = ErrNoEdits
+		case len(g) > 1 && !c.together:
+			made[i].Err = Wrap(c.method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
+		default:
+			sound, place = append(sound, g), append(place, i)
+		}
 	}
-	return patch.Patch{}, Wrap(method, "", fmt.Errorf("%w: several edits at once; make them one after another", ErrUnsupported))
+	if err := ctx.Err(); err != nil || len(sound) == 0 {
+		return made, err
+	}
+	if on == nil {
+		on = &patch.Patch{}
+	}
+	got, err := c.Editor.Make(ctx, on, sound)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	for k, i := range place {
+		if k < len(got) {
+			made[i] = got[k]
+		}
+		m := &made[i]
+		if m.Err == nil && m.Patch == nil {
+			m.Err = err // it kept all from being made that have no fault of their own
+		}
+		if m.Err != nil {
+			id := dataset.EditID("")
+			if len(groups[i]) == 1 {
+				id = groups[i][0].ID
+			}
+			*m = Made{Err: Wrap(c.method, id, Refused(m.Err))}
+		}
+	}
+	return made, nil
 }

@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
@@ -9,15 +10,15 @@ import (
 
 var (
 	// ErrUnsupported is returned when a method does not define what is asked of
-	// it: a setting, a family of models, a side of an encoder-decoder, export.
+	// it: a schedule, a family of models, a side of an encoder-decoder, export.
 	// It becomes a row with status "unsupported".
 	ErrUnsupported = errors.New("not supported by the method")
-	// ErrSetting is returned when it is the setting that the method does not
+	// ErrSchedule is returned when it is the schedule that the method does not
 	// define. It wraps ErrUnsupported.
-	ErrSetting = fmt.Errorf("%w: setting", ErrUnsupported)
-	// ErrNotPrepared is returned by New where what Prepare writes is missing.
+	ErrSchedule = fmt.Errorf("%w: setting", ErrUnsupported)
+	// ErrNotPrepared is returned by Open where what Prepare writes is missing.
 	ErrNotPrepared = errors.New("not prepared")
-	// ErrNoEdits is returned by Edit when the list of edits is empty.
+	// ErrNoEdits is returned when a group of edits is empty.
 	ErrNoEdits = errors.New("edit: no edits given")
 )
 
@@ -46,4 +47,16 @@ func Wrap(method string, id dataset.EditID, err error) error {
 		return err
 	}
 	return &Error{Method: method, Edit: id, Err: err}
+}
+
+// Refused turns what a model cannot do for a method (no gradients, no such site,
+// a weight that cannot be changed) into ErrUnsupported; other errors pass through.
+func Refused(err error) error {
+	if errors.Is(err, ErrUnsupported) {
+		return err
+	}
+	if errors.Is(err, arch.ErrNoGradient) || errors.Is(err, arch.ErrSite) || errors.Is(err, arch.ErrNotEditable) {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	return err
 }

@@ -20,12 +20,14 @@ type Spec[C any] struct {
 	Paper   string // authors, year, title
 	Version int    // counts changes that alter results; part of every unit's identity
 
-	Families []string // model families the method runs on; nil for all
-	Settings []Kind   // settings the method defines
+	Families  []string // model families the method runs on; nil for all
+	Schedules []Kind   // schedules the method defines
 
-	// Defaults gives the configuration for a model. It must accept the zero
-	// Info, for which it gives what lists without a model print.
-	Defaults func(info *arch.Info) C
+	// Base is the configuration for a model of which nothing is published. Keys with
+	// a tag share are set to a share of the model's layers.
+	Base C
+	// Presets are published settings. The first that holds for a model counts.
+	Presets []Preset
 	// Validate reports faults that tags cannot express; nil where there are none.
 	Validate func(c C) error
 
@@ -33,22 +35,31 @@ type Spec[C any] struct {
 	// is refused before any work; nil where answers are all it asks for.
 	Needs func(c C, info *arch.Info) arch.Need
 
-	// New makes an editor. It fails where an input it needs is missing, naming
-	// what to pass.
-	New func(c C, in Inputs) (Editor, error)
-	// UsesShown is true when New reads Inputs.Shown, so that they decide the
+	// Open makes an editor of a model that gives what Needs asks. It fails where an
+	// input it needs is missing, naming what to pass.
+	//
+	// What the editor is asked to make is checked before: the patch is not nil, no
+	// group is empty, and none has several edits where Schedules lacks Batch. Its
+	// Make may return an error of its own: it stands for every group that has neither
+	// a patch nor an error, and the list may be short then. What a model refuses is
+	// turned into ErrUnsupported, and the method named.
+	Open func(ctx context.Context, c C, in Env) (Editor, error)
+	// Apart says why edits cannot each be made alone with a configuration, although
+	// Schedules has Single; nil where they can.
+	Apart func(c C) error
+	// UsesShown is true when Open reads Env.Shown, so that they decide the
 	// result too.
 	UsesShown bool
-	// UsesTrain is true when New reads Inputs.Train, so that the training
+	// UsesTrain is true when Open reads Env.Train, so that the training
 	// records decide the result too.
 	UsesTrain bool
 	// Files lists files besides the artifacts folder whose content decides the
 	// result; nil where there are none.
 	Files func(c C) ([]string, error)
 
-	// Prepare learns what New needs and writes it to folder out; nil where the
+	// Prepare learns what Open needs and writes it to folder out; nil where the
 	// method needs nothing.
-	Prepare func(ctx context.Context, on Base, c C, in PrepareInput, out string) error
+	Prepare func(ctx context.Context, c C, in PrepareEnv, out string) error
 
 	// Decoders read back the method's own routes, by their kind; nil where it has none.
 	Decoders map[string]patch.RouteDecoder
@@ -60,29 +71,35 @@ type Method struct {
 	Name, Title, Paper string
 	Version            int
 	Families           []string
-	Settings           []Kind
+	Schedules          []Kind
 	UsesTrain          bool
 	UsesShown          bool
+	Presets            []Preset
 	HasPrepare         bool
 	Decoders           map[string]patch.RouteDecoder
 
 	configure func(info *arch.Info, overrides map[string]string) (Config, error)
 	needs     func(c Config, info *arch.Info) arch.Need
-	create    func(c Config, in Inputs) (Editor, error)
+	open      func(ctx context.Context, c Config, in Env) (Editor, error)
+	apart     func(c Config) error
 	files     func(c Config) ([]string, error)
-	prepare   func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error
+	prepare   func(ctx context.Context, c Config, in PrepareEnv, out string) error
 }
 
 // Define turns a Spec into a Method.
 func Define[C any](s Spec[C]) Method {
 	m := Method{
 		Name: s.Name, Title: s.Title, Paper: s.Paper, Version: s.Version,
-		Families: s.Families, Settings: s.Settings, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
-		HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
+		Families: s.Families, Schedules: s.Schedules, UsesTrain: s.UsesTrain, UsesShown: s.UsesShown,
+		Presets: s.Presets, HasPrepare: s.Prepare != nil, Decoders: s.Decoders,
 	}
 	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
-		c := s.Defaults(info)
+		c := s.Base
 		v := reflect.ValueOf(&c).Elem()
+		shares(v, info)
+		if err := preset(s.Name, v, s.Presets, info); err != nil {
+			return Config{}, fmt.Errorf("edit: presets of %s: %w", s.Name, err)
+		}
 		if err := override(s.Name, v, overrides); err != nil {
 			return Config{}, fmt.Errorf("edit: configuring %s: %w", s.Name, err)
 		}
@@ -102,9 +119,23 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return s.Needs(c.value.(C), info)
 	}
-	m.create = func(c Config, in Inputs) (Editor, error) {
-		ed, err := s.New(c.value.(C), in)
-		return ed, Wrap(s.Name, "", err)
+	m.open = func(ctx context.Context, c Config, in Env) (Editor, error) {
+		if s.Needs != nil {
+			if err := m.Lacks(c, in.LM.Info()); err != nil {
+				return nil, err
+			}
+		}
+		ed, err := s.Open(ctx, c.value.(C), in)
+		if err != nil {
+			return nil, Wrap(s.Name, "", err)
+		}
+		return &checked{ed, s.Name, slices.Contains(s.Schedules, Batch)}, nil
+	}
+	m.apart = func(c Config) error {
+		if s.Apart == nil {
+			return nil
+		}
+		return Wrap(s.Name, "", s.Apart(c.value.(C)))
 	}
 	m.files = func(c Config) ([]string, error) {
 		if s.Files == nil {
@@ -112,31 +143,41 @@ func Define[C any](s Spec[C]) Method {
 		}
 		return s.Files(c.value.(C))
 	}
-	m.prepare = func(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
-		return Wrap(s.Name, "", s.Prepare(ctx, on, c.value.(C), in, out))
+	m.prepare = func(ctx context.Context, c Config, in PrepareEnv, out string) error {
+		return Wrap(s.Name, "", s.Prepare(ctx, c.value.(C), in, out))
 	}
 	return m
 }
 
-// Configure gives the effective configuration for a model: defaults, then
-// overrides by key. An unknown key or a bad value is an error that lists the
+// Configure gives the effective configuration for a model: what is published for
+// it, then overrides by key. An unknown key or a bad value is an error that lists the
 // known keys.
 func (m Method) Configure(info *arch.Info, overrides map[string]string) (Config, error) {
 	return m.configure(info, overrides)
 }
 
-// Keys lists the method's settings with their defaults for a model.
+// Keys lists the method's keys with their defaults for a model.
 func (m Method) Keys(info *arch.Info) ([]Key, error) {
 	c, err := m.configure(info, nil)
 	return c.keys, err
 }
 
-// New makes an editor; c must come from this method's Configure.
-func (m Method) New(c Config, in Inputs) (Editor, error) {
+// Open makes an editor; c must come from this method's Configure. It returns
+// ErrUnsupported (wrapped) for a model that lacks what the method asks of it.
+func (m Method) Open(ctx context.Context, c Config, in Env) (Editor, error) {
 	if err := m.own(c); err != nil {
 		return nil, err
 	}
-	return m.create(c, in)
+	return m.open(ctx, c, in)
+}
+
+// Apart says why edits cannot each be made alone with a configuration: nil, or an
+// error that wraps ErrUnsupported.
+func (m Method) Apart(c Config) error {
+	if err := m.own(c); err != nil {
+		return err
+	}
+	return m.apart(c)
 }
 
 // Files lists files outside the artifacts folder whose content decides the result.
@@ -148,16 +189,16 @@ func (m Method) Files(c Config) ([]string, error) {
 	return paths, Wrap(m.Name, "", err)
 }
 
-// Prepare learns what New needs and writes it to folder out. It returns
+// Prepare learns what Open needs and writes it to folder out. It returns
 // ErrUnsupported (wrapped) for a method that needs no preparation.
-func (m Method) Prepare(ctx context.Context, on Base, c Config, in PrepareInput, out string) error {
+func (m Method) Prepare(ctx context.Context, c Config, in PrepareEnv, out string) error {
 	if err := m.own(c); err != nil {
 		return err
 	}
 	if !m.HasPrepare {
 		return Wrap(m.Name, "", fmt.Errorf("%w: it needs no preparation", ErrUnsupported))
 	}
-	return m.prepare(ctx, on, c, in, out)
+	return m.prepare(ctx, c, in, out)
 }
 
 func (m Method) own(c Config) error {
@@ -167,16 +208,16 @@ func (m Method) own(c Config) error {
 	return nil
 }
 
-// Supports says whether the method defines a setting on a model: nil, or an
+// Supports says whether the method defines a schedule on a model: nil, or an
 // error that wraps ErrUnsupported and says what it does define.
-func (m Method) Supports(s Setting, info *arch.Info) error {
+func (m Method) Supports(s Schedule, info *arch.Info) error {
 	var faults []error
-	if !slices.Contains(m.Settings, s.Kind) {
-		kinds := make([]string, len(m.Settings))
-		for i, k := range m.Settings {
+	if !slices.Contains(m.Schedules, s.Kind) {
+		kinds := make([]string, len(m.Schedules))
+		for i, k := range m.Schedules {
 			kinds[i] = string(k)
 		}
-		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSetting, s, strings.Join(kinds, ", ")))
+		faults = append(faults, fmt.Errorf("%w %s (defined for: %s)", ErrSchedule, s, strings.Join(kinds, ", ")))
 	}
 	if m.Families != nil && !slices.Contains(m.Families, info.Family) {
 		faults = append(faults, fmt.Errorf("%w: model family %q (defined for: %s)", ErrUnsupported, info.Family, strings.Join(m.Families, ", ")))

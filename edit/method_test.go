@@ -5,6 +5,7 @@ import (
 	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 )
 
 type config struct {
-	Layer  int     `set:"layer" doc:"where"`
+	Layer  int     `set:"layer" share:"1/2" doc:"where"`
 	Rate   float64 `set:"rate" doc:"how fast"`
 	Norm   bool    `set:"norm" doc:"whether"`
 	Kind   string  `set:"kind" oneof:"a|b" doc:"which"`
@@ -22,23 +23,25 @@ type config struct {
 
 type keep struct{ config }
 
-func (keep) Edit(context.Context, Base, []dataset.Edit) (patch.Patch, error) {
-	return patch.Patch{}, nil
+func (keep) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
+	made := make([]Made, len(groups))
+	for i := range groups {
+		made[i].Patch = on
+	}
+	return made, nil
 }
 
 func method() Method {
 	return Define(Spec[config]{
-		Name: "foo", Version: 1, Settings: []Kind{Single, Batch}, Families: []string{"gpt2"},
-		Defaults: func(info *arch.Info) config {
-			return config{Layer: info.Layers / 2, Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7}
-		},
+		Name: "foo", Version: 1, Schedules: []Kind{Single, Batch}, Families: []string{"gpt2"},
+		Base: config{Rate: 0.5, Kind: "a", Layers: []int{3, 4}, hidden: 7},
 		Validate: func(c config) error {
 			if c.Layer < 0 {
 				return errors.New("foo.layer is negative")
 			}
 			return nil
 		},
-		New: func(c config, _ Inputs) (Editor, error) { return keep{c}, nil },
+		Open: func(_ context.Context, c config, _ Env) (Editor, error) { return keep{c}, nil },
 	})
 }
 
@@ -63,17 +66,58 @@ func TestConfigure(t *testing.T) {
 	if c.Hash() == set.Hash() {
 		t.Error("different configurations have the same hash")
 	}
-	ed, err := m.New(set, Inputs{})
+	ed, err := m.Open(context.Background(), set, Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ed.(keep); got.Layer != 2 || len(got.Layers) != 3 || got.hidden != 7 {
+	if got := ed.(*checked).Editor.(keep); got.Layer != 2 || len(got.Layers) != 3 || got.hidden != 7 {
 		t.Errorf("editor got %+v", got)
 	}
 	// The same values by another way are the same configuration.
 	same, err := m.Configure(&arch.Info{Layers: 2}, map[string]string{"layer": "6"})
 	if err != nil || same.Hash() != c.Hash() {
 		t.Errorf("hash of equal values: %v, %s and %s", err, same, c)
+	}
+}
+
+// TestPresets: the first preset that holds for a model stands in place of the base,
+// and overrides in place of both.
+func TestPresets(t *testing.T) {
+	type config struct {
+		Layer  int     `set:"layer" share:"17/48" doc:"where"`
+		Layers []int   `set:"layers" share:"1/4 to 1/2" doc:"where else"`
+		Rate   float64 `set:"rate" doc:"how fast"`
+	}
+	m := Define(Spec[config]{Name: "foo", Base: config{Rate: 1}, Presets: []Preset{
+		{From: 1, To: 6, Set: "layer=0 layers=0"}, {Family: "gptj", From: 28, To: 28, Set: "rate=0.1"}, {Family: "gpt2"}, {From: 28, Set: "rate=0.5"},
+	}})
+	for _, c := range []struct {
+		info arch.Info
+		set  map[string]string
+		want string
+	}{
+		{arch.Info{}, nil, "layer=0 layers=0 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 6}, nil, "layer=0 layers=0 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 8}, nil, "layer=2 layers=2,3,4 rate=1"},
+		{arch.Info{Family: "gptj", Layers: 28}, nil, "layer=9 layers=7,8,9,10,11,12,13,14 rate=0.1"},
+		{arch.Info{Family: "gptj", Layers: 32}, map[string]string{"layers": "1"}, "layer=11 layers=1 rate=0.5"},
+		{arch.Info{Family: "gpt2", Layers: 48}, map[string]string{"rate": "2", "layers": ""}, "layer=17 layers= rate=2"},
+	} {
+		got, err := m.Configure(&c.info, c.set)
+		if err != nil || got.String() != c.want {
+			t.Errorf("%s with %d layers: %q, %v; want %q", c.info.Family, c.info.Layers, got, err, c.want)
+		}
+	}
+	var groups []string
+	for _, p := range append(m.Presets, Preset{Family: "opt", To: 3}) {
+		groups = append(groups, p.Models())
+	}
+	if got, want := strings.Join(groups, "; "), "any family of 1 to 6 layers; gptj of 28 layers; gpt2; any family of 28 layers and more; opt of 0 to 3 layers"; got != want {
+		t.Errorf("presets are for %q, want %q", got, want)
+	}
+	wrong := Define(Spec[config]{Name: "foo", Presets: []Preset{{Set: "pace=1"}}})
+	if _, err := wrong.Configure(&arch.Info{}, nil); err == nil || !strings.Contains(err.Error(), "presets of foo") {
+		t.Errorf("a preset of an unknown key: %v", err)
 	}
 }
 
@@ -113,10 +157,10 @@ func TestParseSet(t *testing.T) {
 
 func TestSupports(t *testing.T) {
 	m := method()
-	if err := m.Supports(Setting{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
+	if err := m.Supports(Schedule{Kind: Batch, N: 4}, &arch.Info{Family: "gpt2"}); err != nil {
 		t.Error(err)
 	}
-	err := m.Supports(Setting{Kind: Sequential}, &arch.Info{Family: "t5"})
+	err := m.Supports(Schedule{Kind: Sequential}, &arch.Info{Family: "t5"})
 	if !errors.Is(err, ErrUnsupported) {
 		t.Fatalf("got %v", err)
 	}
@@ -125,7 +169,7 @@ func TestSupports(t *testing.T) {
 			t.Errorf("message lacks %q: %v", part, err)
 		}
 	}
-	if err := m.Prepare(context.Background(), Base{}, mustConfigure(t, m), PrepareInput{}, ""); !errors.Is(err, ErrUnsupported) {
+	if err := m.Prepare(context.Background(), mustConfigure(t, m), PrepareEnv{}, ""); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("preparing a method without preparation: %v", err)
 	}
 }
@@ -139,9 +183,9 @@ func mustConfigure(t *testing.T, m Method) Config {
 	return c
 }
 
-func TestNewRefusesForeignConfig(t *testing.T) {
-	other := Define(Spec[config]{Name: "bar", Defaults: func(*arch.Info) config { return config{Kind: "a"} }})
-	if _, err := method().New(mustConfigure(t, other), Inputs{}); err == nil {
+func TestOpenRefusesForeignConfig(t *testing.T) {
+	other := Define(Spec[config]{Name: "bar", Base: config{Kind: "a"}})
+	if _, err := method().Open(context.Background(), mustConfigure(t, other), Env{}); err == nil {
 		t.Error("a configuration of another method was accepted")
 	}
 }
@@ -157,44 +201,77 @@ func TestError(t *testing.T) {
 	}
 }
 
-// oneFails is an editor without EditEach that fails at one edit.
-type oneFails struct{}
+// scripted is an editor that fails at some edits, and altogether at others.
+type scripted struct{ asked [][]dataset.Edit }
 
-func (oneFails) Edit(_ context.Context, _ Base, edits []dataset.Edit) (patch.Patch, error) {
-	if edits[0].ID == "bad" {
-		return patch.Patch{}, errors.New("cannot")
+var errCannot, errAtAll = errors.New("cannot"), errors.New("at all")
+
+func (s *scripted) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]Made, error) {
+	s.asked = append(s.asked, groups...)
+	made := make([]Made, len(groups))
+	for i, g := range groups {
+		switch g[0].ID {
+		case "bad":
+			made[i].Err = errCannot
+		case "flat":
+			made[i].Err = fmt.Errorf("no slopes: %w", arch.ErrNoGradient)
+		case "blame":
+			made[i].Err = Wrap("foo", g[1].ID, errCannot)
+		case "end":
+			return made[:i], errAtAll
+		default:
+			made[i] = Made{Patch: on.Then(&patch.Patch{Edits: []string{string(g[0].ID)}}), Efforts: []Effort{{Steps: 3}}}
+		}
 	}
-	return patch.Patch{Edits: []string{string(edits[0].ID)}}, nil
+	return made, nil
 }
 
-func TestEachOfKeepsGoing(t *testing.T) {
-	patches, errs := EachOf(context.Background(), "foo", oneFails{}, Base{}, []dataset.Edit{{ID: "a"}, {ID: "bad"}, {ID: "c"}})
-	if errs[0] != nil || errs[2] != nil || patches[0].Edits[0] != "a" || patches[2].Edits[0] != "c" {
-		t.Errorf("good edits: %v %v", patches, errs)
+func group(ids ...dataset.EditID) []dataset.Edit {
+	var edits []dataset.Edit
+	for _, id := range ids {
+		edits = append(edits, dataset.Edit{ID: id})
 	}
-	var typed *Error
-	if !errors.As(errs[1], &typed) || typed.Method != "foo" || typed.Edit != "bad" {
-		t.Errorf("bad edit: %v", errs[1])
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	stop()
-	_, errs = EachOf(ctx, "foo", oneFails{}, Base{}, []dataset.Edit{{ID: "a"}})
-	if !errors.Is(errs[0], context.Canceled) {
-		t.Errorf("after the end of the context: %v", errs[0])
-	}
+	return edits
 }
 
-func TestEffort(t *testing.T) {
-	p := patch.Patch{Edits: []string{"a", "b", "c"}}
-	SetEffort(&p, []Effort{{Steps: 20, FinalLoss: 0.5}, {Steps: 7, FinalLoss: 0.25}})
-	if e, ok := EffortOf(&p, "c"); !ok || e != (Effort{7, 0.25}) {
-		t.Errorf("c: %v %v", e, ok)
+// TestMake: what callers are promised whatever a method's editor does.
+func TestMake(t *testing.T) {
+	ctx, inner := context.Background(), &scripted{}
+	ed := &checked{inner, "foo", true}
+	made, err := ed.Make(ctx, nil, [][]dataset.Edit{group("a"), nil, group("bad"), group("flat"), group("blame", "b"), group("c"), group("end"), group("d", "e")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, ok := EffortOf(&p, "a"); ok {
-		t.Error("an edit of an earlier call has an effort")
+	if len(inner.asked) != 7 {
+		t.Errorf("the method was asked for %d groups, want those that hold edits", len(inner.asked))
 	}
-	if len(p.Edits) != 3 {
-		t.Errorf("edits became %v", p.Edits)
+	for i, want := range []struct {
+		is   error
+		edit dataset.EditID
+	}{{}, {is: ErrNoEdits}, {errCannot, "bad"}, {ErrUnsupported, "flat"}, {errCannot, "b"}, {}, {errAtAll, "end"}, {is: errAtAll}} {
+		m := made[i]
+		if (m.Patch == nil) != (want.is != nil) || !errors.Is(m.Err, want.is) {
+			t.Errorf("group %d: %+v, want %v", i, m, want.is)
+		}
+		var typed *Error
+		if want.is != nil && want.is != ErrNoEdits && (!errors.As(m.Err, &typed) || typed.Method != "foo" || typed.Edit != want.edit) {
+			t.Errorf("group %d: %v blames not edit %q of foo", i, m.Err, want.edit)
+		}
+	}
+	if made[0].Efforts[0].Steps != 3 || made[5].Patch.Edits[0] != "c" {
+		t.Errorf("good groups: %+v", made)
+	}
+	one := &checked{&scripted{}, "foo", false}
+	if made, err := one.Make(ctx, nil, [][]dataset.Edit{group("a", "b"), group("c")}); err != nil || !errors.Is(made[0].Err, ErrUnsupported) || made[1].Err != nil {
+		t.Errorf("two at once of a method that makes one: %+v, %v", made, err)
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	if _, err := ed.Make(ended, nil, [][]dataset.Edit{group("a")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+	if edits := group("a", "b"); len(Apart(edits)) != 2 || Apart(edits)[1][0].ID != "b" {
+		t.Errorf("apart: %v", Apart(edits))
 	}
 }
 

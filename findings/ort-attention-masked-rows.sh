@@ -1,21 +1,21 @@
 #!/bin/sh
-# ONNX Attention (opset 23) on the CPU gives other numbers in ONNX Runtime 1.30.0 than
-# in 1.27.0, from the same model and input, with no error or warning, in two cases:
-#   - a query whose boolean mask is false for every key gets the mean of V in 1.27.0,
-#     zeros in 1.30.0 (a padding row of a batch, say);
-#   - with is_causal and no past, a single query sees every key in 1.27.0, the first key
-#     only in 1.30.0. As the first of two queries it sees the first key only in both, so
-#     1.27.0 answers the same query in two ways.
+# ONNX Attention (opset 23) on the CPU gives different numbers in ONNX Runtime 1.30.0 and
+# in 1.27.0 for the same model and input, without an error or warning, in two cases:
+#   - a query whose boolean mask is false for every key (a padding row of a batch, say)
+#     gives the mean of V in 1.27.0 and zeros in 1.30.0;
+#   - with is_causal and no past, a single query attends to every key in 1.27.0, but only
+#     to the first key in 1.30.0. If it is the first of two queries it attends only to the
+#     first key in both, so 1.27.0 gives two answers to the same query.
 #
 # 1.30.0 does what ONNX says. Attention-23 in docs/Changelog.md and
 # onnx/reference/ops/op_attention.py (onnx/onnx at f754691, August 2026): a query for
 # which every key is masked gives a row of zeros, a correction made without a new opset
-# (before it, the reference gave NaN, and never the mean); under is_causal query i sees
-# key j where j is at most i plus the length of the past, which for the first query of a
-# run without past is key 0 alone. ONNX Runtime's own notes on both cases:
+# (before it the reference gave NaN, never the mean); with is_causal, query i attends to
+# key j if j is at most i plus the length of the past, so the first query of a run without
+# a past attends to key 0 alone. ONNX Runtime's own notes on both cases:
 # microsoft/onnxruntime issues 28904 (rows) and 29020 (a single query).
 #
-# Seen (Node 20, Linux, amd64; K is three keys, V is [3 0] [0 6] [9 9], mean [4 5]):
+# Measured (Node 20, Linux, amd64; K is three keys, V is [3 0] [0 6] [9 9], mean [4 5]):
 #   1.27.0, mask fff:                 4.000 5.000
 #   1.27.0, mask ttf:                 0.991 4.019
 #   1.27.0, causal, one query:        5.604 6.888

@@ -1,20 +1,20 @@
 #!/bin/sh
 # com.microsoft GroupQueryAttention with do_rotary takes a position for every token of
-# every row (position_ids, batch by sequence), but in a run without past ONNX Runtime on
-# the CPU reads one number of it, the first of the whole tensor, and counts on from there
-# in every row. In a later run it reads them all. So with no error or warning:
-#   - positions that do not count up by one are computed at others, and the same tokens at
-#     the same positions give another output in one run than in two;
-#   - rows that start at different positions (left-padded, say) are cached as if all
-#     started where the first does. A turn of a whole row leaves its own attention as it
-#     was, but the next run then reads that row's true position against a cache of others.
+# every row (position_ids, batch by sequence), but in a run without a past ONNX Runtime on
+# the CPU reads only the first number of the whole tensor and counts up from it in every
+# row. In a later run it reads all of them. Hence, without an error or warning:
+#   - positions that do not increase by one are replaced by others, and the same tokens at
+#     the same positions give different outputs in one run and in two;
+#   - rows that start at different positions (left-padded, say) are cached as if all of
+#     them started where the first row does. Rotating a whole row does not change its own
+#     attention, but the next run uses the row's true position with a cache of wrong ones.
 #
 # The operator's documentation (docs/ContribOperators.md of microsoft/onnxruntime, input
-# position_ids) has half a sentence on it: for the first prompt only the first element is
-# used. It does not say that this is one element for all rows.
+# position_ids) mentions it in half a sentence: for the first prompt only the first element
+# is used. It does not say that this is one element for all rows.
 #
-# Seen in 1.27.0 and 1.30.0 alike (Node 20, Linux, amd64; the value of token t is one-hot
-# at t, so the output of the last token is its weights on the three):
+# Measured, with the same result in 1.27.0 and 1.30.0 (Node 20, Linux, amd64; the value of
+# token t is one-hot at t, so the output of the last token is its weights on the three):
 #   first run, given [1 3 0] [2 1 0]: used [1 2 3] [1 2 3]
 #   run with a past, given [3 0]: used [3 0]
 #   [1 3 0] in one run: weights 0.251 0.352 0.397

@@ -1,12 +1,12 @@
 #!/bin/sh
-# parquet-go v0.32.0 does not read back its own LZ4_RAW pages: where a page shrank
-# to no less than a third of its size, the text of all its rows is empty, and no
-# error says so. Shorter pages (four rows of the same kind) come back right.
+# parquet-go v0.32.0 does not read back its own LZ4_RAW pages correctly: if a page was
+# compressed to a third of its size or more, the text of all its rows is empty, without
+# an error. Shorter pages (four rows of the same kind) are read correctly.
 #
 # The file is valid: parquet-wasm 0.8.0 (the Rust implementation) reads every row
-# of it as it was written, and parquet-go reads the same rows packed with zstd.
+# of it as it was written, and parquet-go reads the same rows compressed with zstd.
 #
-# Seen (Go 1.26, Linux, amd64):
+# Measured (Go 1.26, Linux, amd64):
 #   parquet-go, ZSTD,    3000 rows: 0 differ, 0 of them empty, error <nil>
 #   parquet-go, LZ4_RAW, 3000 rows: 3000 differ, 3000 of them empty, error <nil>
 #   parquet-go, LZ4_RAW,    4 rows: 0 differ, 0 of them empty, error <nil>

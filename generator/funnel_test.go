@@ -14,7 +14,7 @@ import (
 // for every way in which a fact can be unusable.
 func miniKB(t *testing.T) *kb.Base {
 	t.Helper()
-	relations, err := os.Open("kb/testdata/mini.yaml")
+	relations, err := os.Open("../testdata/kb/mini.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func miniKB(t *testing.T) *kb.Base {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dump, err := os.Open("kb/testdata/mini.json")
+	dump, err := os.Open("../testdata/kb/mini.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // Replicates and IntervalSeed are those of the intervals in summaries: fixed, so
@@ -19,14 +20,15 @@ const (
 // itself, since it is no mean of anything. A cell of fewer than two clusters has
 // none. The rows of a batch or a sequence are not independent and need runs in
 // several orders in place of this.
-func AddIntervals(cells []Cell, rows []Row, replicates int, seed int64) error {
-	rows, _, err := prepare(rows)
+func AddIntervals(cells []Cell, results []row.Result, replicates int, seed int64) error {
+	rows, _, err := prepare(results)
 	if err != nil {
 		return err
 	}
-	byAxis := map[dataset.Axis][]Row{}
+	byAxis := map[dataset.Axis][]*row.Result{}
 	for _, r := range rows {
-		byAxis[r.Axis] = append(byAxis[r.Axis], r)
+		axis := dataset.Axis(r.Axis)
+		byAxis[axis] = append(byAxis[axis], r)
 	}
 	for i, c := range cells {
 		var got Interval
@@ -55,7 +57,7 @@ func AddIntervals(cells []Cell, rows []Row, replicates int, seed int64) error {
 }
 
 // scoreInterval is the interval of CounterFact's S.
-func scoreInterval(byAxis map[dataset.Axis][]Row, replicates int, seed int64) (Interval, error) {
+func scoreInterval(byAxis map[dataset.Axis][]*row.Result, replicates int, seed int64) (Interval, error) {
 	d, variant, _ := Lookup("success_prob")
 	type part struct{ sum, weight float64 }
 	axes := scoreAxes()

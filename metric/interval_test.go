@@ -6,17 +6,18 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // TestIntervals: the interval of a cell is that of its own samples, of S that of
 // its parts resampled together, and one record has none.
 func TestIntervals(t *testing.T) {
-	var rows []Row
+	var rows []row.Result
 	axes := []dataset.Axis{dataset.AxisReliability, dataset.AxisGeneralization, dataset.AxisNeighbourhood}
 	for i := range 40 {
 		for k, axis := range axes {
 			success := i%(k+2) != 0
-			rows = append(rows, Row{Record: fmt.Sprintf("e%02d", i), Probe: fmt.Sprint(k), Axis: axis, Status: OK, Contrast: true, Scores: Scores{Success: &success}})
+			rows = append(rows, row.Result{EditID: fmt.Sprintf("e%02d", i), ProbeID: fmt.Sprint(k), Axis: string(axis), Status: row.OK, Alt: "other", Scores: row.Scores{Success: &success}})
 		}
 	}
 	cells, err := Summarise(rows)

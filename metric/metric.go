@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // Direction says which way a metric improves.
@@ -50,7 +51,7 @@ type Def struct {
 	Known  bool // the variant ID_known exists
 	Edited bool // the variant ID_edited exists on generalization and portability
 
-	get func(Scores) *float64
+	get func(row.Scores) *float64
 }
 
 // All lists the metrics in report order.
@@ -78,85 +79,85 @@ func All() []Def {
 			ID: "tf_token_acc", Title: "Token accuracy, teacher-forced", Axes: all, Better: Higher, Micro: true, Zero: true, Edited: true,
 			Text: "Share of the target's tokens that are the most probable token when the prompt and the target's earlier tokens are given. " +
 				"The earlier tokens leak the answer and its length, so a long target is partly right without being known. This is EasyEdit's accuracy.",
-			get: func(s Scores) *float64 { return s.TokenAcc },
+			get: func(s row.Scores) *float64 { return s.TokenAcc },
 		},
 		{
 			ID: "tf_exact", Title: "Exact match, teacher-forced", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if every token of the target is the most probable one (given the target's earlier tokens), else 0. Equals greedy decoding of exactly the target's length.",
-			get:  func(s Scores) *float64 { return bit(s.Exact) },
+			get:  func(s row.Scores) *float64 { return bit(s.Exact) },
 		},
 		{
 			ID: "tf_exact_eos", Title: "Exact match with its end, teacher-forced", Axes: all, Better: Higher,
 			Text: "1 if tf_exact is 1 and an end token is the most probable behind the whole target, else 0: greedy decoding would give the target and stop. Of encoder-decoders, whose targets stand alone.",
-			get:  func(s Scores) *float64 { return bit(s.ExactEOS) },
+			get:  func(s row.Scores) *float64 { return bit(s.ExactEOS) },
 		},
 		{
 			ID: "success_prob", Title: "Success by probability", Axes: compared, Better: Higher, Zero: true,
 			Text: "1 if the mean log-probability per token of the text that should win exceeds that of the text it is compared with, else 0; a tie is 0. " +
 				"For edits the new object should beat the old one; for neighbourhoods the old object should beat the new one. CounterFact's ES, PS and NS. It can be 1 although neither text would be generated.",
-			get: func(s Scores) *float64 { return bit(s.Success) },
+			get: func(s row.Scores) *float64 { return bit(s.Success) },
 		},
 		{
 			ID: "prob_diff", Title: "Probability difference", Axes: compared, Better: Higher,
 			Text: "exp(mean log-probability per token) of the text that should win minus that of the text it is compared with; from -1 to 1. CounterFact's EM, PM and NM.",
-			get:  func(s Scores) *float64 { return s.ProbDiff },
+			get:  func(s row.Scores) *float64 { return s.ProbDiff },
 		},
 		{
 			ID: "agree_tok", Title: "Agreement with the unedited model", Axes: locality, Better: Higher, Micro: true, Known: true,
 			Text: "Share of the answer's positions at which the edited and the unedited model have the same most probable token, both given the right answer's earlier tokens. " +
 				"For a question with choices the choice is the only position. It measures agreement, not correctness. This is EasyEdit's locality.",
-			get: func(s Scores) *float64 { return s.AgreeTok },
+			get: func(s row.Scores) *float64 { return s.AgreeTok },
 		},
 		{
 			ID: "agree_exact", Title: "Full agreement with the unedited model", Axes: locality, Better: Higher, Known: true,
 			Text: "1 if the edited and the unedited model have the same most probable token at every position of the answer, else 0. SERAC's retain rate.",
-			get:  func(s Scores) *float64 { return bit(s.AgreeExact) },
+			get:  func(s row.Scores) *float64 { return bit(s.AgreeExact) },
 		},
 		{
 			ID: "kl", Title: "Drift of the distribution", Axes: locality, Better: Lower, Unit: "nats",
 			Text: "Mean over the answer's positions of KL(unedited || edited), the divergence of the distributions over the next token. 0 if nothing moved; it moves before any most probable token does.",
-			get:  func(s Scores) *float64 { return s.KL },
+			get:  func(s row.Scores) *float64 { return s.KL },
 		},
 		{
 			ID: "gen_em", Title: "Generated answer matches", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the whole greedily generated text equals an accepted spelling, else 0, after lower-casing and removal of punctuation, the articles a, an, the, and surplus spaces. No part of the answer is given.",
-			get:  func(s Scores) *float64 { return bit(s.GenEM) },
+			get:  func(s row.Scores) *float64 { return bit(s.GenEM) },
 		},
 		{
 			ID: "gen_contains", Title: "Generated answer contains", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the greedily generated text contains an accepted spelling as whole words (articles, case and punctuation aside), else 0. A text that goes on to contradict itself still counts.",
-			get:  func(s Scores) *float64 { return bit(s.GenContains) },
+			get:  func(s row.Scores) *float64 { return bit(s.GenContains) },
 		},
 		{
 			ID: "acc", Title: "Accuracy of choices", Axes: choices, Better: Higher,
 			Text: "1 if the right choice has the largest sum of log-probabilities, else 0; ties go to the first choice. Favours short choices.",
-			get:  func(s Scores) *float64 { return bit(s.Acc) },
+			get:  func(s row.Scores) *float64 { return bit(s.Acc) },
 		},
 		{
 			ID: "acc_norm", Title: "Accuracy of choices, by length", Axes: choices, Better: Higher,
 			Text: "As acc, with each sum divided by the number of UTF-8 bytes of the choice.",
-			get:  func(s Scores) *float64 { return bit(s.AccNorm) },
+			get:  func(s row.Scores) *float64 { return bit(s.AccNorm) },
 		},
 		{
 			ID: "logp_mean", Title: "Log-probability per token", Axes: all, Better: Neither, Unit: "nats",
 			Text: "Mean log-probability of the target's tokens, each given the prompt and the tokens before it.",
-			get:  func(s Scores) *float64 { return s.LogPMean },
+			get:  func(s row.Scores) *float64 { return s.LogPMean },
 		},
 		{
 			ID: "logp_sum", Title: "Log-probability", Axes: all, Better: Neither, Unit: "nats",
 			Text: "Sum of the log-probabilities of the target's tokens: the log-probability of the target as a whole.",
-			get:  func(s Scores) *float64 { return s.LogPSum },
+			get:  func(s row.Scores) *float64 { return s.LogPSum },
 		},
 		{
 			ID: "rank_first", Title: "Rank of the first token", Axes: all, Better: Lower, Unit: "rank",
 			Text: "Number of tokens more probable than the target's first token; 0 is best. The only position where nothing of the answer is given.",
-			get:  func(s Scores) *float64 { return number(s.FirstRank) },
+			get:  func(s row.Scores) *float64 { return number(s.FirstRank) },
 		},
 	}
 	for _, f := range flips() {
 		defs = append(defs, Def{
 			ID: f.id, Title: f.title, Axes: all, Better: f.better, Text: f.text,
-			get: func(s Scores) *float64 {
+			get: func(s row.Scores) *float64 {
 				if s.Flip == nil {
 					return nil
 				}
@@ -170,22 +171,22 @@ func All() []Def {
 		Def{
 			ID: "pre_tf_token_acc", Title: "Token accuracy before the edit", Axes: all, Better: Neither,
 			Text: "tf_token_acc of the unedited model on the same probe: what an edit need not be credited with.",
-			get:  func(s Scores) *float64 { return s.PreTokenAcc },
+			get:  func(s row.Scores) *float64 { return s.PreTokenAcc },
 		},
 		Def{
 			ID: "pre_tf_exact", Title: "Exact match before the edit", Axes: all, Better: Neither,
 			Text: "tf_exact of the unedited model on the same probe.",
-			get:  func(s Scores) *float64 { return bit(s.PreExact) },
+			get:  func(s row.Scores) *float64 { return bit(s.PreExact) },
 		},
 		Def{
 			ID: "pre_success_prob", Title: "Success by probability before the edit", Axes: compared, Better: Neither,
 			Text: "success_prob of the unedited model on the same probe.",
-			get:  func(s Scores) *float64 { return bit(s.PreSuccess) },
+			get:  func(s row.Scores) *float64 { return bit(s.PreSuccess) },
 		},
 		Def{
 			ID: "pre_acc", Title: "Accuracy of choices before the edit", Axes: choices, Better: Neither,
 			Text: "acc of the unedited model on the same question.",
-			get:  func(s Scores) *float64 { return bit(s.PreAcc) },
+			get:  func(s row.Scores) *float64 { return bit(s.PreAcc) },
 		},
 		Def{
 			ID: "cf_score", Title: "CounterFact's score S", Axes: []dataset.Axis{Overall}, Better: Higher,

@@ -12,6 +12,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // reference reads one run of the reference code.
@@ -60,7 +61,7 @@ func TestCounterFactReference(t *testing.T) {
 				}
 			}
 			reference(t, name, &run)
-			var rows []Row
+			var rows []row.Result
 			for _, e := range run.Edits {
 				record := fmt.Sprintf("counterfact-%d", e.CaseID)
 				add := func(axis dataset.Axis, pre, post []nll) {
@@ -77,7 +78,7 @@ func TestCounterFactReference(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						rows = append(rows, Row{Record: record, Probe: string(p.ID), Axis: axis, Status: OK, Contrast: true, Scores: s})
+						rows = append(rows, row.Result{EditID: record, ProbeID: string(p.ID), Axis: string(axis), Status: row.OK, Alt: "other", Scores: s})
 					}
 				}
 				add(dataset.AxisReliability, e.Pre.Rewrite, e.Post.Rewrite)
@@ -139,7 +140,7 @@ func TestEasyEditReference(t *testing.T) {
 				{dataset.AxisSubjectReplace, "portability_subject_replace"}, {dataset.AxisReversedRelation, "portability_reversed_relation"}, {dataset.AxisOneHop, "portability_one_hop"},
 				{dataset.AxisOtherRelations, "locality_other_relations"}, {dataset.AxisDistractNeighbourhood, "locality_distract_neighborhood"}, {dataset.AxisOtherTasks, "locality_other_tasks"},
 			}
-			var rows []Row
+			var rows []row.Result
 			for _, e := range run.Edits {
 				for i, values := range [][]float64{
 					e.Post["rewrite_acc"], e.Post["rephrase_acc"],
@@ -147,11 +148,11 @@ func TestEasyEditReference(t *testing.T) {
 					e.Locality["other_relations"], e.Locality["distract_neighborhood"], e.Locality["other_tasks"],
 				} {
 					for j, v := range values {
-						row := Row{Record: fmt.Sprint(e.CaseID), Probe: fmt.Sprint(axes[i].axis, j), Axis: axes[i].axis, Status: OK, Scores: Scores{TokenAcc: &v}}
-						if row.Axis.Family() == dataset.Locality {
-							row.Scores = Scores{AgreeTok: &v}
+						r := row.Result{EditID: fmt.Sprint(e.CaseID), ProbeID: fmt.Sprint(axes[i].axis, j), Axis: string(axes[i].axis), Status: row.OK, Scores: row.Scores{TokenAcc: &v}}
+						if axes[i].axis.Family() == dataset.Locality {
+							r.Scores = row.Scores{AgreeTok: &v}
 						}
-						rows = append(rows, row)
+						rows = append(rows, r)
 					}
 				}
 			}

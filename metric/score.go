@@ -8,6 +8,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // Errors of scoring one answer.
@@ -45,21 +46,9 @@ func accepted(p dataset.Probe) []string {
 	return all
 }
 
-// Baseline is what the unedited model says to a probe, as far as metrics need it.
-type Baseline struct {
-	TargetIDs   []int32   // gold tokens; empty for questions with choices
-	ArgmaxIDs   []int32   // most probable tokens, parallel to TargetIDs
-	LogPs       []float64 // of the gold tokens, nats
-	LogPAltMean *float64  // of the contrast, nats per token
-	FirstRank   *int32
-	MinGap      *float64
-	Repaired    bool
-	ChoiceLogP  []float64 // sum of log-probabilities per choice, nats
-}
-
 // TakeBaseline reads the unedited model's answer to Question(p).
-func TakeBaseline(p dataset.Probe, a ask.Answer) (Baseline, error) {
-	var b Baseline
+func TakeBaseline(p dataset.Probe, a ask.Answer) (row.Baseline, error) {
+	var b row.Baseline
 	if err := check(p, a); err != nil {
 		return b, err
 	}
@@ -79,50 +68,6 @@ func TakeBaseline(p dataset.Probe, a ask.Answer) (Baseline, error) {
 	return b, nil
 }
 
-// Scores are the numbers of one probe, named as the columns of a result row.
-// What does not apply to the probe is nil.
-type Scores struct {
-	Tokens      *int32 // target tokens
-	Correct     *int32 // of them the most probable token
-	TokenAcc    *float64
-	Exact       *bool
-	ExactEOS    *bool    // exact, and an end token is the most probable behind the target; of encoder-decoders
-	LogPSum     *float64 // nats
-	LogPMean    *float64 // nats per token
-	LogPAltMean *float64
-	FirstRank   *int32 // 0 is best
-	MinGap      *float64
-	Repaired    bool
-	ArgmaxIDs   []int32
-
-	Success  *bool
-	ProbDiff *float64
-
-	Choice     *int32
-	ChoiceNorm *int32
-	Acc        *bool
-	AccNorm    *bool
-
-	GenText     *string
-	GenStop     *string
-	GenEM       *bool
-	GenContains *bool
-
-	PreArgmaxIDs   []int32
-	PreTokenAcc    *float64
-	PreExact       *bool
-	PreLogPMean    *float64
-	PreLogPAltMean *float64
-	PreSuccess     *bool
-	PreChoice      *int32
-	PreAcc         *bool
-
-	AgreeTok   *float64
-	AgreeExact *bool
-	KL         *float64
-	Flip       *string
-}
-
 // Score gives the numbers of one answer of the edited model. pre is the
 // unedited model's answer to the same probe; without it (nil) the pre columns,
 // agreement and flips are nil. post holds the answer to Question(p), a generated
@@ -130,34 +75,34 @@ type Scores struct {
 //
 // A probe that asks only for unchanged behaviour has no right answer: metrics
 // of correctness are nil for it.
-func Score(p dataset.Probe, pre *Baseline, post ask.Answer) (Scores, error) {
+func Score(p dataset.Probe, pre *row.Baseline, post ask.Answer) (row.Scores, error) {
 	generated := post.Err == nil && post.StoppedBy != ""
-	var s Scores
+	var s row.Scores
 	if pre != nil {
 		var err error
 		if s, err = Before(p, *pre); err != nil {
-			return Scores{}, err
+			return row.Scores{}, err
 		}
 		s.Tokens = nil
 	}
 	if len(post.Targets) > 0 || !generated {
 		if err := check(p, post); err != nil {
-			return Scores{}, err
+			return row.Scores{}, err
 		}
 		if post.KL != nil {
 			if !finite(*post.KL) {
-				return Scores{}, fmt.Errorf("metric: probe %s: divergence: %w", p.ID, ask.ErrNotFinite)
+				return row.Scores{}, fmt.Errorf("metric: probe %s: divergence: %w", p.ID, ask.ErrNotFinite)
 			}
 			s.KL = ptr(*post.KL)
 		}
 		var err error
 		if p.Format == dataset.Choice {
-			err = s.choose(p, pre, post)
+			err = choose(&s, p, pre, post)
 		} else {
-			err = s.force(p, pre, post)
+			err = force(&s, p, pre, post)
 		}
 		if err != nil {
-			return Scores{}, err
+			return row.Scores{}, err
 		}
 	}
 	if generated {
@@ -173,8 +118,8 @@ func Score(p dataset.Probe, pre *Baseline, post ask.Answer) (Scores, error) {
 // Before gives the columns that are known without the edited model: those of
 // the unedited one, and the number of target tokens. They are the numbers of a
 // row whose edit failed.
-func Before(p dataset.Probe, pre Baseline) (Scores, error) {
-	var s Scores
+func Before(p dataset.Probe, pre row.Baseline) (row.Scores, error) {
+	var s row.Scores
 	if p.Format == dataset.Choice {
 		if len(pre.ChoiceLogP) != len(p.Choices) || len(p.Choices) == 0 {
 			return s, fmt.Errorf("metric: probe %s: unedited model has %d of %d choices: %w", p.ID, len(pre.ChoiceLogP), len(p.Choices), ErrUnfit)
@@ -202,7 +147,7 @@ func Before(p dataset.Probe, pre Baseline) (Scores, error) {
 }
 
 // force fills the columns of teacher-forced targets.
-func (s *Scores) force(p dataset.Probe, pre *Baseline, post ask.Answer) error {
+func force(s *row.Scores, p dataset.Probe, pre *row.Baseline, post ask.Answer) error {
 	t := post.Targets[0]
 	ids, best := narrow(t.IDs), narrow(t.Argmax)
 	n := len(ids)
@@ -236,7 +181,7 @@ func (s *Scores) force(p dataset.Probe, pre *Baseline, post ask.Answer) error {
 }
 
 // choose fills the columns of questions with choices.
-func (s *Scores) choose(p dataset.Probe, pre *Baseline, post ask.Answer) error {
+func choose(s *row.Scores, p dataset.Probe, pre *row.Baseline, post ask.Answer) error {
 	sums, perByte := make([]float64, len(p.Choices)), make([]float64, len(p.Choices))
 	for i, t := range post.Targets {
 		sums[i] = sum(t.LogProbs)

@@ -8,6 +8,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // close allows for the rounding of a few float64 operations.
@@ -36,7 +37,7 @@ func is[T comparable](t *testing.T, what string, got *T, want T) {
 }
 
 // absent checks that exactly the named columns of s are nil.
-func absent(t *testing.T, s Scores, names ...string) {
+func absent(t *testing.T, s row.Scores, names ...string) {
 	t.Helper()
 	want := map[string]bool{}
 	for _, n := range names {
@@ -62,8 +63,8 @@ func logs(p ...float64) []float64 {
 	return out
 }
 
-func before() *Baseline {
-	return &Baseline{TargetIDs: []int32{4, 5, 6, 7}, ArgmaxIDs: []int32{9, 5, 6, 8}, LogPs: logs(.1, .5, .5, .1), LogPAltMean: ptr(math.Log(.5))}
+func before() *row.Baseline {
+	return &row.Baseline{TargetIDs: []int32{4, 5, 6, 7}, ArgmaxIDs: []int32{9, 5, 6, 8}, LogPs: logs(.1, .5, .5, .1), LogPAltMean: ptr(math.Log(.5))}
 }
 
 func after() ask.Answer {
@@ -179,7 +180,7 @@ func TestFlips(t *testing.T) {
 	} {
 		p := dataset.Probe{ID: "p", Format: dataset.Cloze, Answers: []string{"x"}}
 		post := ask.Answer{Targets: []ask.Continuation{{IDs: []int64{1, 2}, Argmax: []int64{int64(c.post[0]), int64(c.post[1])}, LogProbs: []float64{-1, -1}}}}
-		s, err := Score(p, &Baseline{TargetIDs: right, ArgmaxIDs: c.pre, LogPs: []float64{-1, -1}}, post)
+		s, err := Score(p, &row.Baseline{TargetIDs: right, ArgmaxIDs: c.pre, LogPs: []float64{-1, -1}}, post)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +220,7 @@ func TestScoreChoice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(pre, Baseline{ChoiceLogP: []float64{-3, -2, -9}}) {
+	if !reflect.DeepEqual(pre, row.Baseline{ChoiceLogP: []float64{-3, -2, -9}}) {
 		t.Errorf("baseline is %+v", pre)
 	}
 	s, err := Score(p, &pre, answer(-3, -4, -2.4))
@@ -242,7 +243,7 @@ func TestScoreChoice(t *testing.T) {
 	if s, err = Score(p, nil, answer(-2, -2, -2)); err != nil || *s.Choice != 0 {
 		t.Errorf("tie: %v, %v", s.Choice, err)
 	}
-	if _, err := Score(p, &Baseline{ChoiceLogP: []float64{1}}, answer(-1, -2, -3)); !errors.Is(err, ErrUnfit) {
+	if _, err := Score(p, &row.Baseline{ChoiceLogP: []float64{1}}, answer(-1, -2, -3)); !errors.Is(err, ErrUnfit) {
 		t.Errorf("baseline of other choices: %v", err)
 	}
 	bad := p
@@ -257,7 +258,7 @@ func TestTakeBaseline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Baseline{TargetIDs: []int32{4, 5, 6, 7}, ArgmaxIDs: []int32{4, 5, 6, 8}, LogPs: logs(.8, .8, .4, .1), LogPAltMean: ptr(math.Log(.2)),
+	want := row.Baseline{TargetIDs: []int32{4, 5, 6, 7}, ArgmaxIDs: []int32{4, 5, 6, 8}, LogPs: logs(.8, .8, .4, .1), LogPAltMean: ptr(math.Log(.2)),
 		FirstRank: ptr(int32(0)), MinGap: ptr(.25), Repaired: true}
 	if !reflect.DeepEqual(b, want) {
 		t.Errorf("baseline is %+v, want %+v", b, want)
@@ -296,26 +297,26 @@ func TestQuestion(t *testing.T) {
 func TestScoreRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		edit func(*Baseline, *ask.Answer)
+		edit func(*row.Baseline, *ask.Answer)
 		want error
 	}{
-		{"failed answer", func(_ *Baseline, a *ask.Answer) { *a = ask.Answer{Err: ask.ErrTooLong} }, ask.ErrTooLong},
-		{"no targets", func(_ *Baseline, a *ask.Answer) { *a = ask.Answer{} }, ErrUnfit},
-		{"contrast not asked", func(_ *Baseline, a *ask.Answer) { a.Targets = a.Targets[:1] }, ErrUnfit},
-		{"empty target", func(_ *Baseline, a *ask.Answer) { a.Targets[1] = ask.Continuation{} }, ask.ErrNoTarget},
-		{"fewer argmax", func(_ *Baseline, a *ask.Answer) { a.Targets[0].Argmax = a.Targets[0].Argmax[:2] }, ErrUnfit},
-		{"NaN", func(_ *Baseline, a *ask.Answer) { a.Targets[0].LogProbs[1] = math.NaN() }, ask.ErrNotFinite},
-		{"infinite", func(_ *Baseline, a *ask.Answer) { a.Targets[1].LogProbs[0] = math.Inf(-1) }, ask.ErrNotFinite},
-		{"NaN divergence", func(_ *Baseline, a *ask.Answer) { *a.KL = math.NaN() }, ask.ErrNotFinite},
-		{"other tokens", func(b *Baseline, _ *ask.Answer) { b.TargetIDs[0] = 44 }, ErrOtherTokens},
-		{"fewer tokens", func(b *Baseline, _ *ask.Answer) {
+		{"failed answer", func(_ *row.Baseline, a *ask.Answer) { *a = ask.Answer{Err: ask.ErrTooLong} }, ask.ErrTooLong},
+		{"no targets", func(_ *row.Baseline, a *ask.Answer) { *a = ask.Answer{} }, ErrUnfit},
+		{"contrast not asked", func(_ *row.Baseline, a *ask.Answer) { a.Targets = a.Targets[:1] }, ErrUnfit},
+		{"empty target", func(_ *row.Baseline, a *ask.Answer) { a.Targets[1] = ask.Continuation{} }, ask.ErrNoTarget},
+		{"fewer argmax", func(_ *row.Baseline, a *ask.Answer) { a.Targets[0].Argmax = a.Targets[0].Argmax[:2] }, ErrUnfit},
+		{"NaN", func(_ *row.Baseline, a *ask.Answer) { a.Targets[0].LogProbs[1] = math.NaN() }, ask.ErrNotFinite},
+		{"infinite", func(_ *row.Baseline, a *ask.Answer) { a.Targets[1].LogProbs[0] = math.Inf(-1) }, ask.ErrNotFinite},
+		{"NaN divergence", func(_ *row.Baseline, a *ask.Answer) { *a.KL = math.NaN() }, ask.ErrNotFinite},
+		{"other tokens", func(b *row.Baseline, _ *ask.Answer) { b.TargetIDs[0] = 44 }, ErrOtherTokens},
+		{"fewer tokens", func(b *row.Baseline, _ *ask.Answer) {
 			b.TargetIDs, b.ArgmaxIDs, b.LogPs = b.TargetIDs[:1], b.ArgmaxIDs[:1], b.LogPs[:1]
 		}, ErrOtherTokens},
-		{"lame baseline", func(b *Baseline, _ *ask.Answer) { b.LogPs = nil }, ErrUnfit},
+		{"lame baseline", func(b *row.Baseline, _ *ask.Answer) { b.LogPs = nil }, ErrUnfit},
 	} {
 		b, a := before(), after()
 		c.edit(b, &a)
-		if s, err := Score(rewrite, b, a); !errors.Is(err, c.want) || !reflect.DeepEqual(s, Scores{}) {
+		if s, err := Score(rewrite, b, a); !errors.Is(err, c.want) || !reflect.DeepEqual(s, row.Scores{}) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}

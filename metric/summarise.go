@@ -8,29 +8,8 @@ import (
 	"strings"
 
 	"editpipe/dataset"
+	"editpipe/row"
 )
-
-// Status says whether a row has numbers. The values are those of result rows.
-type Status string
-
-// The statuses that count here; rows of any other status are left out.
-const (
-	OK          Status = "ok"
-	Failed      Status = "error"
-	Unsupported Status = "unsupported"
-)
-
-// Row is one probe of one record, scored once.
-type Row struct {
-	Record   string // the edit's id
-	Probe    string
-	Cluster  string // rows of one cluster are not independent; the subject where subjects repeat, Record if empty
-	Axis     dataset.Axis
-	Status   Status
-	Protocol string // how the model was asked; rows of different protocols are not averaged
-	Contrast bool   // the probe has a text to compare with, so that success_prob applies
-	Scores   Scores // of a failed row: those of Before, or none
-}
 
 // Cell is the mean of one metric on one axis.
 type Cell struct {
@@ -71,7 +50,8 @@ type Sample struct {
 }
 
 // Summarise averages every metric over the rows of one model, method and
-// setting. The order of rows does not matter. Cells come in report order; an
+// schedule. The order of rows does not matter. A record is an edit with its
+// probes; rows of one subject are not independent. Cells come in report order; an
 // axis that occurs has at least the cell of its headline metric, with N 0 where
 // no row has a number (a "-" in tables).
 //
@@ -79,9 +59,10 @@ type Sample struct {
 // records, or with the suffix _micro the mean over target tokens. A failed row
 // counts as 0 for metrics of success on reliability and generalization
 // (intention to treat; with the suffix _completed it is left out), and is left
-// out of every other mean. Unsupported and skipped rows are left out.
-func Summarise(rows []Row) ([]Cell, error) {
-	rows, protocol, err := prepare(rows)
+// out of every other mean. Unsupported and
+// skipped rows are left out, and those that failed by a fault of the model.
+func Summarise(results []row.Result) ([]Cell, error) {
+	rows, protocol, err := prepare(results)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +100,12 @@ func Summarise(rows []Row) ([]Cell, error) {
 // Values gives a metric's value per record, in the order of record ids: what
 // intervals and paired tests are computed from. Rows and id are as for
 // Summarise, whose mean is Mean of the result.
-func Values(rows []Row, axis dataset.Axis, id string) ([]Sample, error) {
+func Values(results []row.Result, axis dataset.Axis, id string) ([]Sample, error) {
 	d, variant, ok := Lookup(id)
 	if !ok || d.get == nil || !d.appliesTo(axis) || !d.has(variant, axis) {
 		return nil, fmt.Errorf("metric: no metric %q on axis %q", id, axis)
 	}
-	rows, _, err := prepare(rows)
+	rows, _, err := prepare(results)
 	if err != nil {
 		return nil, err
 	}
@@ -133,20 +114,20 @@ func Values(rows []Row, axis dataset.Axis, id string) ([]Sample, error) {
 
 // conditioned says which rows of an axis a variant is about: for Edited those of
 // records whose edit took.
-func conditioned(all []Row) func(on []Row, variant string) []Row {
+func conditioned(all []*row.Result) func(on []*row.Result, variant string) []*row.Result {
 	took := map[string]bool{}
 	for _, r := range all {
-		if r.Axis == dataset.AxisReliability {
-			right := r.Status == OK && r.Scores.Exact != nil && *r.Scores.Exact
-			before, seen := took[r.Record]
-			took[r.Record] = right && (before || !seen)
+		if dataset.Axis(r.Axis) == dataset.AxisReliability {
+			right := r.Status == row.OK && r.Scores.Exact != nil && *r.Scores.Exact
+			before, seen := took[r.EditID]
+			took[r.EditID] = right && (before || !seen)
 		}
 	}
-	return func(on []Row, variant string) []Row {
+	return func(on []*row.Result, variant string) []*row.Result {
 		if variant != Edited {
 			return on
 		}
-		return slices.DeleteFunc(slices.Clone(on), func(r Row) bool { return !took[r.Record] })
+		return slices.DeleteFunc(slices.Clone(on), func(r *row.Result) bool { return !took[r.EditID] })
 	}
 }
 
@@ -191,21 +172,24 @@ func (d Def) has(variant string, axis dataset.Axis) bool {
 
 // prepare sorts the rows, so that sums do not depend on their order, and refuses
 // sets that cannot be averaged.
-func prepare(rows []Row) ([]Row, string, error) {
-	rows = slices.Clone(rows)
-	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.Record, b.Record), cmp.Compare(a.Probe, b.Probe))
+func prepare(results []row.Result) ([]*row.Result, string, error) {
+	rows := make([]*row.Result, len(results))
+	for i := range results {
+		rows[i] = &results[i]
+	}
+	slices.SortFunc(rows, func(a, b *row.Result) int {
+		return cmp.Or(cmp.Compare(a.EditID, b.EditID), cmp.Compare(a.ProbeID, b.ProbeID))
 	})
 	protocols := map[string]int{}
 	for i, r := range rows {
-		if r.Axis.Family() == "" {
-			return nil, "", fmt.Errorf("metric: record %s, probe %s: unknown axis %q", r.Record, r.Probe, r.Axis)
+		if dataset.Axis(r.Axis).Family() == "" {
+			return nil, "", fmt.Errorf("metric: record %s, probe %s: unknown axis %q", r.EditID, r.ProbeID, r.Axis)
 		}
-		if i > 0 && rows[i-1].Record == r.Record && rows[i-1].Probe == r.Probe {
-			return nil, "", fmt.Errorf("metric: record %s, probe %s: %w", r.Record, r.Probe, ErrRepeated)
+		if i > 0 && rows[i-1].EditID == r.EditID && rows[i-1].ProbeID == r.ProbeID {
+			return nil, "", fmt.Errorf("metric: record %s, probe %s: %w", r.EditID, r.ProbeID, ErrRepeated)
 		}
-		if r.Status == OK || r.Status == Failed && r.Protocol != "" {
-			protocols[r.Protocol]++
+		if r.Status == row.OK || hasFailed(r) && r.ProtocolID != "" {
+			protocols[r.ProtocolID]++
 		}
 	}
 	if len(protocols) > 1 {
@@ -217,33 +201,37 @@ func prepare(rows []Row) ([]Row, string, error) {
 	return rows, "", nil
 }
 
-func ofAxis(rows []Row, axis dataset.Axis) []Row {
-	var on []Row
+func ofAxis(rows []*row.Result, axis dataset.Axis) []*row.Result {
+	var on []*row.Result
 	for _, r := range rows {
-		if r.Axis == axis {
+		if dataset.Axis(r.Axis) == axis {
 			on = append(on, r)
 		}
 	}
 	return on
 }
 
-func failures(rows []Row) int64 {
+// hasFailed says whether a row counts against its method: one that failed by a
+// fault of the model counts for nothing.
+func hasFailed(r *row.Result) bool { return r.Status == row.Failed && r.Fault != row.FaultModel }
+
+func failures(rows []*row.Result) int64 {
 	records := map[string]bool{}
 	for _, r := range rows {
-		if r.Status == Failed {
-			records[r.Record] = true
+		if hasFailed(r) {
+			records[r.EditID] = true
 		}
 	}
 	return int64(len(records))
 }
 
 // values averages the sorted rows of one axis within each record.
-func values(rows []Row, axis dataset.Axis, d Def, variant string) ([]Sample, error) {
+func values(rows []*row.Result, axis dataset.Axis, d Def, variant string) ([]Sample, error) {
 	// Whether texts were generated shows in the rows that came through.
-	asked := slices.ContainsFunc(rows, func(r Row) bool { return r.Status == OK && d.get(r.Scores) != nil })
+	asked := slices.ContainsFunc(rows, func(r *row.Result) bool { return r.Status == row.OK && d.get(r.Scores) != nil })
 	var out []Sample
 	var v, w []float64
-	flush := func(last Row) {
+	flush := func(last *row.Result) {
 		if len(v) > 0 {
 			weight := 1.0
 			if variant == Micro {
@@ -252,12 +240,12 @@ func values(rows []Row, axis dataset.Axis, d Def, variant string) ([]Sample, err
 			for i := range v {
 				v[i] *= w[i]
 			}
-			out = append(out, Sample{Record: last.Record, Cluster: cmp.Or(last.Cluster, last.Record), Value: sum(v) / sum(w), Weight: weight})
+			out = append(out, Sample{Record: last.EditID, Cluster: cmp.Or(last.Subject, last.EditID), Value: sum(v) / sum(w), Weight: weight})
 		}
 		v, w = v[:0], w[:0]
 	}
 	for i, r := range rows {
-		if i > 0 && rows[i-1].Record != r.Record {
+		if i > 0 && rows[i-1].EditID != r.EditID {
 			flush(rows[i-1])
 		}
 		x := d.value(r, axis, asked, variant)
@@ -265,7 +253,7 @@ func values(rows []Row, axis dataset.Axis, d Def, variant string) ([]Sample, err
 			continue
 		}
 		if !finite(*x) {
-			return nil, fmt.Errorf("metric: record %s, probe %s: %s is %v", r.Record, r.Probe, d.ID, *x)
+			return nil, fmt.Errorf("metric: record %s, probe %s: %s is %v", r.EditID, r.ProbeID, d.ID, *x)
 		}
 		weight := 1.0
 		if variant == Micro && r.Scores.Tokens != nil {
@@ -281,22 +269,22 @@ func values(rows []Row, axis dataset.Axis, d Def, variant string) ([]Sample, err
 
 // value is what a row adds to the mean; nil if nothing. asked says that rows of
 // the axis have this metric.
-func (d Def) value(r Row, axis dataset.Axis, asked bool, variant string) *float64 {
-	if r.Status != OK && r.Status != Failed {
+func (d Def) value(r *row.Result, axis dataset.Axis, asked bool, variant string) *float64 {
+	if r.Status != row.OK && !hasFailed(r) {
 		return nil
 	}
 	if variant == Known && !(r.Scores.PreExact != nil && *r.Scores.PreExact || r.Scores.PreAcc != nil && *r.Scores.PreAcc) {
 		return nil
 	}
 	x := d.get(r.Scores)
-	if x != nil || r.Status == OK || variant == Completed || !d.countsFailures(axis) {
+	if x != nil || r.Status == row.OK || variant == Completed || !d.countsFailures(axis) {
 		return x
 	}
 	switch d.ID { // a failed row that would have had this metric counts as 0
 	case "tf_token_acc", "tf_exact":
 		return new(float64)
 	case "success_prob":
-		asked = r.Contrast
+		asked = r.Alt != ""
 	}
 	if asked {
 		return new(float64)

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/row"
 )
 
 // tokens is an ok row with c of n target tokens right.
-func tokens(record, probe string, axis dataset.Axis, c, n int32) Row {
+func tokens(record, probe string, axis dataset.Axis, c, n int32) row.Result {
 	acc := float64(c) / float64(n)
-	return Row{Record: record, Probe: record + probe, Axis: axis, Status: OK, Protocol: "tf/1", Scores: Scores{Tokens: &n, Correct: &c, TokenAcc: &acc, Exact: ptr(c == n), Success: ptr(c > 0)}, Contrast: true}
+	return row.Result{EditID: record, ProbeID: record + probe, Axis: string(axis), Status: row.OK, ProtocolID: "tf/1", Scores: row.Scores{Tokens: &n, Correct: &c, TokenAcc: &acc, Exact: ptr(c == n), Success: ptr(c > 0)}, Alt: "other"}
 }
 
 func cell(t *testing.T, cells []Cell, axis dataset.Axis, id string) Cell {
@@ -30,7 +31,7 @@ func cell(t *testing.T, cells []Cell, axis dataset.Axis, id string) Cell {
 }
 
 func TestMacroAndMicro(t *testing.T) {
-	rows := []Row{
+	rows := []row.Result{
 		tokens("a", "1", dataset.AxisGeneralization, 1, 1), // record a: (1 + 1/4) / 2 = 0.625
 		tokens("a", "2", dataset.AxisGeneralization, 1, 4),
 		tokens("b", "1", dataset.AxisGeneralization, 1, 5), // record b: 0.2
@@ -64,14 +65,14 @@ func TestMacroAndMicro(t *testing.T) {
 
 // A failed edit counts as 0 on reliability and generalization and as nothing elsewhere.
 func TestIntentionToTreat(t *testing.T) {
-	failed := func(axis dataset.Axis, contrast bool) Row {
-		return Row{Record: "b", Probe: "b" + string(axis), Axis: axis, Status: Failed, Contrast: contrast, Protocol: "tf/1", Scores: Scores{Tokens: ptr(int32(3)), PreTokenAcc: ptr(1.0)}}
+	failed := func(axis dataset.Axis, alt string) row.Result {
+		return row.Result{EditID: "b", ProbeID: "b" + string(axis), Axis: string(axis), Status: row.Failed, Alt: alt, ProtocolID: "tf/1", Scores: row.Scores{Tokens: ptr(int32(3)), PreTokenAcc: ptr(1.0)}}
 	}
 	ok := tokens("a", "1", dataset.AxisReliability, 1, 1)
 	ok.Scores.PreTokenAcc, ok.Scores.LogPMean = ptr(0.0), ptr(-2.0)
 	near1 := tokens("a", "2", dataset.AxisNeighbourhood, 1, 1)
 	near1.Scores.AgreeTok, near1.Scores.AgreeExact = ptr(1.0), ptr(true)
-	cells, err := Summarise([]Row{ok, near1, tokens("a", "3", dataset.AxisOneHop, 1, 1), failed(dataset.AxisReliability, true), failed(dataset.AxisNeighbourhood, true), failed(dataset.AxisOneHop, false)})
+	cells, err := Summarise([]row.Result{ok, near1, tokens("a", "3", dataset.AxisOneHop, 1, 1), failed(dataset.AxisReliability, "other"), failed(dataset.AxisNeighbourhood, "other"), failed(dataset.AxisOneHop, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestIntentionToTreat(t *testing.T) {
 		}
 	}
 	// Success by probability is not counted where there is nothing to compare with.
-	cells, err = Summarise([]Row{failed(dataset.AxisReliability, false)})
+	cells, err = Summarise([]row.Result{failed(dataset.AxisReliability, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,16 +112,16 @@ func TestIntentionToTreat(t *testing.T) {
 	}
 	// Generation was on for record a, so the failed record b counts.
 	ok.Scores.GenEM = ptr(true)
-	if cells, err = Summarise([]Row{ok, failed(dataset.AxisReliability, true)}); err != nil {
+	if cells, err = Summarise([]row.Result{ok, failed(dataset.AxisReliability, "other")}); err != nil {
 		t.Fatal(err)
 	}
 	near(t, "gen_em", cell(t, cells, dataset.AxisReliability, "gen_em").Mean, 0.5)
 }
 
 func TestRowsWithoutNumbers(t *testing.T) {
-	var rows []Row
-	for _, s := range []Status{Unsupported, "skipped", "skipped_length"} {
-		rows = append(rows, Row{Record: "a", Probe: string(s), Axis: dataset.AxisReliability, Status: s}, Row{Record: "a", Probe: "n" + string(s), Axis: dataset.AxisNeighbourhood, Status: s})
+	var rows []row.Result
+	for _, s := range []row.Status{row.Unsupported, "skipped", "skipped_length"} {
+		rows = append(rows, row.Result{EditID: "a", ProbeID: string(s), Axis: string(dataset.AxisReliability), Status: s}, row.Result{EditID: "a", ProbeID: "n" + string(s), Axis: string(dataset.AxisNeighbourhood), Status: s})
 	}
 	cells, err := Summarise(rows)
 	if err != nil {
@@ -143,10 +144,10 @@ func TestRowsWithoutNumbers(t *testing.T) {
 }
 
 func TestKnownOnly(t *testing.T) {
-	row := func(record string, agree float64, pre, acc *bool) Row {
-		return Row{Record: record, Probe: record, Axis: dataset.AxisOtherTasks, Status: OK, Scores: Scores{AgreeTok: &agree, AgreeExact: ptr(agree == 1), PreExact: pre, PreAcc: acc}}
+	asked := func(record string, agree float64, pre, acc *bool) row.Result {
+		return row.Result{EditID: record, ProbeID: record, Axis: string(dataset.AxisOtherTasks), Status: row.OK, Scores: row.Scores{AgreeTok: &agree, AgreeExact: ptr(agree == 1), PreExact: pre, PreAcc: acc}}
 	}
-	cells, err := Summarise([]Row{row("a", 1, ptr(true), nil), row("b", .5, ptr(false), nil), row("c", 0, nil, ptr(true)), row("d", 1, nil, ptr(false))})
+	cells, err := Summarise([]row.Result{asked("a", 1, ptr(true), nil), asked("b", .5, ptr(false), nil), asked("c", 0, nil, ptr(true)), asked("d", 1, nil, ptr(false))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,9 +157,9 @@ func TestKnownOnly(t *testing.T) {
 }
 
 func TestFlipRates(t *testing.T) {
-	var rows []Row
+	var rows []row.Result
 	for i, f := range []string{KeptRight, KeptRight, RightToWrong, WrongToOther} {
-		rows = append(rows, Row{Record: fmt.Sprint(i), Probe: "p", Axis: dataset.AxisNeighbourhood, Status: OK, Scores: Scores{Flip: &f}})
+		rows = append(rows, row.Result{EditID: fmt.Sprint(i), ProbeID: "p", Axis: string(dataset.AxisNeighbourhood), Status: row.OK, Scores: row.Scores{Flip: &f}})
 	}
 	cells, err := Summarise(rows)
 	if err != nil {
@@ -171,10 +172,10 @@ func TestFlipRates(t *testing.T) {
 
 // ES 1, PS 0.5, NS 0.8: S = 3 / (1/1 + 1/0.5 + 1/0.8) = 3 / 4.25.
 func TestCounterFactScore(t *testing.T) {
-	success := func(record, probe string, axis dataset.Axis, yes bool) Row {
-		return Row{Record: record, Probe: probe, Axis: axis, Status: OK, Contrast: true, Protocol: "x", Scores: Scores{Success: &yes}}
+	success := func(record, probe string, axis dataset.Axis, yes bool) row.Result {
+		return row.Result{EditID: record, ProbeID: probe, Axis: string(axis), Status: row.OK, Alt: "other", ProtocolID: "x", Scores: row.Scores{Success: &yes}}
 	}
-	rows := []Row{
+	rows := []row.Result{
 		success("a", "r", dataset.AxisReliability, true), success("b", "r", dataset.AxisReliability, true),
 		success("a", "p0", dataset.AxisGeneralization, true), success("a", "p1", dataset.AxisGeneralization, false),
 	}
@@ -201,30 +202,30 @@ func TestCounterFactScore(t *testing.T) {
 
 func TestMixedProtocols(t *testing.T) {
 	a, b := tokens("a", "1", dataset.AxisReliability, 1, 1), tokens("b", "1", dataset.AxisReliability, 1, 1)
-	b.Protocol = "tf/2"
-	_, err := Summarise([]Row{a, b})
+	b.ProtocolID = "tf/2"
+	_, err := Summarise([]row.Result{a, b})
 	var mixed *MixedProtocolError
 	if !errors.As(err, &mixed) || mixed.Rows["tf/1"] != 1 || mixed.Rows["tf/2"] != 1 || !strings.Contains(err.Error(), `"tf/1" (1 rows), "tf/2" (1 rows)`) {
 		t.Errorf("%v", err)
 	}
 	// A row that was never asked has no protocol to differ.
-	b.Status, b.Protocol = Failed, ""
-	if _, err := Summarise([]Row{a, b}); err != nil {
+	b.Status, b.ProtocolID = row.Failed, ""
+	if _, err := Summarise([]row.Result{a, b}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestRowsRefused(t *testing.T) {
 	a := tokens("a", "1", dataset.AxisReliability, 1, 1)
-	if _, err := Summarise([]Row{a, a}); !errors.Is(err, ErrRepeated) {
+	if _, err := Summarise([]row.Result{a, a}); !errors.Is(err, ErrRepeated) {
 		t.Errorf("one row twice: %v", err)
 	}
 	a.Scores.LogPMean = ptr(math.NaN())
-	if _, err := Summarise([]Row{a}); err == nil || !strings.Contains(err.Error(), "logp_mean is NaN") {
+	if _, err := Summarise([]row.Result{a}); err == nil || !strings.Contains(err.Error(), "logp_mean is NaN") {
 		t.Errorf("NaN: %v", err)
 	}
 	a.Axis = "fluency"
-	if _, err := Summarise([]Row{a}); err == nil || !strings.Contains(err.Error(), `unknown axis "fluency"`) {
+	if _, err := Summarise([]row.Result{a}); err == nil || !strings.Contains(err.Error(), `unknown axis "fluency"`) {
 		t.Errorf("axis: %v", err)
 	}
 }
@@ -232,12 +233,12 @@ func TestRowsRefused(t *testing.T) {
 // Shards arrive in any order; the means must not depend on it by a single bit.
 func TestOrderDoesNotMatter(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	var rows []Row
+	var rows []row.Result
 	for i := range 200 {
 		for j := range 3 {
-			row := tokens(fmt.Sprint("r", i), fmt.Sprint(j), dataset.AxisNeighbourhood, int32(r.IntN(7)), 7)
-			row.Scores.AgreeTok, row.Scores.KL = ptr(r.Float64()), ptr(math.Exp(20*r.Float64()))
-			rows = append(rows, row)
+			one := tokens(fmt.Sprint("r", i), fmt.Sprint(j), dataset.AxisNeighbourhood, int32(r.IntN(7)), 7)
+			one.AgreeTok, one.KL = ptr(r.Float64()), ptr(math.Exp(20*r.Float64()))
+			rows = append(rows, one)
 		}
 	}
 	first, err := Summarise(rows)
@@ -257,8 +258,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 }
 
 func TestValuesAreWhatSummariseAverages(t *testing.T) {
-	rows := []Row{tokens("b", "1", dataset.AxisReliability, 1, 5), tokens("a", "1", dataset.AxisReliability, 1, 1), tokens("a", "2", dataset.AxisReliability, 1, 4)}
-	rows[0].Cluster = "subject"
+	rows := []row.Result{tokens("b", "1", dataset.AxisReliability, 1, 5), tokens("a", "1", dataset.AxisReliability, 1, 1), tokens("a", "2", dataset.AxisReliability, 1, 4)}
+	rows[0].Subject = "subject"
 	got, err := Values(rows, dataset.AxisReliability, "tf_token_acc")
 	if err != nil {
 		t.Fatal(err)
@@ -289,15 +290,15 @@ func TestSum(t *testing.T) {
 // Portability under the condition that the edit took: of the records whose
 // reliability probes are all exactly right.
 func TestEditedOnly(t *testing.T) {
-	row := func(record, probe string, axis dataset.Axis, exact bool) Row {
-		return Row{Record: record, Probe: probe, Axis: axis, Status: OK, Scores: Scores{Exact: &exact}}
+	asked := func(record, probe string, axis dataset.Axis, exact bool) row.Result {
+		return row.Result{EditID: record, ProbeID: probe, Axis: string(axis), Status: row.OK, Scores: row.Scores{Exact: &exact}}
 	}
-	rows := []Row{
-		row("took", "r", dataset.AxisReliability, true), row("took", "h", dataset.AxisOneHop, true), row("took", "i", dataset.AxisOneHop, false),
-		row("half", "r", dataset.AxisReliability, true), row("half", "s", dataset.AxisReliability, false), row("half", "h", dataset.AxisOneHop, true),
-		row("not", "r", dataset.AxisReliability, false), row("not", "h", dataset.AxisOneHop, false),
-		{Record: "failed", Probe: "r", Axis: dataset.AxisReliability, Status: Failed}, row("failed", "h", dataset.AxisOneHop, true),
-		row("unasked", "h", dataset.AxisOneHop, true),
+	rows := []row.Result{
+		asked("took", "r", dataset.AxisReliability, true), asked("took", "h", dataset.AxisOneHop, true), asked("took", "i", dataset.AxisOneHop, false),
+		asked("half", "r", dataset.AxisReliability, true), asked("half", "s", dataset.AxisReliability, false), asked("half", "h", dataset.AxisOneHop, true),
+		asked("not", "r", dataset.AxisReliability, false), asked("not", "h", dataset.AxisOneHop, false),
+		{EditID: "failed", ProbeID: "r", Axis: string(dataset.AxisReliability), Status: row.Failed}, asked("failed", "h", dataset.AxisOneHop, true),
+		asked("unasked", "h", dataset.AxisOneHop, true),
 	}
 	cells, err := Summarise(rows)
 	if err != nil {
@@ -316,6 +317,26 @@ func TestEditedOnly(t *testing.T) {
 	for _, c := range cells {
 		if c.Axis == dataset.AxisReliability && c.Metric == "tf_exact_edited" {
 			t.Error("reliability is conditioned on itself")
+		}
+	}
+}
+
+// What the unedited model cannot do either counts against no method.
+func TestFaultsOfTheModelCountForNothing(t *testing.T) {
+	ok := tokens("a", "1", dataset.AxisReliability, 1, 1)
+	for fault, want := range map[row.Fault]struct {
+		mean   float64
+		n, bad int64
+	}{row.FaultModel: {1, 1, 0}, row.FaultMethod: {0.5, 2, 1}} {
+		failed := row.Result{EditID: "b", ProbeID: "b1", Axis: ok.Axis, Status: row.Failed, Fault: fault, ProtocolID: ok.ProtocolID}
+		cells, err := Summarise([]row.Result{ok, failed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := cell(t, cells, dataset.AxisReliability, "tf_token_acc")
+		near(t, string(fault), got.Mean, want.mean)
+		if got.N != want.n || got.Failed != want.bad {
+			t.Errorf("fault of the %s: %+v", fault, got)
 		}
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/patch"
@@ -21,6 +21,10 @@ import (
 // ErrRouted is returned when a patch with routes is to be exported: other
 // questions cannot be written into a model's weights.
 var ErrRouted = errors.New("patch has routes")
+
+// ErrMerged is returned when a patch with splices is to be exported and a file of the
+// model holds the graph with past and the one without as branches of one.
+var ErrMerged = errors.New("the file is a merged decoder")
 
 // externalOver is the size in bytes from which weights of a model that had
 // external data are external again; exporters use the same.
@@ -38,7 +42,7 @@ var companions = []string{".json", ".txt", ".model", ".jinja", ".tiktoken"}
 // or not at all.
 //
 // The exported model answers as the patched one, up to the rounding of its
-// number format. It returns ErrRouted for a patch with routes, arch.ErrMerged for one
+// number format. It returns ErrRouted for a patch with routes, ErrMerged for one
 // with splices where a decoder is merged, and an error for a graph in the folder that
 // holds other weights than the model's.
 func (lm *LM) Export(ctx context.Context, p *patch.Patch, dir string) error {
@@ -73,7 +77,7 @@ func (lm *LM) export(ctx context.Context, p *patch.Patch, dir string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	for _, f := range lm.anatomy.Layout.GraphFiles() {
+	for _, f := range graphFiles(lm.anatomy.Layout) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -91,7 +95,7 @@ func (lm *LM) export(ctx context.Context, p *patch.Patch, dir string) error {
 }
 
 // exportGraph writes one graph with the patch's changes of its side.
-func (lm *LM) exportGraph(f arch.GraphFile, p *patch.Patch, dir string) error {
+func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
 	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *patch.Patch, dir string) error {
 		}
 	}
 	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
-	m, err := arch.Rewrite(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
+	m, err := rewritten(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		if err := lm.same(at, w, stored); err != nil {
 			return nil, err
 		}
@@ -146,11 +150,18 @@ func (lm *LM) exportGraph(f arch.GraphFile, p *patch.Patch, dir string) error {
 }
 
 // bake puts the networks of a patch at places into a graph.
-func (lm *LM) bake(m *onnx.Model, f arch.GraphFile, p *patch.Patch, places []graph.Place) error {
+func (lm *LM) bake(m *onnx.Model, f graphFile, p *patch.Patch, places []graph.Place) error {
 	if len(places) == 0 {
 		return nil
 	}
-	g, err := arch.Analyse(f, m)
+	forms, err := arch.Branches(m)
+	if err != nil {
+		return err
+	}
+	if len(forms) > 1 {
+		return fmt.Errorf("%w; export the model as two files, or take this one away", ErrMerged)
+	}
+	g, err := arch.Analyse(f.Path, m, f.Side)
 	if err != nil {
 		return err
 	}
@@ -203,26 +214,12 @@ func (lm *LM) exportCompanions(dir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if st, err := os.Stat(filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil || !st.Mode().IsRegular() || !slices.Contains(companions, filepath.Ext(name)) || strings.HasSuffix(name, ".index.json") {
+		if !file.IsRegular(filepath.Join(lm.anatomy.Layout.Dir, name)) || !slices.Contains(companions, filepath.Ext(name)) || strings.HasSuffix(name, ".index.json") {
 			continue
 		}
-		if err := copyFile(filepath.Join(dir, name), filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil {
-			return fmt.Errorf("copying %s: %w", name, err)
+		if err := file.Copy(filepath.Join(dir, name), filepath.Join(lm.anatomy.Layout.Dir, name)); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func copyFile(to, from string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Sync(), dst.Close())
 }

@@ -87,9 +87,9 @@ func TestHubCache(t *testing.T) {
 		{IDs: rows[0].Query.PromptIDs, At: 1, Terms: []loss.Term{{Position: 2, Target: 5, NLL: 1}}},
 		{IDs: rows[1].Query.PromptIDs, Patch: patch, Terms: []loss.Term{{Position: 1, Target: 7, NLL: 1}}},
 	}
-	a, err := loss.At(t.Context(), plain, []arch.Site{arch.Site{Point: arch.FFNOut}}, losses)
+	a, err := loss.At(t.Context(), plain, []arch.Site{{Point: arch.FFNOut}}, losses)
 	modeltest.Must(t, err)
-	b, err := loss.At(t.Context(), linked, []arch.Site{arch.Site{Point: arch.FFNOut}}, losses)
+	b, err := loss.At(t.Context(), linked, []arch.Site{{Point: arch.FFNOut}}, losses)
 	modeltest.Must(t, err)
 	for i := range a {
 		if d := modeltest.MaxDiff(a[i].Gradient, b[i].Gradient); d != 0 || a[i].Err != nil || b[i].Err != nil {

@@ -6,17 +6,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/patch"
+	"editpipe/models/ports"
 	"editpipe/ort"
 	"editpipe/tensor"
 	"editpipe/token"
@@ -117,7 +117,7 @@ func (lm *LM) prepare(ctx context.Context) error {
 		lm.opts.Provider.Name = "cpu"
 	}
 	if lm.anatomy.Info.Vocab <= 0 {
-		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", arch.ErrGraph)
+		return fmt.Errorf("%w: the vocabulary size is neither in the graph nor in config.json", ports.ErrGraph)
 	}
 	if lm.anatomy.Encoder != nil && lm.anatomy.Config.DecoderStart == nil {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
@@ -142,16 +142,11 @@ func (lm *LM) digest(ctx context.Context) (string, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := os.Open(path)
+		one, err := file.Hash(path)
 		if err != nil {
-			return fmt.Errorf("hashing the model: %w", err)
+			return err
 		}
-		defer f.Close()
-		one := sha256.New()
-		if _, err := io.Copy(one, f); err != nil {
-			return fmt.Errorf("hashing %s: %w", path, err)
-		}
-		fmt.Fprintf(h, "%s %x\n", role, one.Sum(nil))
+		fmt.Fprintf(h, "%s %s\n", role, one)
 		return nil
 	}
 	for _, path := range lm.anatomy.Config.Files {

@@ -72,7 +72,7 @@ func TestSpliceIntoMerged(t *testing.T) {
 		"k": modeltest.Randn(r, 1, width, 2), "b": modeltest.Randn(r, 1, 2), "v": modeltest.Randn(r, 1, 2, width),
 	}}}}
 	to := filepath.Join(t.TempDir(), "to")
-	if err := lm.Export(t.Context(), p, to); !errors.Is(err, arch.ErrMerged) || !strings.Contains(err.Error(), "decoder_model_merged.onnx") {
+	if err := lm.Export(t.Context(), p, to); !errors.Is(err, models.ErrMerged) || !strings.Contains(err.Error(), "decoder_model_merged.onnx") {
 		t.Errorf("%v", err)
 	}
 	if found, err := filepath.Glob(filepath.Join(filepath.Dir(to), "*")); len(found) > 0 {

@@ -1,6 +1,9 @@
 package onnx
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Index answers questions about the values of one graph. It is a snapshot:
 // take a new one after changing the graph.
@@ -77,6 +80,24 @@ func (x *Index) Info(value string) *ValueInfo {
 		}
 	}
 	return nil
+}
+
+// Reach is the set of values that some values lead to, these included.
+func (x *Index) Reach(from ...string) map[string]bool {
+	set := map[string]bool{}
+	queue := slices.Clone(from)
+	for len(queue) > 0 {
+		v := queue[0]
+		queue = queue[1:]
+		if v == "" || set[v] {
+			continue
+		}
+		set[v] = true
+		for _, n := range x.consumers[v] {
+			queue = append(queue, n.Outputs...)
+		}
+	}
+	return set
 }
 
 // IsConst says whether value is an initializer (overridable or not) or the

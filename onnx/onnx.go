@@ -250,6 +250,14 @@ func (n *Node) graphs(f func(*Graph)) {
 	}
 }
 
+// Visit calls f for a graph and the graphs within it, outermost first.
+func (g *Graph) Visit(f func(*Graph)) {
+	f(g)
+	for _, n := range g.Nodes {
+		n.graphs(func(inner *Graph) { inner.Visit(f) })
+	}
+}
+
 // Attribute constructors.
 
 // AttrInt is an integer attribute.
@@ -265,11 +273,6 @@ func AttrInts(name string, v ...int64) *Attribute {
 // AttrFloat is a float attribute.
 func AttrFloat(name string, v float32) *Attribute {
 	return &Attribute{Name: name, Type: AttrTypeFloat, F: v}
-}
-
-// AttrFloats is a float list attribute.
-func AttrFloats(name string, v ...float32) *Attribute {
-	return &Attribute{Name: name, Type: AttrTypeFloats, Floats: v}
 }
 
 // AttrString is a string attribute.

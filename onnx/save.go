@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"editpipe/tensor"
+	"editpipe/file"
 )
 
 // dataAlign is the alignment of external tensors, so that readers can map them.
@@ -51,13 +51,13 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 			location += "1"
 		}
 	}
-	var files []*tensor.Draft
+	var files []*file.Draft
 	defer func() {
 		for _, f := range files {
 			err = errors.Join(err, f.Abort())
 		}
 	}()
-	var data *tensor.Draft
+	var data *file.Draft
 	move := map[*Tensor]bool{}
 	c.Graph.initializers(func(t *Tensor) { move[t] = o.ExternalOver > 0 })
 	err = nil
@@ -84,7 +84,7 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 			return
 		}
 		if data == nil {
-			if data, err = tensor.CreateDraft(filepath.Join(filepath.Dir(path), location)); err != nil {
+			if data, err = file.CreateDraft(filepath.Join(filepath.Dir(path), location)); err != nil {
 				return
 			}
 			files = append(files, data)
@@ -101,7 +101,7 @@ func (m *Model) save(path string, o SaveOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	model, err := tensor.CreateDraft(path)
+	model, err := file.CreateDraft(path)
 	if err != nil {
 		return err
 	}

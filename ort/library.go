@@ -1,17 +1,15 @@
 package ort
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/lfs"
 )
 
@@ -73,6 +71,9 @@ func CacheRoot() (string, error) {
 	return root, nil
 }
 
+// libraries is the folder in the cache that holds runtime libraries.
+const libraries = "onnxruntime"
+
 // CacheDir returns the folder of a release's library for this platform in the
 // cache, <cache root>/onnxruntime/<version>/<os>-<arch>. It need not exist.
 func CacheDir(version string) (string, error) {
@@ -80,7 +81,7 @@ func CacheDir(version string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(root, "onnxruntime", version, runtime.GOOS+"-"+runtime.GOARCH), nil
+	return filepath.Join(root, libraries, version, runtime.GOOS+"-"+runtime.GOARCH), nil
 }
 
 // fileNames are the names the library goes by on this system, most specific
@@ -154,13 +155,13 @@ func Find(explicit string) (Library, error) {
 // and segment must lie within the file, the machine must be this one, and the
 // runtime's entry point must be exported. A truncated library would otherwise
 // raise SIGBUS inside the loader. Source is left empty.
-func Verify(file string) (Library, error) {
+func Verify(path string) (Library, error) {
 	// A name without a folder would make the loader search its own places.
-	file, err := filepath.Abs(file)
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return Library{}, fmt.Errorf("ort: library: %w", err)
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(path)
 	if err != nil {
 		return Library{}, fmt.Errorf("ort: library: %w", err)
 	}
@@ -170,18 +171,18 @@ func Verify(file string) (Library, error) {
 		return Library{}, fmt.Errorf("ort: library: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return Library{}, &CorruptError{file, "is not a regular file"}
+		return Library{}, &CorruptError{path, "is not a regular path"}
 	}
-	if err := lfs.CheckFile(file); err != nil {
-		return Library{}, fmt.Errorf("ort: library %s: %w", file, err)
+	if err := lfs.CheckFile(path); err != nil {
+		return Library{}, fmt.Errorf("ort: library %s: %w", path, err)
 	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	sum, err := file.Hash(path)
+	if err != nil {
 		return Library{}, fmt.Errorf("ort: library: %w", err)
 	}
-	lib := Library{Path: file, Size: info.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}
+	lib := Library{Path: path, Size: info.Size(), SHA256: sum}
 	if what := checkImage(f, info.Size(), runtime.GOOS, runtime.GOARCH); what != "" {
-		return Library{}, &CorruptError{file, what}
+		return Library{}, &CorruptError{path, what}
 	}
 	damaged := "" // what is wrong, if it is no release but has one's size
 	for _, version := range Versions() {
@@ -196,7 +197,7 @@ func Verify(file string) (Library, error) {
 		}
 	}
 	if damaged != "" {
-		return Library{}, &CorruptError{file, damaged}
+		return Library{}, &CorruptError{path, damaged}
 	}
 	return lib, nil
 }

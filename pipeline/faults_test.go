@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -37,29 +36,6 @@ func (m *memory) Mark(_, id string) error {
 
 func four() []Unit {
 	return []Unit{{ID: "a", Label: "A"}, {ID: "b", Label: "B"}, {ID: "c", Label: "C"}, {ID: "d", Label: "D"}}
-}
-
-func TestFatalErrorEndsTheRun(t *testing.T) {
-	did := ""
-	s := &listed{units: four(), do: func(u Unit) error {
-		did += u.ID
-		switch u.ID {
-		case "a":
-			return errors.New("just this one")
-		case "b":
-			return fmt.Errorf("disk full: %w", ErrFatal)
-		}
-		return nil
-	}}
-	m := &memory{marked: map[string]bool{}}
-	r, err := Run(t.Context(), []Stage{s, s}, m, Options{MaxErrors: 100})
-	var unit *UnitError
-	if !errors.Is(err, ErrFatal) || !errors.As(err, &unit) || unit.Unit.ID != "b" || !strings.Contains(err.Error(), "B") {
-		t.Errorf("the run ended with %v", err)
-	}
-	if did != "ab" || len(r.Failed) != 2 || r.Done != 0 {
-		t.Errorf("did %q, report %+v", did, r)
-	}
 }
 
 func TestFaultsOutsideUnits(t *testing.T) {

@@ -38,8 +38,8 @@ type Ledger interface {
 }
 
 // Options say which units are done and how many may fail. The zero value does
-// all of them and stops at the first failure. A failure that wraps ErrFatal, and
-// one of the ledger, ends the run however many may fail.
+// all of them and stops at the first failure. A failure of the ledger ends the
+// run however many units may fail.
 type Options struct {
 	Shard     Shard
 	MaxErrors int             // failed units to tolerate; a further one ends the run
@@ -91,10 +91,6 @@ func (e *UnitError) Unwrap() error { return e.Err }
 // ErrTooManyErrors is returned by Run when more units failed than
 // Options.MaxErrors allows; the failures are joined to it.
 var ErrTooManyErrors = errors.New("pipeline: too many failed units")
-
-// ErrFatal is wrapped by a unit's error when no other unit can succeed either,
-// as when the disk is full or a device is lost: the run ends at once.
-var ErrFatal = errors.New("pipeline: the run cannot go on")
 
 // Report counts what a run did.
 type Report struct {
@@ -171,9 +167,6 @@ func runStage(ctx context.Context, s Stage, l Ledger, o Options, r *Report) erro
 			r.Failed = append(r.Failed, &UnitError{s.Name(), u, err})
 			c.event.Failed++
 			c.tell(UnitFailed, u, err)
-			if errors.Is(err, ErrFatal) {
-				return r.Failed[len(r.Failed)-1]
-			}
 			if len(r.Failed) > o.MaxErrors {
 				return tooMany(r.Failed)
 			}

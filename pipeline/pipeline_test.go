@@ -145,6 +145,10 @@ func TestFailuresAreCollected(t *testing.T) {
 	if !errors.Is(err, ErrTooManyErrors) || !errors.Is(err, broken) || r.Done != 1 || r.Skipped != 8 {
 		t.Fatalf("past the limit: %+v, %v", r, err)
 	}
+	var unit *UnitError
+	if !errors.As(err, &unit) || unit.Unit.Label != "unit 7" || !strings.Contains(err.Error(), "unit 7") {
+		t.Errorf("the failed unit is not named: %v", err)
+	}
 	f.fail = nil
 	if r, err = Run(context.Background(), []Stage{f}, f, Options{}); err != nil || r.Done != 1 || r.Skipped != 9 {
 		t.Fatalf("mended: %+v, %v", r, err)

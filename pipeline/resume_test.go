@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -34,14 +35,14 @@ func (s *shards) Plan(context.Context) ([]pipeline.Unit, error) {
 }
 
 func (s *shards) Do(ctx context.Context, u pipeline.Unit) error {
-	if err := store.Write(s.run.ShardPath(store.TableCosts, u.ID), []store.Cost{{UnitID: u.ID}}, nil); err != nil {
+	if err := store.Write(s.run.ShardPath(store.TableCosts, u.ID), []row.Cost{{UnitID: u.ID}}, nil); err != nil {
 		return err
 	}
 	time.Sleep(s.pause)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	rows := make([]store.Result, 50)
+	rows := make([]row.Result, 50)
 	for i := range rows {
 		rows[i].EditID, rows[i].EditIndex = u.ID, int32(i)
 	}
@@ -109,7 +110,7 @@ func TestKilledProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := store.ReadDir[store.Result](run.TableDir(store.TableResults))
+	rows, err := store.ReadDir[row.Result](run.TableDir(store.TableResults))
 	if err != nil || len(rows) != 50*killedUnits {
 		t.Errorf("%d result rows (%v), want %d", len(rows), err, 50*killedUnits)
 	}
@@ -201,7 +202,7 @@ func TestCancelledRunsOnRealLedger(t *testing.T) {
 	if err != nil || report.Done != 1 || report.Skipped != 24 {
 		t.Errorf("after damage to one shard: %+v, %v", report, err)
 	}
-	rows, err := store.ReadDir[store.Result](run.TableDir(store.TableResults))
+	rows, err := store.ReadDir[row.Result](run.TableDir(store.TableResults))
 	if err != nil || len(rows) != 50*25 {
 		t.Errorf("%d rows, %v", len(rows), err)
 	}

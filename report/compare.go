@@ -9,6 +9,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -66,13 +67,13 @@ const worstShown = 5
 // compared are the columns in nats.
 var compared = []struct {
 	name string
-	of   func(*store.Result) *float64
+	of   func(*row.Result) *float64
 }{
-	{"pre_logp_mean", func(r *store.Result) *float64 { return r.PreLogPMean }},
-	{"pre_logp_alt_mean", func(r *store.Result) *float64 { return r.PreLogPAltMean }},
-	{"logp_mean", func(r *store.Result) *float64 { return r.LogPMean }},
-	{"logp_alt_mean", func(r *store.Result) *float64 { return r.LogPAltMean }},
-	{"kl", func(r *store.Result) *float64 { return r.KL }},
+	{"pre_logp_mean", func(r *row.Result) *float64 { return r.PreLogPMean }},
+	{"pre_logp_alt_mean", func(r *row.Result) *float64 { return r.PreLogPAltMean }},
+	{"logp_mean", func(r *row.Result) *float64 { return r.LogPMean }},
+	{"logp_alt_mean", func(r *row.Result) *float64 { return r.LogPAltMean }},
+	{"kl", func(r *row.Result) *float64 { return r.KL }},
 }
 
 // question is what was asked.
@@ -92,7 +93,7 @@ func Compare(ctx context.Context, a, b string, tolerance float64) (*Comparison, 
 	if err != nil {
 		return nil, err
 	}
-	theirs := map[question]*store.Result{}
+	theirs := map[question]*row.Result{}
 	for i := range right {
 		theirs[asked(&right[i])] = &right[i]
 	}
@@ -123,7 +124,7 @@ func Compare(ctx context.Context, a, b string, tolerance float64) (*Comparison, 
 }
 
 // answers reads the rows of a run, finished or not.
-func answers(ctx context.Context, dir string) ([]store.Result, error) {
+func answers(ctx context.Context, dir string) ([]row.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -131,24 +132,24 @@ func answers(ctx context.Context, dir string) ([]store.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: comparing: reading run %s: %w", dir, err)
 	}
-	rows, err := store.ReadDir[store.Result](run.TableDir(store.TableResults))
+	rows, err := store.ReadDir[row.Result](run.TableDir(store.TableResults))
 	if err != nil {
 		return nil, fmt.Errorf("report: comparing: %w", err)
 	}
 	return rows, nil
 }
 
-func asked(r *store.Result) question {
+func asked(r *row.Result) question {
 	return question{r.Method, r.Config, r.Setting, r.EditID, r.ProbeID, r.EvaluatedAfter}
 }
 
 // add compares one row of both runs.
-func (c *Comparison) add(r, s *store.Result) {
+func (c *Comparison) add(r, s *row.Result) {
 	if r.Status != s.Status {
 		c.Status++
 		return
 	}
-	if r.Status == store.OK {
+	if r.Status == row.OK {
 		c.Answered++
 	}
 	if !slices.Equal(r.ArgmaxIDs, s.ArgmaxIDs) {

@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strings"
 
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -46,7 +47,7 @@ type Run struct {
 
 // Row is a mean of a run. Runs may share an id: they are told apart by folder.
 type Row struct {
-	store.Summary
+	row.Summary
 	Dir     string `json:"folder"`
 	Differs string `json:"differs"` // what tells it from the other runs' rows of its method and setting; empty where nothing does
 }
@@ -71,15 +72,15 @@ type Efficiency struct {
 
 // Problem counts the rows of one method that have no numbers for one fault.
 type Problem struct {
-	Run     string       `json:"run"`
-	Dir     string       `json:"folder"`
-	Method  string       `json:"method"`
-	Setting string       `json:"setting"`
-	Status  store.Status `json:"status"`
-	Fault   store.Fault  `json:"fault"`
-	Detail  string       `json:"detail"`  // of the first such row
-	Reasons int          `json:"reasons"` // different details
-	N       int          `json:"rows"`
+	Run     string     `json:"run"`
+	Dir     string     `json:"folder"`
+	Method  string     `json:"method"`
+	Setting string     `json:"setting"`
+	Status  row.Status `json:"status"`
+	Fault   row.Fault  `json:"fault"`
+	Detail  string     `json:"detail"`  // of the first such row
+	Reasons int        `json:"reasons"` // different details
+	N       int        `json:"rows"`
 }
 
 // Load reads the runs in dirs. The error names the folder that is no run or
@@ -116,15 +117,15 @@ func (r *Report) add(dir string) error {
 		return err
 	}
 	m := run.Manifest
-	rows, err := store.Read[store.Summary](run.SummaryPath())
+	rows, err := store.Read[row.Summary](run.SummaryPath())
 	if err != nil {
 		return fmt.Errorf("the run has no summary: finish it by running the same eval command again: %w", err)
 	}
-	costs, err := store.ReadDir[store.Cost](run.TableDir(store.TableCosts))
+	costs, err := store.ReadDir[row.Cost](run.TableDir(store.TableCosts))
 	if err != nil {
 		return err
 	}
-	results, err := store.ReadDir[store.Result](run.TableDir(store.TableResults))
+	results, err := store.ReadDir[row.Result](run.TableDir(store.TableResults))
 	if err != nil {
 		return err
 	}
@@ -134,16 +135,16 @@ func (r *Report) add(dir string) error {
 		Of: m.Dataset.Edits, Counted: len(results), facts: factsOf(m),
 	}
 	edits := map[string]bool{}
-	for _, row := range results {
-		edits[row.EditID] = true
+	for _, one := range results {
+		edits[one.EditID] = true
 	}
 	of.Edits = len(edits)
 	if of.Warnings, err = warnings(run, len(results)); err != nil {
 		return err
 	}
 	r.Runs = append(r.Runs, of)
-	for _, row := range rows {
-		r.Rows = append(r.Rows, Row{Summary: row, Dir: dir})
+	for _, mean := range rows {
+		r.Rows = append(r.Rows, Row{Summary: mean, Dir: dir})
 	}
 	r.Efficiency = append(r.Efficiency, efficiency(of, costs)...)
 	r.Problems = append(r.Problems, problems(of, results)...)
@@ -167,7 +168,7 @@ func warnings(run *store.Run, results int) ([]string, error) {
 	if covered >= 0 && covered != results {
 		list = append(list, fmt.Sprintf("the means count %d result rows, and the folder has %d: run its last command again", covered, results))
 	}
-	replaced, err := run.Replaced()
+	replaced, err := store.ReadReplaced[row.Result](run, store.TableResults)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +203,8 @@ func sortedGroups[T any](m map[group]T) []group {
 
 // efficiency folds unit costs. The first unit of a process builds sessions and
 // is left out of the times when others exist; memory counts everywhere.
-func efficiency(run Run, costs []store.Cost) []Efficiency {
-	by := map[group][]store.Cost{}
+func efficiency(run Run, costs []row.Cost) []Efficiency {
+	by := map[group][]row.Cost{}
 	for _, c := range costs {
 		if c.Method != "" {
 			g := group{c.Method, c.Setting}
@@ -217,7 +218,7 @@ func efficiency(run Run, costs []store.Cost) []Efficiency {
 	return out
 }
 
-func fold(run Run, g group, costs []store.Cost) Efficiency {
+func fold(run Run, g group, costs []row.Cost) Efficiency {
 	e := Efficiency{Run: run.ID, Dir: run.Dir, Method: g.method, Setting: g.setting}
 	var perEdit []float64
 	var edits, probes, tEdit, tAsk float64
@@ -275,17 +276,17 @@ func larger(a, b *int64) *int64 {
 	return a
 }
 
-func problems(run Run, results []store.Result) []Problem {
+func problems(run Run, results []row.Result) []Problem {
 	type key struct {
 		group
-		status store.Status
-		fault  store.Fault
+		status row.Status
+		fault  row.Fault
 	}
 	at := map[key]int{}
 	details := map[key]map[string]bool{}
 	var out []Problem
 	for _, r := range results {
-		if r.Status == store.OK {
+		if r.Status == row.OK {
 			continue
 		}
 		k := key{group{r.Method, r.Setting}, r.Status, r.Fault}

@@ -15,6 +15,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/metric"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -33,40 +34,40 @@ func writeRun(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := func(method string, axis dataset.Axis, metric string, n int64, mean *float64) store.Summary {
-		return store.Summary{Run: "r1", Model: "tiny", Dataset: "facts", Method: method, Setting: "single",
-			Axis: string(axis), Metric: metric, ProtocolID: "scorer=tf1;provider=cpu", N: n, Mean: mean}
+	mean := func(method string, axis dataset.Axis, metric string, n int64, value *float64) row.Summary {
+		return row.Summary{Run: "r1", Model: "tiny", Dataset: "facts", Method: method, Setting: "single",
+			Axis: string(axis), Metric: metric, ProtocolID: "scorer=tf1;provider=cpu", N: n, Mean: value}
 	}
-	if err := run.WriteSummary([]store.Summary{
-		row("ice", dataset.AxisReliability, "tf_token_acc", 3, new(0.75)),
-		row("ice", dataset.AxisReliability, "success_prob", 3, new(2.0/3)),
-		row("ice", dataset.AxisNeighbourhood, "agree_tok", 2, new(0.5)),
-		row("ice", dataset.AxisOneHop, "tf_token_acc", 0, nil),
-		row("none", dataset.AxisReliability, "tf_token_acc", 3, new(0.0)),
-		row("none", dataset.AxisNeighbourhood, "agree_tok", 2, new(1.0)),
+	if err := store.WriteSummary(run, []row.Summary{
+		mean("ice", dataset.AxisReliability, "tf_token_acc", 3, new(0.75)),
+		mean("ice", dataset.AxisReliability, "success_prob", 3, new(2.0/3)),
+		mean("ice", dataset.AxisNeighbourhood, "agree_tok", 2, new(0.5)),
+		mean("ice", dataset.AxisOneHop, "tf_token_acc", 0, nil),
+		mean("none", dataset.AxisReliability, "tf_token_acc", 3, new(0.0)),
+		mean("none", dataset.AxisNeighbourhood, "agree_tok", 2, new(1.0)),
 	}, 4); err != nil {
 		t.Fatal(err)
 	}
-	cost := func(unit, method string, edits int32, tEdit, tAsk float64, warm bool, rss int64) store.Cost {
-		return store.Cost{RunID: "r1", Stage: "evaluate", UnitID: unit, Method: method, Setting: "single", Edits: edits, Probes: 3 * edits,
+	cost := func(unit, method string, edits int32, tEdit, tAsk float64, warm bool, rss int64) row.Cost {
+		return row.Cost{RunID: "r1", Stage: "evaluate", UnitID: unit, Method: method, Setting: "single", Edits: edits, Probes: 3 * edits,
 			TEdit: &tEdit, TAsk: &tAsk, TWall: tEdit + tAsk, PeakRSS: &rss, WarmUp: warm}
 	}
-	for unit, c := range map[string]store.Cost{
+	for unit, c := range map[string]row.Cost{
 		"a": cost("a", "ice", 1, 9, 90, true, 300<<20), // the warm-up counts for memory only
 		"b": cost("b", "ice", 2, 0.2, 3, false, 100<<20),
 		"c": cost("c", "ice", 1, 0.3, 3, false, 200<<20),
 		"d": cost("d", "none", 3, 0.3, 3, true, 50<<20), // the only unit of its method
 	} {
-		if err := store.Write(run.ShardPath(store.TableCosts, unit), []store.Cost{c}, nil); err != nil {
+		if err := store.Write(run.ShardPath(store.TableCosts, unit), []row.Cost{c}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	failed := func(probe string, s store.Status, why string) store.Result {
-		return store.Result{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: probe, Axis: string(dataset.AxisOneHop), Status: s, Fault: store.FaultData, Detail: why}
+	failed := func(probe string, s row.Status, why string) row.Result {
+		return row.Result{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: probe, Axis: string(dataset.AxisOneHop), Status: s, Fault: row.FaultData, Detail: why}
 	}
-	if err := store.Write(run.ShardPath(store.TableResults, "b"), []store.Result{
-		failed("p1", store.SkippedLength, "70 tokens, context of 64"), failed("p2", store.SkippedLength, "71 tokens"), failed("p3", store.Failed, "model output is not finite"),
-		{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: "p4", Axis: string(dataset.AxisReliability), Status: store.OK},
+	if err := store.Write(run.ShardPath(store.TableResults, "b"), []row.Result{
+		failed("p1", row.SkippedLength, "70 tokens, context of 64"), failed("p2", row.SkippedLength, "71 tokens"), failed("p3", row.Failed, "model output is not finite"),
+		{RunID: "r1", Method: "ice", Setting: "single", EditID: "e", ProbeID: "p4", Axis: string(dataset.AxisReliability), Status: row.OK},
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestFurtherAxes(t *testing.T) {
 		axis dataset.Axis
 		want bool
 	}{{dataset.AxisReliability, false}, {dataset.AxisNegation, true}, {dataset.AxisRoundEdit, true}} {
-		r := &Report{Rows: []Row{{Summary: store.Summary{Run: "r", Method: "rome", Setting: "single", Axis: string(c.axis), Metric: metric.Headline(c.axis), N: 4, Mean: new(0.125)}}}}
+		r := &Report{Rows: []Row{{Summary: row.Summary{Run: "r", Method: "rome", Setting: "single", Axis: string(c.axis), Metric: metric.Headline(c.axis), N: 4, Mean: new(0.125)}}}}
 		var b bytes.Buffer
 		if err := r.Write(&b, Text); err != nil {
 			t.Fatal(err)
@@ -229,11 +230,11 @@ func TestDiffers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var rows []store.Summary
+		var rows []row.Summary
 		for _, method := range []string{"ice", "rome"} {
-			rows = append(rows, store.Summary{Run: "r", Method: method, Setting: "single", Axis: "reliability", Metric: "tf_token_acc", Mean: new(0.5), N: 1})
+			rows = append(rows, row.Summary{Run: "r", Method: method, Setting: "single", Axis: "reliability", Metric: "tf_token_acc", Mean: new(0.5), N: 1})
 		}
-		if err := run.WriteSummary(rows, 0); err != nil {
+		if err := store.WriteSummary(run, rows, 0); err != nil {
 			t.Fatal(err)
 		}
 		return dir

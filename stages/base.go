@@ -7,11 +7,12 @@ import (
 	"io/fs"
 
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
 // base is the stage in which the unedited model answers every probe, once. All
-// methods and settings are compared with these answers.
+// methods and schedules are compared with these answers.
 //
 // Its units are chunks of records. A unit of evaluate that finds the answers it
 // needs missing makes them itself, so that the stages can be shared out over
@@ -51,7 +52,7 @@ func (b *base) Do(ctx context.Context, u pipeline.Unit) error {
 		return fmt.Errorf("stages: base has no unit %s", u.ID)
 	}
 	if !b.redo[u.ID] {
-		if _, err := store.Read[store.Base](b.folder.ShardPath(store.TableBase, u.ID)); err == nil {
+		if _, err := store.Read[row.Base](b.folder.ShardPath(store.TableBase, u.ID)); err == nil {
 			return nil
 		}
 	}
@@ -60,7 +61,7 @@ func (b *base) Do(ctx context.Context, u pipeline.Unit) error {
 }
 
 // make asks chunk i and writes its rows.
-func (b *base) make(ctx context.Context, i int) ([]store.Base, error) {
+func (b *base) make(ctx context.Context, i int) ([]row.Base, error) {
 	meter := b.lm.StartMeter()
 	qs := questions(b.test[b.chunks[i].lo:b.chunks[i].hi])
 	list := make([]asked, len(qs))
@@ -72,13 +73,13 @@ func (b *base) make(ctx context.Context, i int) ([]store.Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stages: asking the unedited model: %w", err)
 	}
-	rows := make([]store.Base, len(list))
+	rows := make([]row.Base, len(list))
 	for i, a := range list {
 		rows[i] = a.baseRow(b.protocol)
 	}
 	cost := b.cost(b.ids[i], "base", usage)
 	cost.Probes = int32(len(rows))
-	if err := store.Write(b.folder.ShardPath(store.TableCosts, b.ids[i]), []store.Cost{cost}, nil); err != nil {
+	if err := store.Write(b.folder.ShardPath(store.TableCosts, b.ids[i]), []row.Cost{cost}, nil); err != nil {
 		return nil, err
 	}
 	return rows, store.Write(b.folder.ShardPath(store.TableBase, b.ids[i]), rows, nil)
@@ -86,14 +87,14 @@ func (b *base) make(ctx context.Context, i int) ([]store.Base, error) {
 
 // rows gives the unedited answers for a range of the records under test,
 // parallel to questions of that range. It makes those that are missing.
-func (b *base) rows(ctx context.Context, want chunk) ([]store.Base, error) {
-	var out []store.Base
+func (b *base) rows(ctx context.Context, want chunk) ([]row.Base, error) {
+	var out []row.Base
 	for i, c := range b.chunks {
 		lo, hi := max(c.lo, want.lo), min(c.hi, want.hi)
 		if lo >= hi {
 			continue
 		}
-		rows, err := store.Read[store.Base](b.folder.ShardPath(store.TableBase, b.ids[i]))
+		rows, err := store.Read[row.Base](b.folder.ShardPath(store.TableBase, b.ids[i]))
 		if errors.Is(err, fs.ErrNotExist) {
 			rows, err = b.make(ctx, i)
 		}

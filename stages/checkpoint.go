@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/file"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -31,9 +33,9 @@ type checkpoint struct {
 
 // recalled is the failure of an edit as a checkpoint holds it.
 type recalled struct {
-	Status store.Status `json:"status"`
-	Fault  store.Fault  `json:"fault"`
-	Detail string       `json:"detail"`
+	Status row.Status `json:"status"`
+	Fault  row.Fault  `json:"fault"`
+	Detail string     `json:"detail"`
 }
 
 func (r *recalled) Error() string { return r.Detail }
@@ -45,6 +47,10 @@ const (
 	resultsFile = "results.parquet"
 	appliedFile = "applied.parquet"
 )
+
+// noted are tensors that patches of older checkpoints hold beside a method's state:
+// the efforts of their last step, which rows have.
+var noted = []string{"effort.steps", "effort.loss"}
 
 // checkpoints lists the folders of the unit's checkpoints, whole or not, by the
 // number of edits made.
@@ -88,7 +94,7 @@ func (s *session) save(p *patch.Patch, made int) error {
 		store.Write(filepath.Join(dir, appliedFile), s.applied, nil),
 	)
 	if err == nil {
-		err = store.WriteFile(filepath.Join(dir, chainFile), data)
+		err = file.Write(filepath.Join(dir, chainFile), data)
 	}
 	if err != nil {
 		return fmt.Errorf("saving a checkpoint: %w", err)
@@ -147,10 +153,13 @@ func (s *session) resume() (*patch.Patch, int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if s.results, err = store.Read[store.Result](filepath.Join(dir, resultsFile)); err != nil {
+	for _, name := range noted {
+		delete(p.State, name)
+	}
+	if s.results, err = store.Read[row.Result](filepath.Join(dir, resultsFile)); err != nil {
 		return fail(err)
 	}
-	if s.applied, err = store.Read[store.Applied](filepath.Join(dir, appliedFile)); err != nil {
+	if s.applied, err = store.Read[row.Applied](filepath.Join(dir, appliedFile)); err != nil {
 		return fail(err)
 	}
 	s.inside, s.tEdit, s.tAsk = c.Inside, c.TEdit, c.TAsk

@@ -14,6 +14,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -21,13 +22,13 @@ import (
 // are not changed while it runs.
 type Eval struct {
 	LM     *models.LM
-	Data   Data
-	Select Selection
+	Data   dataset.Data
+	Select dataset.Selection
 	Train  dataset.Source // records to learn from; nil for those of Data not under test
 
 	Methods   []edit.Method
 	Overrides map[string]map[string]string // by method, then key
-	Settings  []edit.Setting
+	Schedules []edit.Schedule
 	Artifacts string // holds a folder for each prepared method; empty for none
 	Seed      int64
 	When      When // zero is final
@@ -49,20 +50,20 @@ type Eval struct {
 type Report struct {
 	Run     string
 	Dir     string
-	Rows    map[store.Status]int // result rows in the folder, by status
-	Nothing bool                 // none of the rows of this command's methods and settings has numbers
+	Rows    map[row.Status]int // result rows in the folder, by status
+	Nothing bool               // none of the rows of this command's methods and schedules has numbers
 	// Replaced are rows of earlier commands that this one's, or a later one's, stand
 	// in for: kept, but not counted.
 	Replaced int
 	Edits    int              // under test
 	Unasked  []dataset.EditID // those of them that have no question, and no row
 	Units    pipeline.Report
-	Summary  []store.Summary
+	Summary  []row.Summary
 }
 
 // Failed says whether the run is complete but not clean: units failed, or rows
 // have status error.
-func (r *Report) Failed() bool { return r.Rows[store.Failed] > 0 || len(r.Units.Failed) > 0 }
+func (r *Report) Failed() bool { return r.Rows[row.Failed] > 0 || len(r.Units.Failed) > 0 }
 
 // job is an evaluation with everything resolved.
 type job struct {
@@ -75,8 +76,8 @@ func (j *job) stages() []pipeline.Stage { return []pipeline.Stage{j.base, j.eval
 
 // build resolves everything and reports all faults it finds, before anything
 // is run or written.
-func (e *Eval) build() (*job, error) {
-	test, left, err := e.Data.choose(e.Select)
+func (e *Eval) build(ctx context.Context) (*job, error) {
+	test, left, err := e.Data.Choose(e.Select)
 	if err == nil && len(unasked(test)) == len(test) {
 		err = fmt.Errorf("stages: data set %s: none of the %d edits under test has a question, first %s: make the set again", e.Data.Name, len(test), test[0].Edit.ID)
 	}
@@ -97,9 +98,9 @@ func (e *Eval) build() (*job, error) {
 	if train == nil {
 		train = dataset.List(e.Data.Name, left)
 	}
-	in := edit.Inputs{Train: train, Shown: dataset.List(e.Data.Name, e.Data.shown()), Seed: e.Seed}
+	in := edit.Env{LM: e.LM, Train: train, Shown: dataset.List(e.Data.Name, e.Data.Shown()), Seed: e.Seed}
 	for _, m := range e.Methods {
-		combos, err := e.combos(m, in, len(test))
+		combos, err := e.combos(ctx, m, in, len(test))
 		faults = append(faults, err)
 		t.combos = append(t.combos, combos...)
 	}
@@ -108,6 +109,17 @@ func (e *Eval) build() (*job, error) {
 	}
 	b := newBase(t)
 	return &job{t, b, newEvaluate(t, b)}, nil
+}
+
+// unasked lists the edits that have no question.
+func unasked(recs []dataset.Record) []dataset.EditID {
+	var ids []dataset.EditID
+	for _, r := range recs {
+		if len(r.Probes) == 0 {
+			ids = append(ids, r.Edit.ID)
+		}
+	}
+	return ids
 }
 
 // faults lists what is wrong with the fields.
@@ -120,7 +132,7 @@ func (e *Eval) faults() []error {
 	if len(e.Methods) == 0 {
 		add("no method given")
 	}
-	if len(e.Settings) == 0 {
+	if len(e.Schedules) == 0 {
 		add("no setting given")
 	}
 	if e.MaxNew < 0 {
@@ -135,20 +147,20 @@ func (e *Eval) faults() []error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Overrides)) {
 		if !known[name] {
-			add("a setting of method %s is given, but the method is not part of the run", name)
+			add("a key of method %s is given, but the method is not part of the run", name)
 		}
 	}
-	for i, s := range e.Settings {
-		if slices.Contains(e.Settings[:i], s) {
+	for i, s := range e.Schedules {
+		if slices.Contains(e.Schedules[:i], s) {
 			add("setting %s is given twice", s)
 		}
 	}
 	return faults
 }
 
-// combos gives a method under every setting; they share the editor. A method
-// that does not support the model or the setting is a combo that is refused.
-func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
+// combos gives a method under every schedule; they share the editor. A method
+// that does not support the model or the schedule is a combo that is refused.
+func (e *Eval) combos(ctx context.Context, m edit.Method, in edit.Env, n int) ([]*combo, error) {
 	config, err := m.Configure(e.LM.Info(), e.Overrides[m.Name])
 	if err != nil {
 		return nil, err
@@ -179,20 +191,23 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 	}
 	var list []*combo
 	var editor edit.Editor
-	for _, s := range e.Settings {
-		c := &combo{method: m, config: config, setting: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
+	for _, s := range e.Schedules {
+		c := &combo{method: m, config: config, schedule: s, hash: id(m.Name, m.Version, config.String(), drawn, e.Seed)}
 		list = append(list, c)
 		if c.refused = m.Supports(s, e.LM.Info()); c.refused == nil {
 			c.refused = m.Lacks(config, e.LM.Info())
 		}
+		if c.refused == nil && s.Kind == edit.Single {
+			c.refused = m.Apart(config)
+		}
 		if c.refused == nil && s.N > n {
-			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSetting, s, n)
+			c.refused = fmt.Errorf("%w %s, as only %d edits are under test", edit.ErrSchedule, s, n)
 		}
 		if c.refused != nil {
 			continue
 		}
 		if editor == nil {
-			switch editor, err = m.New(config, in); {
+			switch editor, err = m.Open(ctx, config, in); {
 			case errors.Is(err, edit.ErrUnsupported):
 				c.refused = err
 			case err != nil:
@@ -208,7 +223,7 @@ func (e *Eval) combos(m edit.Method, in edit.Inputs, n int) ([]*combo, error) {
 // then the summary is written. On an interruption it returns the context's
 // error; whole units are kept.
 func (e *Eval) Do(ctx context.Context) (*Report, error) {
-	j, err := e.build()
+	j, err := e.build(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -248,21 +263,21 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := store.ReadDir[store.Result](j.folder.TableDir(store.TableResults))
+	rows, err := store.ReadDir[row.Result](j.folder.TableDir(store.TableResults))
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	replaced, err := j.folder.Replaced()
+	replaced, err := store.ReadReplaced[row.Result](j.folder, store.TableResults)
 	if err != nil {
 		return nil, fmt.Errorf("stages: summarising: %w", err)
 	}
-	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[store.Status]int{}, Replaced: len(replaced), Edits: len(j.test), Unasked: unasked(j.test), Units: units}
+	r := &Report{Run: j.folder.Manifest.RunID, Dir: e.Out, Rows: map[row.Status]int{}, Replaced: len(replaced), Edits: len(j.test), Unasked: unasked(j.test), Units: units}
 	asked, answered := 0, 0
-	for _, row := range rows {
-		r.Rows[row.Status]++
-		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == row.Method && c.setting.String() == row.Setting }) {
+	for _, of := range rows {
+		r.Rows[of.Status]++
+		if slices.ContainsFunc(j.combos, func(c *combo) bool { return c.method.Name == of.Method && c.schedule.String() == of.Setting }) {
 			asked++
-			if row.Status == store.OK {
+			if of.Status == row.OK {
 				answered++
 			}
 		}
@@ -271,7 +286,7 @@ func (j *job) run(ctx context.Context, e *Eval) (*Report, error) {
 	if r.Summary, err = Summarise(rows); err != nil {
 		return nil, err
 	}
-	return r, j.folder.WriteSummary(r.Summary, len(rows))
+	return r, store.WriteSummary(j.folder, r.Summary, len(rows))
 }
 
 // manifest completes what the caller gave.
@@ -289,7 +304,7 @@ func (j *job) manifest(e *Eval) store.Manifest {
 			m.Methods = append(m.Methods, store.MethodInfo{Name: c.method.Name, Config: c.config.Map(), ConfigHash: c.config.Hash()})
 		}
 	}
-	for _, s := range e.Settings {
+	for _, s := range e.Schedules {
 		m.Settings = append(m.Settings, s.String())
 	}
 	return m

@@ -18,7 +18,7 @@ import (
 	"editpipe/edit/patch"
 	"editpipe/models"
 	"editpipe/ort/orttest"
-	"editpipe/store"
+	"editpipe/row"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/tensor/safetensors"
@@ -98,8 +98,8 @@ func TestReferenceFigures(t *testing.T) {
 	recs = recs[:len(ref.Edits)]
 
 	e := Eval{
-		LM: openFixture(t, fixture), Data: Data{Name: "world", Records: recs}, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), patch.Method()}, Settings: settingList(t, "single"),
+		LM: openFixture(t, fixture), Data: dataset.Data{Name: "world", Records: recs}, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method(), patch.Method()}, Schedules: scheduleList(t, "single"),
 		Overrides: map[string]map[string]string{"patch": {"path": romePatches(t, fixture, recs)}},
 	}
 	r := do(t, e)
@@ -141,31 +141,31 @@ func compareNLL(t *testing.T, dir string, recs []dataset.Record, ref reference) 
 	}
 	worst, compared := 0.0, 0
 	seen := map[string]int{}
-	for _, row := range resultsIn(t, dir) {
-		i := place[row.EditID]
+	for _, one := range resultsIn(t, dir) {
+		i := place[one.EditID]
 		want := ref.Edits[i].Pre
-		if row.Method == "patch" {
+		if one.Method == "patch" {
 			want = ref.Edits[i].Post
 		}
-		list := map[string][]probs{"reliability": want.Rewrite, "generalization": want.Paraphrase, "neighbourhood": want.Neighbour}[row.Axis]
+		list := map[string][]probs{"reliability": want.Rewrite, "generalization": want.Paraphrase, "neighbourhood": want.Neighbour}[one.Axis]
 		if list == nil {
 			continue
 		}
-		k := row.Method + row.EditID + row.Axis
+		k := one.Method + one.EditID + one.Axis
 		p := list[seen[k]]
 		seen[k]++
 		target, alt := p.New, p.True
-		if row.Axis == "neighbourhood" {
+		if one.Axis == "neighbourhood" {
 			target, alt = alt, target
 		}
-		if row.Status != store.OK {
-			t.Fatalf("%s %s: %s %s", row.Method, row.ProbeID, row.Status, row.Detail)
+		if one.Status != row.OK {
+			t.Fatalf("%s %s: %s %s", one.Method, one.ProbeID, one.Status, one.Detail)
 		}
-		diff := max(math.Abs(-*row.LogPMean-target), math.Abs(-*row.LogPAltMean-alt))
+		diff := max(math.Abs(-*one.LogPMean-target), math.Abs(-*one.LogPAltMean-alt))
 		worst = max(worst, diff)
 		compared++
 		if diff > nllTolerance {
-			t.Errorf("%s %s %q: nll %.5f / %.5f, the reference has %.5f / %.5f", row.Method, row.ProbeID, row.Prompt, -*row.LogPMean, -*row.LogPAltMean, target, alt)
+			t.Errorf("%s %s %q: nll %.5f / %.5f, the reference has %.5f / %.5f", one.Method, one.ProbeID, one.Prompt, -*one.LogPMean, -*one.LogPAltMean, target, alt)
 		}
 	}
 	if want := 2 * len(recs) * 3; compared < want { // at least a prompt per axis

@@ -3,7 +3,6 @@ package stages
 import (
 	"bytes"
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"editpipe/edit/none"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"
 )
@@ -35,29 +35,37 @@ func nudge() edit.Method {
 	}
 	return edit.Define(edit.Spec[config]{
 		Name: "nudge", Title: "Nudge", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) config { return config{Size: 0.5} },
-		New:      func(c config, _ edit.Inputs) (edit.Editor, error) { return nudger{c.Size}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Base:      config{Size: 0.5},
+		Open:      func(_ context.Context, c config, in edit.Env) (edit.Editor, error) { return nudger{c.Size, in.LM}, nil },
 	})
 }
 
-type nudger struct{ size float64 }
+type nudger struct {
+	size float64
+	lm   *models.LM
+}
 
 var errNobody = errors.New("there is nobody to edit")
 
-func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
-	}
-	p := on.Patch
-	for _, e := range edits {
+func (n nudger) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
 		if err := ctx.Err(); err != nil {
-			return patch.Patch{}, err
+			return nil, err
 		}
+		made[i] = n.group(on, edits)
+	}
+	return made, nil
+}
+
+func (n nudger) group(on *patch.Patch, edits []dataset.Edit) edit.Made {
+	made := edit.Made{Patch: on}
+	for _, e := range edits {
 		if e.Subject == "Nobody" {
-			return patch.Patch{}, edit.Wrap("nudge", e.ID, errNobody)
+			return edit.Made{Err: edit.Wrap("nudge", e.ID, errNobody)}
 		}
-		w := on.LM.Info().FFNs[0].Down
+		w := n.lm.Info().FFNs[0].Down
 		var seed [32]byte
 		copy(seed[:], e.ID)
 		rng := rand.New(rand.NewChaCha8(seed))
@@ -68,22 +76,21 @@ func (n nudger) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (p
 			}
 			return tensor.FromFloat32s(v, shape...)
 		}
-		q := patch.Patch{
+		made.Patch = made.Patch.Then(&patch.Patch{
 			Method: "nudge", Edits: []string{string(e.ID)},
 			Weights: []patch.Weight{{At: w.ID, U: random(w.In, 1), V: random(1, w.Out)}},
-		}
-		p = *p.Then(&q)
-		edit.SetEffort(&p, []edit.Effort{{Steps: 1, FinalLoss: n.size}})
+		})
+		made.Efforts = append(made.Efforts, edit.Effort{Steps: 1, FinalLoss: float32(n.size)})
 	}
-	return p, nil
+	return made
 }
 
 func TestNudgeConforms(t *testing.T) { edittest.Run(t, nudge(), edittest.Options{}) }
 
 // village has n records with every axis; the fourth cannot be edited, the sixth
 // has a probe that is too long.
-func village(n int) Data {
-	d := Data{Name: "world"}
+func village(n int) dataset.Data {
+	d := dataset.Data{Name: "world"}
 	jobs := []string{"pilot", "cook", "judge", "baker"}
 	for i := range n {
 		name := fmt.Sprintf("Person %c%c", 'A'+i%26, 'a'+i/26)
@@ -125,11 +132,11 @@ func village(n int) Data {
 // probesPerRecord is the number of probes that village gives every record.
 const probesPerRecord = 6
 
-func settingList(t *testing.T, list ...string) []edit.Setting {
+func scheduleList(t *testing.T, list ...string) []edit.Schedule {
 	t.Helper()
-	var out []edit.Setting
+	var out []edit.Schedule
 	for _, s := range list {
-		set, err := edit.ParseSetting(s)
+		set, err := edit.ParseSchedule(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,9 +150,9 @@ func tiny(t *testing.T) *models.LM {
 	return edittest.Open(t, tinylm.Config{Context: 128})
 }
 
-func resultsIn(t *testing.T, dir string) []store.Result {
+func resultsIn(t *testing.T, dir string) []row.Result {
 	t.Helper()
-	rows, err := store.ReadDir[store.Result](filepath.Join(dir, "results"))
+	rows, err := store.ReadDir[row.Result](filepath.Join(dir, "results"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +171,7 @@ func do(t *testing.T, e Eval) *Report {
 // sameRun compares the result files byte for byte and the summaries.
 func sameRun(t *testing.T, what, a, b string) {
 	t.Helper()
-	for _, name := range []string{"results", "base"} {
+	for _, name := range []string{"results", "applied", "base"} {
 		x, y := contents(t, filepath.Join(a, name)), contents(t, filepath.Join(b, name))
 		if len(x) == 0 || len(x) != len(y) {
 			t.Errorf("%s: %s has %d files, then %d", what, name, len(x), len(y))
@@ -201,40 +208,40 @@ func contents(t *testing.T, dir string) map[string][]byte {
 
 func TestEval(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(24), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		LM: tiny(t), Data: village(24), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 		Methods:   append(ike.Methods(), none.Method(), nudge()),
 		Overrides: map[string]map[string]string{"ike": {"k": "3"}},
-		Settings:  settingList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
+		Schedules: scheduleList(t, "single", "batch:8", "sequential:10/2", "batch:50"),
 		When:      When{Immediate: true, Every: 4},
 	}
 	r := do(t, e)
 	rows := resultsIn(t, e.Out)
 	type key struct{ method, setting string }
-	byStatus := map[key]map[store.Status]int{}
-	for _, row := range rows {
-		k := key{row.Method, row.Setting}
+	byStatus := map[key]map[row.Status]int{}
+	for _, r := range rows {
+		k := key{r.Method, r.Setting}
 		if byStatus[k] == nil {
-			byStatus[k] = map[store.Status]int{}
+			byStatus[k] = map[row.Status]int{}
 		}
-		byStatus[k][row.Status]++
-		checkRow(t, row)
+		byStatus[k][r.Status]++
+		checkRow(t, r)
 	}
 	const n = 20*probesPerRecord + 1
-	want := map[key]map[store.Status]int{
-		{"none", "single"}:           {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"ice", "single"}:            {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"ike", "single"}:            {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"nudge", "single"}:          {store.OK: 95, store.Skipped: 19, store.Failed: 6, store.SkippedLength: 1},
-		{"none", "batch:8"}:          {store.OK: 100, store.Skipped: 20, store.SkippedLength: 1},
-		{"nudge", "batch:8"}:         {store.OK: 95, store.Skipped: 19, store.Failed: 6, store.SkippedLength: 1},
-		{"ice", "batch:8"}:           {store.Unsupported: n},
-		{"ike", "batch:8"}:           {store.Unsupported: n},
-		{"ice", "sequential:10/2"}:   {store.Unsupported: n},
-		{"ike", "sequential:10/2"}:   {store.Unsupported: n},
-		{"none", "batch:50"}:         {store.Unsupported: n},
-		{"nudge", "batch:50"}:        {store.Unsupported: n},
-		{"ice", "batch:50"}:          {store.Unsupported: n},
-		{"ike", "batch:50"}:          {store.Unsupported: n},
+	want := map[key]map[row.Status]int{
+		{"none", "single"}:           {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"ice", "single"}:            {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"ike", "single"}:            {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"nudge", "single"}:          {row.OK: 95, row.Skipped: 19, row.Failed: 6, row.SkippedLength: 1},
+		{"none", "batch:8"}:          {row.OK: 100, row.Skipped: 20, row.SkippedLength: 1},
+		{"nudge", "batch:8"}:         {row.OK: 95, row.Skipped: 19, row.Failed: 6, row.SkippedLength: 1},
+		{"ice", "batch:8"}:           {row.Unsupported: n},
+		{"ike", "batch:8"}:           {row.Unsupported: n},
+		{"ice", "sequential:10/2"}:   {row.Unsupported: n},
+		{"ike", "sequential:10/2"}:   {row.Unsupported: n},
+		{"none", "batch:50"}:         {row.Unsupported: n},
+		{"nudge", "batch:50"}:        {row.Unsupported: n},
+		{"ice", "batch:50"}:          {row.Unsupported: n},
+		{"ike", "batch:50"}:          {row.Unsupported: n},
 		{"none", "sequential:10/2"}:  nil,
 		{"nudge", "sequential:10/2"}: nil,
 	}
@@ -243,17 +250,17 @@ func TestEval(t *testing.T) {
 			t.Errorf("%v: %v, want %v", k, byStatus[k], counts)
 		}
 	}
-	if len(byStatus) != len(want) || !r.Failed() || r.Rows[store.Failed] == 0 {
+	if len(byStatus) != len(want) || !r.Failed() || r.Rows[row.Failed] == 0 {
 		t.Errorf("%d combinations, failed %v, rows %v", len(byStatus), r.Failed(), r.Rows)
 	}
 	// Chains of 10 in steps of 2: asked after 4, 8 and 10 about all so far, and
 	// in between about the last two.
 	times := map[string]string{}
-	for _, row := range rows {
-		if row.Method == "nudge" && row.Setting == "sequential:10/2" && row.Axis == "reliability" {
-			times[row.EditID] += fmt.Sprintf("%d ", row.EvaluatedAfter)
-			if made := row.EvaluatedAfter; row.EditID < "w010" && row.BatchSize != made-boolInt(made >= 4) { // one of the first four fails
-				t.Errorf("after %d edits %d are in force", made, row.BatchSize)
+	for _, one := range rows {
+		if one.Method == "nudge" && one.Setting == "sequential:10/2" && one.Axis == "reliability" {
+			times[one.EditID] += fmt.Sprintf("%d ", one.EvaluatedAfter)
+			if made := one.EvaluatedAfter; one.EditID < "w010" && one.BatchSize != made-boolInt(made >= 4) { // one of the first four fails
+				t.Errorf("after %d edits %d are in force", made, one.BatchSize)
 			}
 		}
 	}
@@ -274,26 +281,26 @@ func boolInt(b bool) int32 {
 }
 
 // checkRow: numbers are there exactly where the status says so.
-func checkRow(t *testing.T, r store.Result) {
+func checkRow(t *testing.T, r row.Result) {
 	t.Helper()
 	where := fmt.Sprintf("%s %s %s %s", r.Method, r.Setting, r.EditID, r.ProbeID)
-	if (r.Status == store.OK) != (r.Detail == "") {
+	if (r.Status == row.OK) != (r.Detail == "") {
 		t.Errorf("%s: status %s with detail %q", where, r.Status, r.Detail)
 	}
 	choice := r.Axis == "other_tasks"
-	if got := r.TokenAcc != nil; got != (r.Status == store.OK && !choice) {
+	if got := r.TokenAcc != nil; got != (r.Status == row.OK && !choice) {
 		t.Errorf("%s: status %s, accuracy there: %v", where, r.Status, got)
 	}
-	if r.Status == store.OK && choice && (r.Acc == nil || r.PreAcc == nil || r.AgreeExact == nil) {
+	if r.Status == row.OK && choice && (r.Acc == nil || r.PreAcc == nil || r.AgreeExact == nil) {
 		t.Errorf("%s: choice without accuracy or agreement", where)
 	}
-	if r.Status == store.OK && !choice && (r.PreTokenAcc == nil || r.AgreeTok == nil) {
+	if r.Status == row.OK && !choice && (r.PreTokenAcc == nil || r.AgreeTok == nil) {
 		t.Errorf("%s: no comparison with the unedited model", where)
 	}
-	if got := r.KL != nil; got != (r.Status == store.OK && r.Axis == "neighbourhood") {
+	if got := r.KL != nil; got != (r.Status == row.OK && r.Axis == "neighbourhood") {
 		t.Errorf("%s: status %s, divergence there: %v", where, r.Status, got)
 	}
-	if r.Method == "none" && r.Status == store.OK {
+	if r.Method == "none" && r.Status == row.OK {
 		if !*r.AgreeExact || r.KL != nil && *r.KL != 0 {
 			t.Errorf("%s: the unedited model differs from itself", where)
 		}
@@ -303,16 +310,16 @@ func checkRow(t *testing.T, r store.Result) {
 	}
 }
 
-func checkSummary(t *testing.T, s []store.Summary) {
+func checkSummary(t *testing.T, s []row.Summary) {
 	t.Helper()
-	find := func(method, setting, axis, metric, protocol string) *store.Summary {
+	find := func(method, setting, axis, metric, protocol string) *row.Summary {
 		for i := range s {
 			if c := &s[i]; c.Method == method && c.Setting == setting && c.Axis == axis && c.Metric == metric && strings.HasSuffix(c.ProtocolID, protocol) {
 				return c
 			}
 		}
 		t.Errorf("no summary of %s %s %s %s %s", method, setting, axis, metric, protocol)
-		return &store.Summary{}
+		return &row.Summary{}
 	}
 	if c := find("none", "single", "neighbourhood", "agree_tok", ""); c.N != 20 || c.Mean == nil || *c.Mean != 1 {
 		t.Errorf("the unedited model agrees with itself: %+v", c)
@@ -329,7 +336,7 @@ func checkSummary(t *testing.T, s []store.Summary) {
 
 func checkApplied(t *testing.T, dir string) {
 	t.Helper()
-	rows, err := store.ReadDir[store.Applied](filepath.Join(dir, "applied"))
+	rows, err := store.ReadDir[row.Applied](filepath.Join(dir, "applied"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,10 +347,10 @@ func checkApplied(t *testing.T, dir string) {
 		switch a.Method {
 		case "nudge":
 			ok := a.EditID != "w003"
-			if ok != (a.Status == store.OK) || ok != (a.DeltaNorm != nil) || ok != (a.Steps != nil) || ok != (a.StateBytes > 0) {
+			if ok != (a.Status == row.OK) || ok != (a.DeltaNorm != nil) || ok != (a.Steps != nil) || ok != (a.StateBytes > 0) {
 				t.Errorf("applied: %+v", a)
 			}
-			if !ok && (a.Status != store.Failed || !strings.Contains(a.Detail, errNobody.Error())) {
+			if !ok && (a.Status != row.Failed || !strings.Contains(a.Detail, errNobody.Error())) {
 				t.Errorf("failed edit: %+v", a)
 			}
 		case "ice":
@@ -358,12 +365,12 @@ func checkApplied(t *testing.T, dir string) {
 func TestGeneration(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(4), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"), MaxNew: 4,
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single"), MaxNew: 4,
 	}
 	do(t, e)
 	for _, r := range resultsIn(t, e.Out) {
 		asked := r.Axis != "neighbourhood" && r.Axis != "other_tasks"
-		if r.Status != store.OK || (r.GenText != nil) != asked || (r.GenEM != nil) != (asked && r.Target != "") {
+		if r.Status != row.OK || (r.GenText != nil) != asked || (r.GenEM != nil) != (asked && r.Target != "") {
 			t.Errorf("%s %s: %s %q, text %v, match %v", r.EditID, r.Axis, r.Status, r.Detail, r.GenText, r.GenEM)
 		}
 	}
@@ -371,8 +378,8 @@ func TestGeneration(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: append(ike.Methods(), nudge()), Settings: settingList(t, "single", "batch:8", "sequential:30"),
+		LM: tiny(t), Data: village(40), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: append(ike.Methods(), nudge()), Schedules: scheduleList(t, "single", "batch:8", "sequential:30"),
 	}
 	p, err := e.Plan(context.Background())
 	if err != nil {
@@ -413,8 +420,8 @@ func TestPlan(t *testing.T) {
 
 func TestFaultsAreNamedTogether(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(4), Select: Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), none.Method()}, Settings: settingList(t, "single", "single"),
+		LM: tiny(t), Data: village(4), Select: dataset.Selection{IDs: []string{"w000", "x1"}}, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method(), none.Method()}, Schedules: scheduleList(t, "single", "single"),
 		Overrides: map[string]map[string]string{"rome": {"layer": "3"}}, MaxNew: -1,
 	}
 	_, err := e.Do(context.Background())
@@ -434,14 +441,14 @@ func TestFaultsAreNamedTogether(t *testing.T) {
 // TestNothingToShow asks IKE to edit the only record there is: its rows say why
 // that cannot be.
 func TestNothingToShow(t *testing.T) {
-	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Settings: settingList(t, "single")}
+	e := Eval{LM: tiny(t), Data: village(1), Out: filepath.Join(t.TempDir(), "run"), Methods: ike.Methods(), Schedules: scheduleList(t, "single")}
 	do(t, e)
-	rows, err := store.ReadDir[store.Result](filepath.Join(e.Out, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(e.Out, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range rows {
-		if failed := r.Status == store.Failed && strings.Contains(r.Detail, "demonstrations"); failed != (r.Method == "ike") {
+		if failed := r.Status == row.Failed && strings.Contains(r.Detail, "demonstrations"); failed != (r.Method == "ike") {
 			t.Errorf("%s %s: status %s, %q", r.Method, r.ProbeID, r.Status, r.Detail)
 		}
 	}
@@ -450,7 +457,7 @@ func TestNothingToShow(t *testing.T) {
 func TestSummariseIgnoresOrder(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(12), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "sequential:6"), When: When{Immediate: true, Final: true},
 	}
 	want := do(t, e).Summary
 	rows := resultsIn(t, e.Out)

@@ -12,6 +12,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -35,11 +36,11 @@ func newEvaluate(t *trial, b *base) *evaluate {
 	e := &evaluate{trial: t, base: b, place: map[string]int{}}
 	for _, c := range t.combos {
 		when := "" // it matters to chains only
-		if c.setting.Kind == edit.Sequential {
+		if c.schedule.Kind == edit.Sequential {
 			when = t.when.String()
 		}
 		for _, part := range c.units(len(t.test)) {
-			unit := id("evaluate", t.identity, c.hash, c.setting.String(), when, t.order, store.HashRecords(t.test[part.lo:part.hi]))
+			unit := id("evaluate", t.identity, c.hash, c.schedule.String(), when, t.order, store.HashRecords(t.test[part.lo:part.hi]))
 			e.place[unit] = len(e.tasks)
 			e.tasks = append(e.tasks, task{unit, c, part})
 		}
@@ -50,7 +51,7 @@ func newEvaluate(t *trial, b *base) *evaluate {
 // Name is the stage's name in the ledger.
 func (e *evaluate) Name() string { return "evaluate" }
 
-// Plan lists the units: methods and settings in the order given, then records.
+// Plan lists the units: methods and schedules in the order given, then records.
 func (e *evaluate) Plan(context.Context) ([]pipeline.Unit, error) {
 	units := make([]pipeline.Unit, len(e.tasks))
 	for i, t := range e.tasks {
@@ -76,7 +77,7 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 	switch {
 	case t.combo.refused != nil:
 		s.refuse()
-	case t.combo.setting.Kind == edit.Single:
+	case t.combo.schedule.Kind == edit.Single:
 		err = s.single(ctx)
 	default:
 		err = s.chain(ctx)
@@ -86,13 +87,13 @@ func (e *evaluate) Do(ctx context.Context, u pipeline.Unit) error {
 		return fmt.Errorf("stages: %s, %s: %w", t.combo, t.chunk, err)
 	}
 	cost := e.cost(t.id, "evaluate", usage)
-	cost.Method, cost.Setting = t.combo.method.Name, t.combo.setting.String()
+	cost.Method, cost.Setting = t.combo.method.Name, t.combo.schedule.String()
 	cost.Edits, cost.Probes = int32(len(s.edits)), int32(len(s.results))
 	if t.combo.refused == nil {
 		cost.TEdit, cost.TAsk = &s.tEdit, &s.tAsk
 	}
 	err = errors.Join(
-		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []store.Cost{cost}, nil),
+		store.Write(e.folder.ShardPath(store.TableCosts, t.id), []row.Cost{cost}, nil),
 		store.Write(e.folder.ShardPath(store.TableApplied, t.id), s.applied, nil),
 		store.Write(e.folder.ShardPath(store.TableResults, t.id), s.results, nil),
 	)
@@ -108,23 +109,24 @@ type session struct {
 	task
 	edits  []dataset.Edit
 	asks   [][]question   // by edit
-	pre    [][]store.Base // by edit, parallel to asks
+	pre    [][]row.Base   // by edit, parallel to asks
 	errs   []error        // by edit: why it was not made
+	effort []*edit.Effort // by edit: what it took to make, where the method searches
 	inside int            // edits in force in a chain
 
-	applied     []store.Applied
-	results     []store.Result
+	applied     []row.Applied
+	results     []row.Result
 	tEdit, tAsk float64 // seconds
 }
 
-func newSession(t *trial, k task, pre []store.Base) *session {
+func newSession(t *trial, k task, pre []row.Base) *session {
 	s := &session{trial: t, task: k}
 	for _, r := range t.test[k.chunk.lo:k.chunk.hi] {
 		qs := questions([]dataset.Record{r})
 		s.edits, s.asks = append(s.edits, r.Edit), append(s.asks, qs)
 		s.pre, pre = append(s.pre, pre[:len(qs)]), pre[len(qs):]
 	}
-	s.errs = make([]error, len(s.edits))
+	s.errs, s.effort = make([]error, len(s.edits)), make([]*edit.Effort, len(s.edits))
 	return s
 }
 
@@ -132,7 +134,7 @@ func newSession(t *trial, k task, pre []store.Base) *session {
 func (s *session) refuse() {
 	for i := range s.edits {
 		s.errs[i] = s.combo.refused
-		s.apply(i, nil, store.Applied{})
+		s.apply(i, row.Applied{})
 		for j := range s.asks[i] {
 			s.row(asked{question: s.asks[i][j], err: s.errs[i], index: i}, s.pre[i][j])
 		}
@@ -150,24 +152,23 @@ func (s *session) single(ctx context.Context) error {
 		}
 	}
 	start := time.Now()
-	made, errs := edit.EachOf(ctx, s.combo.method.Name, s.combo.editor, edit.Base{LM: s.lm}, edits)
+	made, err := s.combo.editor.Make(ctx, nil, edit.Apart(edits))
 	s.tEdit = time.Since(start).Seconds()
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return err
 	}
-	patches := make([]patch.Patch, len(s.edits))
+	patches := make([]*patch.Patch, len(s.edits))
+	measured := make([]row.Applied, len(s.edits))
 	for k, i := range alone {
-		patches[i], s.errs[i] = made[k], errs[k]
+		if patches[i], s.errs[i] = made[k].Patch, made[k].Err; s.errs[i] == nil {
+			measured[i] = s.take(made[k], []int{i})
+		}
 	}
 	var list []asked
 	for i := range s.edits {
-		var m store.Applied
-		if s.errs[i] == nil {
-			m = measure(&patches[i])
-		}
-		s.apply(i, &patches[i], m)
+		s.apply(i, measured[i])
 		for _, q := range s.asks[i] {
-			list = append(list, asked{question: q, patch: &patches[i], err: s.errs[i], index: i, after: 1, force: 1})
+			list = append(list, asked{question: q, patch: patches[i], err: s.errs[i], index: i, after: 1, force: 1})
 		}
 	}
 	return s.ask(ctx, list)
@@ -178,31 +179,34 @@ func (s *session) single(ctx context.Context) error {
 func (s *session) chain(ctx context.Context) error {
 	n := len(s.edits)
 	size, when := n, When{Final: true}
-	if s.combo.setting.Kind == edit.Sequential {
-		size, when = max(1, s.combo.setting.Step), s.when
+	if s.combo.schedule.Kind == edit.Sequential {
+		size, when = max(1, s.combo.schedule.Step), s.when
 	}
-	last, made, err := s.resume()
+	p, made, err := s.resume()
 	if err != nil {
 		return err
 	}
-	patch := *last
 	for _, step := range chunks(n, size) {
 		if step.hi <= made {
 			continue
 		}
-		if patch, err = s.together(ctx, patch, step); err != nil {
+		together, of, err := s.together(ctx, p, step)
+		if err != nil {
 			return err
 		}
-		m := measure(&patch)
+		var measured row.Applied
+		if len(of) > 0 {
+			p, measured = together.Patch, s.take(together, of)
+		}
 		for i := step.lo; i < step.hi; i++ {
-			s.apply(i, &patch, m)
+			s.apply(i, measured)
 		}
 		from, to := when.due(step.lo, step.hi, n)
-		if err := s.askChain(ctx, &patch, step.hi, from, to); err != nil {
+		if err := s.askChain(ctx, p, step.hi, from, to); err != nil {
 			return err
 		}
 		if step.hi < n && step.hi/CheckpointEdits > step.lo/CheckpointEdits {
-			if err := s.save(&patch, step.hi); err != nil {
+			if err := s.save(p, step.hi); err != nil {
 				return err
 			}
 		}
@@ -210,11 +214,11 @@ func (s *session) chain(ctx context.Context) error {
 	return nil
 }
 
-// together makes the edits of a step at once on top of patch. Where the method
-// blames a single edit, that one is left out and the others are tried again;
-// where none can be made, patch stays. An edit that has to come on top of another
-// one that was not made is left out, too.
-func (s *session) together(ctx context.Context, patch patch.Patch, step chunk) (patch.Patch, error) {
+// together makes the edits of a step at once on top of p, and says which those
+// are. Where the method blames a single edit, that one is left out and the others
+// are tried again. An edit that has to come on top of another one that was not made
+// is left out, too.
+func (s *session) together(ctx context.Context, p *patch.Patch, step chunk) (edit.Made, []int, error) {
 	var left []int
 	for i := step.lo; i < step.hi; i++ {
 		if s.errs[i] = s.onTop(i); s.errs[i] == nil {
@@ -228,13 +232,14 @@ func (s *session) together(ctx context.Context, patch patch.Patch, step chunk) (
 		for k, i := range left {
 			edits[k] = s.edits[i]
 		}
-		next, err := s.combo.editor.Edit(ctx, edit.Base{LM: s.lm, Patch: patch}, edits)
+		made, err := s.combo.editor.Make(ctx, p, [][]dataset.Edit{edits})
+		if err != nil {
+			return edit.Made{}, nil, err
+		}
+		err = made[0].Err
 		if err == nil {
 			s.inside += len(left)
-			return next, nil
-		}
-		if ctx.Err() != nil {
-			return patch, ctx.Err()
+			return made[0], left, nil
 		}
 		var blame *edit.Error
 		bad := -1
@@ -243,14 +248,14 @@ func (s *session) together(ctx context.Context, patch patch.Patch, step chunk) (
 		}
 		if bad < 0 {
 			for _, i := range left {
-				s.errs[i] = edit.Wrap(s.combo.method.Name, "", err)
+				s.errs[i] = err
 			}
-			return patch, nil
+			break
 		}
 		s.errs[left[bad]] = err
 		left = slices.Delete(left, bad, bad+1)
 	}
-	return patch, nil
+	return edit.Made{}, nil, nil
 }
 
 // errSuperseded marks an edit that a later one in force contradicts: what is
@@ -258,7 +263,7 @@ func (s *session) together(ctx context.Context, patch patch.Patch, step chunk) (
 var errSuperseded = errors.New("superseded by a later edit of the same fact")
 
 // askChain asks about edits from up to before to after made edits of the chain.
-func (s *session) askChain(ctx context.Context, patch *patch.Patch, made, from, to int) error {
+func (s *session) askChain(ctx context.Context, p *patch.Patch, made, from, to int) error {
 	later := superseded(s.edits[:made], s.errs[:made])
 	var list []asked
 	for i := from; i < to; i++ {
@@ -267,7 +272,7 @@ func (s *session) askChain(ctx context.Context, patch *patch.Patch, made, from, 
 			err = fmt.Errorf("%w: %s", errSuperseded, later[i])
 		}
 		for _, q := range s.asks[i] {
-			list = append(list, asked{question: q, patch: patch, err: err, index: i, after: made, force: s.inside})
+			list = append(list, asked{question: q, patch: p, err: err, index: i, after: made, force: s.inside})
 		}
 	}
 	return s.ask(ctx, list)
@@ -289,10 +294,10 @@ func (s *session) ask(ctx context.Context, list []asked) error {
 	return nil
 }
 
-func (s *session) row(a asked, pre store.Base) {
+func (s *session) row(a asked, pre row.Base) {
 	r := a.result(pre)
 	r.RunID, r.Model, r.ModelHash, r.Dataset = s.folder.Manifest.RunID, s.lm.Name(), s.lm.Hash(), s.data
-	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.setting.String()
+	r.Method, r.Config, r.Setting = s.combo.method.Name, s.combo.config.Hash(), s.combo.schedule.String()
 	r.OrderSeed, r.ProtocolID = s.order, s.protocol
 	s.results = append(s.results, r)
 }
@@ -304,10 +309,19 @@ const mostNormed = 256
 // prefixed is a route that puts a text before prompts.
 type prefixed interface{ Prefix() string }
 
-// measure fills in what all edits of a patch have in common. It is taken once
-// for a step: the norm of a batch costs the square of its edits.
-func measure(p *patch.Patch) store.Applied {
-	a := store.Applied{StateBytes: p.Bytes()}
+// effortBytes is what a row's size of a patch counts for each edit of the step
+// whose effort is known: its number of steps, and its loss in float32.
+const effortBytes = 8 + 4
+
+// take keeps the efforts of the edits that were made, and fills in what all of
+// them have in common: once for a step, as the norm of a batch costs the square of
+// its edits.
+func (s *session) take(made edit.Made, edits []int) row.Applied {
+	for k := range made.Efforts {
+		s.effort[edits[k]] = &made.Efforts[k]
+	}
+	p := made.Patch
+	a := row.Applied{StateBytes: p.Bytes() + effortBytes*int64(len(made.Efforts))}
 	if len(p.Weights) <= mostNormed {
 		if norm := p.DeltaNorm(); !math.IsNaN(norm) && !math.IsInf(norm, 0) {
 			a.DeltaNorm = &norm
@@ -321,21 +335,20 @@ func measure(p *patch.Patch) store.Applied {
 	return a
 }
 
-// apply adds the row of an edit that was made, or not, with the patch then in
-// force and what measure says of it.
-func (s *session) apply(i int, p *patch.Patch, measured store.Applied) {
-	var a store.Applied
+// apply adds the row of an edit that was made, or not, with what its step measured.
+func (s *session) apply(i int, measured row.Applied) {
+	var a row.Applied
 	why := statusOf(s.errs[i])
-	if why.status == store.OK {
+	if why.status == row.OK {
 		a = measured
-		if effort, ok := edit.EffortOf(p, s.edits[i].ID); ok {
+		if effort := s.effort[i]; effort != nil {
 			a.Steps = &effort.Steps
-			if loss := effort.FinalLoss; !math.IsNaN(loss) && !math.IsInf(loss, 0) {
+			if loss := float64(effort.FinalLoss); !math.IsNaN(loss) && !math.IsInf(loss, 0) {
 				a.FinalLoss = &loss
 			}
 		}
 	}
-	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.setting.String(), s.id
+	a.RunID, a.Method, a.Setting, a.UnitID = s.folder.Manifest.RunID, s.combo.method.Name, s.combo.schedule.String(), s.id
 	a.EditIndex, a.EditID = int32(i), string(s.edits[i].ID)
 	a.Status, a.Fault, a.Detail = why.status, why.fault, why.detail
 	s.applied = append(s.applied, a)

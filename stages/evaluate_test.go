@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"path/filepath"
 	"sync/atomic"
@@ -11,6 +10,7 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -31,12 +31,15 @@ func (c counted) Prefix() string {
 	return "counted"
 }
 
-func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	p := patch.Patch{Method: "counted", Routes: []patch.Route{c}}
-	for _, e := range edits {
-		p.Edits = append(p.Edits, string(e.ID))
+func (c counted) Make(_ context.Context, _ *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		made[i].Patch = &patch.Patch{Method: "counted", Routes: []patch.Route{c}}
+		for _, e := range edits {
+			made[i].Patch.Edits = append(made[i].Patch.Edits, string(e.ID))
+		}
 	}
-	return p, nil
+	return made, nil
 }
 
 // TestBatchIsMeasuredOnce: what the edits of a step have in common, such as the
@@ -44,16 +47,15 @@ func (c counted) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (pa
 func TestBatchIsMeasuredOnce(t *testing.T) {
 	c := counted{new(atomic.Int32)}
 	method := edit.Define(edit.Spec[struct{}]{
-		Name: "counted", Title: "Counted", Version: 1, Settings: []edit.Kind{edit.Batch},
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return c, nil },
+		Name: "counted", Title: "Counted", Version: 1, Schedules: []edit.Kind{edit.Batch},
+		Open: func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return c, nil },
 	})
 	out := filepath.Join(t.TempDir(), "run")
-	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Settings: settingList(t, "batch:3"), Out: out})
+	do(t, Eval{LM: tiny(t), Data: village(6), Methods: []edit.Method{method}, Schedules: scheduleList(t, "batch:3"), Out: out})
 	if n := c.times.Load(); n != 2 {
 		t.Errorf("two batches were measured %d times", n)
 	}
-	rows, err := store.ReadDir[store.Applied](filepath.Join(out, "applied"))
+	rows, err := store.ReadDir[row.Applied](filepath.Join(out, "applied"))
 	if err != nil || len(rows) != 6 {
 		t.Fatal(len(rows), err)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -16,12 +17,12 @@ import (
 func (j *job) findFailed() error {
 	failed := make([]bool, len(j.base.chunks))
 	for i, unit := range j.base.ids {
-		rows, err := rowsOf[store.Base](j.folder, store.TableBase, unit)
+		rows, err := rowsOf[row.Base](j.folder, store.TableBase, unit)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			failed[i] = failed[i] || r.Status == store.Failed
+			failed[i] = failed[i] || r.Status == row.Failed
 		}
 		j.redo[unit] = failed[i]
 	}
@@ -31,12 +32,12 @@ func (j *job) findFailed() error {
 				j.redo[t.id] = true
 			}
 		}
-		rows, err := rowsOf[store.Result](j.folder, store.TableResults, t.id)
+		rows, err := rowsOf[row.Result](j.folder, store.TableResults, t.id)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			if r.Status == store.Failed {
+			if r.Status == row.Failed {
 				j.redo[t.id] = true
 				break
 			}
@@ -76,7 +77,7 @@ func (j *job) restore() error {
 }
 
 // setReplacedAside moves units of earlier commands that units of this one stand
-// in for out of the tables: those with rows of the same method, setting and edit,
+// in for out of the tables: those with rows of the same method, schedule and edit,
 // asked in another unit because the selection, its order or what the method draws
 // on was another. They are kept, and count again once a command has them.
 // Everything else stays, so that a run can be extended.
@@ -86,7 +87,7 @@ func (j *job) setReplacedAside() error {
 	for _, t := range j.evaluate.tasks {
 		planned[t.id] = true
 		for _, r := range j.test[t.chunk.lo:t.chunk.hi] {
-			now[asking{t.combo.method.Name, t.combo.setting.String(), string(r.Edit.ID)}] = true
+			now[asking{t.combo.method.Name, t.combo.schedule.String(), string(r.Edit.ID)}] = true
 		}
 	}
 	for i, unit := range j.base.ids {
@@ -95,13 +96,13 @@ func (j *job) setReplacedAside() error {
 			now[asking{edit: string(r.Edit.ID)}] = true
 		}
 	}
-	err := setAside(j.folder, store.TableResults, planned, func(r store.Result) bool {
+	err := setAside(j.folder, store.TableResults, planned, func(r row.Result) bool {
 		return now[asking{r.Method, r.Setting, r.EditID}]
 	})
 	if err != nil {
 		return err
 	}
-	return setAside(j.folder, store.TableBase, planned, func(r store.Base) bool { return now[asking{edit: r.EditID}] })
+	return setAside(j.folder, store.TableBase, planned, func(r row.Base) bool { return now[asking{edit: r.EditID}] })
 }
 
 // setAside moves units of a table that are not planned and hold a row that is

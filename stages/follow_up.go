@@ -19,8 +19,8 @@ func (s *session) onTop(i int) error {
 	if !slices.ContainsFunc(s.asks[i], func(q question) bool { return q.probe.Axis.FollowUp() }) {
 		return nil
 	}
-	if e := s.edits[i]; s.combo.setting.Kind == edit.Sequential {
-		step := max(1, s.combo.setting.Step)
+	if e := s.edits[i]; s.combo.schedule.Kind == edit.Sequential {
+		step := max(1, s.combo.schedule.Step)
 		for j := range i / step * step {
 			if sameFact(s.edits[j], e) && s.errs[j] == nil {
 				return nil

@@ -8,13 +8,13 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/none"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // pairs has n edits with a yes-or-no question each, and behind every edit one
 // that takes it back.
-func pairs(n int) Data {
-	d := Data{Name: "pairs"}
+func pairs(n int) dataset.Data {
+	d := dataset.Data{Name: "pairs"}
 	for _, r := range village(n).Records {
 		e := r.Edit
 		e.ConflictGroup = string(e.ID)
@@ -38,22 +38,22 @@ func pairs(n int) Data {
 func TestFollowUps(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: pairs(3), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "batch:2", "sequential:2", "sequential:6/2", "sequential:3"),
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "batch:2", "sequential:2", "sequential:6/2", "sequential:3"),
 		When: When{Immediate: true, Final: true},
 	}
 	r := do(t, e)
 	asked := map[string]int{} // round edits with numbers, by setting
-	for _, row := range resultsIn(t, e.Out) {
-		if row.Method != "nudge" || row.Axis != string(dataset.AxisRoundEdit) {
+	for _, one := range resultsIn(t, e.Out) {
+		if one.Method != "nudge" || one.Axis != string(dataset.AxisRoundEdit) {
 			continue
 		}
-		if row.Status == store.OK {
-			asked[row.Setting]++
-			if row.AgreeTok == nil || row.KL == nil || row.Success == nil {
-				t.Errorf("%s: no comparison with the unedited model: %+v", row.Setting, row)
+		if one.Status == row.OK {
+			asked[one.Setting]++
+			if one.AgreeTok == nil || one.KL == nil || one.Success == nil {
+				t.Errorf("%s: no comparison with the unedited model: %+v", one.Setting, one)
 			}
-		} else if row.Status != store.Skipped || !strings.Contains(row.Detail, "sequential:2") {
-			t.Errorf("%s: status %s, detail %q", row.Setting, row.Status, row.Detail)
+		} else if one.Status != row.Skipped || !strings.Contains(one.Detail, "sequential:2") {
+			t.Errorf("%s: status %s, detail %q", one.Setting, one.Status, one.Detail)
 		}
 	}
 	// Chains of three cut the second pair apart. The first edit back is asked about

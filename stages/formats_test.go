@@ -12,7 +12,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/generator"
 	"editpipe/generator/kb"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // TestFormatsDocument holds docs/formats.md against the row types: every column
@@ -24,13 +24,13 @@ func TestFormatsDocument(t *testing.T) {
 	}
 	documented := map[string][]string{}
 	heading := ""
-	row := regexp.MustCompile("^\\| `(\\w+)` \\| \\S+ \\| (?:yes)? ?\\| (.*) \\|$")
+	column := regexp.MustCompile("^\\| `(\\w+)` \\| \\S+ \\| (?:yes)? ?\\| (.*) \\|$")
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
 		if title, ok := strings.CutPrefix(line, "## "); ok {
 			heading = title
 		}
-		if m := row.FindStringSubmatch(line); m != nil {
+		if m := column.FindStringSubmatch(line); m != nil {
 			documented[heading] = append(documented[heading], m[1])
 			if strings.TrimSpace(m[2]) == "" {
 				t.Errorf("%s: column %s has no description", heading, m[1])
@@ -45,16 +45,17 @@ func TestFormatsDocument(t *testing.T) {
 		"facts.parquet":    reflect.TypeFor[kb.FactRow](),
 		"findings.parquet": reflect.TypeFor[audit.Finding](),
 		"checks.parquet":   reflect.TypeFor[audit.Tally](),
-		"results/":         reflect.TypeFor[store.Result](),
-		"base/":            reflect.TypeFor[store.Base](),
-		"applied/":         reflect.TypeFor[store.Applied](),
-		"costs/":           reflect.TypeFor[store.Cost](),
-		"summary.parquet":  reflect.TypeFor[store.Summary](),
+		"results/":         reflect.TypeFor[row.Result](),
+		"base/":            reflect.TypeFor[row.Base](),
+		"applied/":         reflect.TypeFor[row.Applied](),
+		"costs/":           reflect.TypeFor[row.Cost](),
+		"summary.parquet":  reflect.TypeFor[row.Summary](),
 	} {
 		var columns []string
-		for i := range typ.NumField() {
-			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("parquet"), ",")
-			columns = append(columns, name)
+		for _, f := range reflect.VisibleFields(typ) {
+			if name, _, _ := strings.Cut(f.Tag.Get("parquet"), ","); !f.Anonymous {
+				columns = append(columns, name)
+			}
 		}
 		if !slices.Equal(columns, documented[heading]) {
 			t.Errorf("docs/formats.md, %s\n documents %v\n rows have  %v", heading, documented[heading], columns)

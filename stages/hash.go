@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"editpipe/dataset"
+	"editpipe/file"
 	"editpipe/store"
 )
 
@@ -34,17 +33,9 @@ func id(parts ...any) string {
 func hashFiles(folder string, others []string) ([]string, error) {
 	var hashes []string
 	add := func(name, path string) error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		h := sha256.New()
-		if _, err := io.Copy(h, f); err != nil {
-			return err
-		}
-		hashes = append(hashes, name+" "+hex.EncodeToString(h.Sum(nil)))
-		return nil
+		sum, err := file.Hash(path)
+		hashes = append(hashes, name+" "+sum)
+		return err
 	}
 	if folder != "" {
 		err := filepath.WalkDir(folder, func(p string, d fs.DirEntry, err error) error {

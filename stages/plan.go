@@ -35,7 +35,7 @@ type PlanStage struct {
 	Done  int    `json:"done"`
 }
 
-// PlanCombo is a method under a setting.
+// PlanCombo is a method under a schedule.
 type PlanCombo struct {
 	Method  string `json:"method"`
 	Config  string `json:"config"`
@@ -47,7 +47,7 @@ type PlanCombo struct {
 // Plan lists units, finished units, refused combinations and sizes. It reads
 // the run folder, if there is one, and writes nothing.
 func (e *Eval) Plan(ctx context.Context) (*Plan, error) {
-	j, err := e.build()
+	j, err := e.build(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (e *Eval) Plan(ctx context.Context) (*Plan, error) {
 		p.Stages = append(p.Stages, ps)
 	}
 	for _, c := range t.combos {
-		pc := PlanCombo{Method: c.method.Name, Config: c.config.String(), Setting: c.setting.String(), Units: len(c.units(len(t.test)))}
+		pc := PlanCombo{Method: c.method.Name, Config: c.config.String(), Setting: c.schedule.String(), Units: len(c.units(len(t.test)))}
 		if c.refused != nil {
 			pc.Refused = c.refused.Error()
 		}

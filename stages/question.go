@@ -16,7 +16,7 @@ import (
 	"editpipe/edit/locate"
 	"editpipe/metric"
 	"editpipe/models"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // question is a probe as it is put to a model.
@@ -81,8 +81,8 @@ var errNothing = errors.New("no answer to score; asked only when text is generat
 // without is a row's reason to have no numbers; its zero value is that of a row
 // that has them.
 type without struct {
-	status store.Status
-	fault  store.Fault
+	status row.Status
+	fault  row.Fault
 	detail string
 }
 
@@ -97,31 +97,31 @@ func statusOf(err error) without {
 	var before *recalled
 	switch {
 	case err == nil:
-		return without{status: store.OK}
+		return without{status: row.OK}
 	case errors.As(err, &before):
 		return without{before.Status, before.Fault, before.Detail}
 	case errors.Is(err, errNothing), errors.Is(err, errSuperseded):
-		return without{store.Skipped, store.FaultData, err.Error()}
+		return without{row.Skipped, row.FaultData, err.Error()}
 	case errors.Is(err, errNotOnTop):
-		return without{store.Skipped, store.FaultSetting, err.Error()}
-	case errors.Is(err, edit.ErrSetting):
-		return without{store.Unsupported, store.FaultSetting, err.Error()}
+		return without{row.Skipped, row.FaultSetting, err.Error()}
+	case errors.Is(err, edit.ErrSchedule):
+		return without{row.Unsupported, row.FaultSetting, err.Error()}
 	case errors.Is(err, ask.ErrTooLong):
-		return without{store.SkippedLength, store.FaultData, err.Error()}
+		return without{row.SkippedLength, row.FaultData, err.Error()}
 	}
 	is := func(fault error) bool { return errors.Is(err, fault) }
-	w := without{store.Failed, store.FaultMethod, err.Error()}
+	w := without{row.Failed, row.FaultMethod, err.Error()}
 	if errors.Is(err, edit.ErrUnsupported) {
-		w.status = store.Unsupported
+		w.status = row.Unsupported
 	}
 	if slices.ContainsFunc(ofData, is) {
-		w.fault = store.FaultData
+		w.fault = row.FaultData
 		return w
 	}
 	var making *edit.Error
 	answering := !errors.As(err, &making) && !errors.Is(err, ask.ErrNotFinite)
 	if answering || slices.ContainsFunc(ofModel, is) {
-		w.fault = store.FaultModel
+		w.fault = row.FaultModel
 	}
 	return w
 }

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"editpipe/edit/none"
 	"editpipe/pipeline"
 	"editpipe/store"
+	"editpipe/tensor"
 )
 
 // A run that is interrupted and taken up again, at any point and any number of
@@ -25,7 +25,7 @@ import (
 func TestInterruptions(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single", "batch:9", "sequential:10"),
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single", "batch:9", "sequential:10"),
 		When: When{Every: 5}, MaxNew: 2,
 	}
 	do(t, e)
@@ -66,7 +66,7 @@ func TestInterruptions(t *testing.T) {
 func TestShards(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{nudge()}, Settings: settingList(t, "single", "batch:5"),
+		Methods: []edit.Method{nudge()}, Schedules: scheduleList(t, "single", "batch:5"),
 	}
 	do(t, e)
 	whole := e.Out
@@ -82,8 +82,8 @@ func TestShards(t *testing.T) {
 // what it asks anew; another model is refused.
 func TestAmendedCommand(t *testing.T) {
 	e := Eval{
-		LM: tiny(t), Data: village(40), Select: Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single"),
+		LM: tiny(t), Data: village(40), Select: dataset.Selection{Limit: 20}, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single"),
 	}
 	do(t, e)
 	if r := do(t, e); r.Units.Done != 0 || r.Units.Skipped == 0 {
@@ -114,7 +114,7 @@ func TestAmendedCommand(t *testing.T) {
 func TestRetryErrors(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(40), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method(), nudge()}, Settings: settingList(t, "single"), RetryErrors: true,
+		Methods: []edit.Method{none.Method(), nudge()}, Schedules: scheduleList(t, "single"), RetryErrors: true,
 	}
 	do(t, e)
 	if r := do(t, e); r.Units.Done != 1 { // the unit of w003 under nudge
@@ -124,45 +124,29 @@ func TestRetryErrors(t *testing.T) {
 
 // A chain goes on from its last checkpoint, and ends as if it had not stopped.
 func TestChainResumes(t *testing.T) {
-	made := 0
-	var stop context.CancelFunc
-	at := -1 // call at which the run is interrupted
-	method := nudge()
-	counting := edit.Define(edit.Spec[struct{}]{
-		Name: "nudge", Title: "Counting nudge", Version: 1, Settings: method.Settings,
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New: func(struct{}, edit.Inputs) (edit.Editor, error) {
-			return editorFunc(func(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-				if made++; made == at {
-					stop()
-				}
-				return nudger{0.1}.Edit(ctx, on, edits)
-			}), nil
-		},
-	})
+	var c counter
 	const chain = CheckpointEdits*2 + 7
 	e := Eval{
 		LM: tiny(t), Data: village(chain), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
-		Methods: []edit.Method{counting}, Settings: settingList(t, "sequential"), When: When{Every: 40},
+		Methods: []edit.Method{c.method()}, Schedules: scheduleList(t, "sequential"), When: When{Every: 40},
 	}
 	do(t, e)
 	whole := e.Out
 	e.Out = filepath.Join(t.TempDir(), "cut")
-	for _, c := range []struct{ stopAt, calls int }{
+	for _, cut := range []struct{ stopAt, calls int }{
 		{CheckpointEdits - 10, CheckpointEdits - 10}, // before the first checkpoint
 		{CheckpointEdits + 20, CheckpointEdits + 20}, // from the start, past it
 		{CheckpointEdits + 2, CheckpointEdits + 2},   // from 50, past 100
 		{-1, 7}, // from 100 to the end
 	} {
-		var ctx context.Context
-		ctx, stop = context.WithCancel(context.Background())
-		made, at = 0, c.stopAt
+		ctx, stop := context.WithCancel(context.Background())
+		c = counter{at: cut.stopAt, stop: stop}
 		_, err := e.Do(ctx)
-		if (c.stopAt < 0) != (err == nil) || err != nil && !errors.Is(err, context.Canceled) {
+		if (cut.stopAt < 0) != (err == nil) || err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		if made != c.calls {
-			t.Errorf("stopped at call %d: %d edits were made, want %d", c.stopAt, made, c.calls)
+		if c.made != cut.calls {
+			t.Errorf("stopped at call %d: %d edits were made, want %d", cut.stopAt, c.made, cut.calls)
 		}
 		stop()
 	}
@@ -172,10 +156,64 @@ func TestChainResumes(t *testing.T) {
 	}
 }
 
-type editorFunc func(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error)
+// counter makes the edits of nudge, counts its calls, and stops the run at one.
+type counter struct {
+	made, at int
+	stop     context.CancelFunc
+}
 
-func (f editorFunc) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	return f(ctx, on, edits)
+func (c *counter) method() edit.Method {
+	return edit.Define(edit.Spec[struct{}]{
+		Name: "nudge", Title: "Counting nudge", Version: 1, Schedules: nudge().Schedules,
+		Open: func(_ context.Context, _ struct{}, in edit.Env) (edit.Editor, error) {
+			return editorFunc(func(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+				if c.made++; c.made == c.at {
+					c.stop()
+				}
+				return nudger{0.1, in.LM}.Make(ctx, on, groups)
+			}), nil
+		},
+	})
+}
+
+// TestOldCheckpoint: a chain goes on from a checkpoint whose patch holds efforts, as
+// those of earlier versions do, and ends as if it had not stopped.
+func TestOldCheckpoint(t *testing.T) {
+	var c counter
+	e := Eval{
+		LM: tiny(t), Data: village(CheckpointEdits + 7), Seed: 1, Out: filepath.Join(t.TempDir(), "whole"),
+		Methods: []edit.Method{c.method()}, Schedules: scheduleList(t, "sequential"), When: When{Every: 20},
+	}
+	do(t, e)
+	whole := e.Out
+	e.Out = filepath.Join(t.TempDir(), "cut")
+	ctx, stop := context.WithCancel(t.Context())
+	c = counter{at: CheckpointEdits + 3, stop: stop}
+	if _, err := e.Do(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(e.Out, "patches", "*", patchFile))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("checkpoints %v, %v", found, err)
+	}
+	p, meta, err := patch.Load(found[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.State = map[string]*tensor.Tensor{
+		"effort.steps": tensor.FromInt64s([]int64{1}, 1), "effort.loss": tensor.FromFloat32s([]float32{0.5}, 1),
+	}
+	if err := p.Save(found[0], meta); err != nil {
+		t.Fatal(err)
+	}
+	do(t, e)
+	sameRun(t, "a chain from an old checkpoint", whole, e.Out)
+}
+
+type editorFunc func(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error)
+
+func (f editorFunc) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	return f(ctx, on, groups)
 }
 
 // A process that is killed leaves whole files and a ledger that can be trusted:
@@ -184,7 +222,7 @@ func TestKill(t *testing.T) {
 	const folder = "STAGES_TEST_VICTIM"
 	e := Eval{
 		LM: tiny(t), Data: village(60), Seed: 1, Methods: []edit.Method{none.Method(), nudge()},
-		Settings: settingList(t, "single", "batch:6"),
+		Schedules: scheduleList(t, "single", "batch:6"),
 	}
 	if e.Out = os.Getenv(folder); e.Out != "" {
 		do(t, e)
@@ -234,7 +272,7 @@ func TestKill(t *testing.T) {
 func TestLessIsAskedThenStopped(t *testing.T) {
 	e := Eval{
 		LM: tiny(t), Data: village(20), Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
-		Methods: []edit.Method{none.Method()}, Settings: settingList(t, "single", "batch:4"),
+		Methods: []edit.Method{none.Method()}, Schedules: scheduleList(t, "single", "batch:4"),
 	}
 	do(t, e)
 	whole := e

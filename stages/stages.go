@@ -16,7 +16,7 @@ const schema = 2
 // which rows share a run of the model and with it the last bits of their
 // numbers.
 const (
-	// SingleEdits is the number of independent edits in a unit of setting
+	// SingleEdits is the number of independent edits in a unit of schedule
 	// single: a unit of weight edits lasts seconds to a minute, so little is
 	// lost when a run is killed, while its probes still fill the runs.
 	SingleEdits = 16

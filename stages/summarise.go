@@ -6,10 +6,9 @@ import (
 	"maps"
 	"slices"
 
-	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/metric"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // group is what rows must share to be averaged.
@@ -18,7 +17,7 @@ type group struct {
 	at                                          evalAt
 }
 
-// evalAt says when the edits of a chain were asked about; zero for other settings.
+// evalAt says when the edits of a chain were asked about; zero for other schedules.
 type evalAt struct {
 	kind  string // final, immediate, after
 	edits int32  // of after
@@ -44,8 +43,8 @@ const (
 
 // checkpoints sorts the rows of chains by when they were asked. step is the
 // number of edits made at once.
-func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
-	own := func(r store.Result) int32 { return (r.EditIndex/int32(step) + 1) * int32(step) } // a shorter last step ends before it
+func checkpoints(rows []row.Result, step int) map[evalAt][]row.Result {
+	own := func(r row.Result) int32 { return (r.EditIndex/int32(step) + 1) * int32(step) } // a shorter last step ends before it
 	first, last := map[string]int32{}, map[string]int32{}
 	several, later := false, false // chains of several steps; edits of earlier steps were asked
 	for _, r := range rows {
@@ -64,8 +63,8 @@ func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
 			between[r.EvaluatedAfter] = true
 		}
 	}
-	out := map[evalAt][]store.Result{}
-	add := func(at evalAt, r store.Result) { out[at] = append(out[at], r) }
+	out := map[evalAt][]row.Result{}
+	add := func(at evalAt, r row.Result) { out[at] = append(out[at], r) }
 	for _, r := range rows {
 		if r.EvaluatedAfter == last[r.EditID] && (later || !immediate) {
 			add(evalAt{kind: evalFinal}, r)
@@ -80,7 +79,7 @@ func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
 	return out
 }
 
-// Summarise averages result rows by model, method, setting and axis. The order
+// Summarise averages result rows by model, method, schedule and axis. The order
 // of rows does not matter: equal sets of rows give bit-equal summaries, sorted
 // by group, then in report order of axes and metrics.
 //
@@ -89,8 +88,8 @@ func checkpoints(rows []store.Result, step int) map[evalAt][]store.Result {
 // last time; immediate, right after the edit's own step, where every edit was
 // asked then and that was not the last time; after:N, where edits of earlier
 // steps too were asked after N edits of the chain, before its end.
-func Summarise(rows []store.Result) ([]store.Summary, error) {
-	groups := map[group][]store.Result{}
+func Summarise(rows []row.Result) ([]row.Summary, error) {
+	groups := map[group][]row.Result{}
 	configs := map[group]string{}
 	for _, r := range rows {
 		g := groupOf(r)
@@ -100,7 +99,7 @@ func Summarise(rows []store.Result) ([]store.Summary, error) {
 		configs[g], groups[g] = r.Config, append(groups[g], r)
 	}
 	for _, g := range slices.Collect(maps.Keys(groups)) {
-		set, err := edit.ParseSetting(g.setting)
+		set, err := edit.ParseSchedule(g.setting)
 		if err != nil {
 			return nil, fmt.Errorf("stages: summarising: %w", err)
 		}
@@ -114,11 +113,11 @@ func Summarise(rows []store.Result) ([]store.Summary, error) {
 		}
 		delete(groups, g)
 	}
-	var out []store.Summary
+	var out []row.Summary
 	for _, g := range slices.SortedFunc(maps.Keys(groups), compareGroups) {
 		parts := byPart(groups[g])
 		for _, part := range slices.Sorted(maps.Keys(parts)) {
-			rows := metricRows(parts[part])
+			rows := parts[part]
 			cells, err := metric.Summarise(rows)
 			if err == nil && g.setting == string(edit.Single) { // rows of a batch or a chain depend on each other
 				err = metric.AddIntervals(cells, rows, metric.Replicates, metric.IntervalSeed)
@@ -130,14 +129,14 @@ func Summarise(rows []store.Result) ([]store.Summary, error) {
 				if part != "" && c.Axis == metric.Overall {
 					continue // a score over all axes has no side question
 				}
-				row := store.Summary{
+				mean := row.Summary{
 					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
 					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocolID(), N: c.N, Mean: c.Mean,
 				}
 				if c.Interval != nil {
-					row.Lo, row.Hi = &c.Interval.Lo, &c.Interval.Hi
+					mean.Lo, mean.Hi = &c.Interval.Lo, &c.Interval.Hi
 				}
-				out = append(out, row)
+				out = append(out, mean)
 			}
 		}
 	}
@@ -146,8 +145,8 @@ func Summarise(rows []store.Result) ([]store.Summary, error) {
 
 // byPart keeps the rows of side questions out of their axis's headline: they
 // are summarised as AXIS/VARIANT. The headline's part is "".
-func byPart(rows []store.Result) map[string][]store.Result {
-	parts := map[string][]store.Result{}
+func byPart(rows []row.Result) map[string][]row.Result {
+	parts := map[string][]row.Result{}
 	for _, r := range rows {
 		part := ""
 		if r.Apart {
@@ -158,7 +157,7 @@ func byPart(rows []store.Result) map[string][]store.Result {
 	return parts
 }
 
-func groupOf(r store.Result) group {
+func groupOf(r row.Result) group {
 	return group{run: r.RunID, model: r.Model, data: r.Dataset, method: r.Method, setting: r.Setting, protocol: r.ProtocolID}
 }
 
@@ -175,21 +174,4 @@ func compareGroups(a, b group) int {
 		cmp.Compare(a.method, b.method), cmp.Compare(a.setting, b.setting), cmp.Compare(a.protocol, b.protocol),
 		cmp.Compare(slices.Index(evalOrder, a.at.kind), slices.Index(evalOrder, b.at.kind)), cmp.Compare(a.at.edits, b.at.edits),
 	)
-}
-
-// metricRows gives the rows as the metrics take them. A failed row counts against
-// a method; one that is the model's own fault counts for nothing.
-func metricRows(rows []store.Result) []metric.Row {
-	out := make([]metric.Row, len(rows))
-	for i, r := range rows {
-		status := metric.Status(r.Status)
-		if r.Status == store.Failed && r.Fault == store.FaultModel {
-			status = metric.Status(store.Skipped)
-		}
-		out[i] = metric.Row{
-			Record: r.EditID, Probe: r.ProbeID, Cluster: r.Subject, Axis: dataset.Axis(r.Axis),
-			Status: status, Protocol: r.ProtocolID, Contrast: r.Alt != "", Scores: scoresOf(r),
-		}
-	}
-	return out
 }

@@ -14,14 +14,14 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/store"
+	"editpipe/row"
 )
 
 // asks makes the rows that chains of so many edits have when they are asked as
 // when says: accuracies are 1 in the last place and 0 before.
-func asks(t *testing.T, setting, when string, chains ...int) []store.Result {
+func asks(t *testing.T, setting, when string, chains ...int) []row.Result {
 	t.Helper()
-	set, err := edit.ParseSetting(setting)
+	set, err := edit.ParseSchedule(setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func asks(t *testing.T, setting, when string, chains ...int) []store.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rows []store.Result
+	var rows []row.Result
 	for c, n := range chains {
 		for _, step := range chunks(n, max(1, set.Step)) {
 			from, to := w.due(step.lo, step.hi, n)
@@ -39,9 +39,9 @@ func asks(t *testing.T, setting, when string, chains ...int) []store.Result {
 					acc = 1
 				}
 				id := fmt.Sprintf("%d/%d", c, i)
-				rows = append(rows, store.Result{
+				rows = append(rows, row.Result{
 					Method: "m", Setting: setting, ProtocolID: "p", EditID: id, ProbeID: id, Subject: id, EditIndex: int32(i), EvaluatedAfter: int32(step.hi),
-					Axis: string(dataset.AxisReliability), Status: store.OK, TokenAcc: &acc, Tokens: new(int32(1)), Correct: new(int32(acc)),
+					Axis: string(dataset.AxisReliability), Status: row.OK, Scores: row.Scores{TokenAcc: &acc, Tokens: new(int32(1)), Correct: new(int32(acc))},
 				})
 			}
 		}
@@ -95,25 +95,25 @@ func TestFaults(t *testing.T) {
 	made := func(err error) error { return edit.Wrap("rome", "e", err) }
 	for _, c := range []struct {
 		err    error
-		status store.Status
-		fault  store.Fault
+		status row.Status
+		fault  row.Fault
 	}{
-		{nil, store.OK, ""},
-		{errNothing, store.Skipped, store.FaultData},
-		{fmt.Errorf("%w: e2", errSuperseded), store.Skipped, store.FaultData},
-		{errNotOnTop, store.Skipped, store.FaultSetting},
-		{made(fmt.Errorf("%w batch:9", edit.ErrSetting)), store.Unsupported, store.FaultSetting},
-		{made(edit.ErrUnsupported), store.Unsupported, store.FaultMethod},
-		{made(locate.Refused(arch.ErrNoGradient)), store.Unsupported, store.FaultModel},
-		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), store.SkippedLength, store.FaultData},
-		{made(ask.ErrTooLong), store.SkippedLength, store.FaultData},
-		{ask.ErrNoPrompt, store.Failed, store.FaultData},
-		{made(locate.ErrSubject), store.Failed, store.FaultData},
-		{made(errors.New("no value was found")), store.Failed, store.FaultMethod},
-		{made(run.ErrRun), store.Failed, store.FaultModel},
-		{run.ErrRun, store.Failed, store.FaultModel},
-		{ask.ErrNotFinite, store.Failed, store.FaultMethod}, // of an edited model; see TestFaultOfTheModelItself
-		{&recalled{store.Failed, store.FaultModel, "as it was"}, store.Failed, store.FaultModel},
+		{nil, row.OK, ""},
+		{errNothing, row.Skipped, row.FaultData},
+		{fmt.Errorf("%w: e2", errSuperseded), row.Skipped, row.FaultData},
+		{errNotOnTop, row.Skipped, row.FaultSetting},
+		{made(fmt.Errorf("%w batch:9", edit.ErrSchedule)), row.Unsupported, row.FaultSetting},
+		{made(edit.ErrUnsupported), row.Unsupported, row.FaultMethod},
+		{made(edit.Refused(arch.ErrNoGradient)), row.Unsupported, row.FaultModel},
+		{fmt.Errorf("%w: 70 tokens", ask.ErrTooLong), row.SkippedLength, row.FaultData},
+		{made(ask.ErrTooLong), row.SkippedLength, row.FaultData},
+		{ask.ErrNoPrompt, row.Failed, row.FaultData},
+		{made(locate.ErrSubject), row.Failed, row.FaultData},
+		{made(errors.New("no value was found")), row.Failed, row.FaultMethod},
+		{made(run.ErrRun), row.Failed, row.FaultModel},
+		{run.ErrRun, row.Failed, row.FaultModel},
+		{ask.ErrNotFinite, row.Failed, row.FaultMethod}, // of an edited model; see TestFaultOfTheModelItself
+		{&recalled{row.Failed, row.FaultModel, "as it was"}, row.Failed, row.FaultModel},
 	} {
 		if got := statusOf(c.err); got.status != c.status || got.fault != c.fault || (got.detail == "") != (c.err == nil) {
 			t.Errorf("%v: %+v, want %s of %s", c.err, got, c.status, c.fault)
@@ -126,16 +126,16 @@ func TestFaults(t *testing.T) {
 func TestFaultOfTheModelItself(t *testing.T) {
 	q := question{edit: dataset.Edit{ID: "e", Subject: "s"}, probe: dataset.Probe{ID: "p", Axis: dataset.AxisReliability, Answers: []string{"a"}}}
 	base := asked{question: q, err: ask.ErrNotFinite}.baseRow("p")
-	if base.Status != store.Failed || base.Fault != store.FaultModel {
+	if base.Status != row.Failed || base.Fault != row.FaultModel {
 		t.Errorf("%+v", base)
 	}
-	var rows []store.Result
-	for id, pre := range map[string]store.Base{"e1": base, "e2": {Status: store.OK}} {
+	var rows []row.Result
+	for id, pre := range map[string]row.Base{"e1": base, "e2": {Status: row.OK}} {
 		q.edit.ID = dataset.EditID(id)
 		r := asked{question: q, err: ask.ErrNotFinite}.result(pre)
 		r.Setting = string(edit.Single)
 		rows = append(rows, r)
-		if want := map[bool]store.Fault{true: store.FaultModel, false: store.FaultMethod}[id == "e1"]; r.Fault != want {
+		if want := map[bool]row.Fault{true: row.FaultModel, false: row.FaultMethod}[id == "e1"]; r.Fault != want {
 			t.Errorf("%s: fault %q, want %q", id, r.Fault, want)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/ort"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -30,17 +31,17 @@ type trial struct {
 	warm atomic.Bool     // a unit has been done by this process
 }
 
-// combo is a method under a setting.
+// combo is a method under a schedule.
 type combo struct {
-	method  edit.Method
-	config  edit.Config
-	editor  edit.Editor
-	setting edit.Setting
-	hash    string // over method, configuration and what the method draws on
-	refused error  // why it is not run; it wraps edit.ErrUnsupported
+	method   edit.Method
+	config   edit.Config
+	editor   edit.Editor
+	schedule edit.Schedule
+	hash     string // over method, configuration and what the method draws on
+	refused  error  // why it is not run; it wraps edit.ErrUnsupported
 }
 
-func (c *combo) String() string { return c.method.Name + " " + c.setting.String() }
+func (c *combo) String() string { return c.method.Name + " " + c.schedule.String() }
 
 // chunk is the range [lo, hi) of the records under test.
 type chunk struct{ lo, hi int }
@@ -56,23 +57,23 @@ func chunks(n, size int) []chunk {
 	return list
 }
 
-// units cuts n records into the units of the combo's setting: one batch, one
+// units cuts n records into the units of the combo's schedule: one batch, one
 // chain, or SingleEdits independent edits. A combo that is not run is cut like
 // single edits.
 func (c *combo) units(n int) []chunk {
 	switch {
-	case c.refused != nil || c.setting.Kind == edit.Single:
+	case c.refused != nil || c.schedule.Kind == edit.Single:
 		return chunks(n, SingleEdits)
-	case c.setting.N == 0:
+	case c.schedule.N == 0:
 		return chunks(n, n)
 	}
-	return chunks(n, c.setting.N)
+	return chunks(n, c.schedule.N)
 }
 
 // cost is the row of a unit with what was measured.
-func (t *trial) cost(unit, stage string, u ort.Usage) store.Cost {
+func (t *trial) cost(unit, stage string, u ort.Usage) row.Cost {
 	cpu := u.CPU.Seconds()
-	return store.Cost{
+	return row.Cost{
 		RunID: t.folder.Manifest.RunID, Stage: stage, UnitID: unit,
 		TWall: u.Wall.Seconds(), TCPU: &cpu, PeakRSS: u.PeakRSS, PeakVRAM: u.PeakVRAM,
 		WarmUp: !t.warm.Swap(true),

@@ -14,6 +14,7 @@ import (
 	"reflect"
 
 	"editpipe/dataset"
+	"editpipe/file"
 )
 
 // ErrRecord is returned, with the id, when edits and probes do not make up records.
@@ -35,7 +36,7 @@ func RefuseRun(dir string) error {
 // IsFolder says whether dir is a folder of a run, of a data set or of a knowledge
 // base. Another program may have a manifest.json too: it is no such folder.
 func IsFolder(dir string) bool {
-	if exists(filepath.Join(dir, editsName)) {
+	if file.Exists(filepath.Join(dir, editsName)) {
 		return true
 	}
 	data, err := os.ReadFile(filepath.Join(dir, manifestName))
@@ -106,7 +107,7 @@ func WriteDataset(dir string, records []dataset.Record, m DatasetManifest) error
 	if err := Write(filepath.Join(dir, probesName), probes, meta); err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(dir, manifestName), b.Bytes())
+	return file.Write(filepath.Join(dir, manifestName), b.Bytes())
 }
 
 // ReadDataset reads a data set folder: its records in the order of the edits,

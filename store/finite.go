@@ -64,7 +64,11 @@ func guardStruct(t reflect.Type) guard {
 	var columns []column
 	for i := range t.NumField() {
 		if g := guardFor(t.Field(i).Type); g != nil {
-			columns = append(columns, column{i, columnName(t.Field(i)), g})
+			name := columnName(t.Field(i))
+			if t.Field(i).Anonymous { // its fields are columns of this row
+				name = ""
+			}
+			columns = append(columns, column{i, name, g})
 		}
 	}
 	if columns == nil {
@@ -73,7 +77,7 @@ func guardStruct(t reflect.Type) guard {
 	return func(v reflect.Value) (string, float64) {
 		for _, c := range columns {
 			if inner, x := c.guard(v.Field(c.index)); inner != "" {
-				return strings.TrimSuffix(c.name+"."+strings.TrimPrefix(inner, "."), "."), x
+				return strings.Trim(c.name+"."+strings.TrimPrefix(inner, "."), "."), x
 			}
 		}
 		return "", 0

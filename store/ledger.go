@@ -1,15 +1,14 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"editpipe/file"
 )
 
 // Ledger says which units of a run are done: a file per unit that lists the
@@ -89,8 +88,11 @@ func (s ledgerShard) unchanged(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("store: ledger: %w", err)
 	}
-	_, sum, err := hashFile(path)
-	return err == nil && sum == s.SHA256, err
+	sum, err := file.Hash(path)
+	if err != nil {
+		return false, fmt.Errorf("store: ledger: %w", err)
+	}
+	return sum == s.SHA256, nil
 }
 
 // Mark notes that a unit is done, with the shards it has written.
@@ -102,14 +104,18 @@ func (l *Ledger) Mark(stage, id string) error {
 	e := ledgerEntry{SchemaVersion: SchemaVersion, Stage: stage, Unit: id, Files: []ledgerShard{}}
 	for _, t := range Tables() {
 		name := filepath.Join(string(t), id+".parquet")
-		size, sum, err := hashFile(filepath.Join(l.dir, name))
+		info, err := os.Stat(filepath.Join(l.dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return err
+		var sum string
+		if err == nil {
+			sum, err = file.Hash(filepath.Join(l.dir, name))
 		}
-		e.Files = append(e.Files, ledgerShard{filepath.ToSlash(name), size, sum})
+		if err != nil {
+			return fmt.Errorf("store: ledger: %w", err)
+		}
+		e.Files = append(e.Files, ledgerShard{filepath.ToSlash(name), info.Size(), sum})
 	}
 	data, err := json.Marshal(e)
 	if err != nil {
@@ -118,20 +124,5 @@ func (l *Ledger) Mark(stage, id string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("store: ledger: %w", err)
 	}
-	return WriteFile(path, append(data, '\n'))
-}
-
-// hashFile returns a file's size and SHA-256.
-func hashFile(path string) (int64, string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, "", fmt.Errorf("store: ledger: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return 0, "", fmt.Errorf("store: ledger: reading %s: %w", path, err)
-	}
-	return n, hex.EncodeToString(h.Sum(nil)), nil
+	return file.Write(path, append(data, '\n'))
 }

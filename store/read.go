@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -153,7 +154,7 @@ func Scan[T any](path string, use func(rows []T) error) error {
 
 func scan[T any](path string, use func([]T) error) error {
 	return open(path, func(f *parquet.File) error {
-		want := parquet.SchemaOf(new(T))
+		want := schemaOf[T]()
 		if err := checkColumns(want, f); err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ func scan[T any](path string, use func([]T) error) error {
 		}); err != nil {
 			return err
 		}
-		r := parquet.NewGenericReader[T](f)
+		r := parquet.NewGenericReader[T](f, want)
 		defer r.Close()
 		// One row more than the footer promises finds the end.
 		rows := make([]T, min(readBatch, max(f.NumRows()+1, 1)))
@@ -188,6 +189,41 @@ func scan[T any](path string, use func([]T) error) error {
 		}
 	})
 }
+
+// schemaOf is the schema of a row type for reading. The library's own makes a
+// pointer in an embedded struct point to zero where the column holds NULL
+// (parquet-go v0.32.0: its Field.Value follows such a pointer).
+func schemaOf[T any]() *parquet.Schema {
+	s := parquet.SchemaOf(new(T))
+	index := map[string][]int{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if !f.Anonymous {
+			index[columnName(f)] = f.Index
+		}
+	}
+	root := &columns{Node: s}
+	for _, f := range s.Fields() {
+		root.fields = append(root.fields, &column{f, index[f.Name()]})
+	}
+	return parquet.NewSchema(s.Name(), root)
+}
+
+// columns is a row type whose fields are found by their indices.
+type columns struct {
+	parquet.Node
+	fields []parquet.Field
+}
+
+func (c *columns) Fields() []parquet.Field { return c.fields }
+
+// column is a field of a row, maybe of a struct embedded in it. It is a pointer, as
+// the library takes fields for keys of maps.
+type column struct {
+	parquet.Field
+	index []int
+}
+
+func (c *column) Value(row reflect.Value) reflect.Value { return row.FieldByIndex(c.index) }
 
 // checkColumns compares the columns wanted with those of a file. The library by
 // itself would fill what is missing with zeros.

@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
+
+	"editpipe/file"
 )
 
 // ErrNotRun is returned when a folder is no run folder, or is not empty and
@@ -20,10 +21,10 @@ type Table string
 
 // The tables of a run.
 const (
-	TableResults Table = "results" // Result
-	TableBase    Table = "base"    // Base
-	TableApplied Table = "applied" // Applied
-	TableCosts   Table = "costs"   // Cost
+	TableResults Table = "results"
+	TableBase    Table = "base"
+	TableApplied Table = "applied"
+	TableCosts   Table = "costs"
 )
 
 // Tables lists the tables of a run.
@@ -82,7 +83,7 @@ const summarisedKey = "result_rows"
 
 // WriteSummary writes the summary of a number of result rows, replacing an older
 // one.
-func (r *Run) WriteSummary(rows []Summary, results int) error {
+func WriteSummary[T any](r *Run, rows []T, results int) error {
 	return Write(r.SummaryPath(), rows, map[string]string{"run_id": r.Manifest.RunID, summarisedKey: strconv.Itoa(results)})
 }
 
@@ -108,13 +109,13 @@ func (r *Run) replacedPath(t Table, unit string) string {
 	return filepath.Join(r.Dir, replacedDir, string(t), unit+".parquet")
 }
 
-// Replaced returns the result rows that were set aside.
-func (r *Run) Replaced() ([]Result, error) {
-	dir := filepath.Dir(r.replacedPath(TableResults, ""))
-	if !exists(dir) {
+// ReadReplaced returns the rows of a table that were set aside.
+func ReadReplaced[T any](r *Run, t Table) ([]T, error) {
+	dir := filepath.Dir(r.replacedPath(t, ""))
+	if !file.Exists(dir) {
 		return nil, nil
 	}
-	return ReadDir[Result](dir)
+	return ReadDir[T](dir)
 }
 
 // SetAside moves a unit's shards out of the tables, so that nothing reads them
@@ -134,7 +135,7 @@ func (r *Run) SetAside(unit string) error {
 func (r *Run) Restore(unit string) error {
 	for _, t := range Tables() {
 		from, to := r.replacedPath(t, unit), r.ShardPath(t, unit)
-		if !exists(from) || exists(to) {
+		if !file.Exists(from) || file.Exists(to) {
 			continue
 		}
 		if err := moveShard(from, to); err != nil {
@@ -147,7 +148,7 @@ func (r *Run) Restore(unit string) error {
 // moveShard moves a file; one that is not there, as another process moved it, is
 // no fault.
 func moveShard(from, to string) error {
-	if !exists(from) {
+	if !file.Exists(from) {
 		return nil
 	}
 	err := os.MkdirAll(filepath.Dir(to), 0o755)
@@ -166,7 +167,7 @@ func (r *Run) WritePlanned(units []string) error {
 	if err != nil {
 		return fmt.Errorf("store: noting the units of a command: %w", err)
 	}
-	return WriteFile(filepath.Join(r.Dir, plannedName), append(data, '\n'))
+	return file.Write(filepath.Join(r.Dir, plannedName), append(data, '\n'))
 }
 
 // Missing counts the units of results that the last command planned and that are
@@ -185,7 +186,7 @@ func (r *Run) Missing() (missing, planned int, err error) {
 		return 0, 0, fmt.Errorf("store: reading the units of a command: %w", err)
 	}
 	for _, u := range units {
-		if !exists(r.ShardPath(TableResults, u)) {
+		if !file.Exists(r.ShardPath(TableResults, u)) {
 			missing++
 		}
 	}
@@ -236,7 +237,7 @@ func CreateRun(dir string, m Manifest) (*Run, error) {
 		}
 	}
 	// Held only while the manifest is read and written back.
-	lock, err := acquire(filepath.Join(dir, locksDir, "manifest.lock"), exclusive, true)
+	lock, err := file.Acquire(filepath.Join(dir, locksDir, "manifest.lock"), file.Exclusive, true)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +249,7 @@ func CreateRun(dir string, m Manifest) (*Run, error) {
 		if err := r.Manifest.extend(dir, m); err != nil {
 			return nil, err
 		}
-	case errors.Is(err, ErrNotRun) && !exists(filepath.Join(dir, manifestName)):
+	case errors.Is(err, ErrNotRun) && !file.Exists(filepath.Join(dir, manifestName)):
 		m.SchemaVersion = SchemaVersion
 		if m.RunID == "" {
 			m.RunID = m.derivedID()
@@ -261,7 +262,7 @@ func CreateRun(dir string, m Manifest) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: creating run %s: %w", dir, err)
 	}
-	if err := WriteFile(filepath.Join(dir, manifestName), data); err != nil {
+	if err := file.Write(filepath.Join(dir, manifestName), data); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -269,7 +270,7 @@ func CreateRun(dir string, m Manifest) (*Run, error) {
 
 // mayBecomeRun returns ErrNotRun for a folder that holds something else.
 func mayBecomeRun(dir string) error {
-	if exists(filepath.Join(dir, manifestName)) {
+	if file.Exists(filepath.Join(dir, manifestName)) {
 		return nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -277,7 +278,7 @@ func mayBecomeRun(dir string) error {
 		return fmt.Errorf("store: creating run: %w", err)
 	}
 	for _, e := range entries {
-		if !slices.Contains(folders(), e.Name()) && !isDraft(e.Name()) && e.Name() != manifestName {
+		if !slices.Contains(folders(), e.Name()) && !file.IsDraft(e.Name()) && e.Name() != manifestName {
 			return fmt.Errorf("store: creating %s: %w: it holds %s; use a new or empty folder", dir, ErrNotRun, e.Name())
 		}
 	}
@@ -287,7 +288,7 @@ func mayBecomeRun(dir string) error {
 // Fresh removes a run from its folder, so that CreateRun starts over: the files
 // and sub-folders a run owns, and nothing else. A folder that does not exist or
 // is empty is fresh; one that is no run gives ErrNotRun, one that a process is
-// working in a LockedError.
+// working in a file.LockedError.
 func Fresh(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
@@ -296,7 +297,7 @@ func Fresh(dir string) error {
 	if err != nil {
 		return fmt.Errorf("store: clearing run: %w", err)
 	}
-	if !exists(filepath.Join(dir, manifestName)) {
+	if !file.Exists(filepath.Join(dir, manifestName)) {
 		return fmt.Errorf("store: clearing %s: %w: it has no %s, nothing is removed", dir, ErrNotRun, manifestName)
 	}
 	// A data set, or another program, may have a manifest.json too: only a run's
@@ -327,40 +328,12 @@ func Fresh(dir string) error {
 }
 
 // sweep removes the drafts that killed processes left in the folder. Only who
-// holds the whole run may do it.
+// holds the whole run may do it. A folder below that is not the run's own may be
+// a run that another process works in.
 func (r *Run) sweep() error {
-	dirs := []string{r.Dir}
+	err := file.Sweep(r.Dir, false)
 	for _, sub := range folders() {
-		dirs = append(dirs, filepath.Join(r.Dir, sub))
+		err = errors.Join(err, file.Sweep(filepath.Join(r.Dir, sub), true))
 	}
-	stages, err := filepath.Glob(filepath.Join(r.Dir, ledgerDir, "*"))
-	if err != nil {
-		return err
-	}
-	for _, dir := range append(dirs, stages...) {
-		entries, err := os.ReadDir(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if isDraft(e.Name()) {
-				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func isDraft(name string) bool {
-	return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".draft")
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
+	return err
 }

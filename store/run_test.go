@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"editpipe/file"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -43,7 +45,7 @@ func TestRunIsCreatedAndExtended(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "run")
 	r := create(t, dir)
 	for _, table := range store.Tables() {
-		if rows, err := store.ReadDir[store.Cost](r.TableDir(table)); err != nil || len(rows) != 0 {
+		if rows, err := store.ReadDir[row.Cost](r.TableDir(table)); err != nil || len(rows) != 0 {
 			t.Errorf("table %s of a new run: %v", table, err)
 		}
 	}
@@ -163,13 +165,13 @@ func TestFresh(t *testing.T) {
 		t.Errorf("a folder that does not exist: %v", err)
 	}
 	r := create(t, dir)
-	if err := store.Write(r.ShardPath(store.TableCosts, "u"), []store.Cost{{}}, nil); err != nil {
+	if err := store.Write(r.ShardPath(store.TableCosts, "u"), []row.Cost{{}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ledger().Mark("s", "u"); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteSummary([]store.Summary{{Run: "x"}}, 0); err != nil {
+	if err := store.WriteSummary(r, []row.Summary{{Run: "x"}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	mine := filepath.Join(dir, "notes.txt")
@@ -180,7 +182,7 @@ func TestFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var held *store.LockedError
+	var held *file.LockedError
 	if err := store.Fresh(dir); !errors.As(err, &held) {
 		t.Errorf("clearing a run at work: %v", err)
 	}
@@ -237,8 +239,8 @@ func TestLocks(t *testing.T) {
 	held := func(i, n int) {
 		t.Helper()
 		l, err := r.Lock(i, n)
-		var e *store.LockedError
-		if !errors.As(err, &e) || e.PID != os.Getpid() || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		var e *file.LockedError
+		if !errors.As(err, &e) || e.PID != os.Getpid() || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), "--shard") {
 			t.Errorf("shard %d/%d: %v", i, n, err)
 		}
 		if l != nil {
@@ -252,16 +254,32 @@ func TestLocks(t *testing.T) {
 	first = lock(1, 2)
 	first.Close()
 	second.Close()
-	draft := filepath.Join(r.TableDir(store.TableResults), ".u.parquet.123.draft")
-	if err := os.WriteFile(draft, nil, 0o644); err != nil {
-		t.Fatal(err)
+	drafts := []string{
+		filepath.Join(r.TableDir(store.TableResults), ".u.parquet.123.draft"),
+		filepath.Join(r.Dir, ".manifest.json.123.draft"),
+		filepath.Join(r.PatchDir(), "u-50", ".patch.safetensors.json.123.draft"), // of a checkpoint
+		filepath.Join(r.Dir, "ledger", "evaluate", ".u.json.123.draft"),
+	}
+	other := filepath.Join(r.Dir, "other", ".manifest.json.123.draft") // of a run that another process may work in
+	for _, path := range append(drafts, other) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	all := lock(1, 1)
 	held(1, 1)
 	held(1, 2)
 	all.Close()
-	if _, err := os.Stat(draft); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a draft of a killed process stays: %v", err)
+	for _, path := range drafts {
+		if file.Exists(path) {
+			t.Errorf("%s of a killed process stays", path)
+		}
+	}
+	if !file.Exists(other) {
+		t.Error("a folder that is not the run's own was swept")
 	}
 	for _, bad := range [][2]int{{0, 1}, {3, 2}, {1, 0}} {
 		if _, err := r.Lock(bad[0], bad[1]); err == nil {
@@ -296,7 +314,7 @@ func TestLockEndsWithItsProcess(t *testing.T) {
 		t.Errorf("the other process says %q, %v", line, err)
 	}
 	_, err = r.Lock(1, 1)
-	var held *store.LockedError
+	var held *file.LockedError
 	if !errors.As(err, &held) || held.PID != child.Process.Pid {
 		t.Errorf("while process %d holds it: %v", child.Process.Pid, err)
 	}
@@ -325,8 +343,8 @@ func TestLedger(t *testing.T) {
 	write := func() {
 		t.Helper()
 		if err := errors.Join(
-			store.Write(cost, []store.Cost{{UnitID: "u1"}}, nil),
-			store.Write(result, []store.Result{{EditID: "e"}}, nil),
+			store.Write(cost, []row.Cost{{UnitID: "u1"}}, nil),
+			store.Write(result, []row.Result{{EditID: "e"}}, nil),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -345,13 +363,13 @@ func TestLedger(t *testing.T) {
 	for name, harm := range map[string]func() error{
 		"missing":  func() error { return os.Remove(result) },
 		"cut":      func() error { return os.Truncate(cost, 10) },
-		"replaced": func() error { return store.Write(result, []store.Result{{EditID: "f"}}, nil) },
+		"replaced": func() error { return store.Write(result, []row.Result{{EditID: "f"}}, nil) },
 		"set aside": func() error {
 			if err := r.SetAside("u1"); err != nil {
 				return err
 			}
 			done(false)
-			if rows, err := r.Replaced(); err != nil || len(rows) != 1 {
+			if rows, err := store.ReadReplaced[row.Result](r, store.TableResults); err != nil || len(rows) != 1 {
 				t.Errorf("%d rows set aside, %v", len(rows), err)
 			}
 			if err := r.Restore("u1"); err != nil {
@@ -411,11 +429,11 @@ func TestLedgerDoesNotFollowPathsOutside(t *testing.T) {
 func TestSummary(t *testing.T) {
 	r := create(t, filepath.Join(t.TempDir(), "run"))
 	mean := 0.5
-	want := []store.Summary{{Run: "r", Metric: "tf_exact", N: 2, Mean: &mean}, {Run: "r"}}
-	if err := r.WriteSummary(want, 7); err != nil {
+	want := []row.Summary{{Run: "r", Metric: "tf_exact", N: 2, Mean: &mean}, {Run: "r"}}
+	if err := store.WriteSummary(r, want, 7); err != nil {
 		t.Fatal(err)
 	}
-	got, err := store.Read[store.Summary](r.SummaryPath())
+	got, err := store.Read[row.Summary](r.SummaryPath())
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v", got, err)
 	}

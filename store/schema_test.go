@@ -10,6 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"editpipe/dataset"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -22,11 +23,11 @@ func TestSchemas(t *testing.T) {
 	var b strings.Builder
 	schema[dataset.Edit](t, &b, "edits")
 	schema[dataset.Probe](t, &b, "probes")
-	schema[store.Result](t, &b, "results")
-	schema[store.Base](t, &b, "base")
-	schema[store.Applied](t, &b, "applied")
-	schema[store.Cost](t, &b, "costs")
-	schema[store.Summary](t, &b, "summary")
+	schema[row.Result](t, &b, "results")
+	schema[row.Base](t, &b, "base")
+	schema[row.Applied](t, &b, "applied")
+	schema[row.Cost](t, &b, "costs")
+	schema[row.Summary](t, &b, "summary")
 	golden := filepath.Join("testdata", "schemas.txt")
 	if *update {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {

@@ -2,7 +2,8 @@
 // of a run with its manifest and ledger, and the folder of a data set.
 //
 // It is the only package that speaks Parquet. A table is a slice of structs
-// whose parquet tags are its columns (rows.go); a list column is a standard
+// whose parquet tags are its columns, those of embedded structs flat beside the
+// others; which tables a run has rows of is for others to say; a list column is a standard
 // three-level LIST that is never NULL, so that a nil and an empty slice are the
 // same and both read back as an empty slice that is not nil; a column that may be NULL is a pointer or has the
 // tag optional, which for a plain string makes "" and NULL the same.
@@ -11,12 +12,7 @@
 // file that is not what it should be gives an error naming file and column.
 package store
 
-import (
-	"errors"
-	"fmt"
-
-	"editpipe/tensor"
-)
+import "errors"
 
 // SchemaVersion counts changes to the meaning of columns, of the manifest and
 // of the ledger; it is written into every file.
@@ -33,19 +29,3 @@ var (
 	// does not exist is NULL.
 	ErrNotFinite = errors.New("number is not finite")
 )
-
-// WriteFile writes a file whole, with mode 0644.
-func WriteFile(path string, data []byte) error {
-	d, err := tensor.CreateDraft(path)
-	if err != nil {
-		return fmt.Errorf("store: writing %s: %w", path, err)
-	}
-	defer d.Abort()
-	if _, err = d.Write(data); err == nil {
-		err = d.Commit()
-	}
-	if err != nil {
-		return fmt.Errorf("store: writing %s: %w", path, err)
-	}
-	return nil
-}

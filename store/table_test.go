@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"editpipe/dataset"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -64,9 +65,9 @@ func random[T any](n int, seed uint64) []T {
 func blank[T any]() T {
 	var row T
 	v := reflect.ValueOf(&row).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Slice {
-			f.Set(reflect.MakeSlice(f.Type(), 0, 0))
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if f.Type.Kind() == reflect.Slice {
+			v.FieldByIndex(f.Index).Set(reflect.MakeSlice(f.Type, 0, 0))
 		}
 	}
 	return row
@@ -116,11 +117,11 @@ func roundTrip[T any](t *testing.T) {
 func TestRoundTrip(t *testing.T) {
 	roundTrip[dataset.Edit](t)
 	roundTrip[dataset.Probe](t)
-	roundTrip[store.Result](t)
-	roundTrip[store.Base](t)
-	roundTrip[store.Applied](t)
-	roundTrip[store.Cost](t)
-	roundTrip[store.Summary](t)
+	roundTrip[row.Result](t)
+	roundTrip[row.Base](t)
+	roundTrip[row.Applied](t)
+	roundTrip[row.Cost](t)
+	roundTrip[row.Summary](t)
 }
 
 type small struct {
@@ -228,8 +229,8 @@ func TestNotFiniteIsRefused(t *testing.T) {
 	refuse("score", store.Write(path, []small{{}, {Score: &nan}}, nil))
 	refuse("list", store.Write(path, []small{{}, {List: []float64{1, inf}}}, nil))
 	refuse("raw", store.Write(path, []small{{}, {Raw: float32(nan)}}, nil))
-	refuse("kl", store.Write(path, []store.Result{{}, {KL: &inf}}, nil))
-	refuse("logps", store.Write(path, []store.Base{{}, {LogPs: []float64{nan}}}, nil))
+	refuse("kl", store.Write(path, []row.Result{{}, {Scores: row.Scores{KL: &inf}}}, nil))
+	refuse("logps", store.Write(path, []row.Base{{}, {Baseline: row.Baseline{LogPs: []float64{nan}}}}, nil))
 	bad := nested{}
 	bad.Inner = append(bad.Inner, struct {
 		P *float64 `parquet:"p,optional"`
@@ -407,7 +408,7 @@ func TestReadDir(t *testing.T) {
 }
 
 func BenchmarkWriteResults(b *testing.B) {
-	rows := random[store.Result](20_000, 1)
+	rows := random[row.Result](20_000, 1)
 	path := filepath.Join(b.TempDir(), "a.parquet")
 	for b.Loop() {
 		if err := store.Write(path, rows, nil); err != nil {
@@ -418,13 +419,13 @@ func BenchmarkWriteResults(b *testing.B) {
 }
 
 func BenchmarkReadResults(b *testing.B) {
-	rows := random[store.Result](20_000, 1)
+	rows := random[row.Result](20_000, 1)
 	path := filepath.Join(b.TempDir(), "a.parquet")
 	if err := store.Write(path, rows, nil); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := store.Read[store.Result](path); err != nil {
+		if _, err := store.Read[row.Result](path); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
-	"editpipe/tensor"
+	"editpipe/file"
 )
 
 // rowGroup bounds the rows of a row group, which is held in memory until it is full.
@@ -41,7 +41,7 @@ func Write[T any](path string, rows []T, meta map[string]string) error {
 // aborted, or fails, leaves nothing.
 type Writer[T any] struct {
 	path  string
-	draft *tensor.Draft
+	draft *file.Draft
 	buf   *bufio.Writer
 	rows  *parquet.GenericWriter[T]
 	guard guard
@@ -57,7 +57,7 @@ func NewWriter[T any](path string, meta map[string]string) (*Writer[T], error) {
 			return nil, fmt.Errorf("store: writing %s: metadata key %q: keys that start with %s are taken", path, k, ownKeys)
 		}
 	}
-	d, err := tensor.CreateDraft(path)
+	d, err := file.CreateDraft(path)
 	if err != nil {
 		return nil, fmt.Errorf("store: writing %s: %w", path, err)
 	}

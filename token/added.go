@@ -5,9 +5,8 @@ import (
 
 	"github.com/sugarme/tokenizer"
 
-	"editpipe/token/normal"
+	"editpipe/token/component"
 	"editpipe/token/piece"
-	"editpipe/token/split"
 	"editpipe/token/subword"
 )
 
@@ -20,7 +19,7 @@ type addedToken struct {
 // resolveAdded gives the added tokens their ids and patterns. The model's own
 // id wins over a declared one, as in the official implementation; a token that
 // the model does not have keeps its declared id.
-func resolveAdded(config []addedToken, vocab map[string]int64, n normal.Normaliser) ([]addedToken, error) {
+func resolveAdded(config []addedToken, vocab map[string]int64, n component.Normaliser) ([]addedToken, error) {
 	owner := make(map[int64]string, len(vocab)+len(config))
 	for t, id := range vocab {
 		owner[id] = t
@@ -53,9 +52,4 @@ func resolveAdded(config []addedToken, vocab map[string]int64, n normal.Normalis
 		out = append(out, t)
 	}
 	return out, nil
-}
-
-// cut is what package split needs to know of the token.
-func (t addedToken) cut() split.Added {
-	return split.Added{ID: t.Id, Pattern: t.pattern, SingleWord: t.SingleWord, LeftStrip: t.Lstrip, RightStrip: t.Rstrip}
 }

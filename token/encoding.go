@@ -21,22 +21,6 @@ type Encoding struct {
 	Special []bool // a special token: put there by the template, or written out in the text
 }
 
-// Len returns the number of tokens.
-func (e Encoding) Len() int { return len(e.IDs) }
-
-// Last returns the index of the last token whose span overlaps the byte range
-// [start, end) of the original text: the last subject token when the range is
-// the subject. ok is false when no token overlaps the range.
-func (e Encoding) Last(start, end int) (index int, ok bool) {
-	for i := len(e.Spans) - 1; i >= 0; i-- {
-		s := e.Spans[i]
-		if s.Start < end && s.End > start && s.Start < s.End {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
 // add appends one token.
 func (e *Encoding) add(id int64, s Span, special bool) {
 	e.IDs = append(e.IDs, id)

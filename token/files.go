@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"editpipe/checkpoint"
+	"editpipe/file"
 	"editpipe/token/bytelevel"
 )
 
@@ -27,10 +28,7 @@ const (
 // tokenizer.json, or vocab.json where merges.txt lies beside it; "" if there is
 // neither.
 func Find(dir string) string {
-	is := func(name string) bool {
-		st, err := os.Stat(filepath.Join(dir, name))
-		return err == nil && st.Mode().IsRegular()
-	}
+	is := func(name string) bool { return file.IsRegular(filepath.Join(dir, name)) }
 	switch {
 	case is(tokenizerFile):
 		return filepath.Join(dir, tokenizerFile)

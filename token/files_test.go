@@ -25,11 +25,11 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// apart gives vocab.json and merges.txt of a small tokenizer of testdata, without
-// the tokens that were added to it.
+// apart gives vocab.json and merges.txt of a small tokenizer, without the
+// tokens that were added to it.
 func apart(t *testing.T, name string) (vocab, merges string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	data, err := os.ReadFile(filepath.Join(small, name+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestTwoFiles(t *testing.T) {
 				t.Errorf("%s: %q: ids %v, %v, want %v", name, g.Text, e.IDs, err, g.IDs)
 			}
 		}
-		if id, ok := tok.SpecialID("eos_token"); !ok || id != eot || !tok.IsSpecial(eot) || tok.IsSpecial(space) {
+		if id, ok := tok.SpecialID("eos_token"); !ok || id != eot || !tok.special[eot] || tok.special[space] {
 			t.Errorf("%s: eos_token %d, %v", name, id, ok)
 		}
 		if again, err := Open(Find(dir)); err != nil || again.Hash() != tok.Hash() || len(tok.Hash()) != 64 || tok.Hash() == whole.Hash() {
@@ -154,7 +154,7 @@ func TestTwoFilesTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	// NFC, and digits one by one.
-	if e.IDs[0] != eot || !slices.Equal(e.IDs[1:1+first.Len()], first.IDs) || e.Spans[e.Len()-1] != (Span{5, 6}) {
+	if e.IDs[0] != eot || !slices.Equal(e.IDs[1:1+len(first.IDs)], first.IDs) || e.Spans[len(e.IDs)-1] != (Span{5, 6}) {
 		t.Errorf("%v %v", e.IDs, e.Spans)
 	}
 	pad, _ := tok.SpecialID("pad_token")

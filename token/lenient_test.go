@@ -25,7 +25,7 @@ func describing(t *testing.T) map[string]string {
 // TestAsPythonWrites: a byte order mark, and settings that nobody asks for, change
 // nothing of a tokenizer.
 func TestAsPythonWrites(t *testing.T) {
-	whole, err := os.ReadFile(filepath.Join("testdata", "bytelevel.json"))
+	whole, err := os.ReadFile(filepath.Join(small, "bytelevel.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

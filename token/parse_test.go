@@ -71,7 +71,7 @@ func TestDamaged(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	loaded := 0
 	for _, name := range smallNames {
-		data, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		data, err := os.ReadFile(filepath.Join(small, name+".json"))
 		if err != nil {
 			t.Fatal(err)
 		}

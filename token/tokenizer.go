@@ -3,23 +3,22 @@
 //
 // It reads tokenizer.json files of the Hugging Face format: byte-level BPE
 // (GPT-2, GPT-J, RoBERTa, Llama 3, Qwen), SentencePiece BPE with byte fallback
-// (LLaMA), Unigram with a compiled character map (T5) and WordPiece (BERT). Ids, spans and decoded
-// text are compared with the official implementation (huggingface/tokenizers) by
-// internal/tokencheck. A file with a component this package does not know is
-// refused with the name of the component.
+// (LLaMA), Unigram with a compiled character map (T5) and WordPiece (BERT). Ids,
+// spans and decoded text are compared with the official implementation
+// (huggingface/tokenizers) by internal/tokencheck. A file with a component this
+// package does not know is refused with the name of the component.
 //
-// The stages of a text have a package each. A piece.Piece is cut at added tokens
-// (split), normalised (normal), cut into words (split) and turned into ids
-// (subword); decode goes the way back. This package reads the file, joins the
-// stages and adds the template tokens.
+// A text is a [piece.Piece] that is cut at the added tokens, normalised and cut
+// into words (package component), whose parts become ids (package subword); a
+// decoder (package component) goes the way back. This package reads the file,
+// finds added tokens and puts the template's around the text.
 //
 // Of github.com/sugarme/tokenizer v0.3.0 this package uses the types of added
-// tokens, and package normal the double-array trie of SentencePiece character
-// maps. The rest is this project's own: sugarme's
-// components give other ids than the official implementation (byte_fallback,
-// ignore_merges and equal-rank merges, lookahead patterns, added tokens inside
-// text), lose the alignment when a normaliser changes the text, and end the
-// process on bad files.
+// tokens, and package component the double-array trie of SentencePiece character
+// maps. The rest is this project's own: sugarme's components give other ids than
+// the official implementation (byte_fallback, ignore_merges and equal-rank
+// merges, lookahead patterns, added tokens inside text), lose the alignment when
+// a normaliser changes the text, and end the process on bad files.
 //
 // Truncation and padding settings of a file are not applied: a text is never
 // cut short, and none is filled up. The official implementation applies them when a
@@ -42,20 +41,8 @@ import (
 	"editpipe/checkpoint"
 	"editpipe/token/bytelevel"
 	"editpipe/token/component"
-	"editpipe/token/decode"
-	"editpipe/token/normal"
 	"editpipe/token/piece"
-	"editpipe/token/split"
 	"editpipe/token/subword"
-)
-
-// Families of tokenizers, as returned by [Tokenizer.Family].
-const (
-	FamilyByteLevel     = "bpe-bytelevel"
-	FamilySentencePiece = "bpe-sentencepiece"
-	FamilyBPE           = "bpe" // characters, neither byte-level nor SentencePiece
-	FamilyUnigram       = "unigram"
-	FamilyWordPiece     = "wordpiece"
 )
 
 // ErrUnsupported is returned, wrapped, for a tokenizer.json with a component or
@@ -71,14 +58,13 @@ type model interface {
 // used by several goroutines at once.
 type Tokenizer struct {
 	hash       string
-	family     string
 	model      model
-	normaliser normal.Normaliser
-	splitter   split.Splitter
-	literal    *split.Finder // added tokens looked for in the original text
-	normal     *split.Finder // added tokens looked for in the normalised text
+	normaliser component.Normaliser
+	splitter   component.Splitter
+	literal    *finder // added tokens looked for in the original text
+	normal     *finder // added tokens looked for in the normalised text
 	post       post
-	decoder    decode.Decoder
+	decoder    component.Decoder
 	ids        map[string]int64
 	tokens     map[int64]string
 	normalised map[int64]string // added tokens that normalisation spells otherwise
@@ -153,16 +139,16 @@ func parse(data []byte) (t *Tokenizer, err error) {
 	}
 	sum := sha256.Sum256(data)
 	t = &Tokenizer{hash: hex.EncodeToString(sum[:]), special: make(map[int64]bool), roles: make(map[string]string)}
-	if t.normaliser, err = normal.Parse(c.Normalizer); err != nil {
+	if t.normaliser, err = component.ParseNormaliser(c.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer %w", err)
 	}
-	if t.splitter, err = split.Parse(c.PreTokenizer); err != nil {
+	if t.splitter, err = component.ParseSplitter(c.PreTokenizer); err != nil {
 		return nil, fmt.Errorf("pre_tokenizer %w", err)
 	}
 	if t.post, err = parsePost(c.PostProcessor); err != nil {
 		return nil, fmt.Errorf("post_processor %w", err)
 	}
-	if t.decoder, err = decode.Parse(c.Decoder); err != nil {
+	if t.decoder, err = component.ParseDecoder(c.Decoder); err != nil {
 		return nil, fmt.Errorf("decoder %w", err)
 	}
 	if err := t.parseModel(c.Model); err != nil {
@@ -181,7 +167,7 @@ func parse(data []byte) (t *Tokenizer, err error) {
 	return t, nil
 }
 
-// parseModel sets model, ids and family.
+// parseModel sets model and ids.
 func (t *Tokenizer) parseModel(data json.RawMessage) error {
 	var c struct {
 		Type   string
@@ -212,9 +198,8 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 			return fmt.Errorf("type BPE: %w", err)
 		}
 		t.model, t.ids = m, vocab
-		t.family = t.bpeFamily(m)
 		// The last pre-tokenizer may hand its bytes over as they are.
-		if _, last := t.splitter.ByteLevel(); last && m.ReadBytes() {
+		if t.splitter.EndsInBytes() && m.ReadBytes() {
 			t.splitter.KeepBytes()
 		}
 	case "Unigram":
@@ -222,31 +207,17 @@ func (t *Tokenizer) parseModel(data json.RawMessage) error {
 		if err != nil {
 			return fmt.Errorf("type Unigram: %w", err)
 		}
-		t.model, t.ids, t.family = m, vocab, FamilyUnigram
+		t.model, t.ids = m, vocab
 	case "WordPiece":
 		m, vocab, err := subword.NewWordPiece(data)
 		if err != nil {
 			return fmt.Errorf("type WordPiece: %w", err)
 		}
-		t.model, t.ids, t.family = m, vocab, FamilyWordPiece
+		t.model, t.ids = m, vocab
 	default:
 		return component.Unsupported(c.Type)
 	}
 	return nil
-}
-
-func (t *Tokenizer) bpeFamily(m *subword.BPE) string {
-	if bytes, _ := t.splitter.ByteLevel(); bytes {
-		return FamilyByteLevel
-	}
-	metaspaced := m.ByteFallback() || t.splitter.Metaspace()
-	if _, ok := t.ids[string(bytelevel.Rune(' '))]; ok && !metaspaced {
-		return FamilyByteLevel // a ByteLevel normaliser
-	}
-	if metaspaced {
-		return FamilySentencePiece
-	}
-	return FamilyBPE
 }
 
 // index fills the tables by id and by text.
@@ -261,7 +232,7 @@ func (t *Tokenizer) index(added []addedToken) {
 	}
 	t.ids = maps.Clone(t.ids) // the model must not see added tokens
 	t.normalised = make(map[int64]string)
-	var literal, normal []split.Added
+	var literal, normal []addedToken
 	t.extra = make(map[int64]bool)
 	for _, a := range added {
 		if _, own := t.ids[a.Content]; !own {
@@ -273,15 +244,15 @@ func (t *Tokenizer) index(added []addedToken) {
 			t.special[a.Id] = true
 		}
 		if a.Normalized {
-			normal = append(normal, a.cut())
+			normal = append(normal, a)
 			if a.pattern != a.Content {
 				t.normalised[a.Id] = a.pattern
 			}
 		} else {
-			literal = append(literal, a.cut())
+			literal = append(literal, a)
 		}
 	}
-	t.literal, t.normal = split.NewFinder(literal), split.NewFinder(normal)
+	t.literal, t.normal = newFinder(literal), newFinder(normal)
 }
 
 // Encode gives the ids of text without the template tokens (BOS, EOS) that the
@@ -348,7 +319,7 @@ func (t *Tokenizer) run(text string, template bool) (e Encoding, err error) {
 // pre-tokenizers.
 func (t *Tokenizer) pieces(text string) ([]piece.Piece, error) {
 	var pieces []piece.Piece
-	for _, p := range t.literal.Cut(nil, &piece.Piece{Text: text}) {
+	for _, p := range t.literal.cut(nil, &piece.Piece{Text: text}) {
 		if p.Token != nil {
 			pieces = append(pieces, p)
 			continue
@@ -356,7 +327,7 @@ func (t *Tokenizer) pieces(text string) ([]piece.Piece, error) {
 		if err := t.normaliser.Normalise(&p); err != nil {
 			return nil, fmt.Errorf("normalizer: %w", err)
 		}
-		pieces = t.normal.Cut(pieces, &p)
+		pieces = t.normal.cut(pieces, &p)
 	}
 	pieces, err := t.splitter.Split(pieces)
 	if err != nil {
@@ -424,15 +395,9 @@ func (t *Tokenizer) ID(token string) (int64, bool) {
 	return id, ok
 }
 
-// IsSpecial reports whether id is declared a special token.
-func (t *Tokenizer) IsSpecial(id int64) bool { return t.special[id] }
-
 // Hash returns the SHA-256 in hexadecimal of the tokenizer.json, or of the one that
 // stands for vocab.json, merges.txt and the files beside them.
 func (t *Tokenizer) Hash() string { return t.hash }
-
-// Family returns which kind of tokenizer this is, one of the Family constants.
-func (t *Tokenizer) Family() string { return t.family }
 
 // AddsPrefixSpace reports whether the tokenizer itself puts a space (or its
 // visible form, U+2581) before the first word of a text. A target is then

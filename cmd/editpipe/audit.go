@@ -17,8 +17,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/dataset/importer"
 	"editpipe/generator/kb"
-	"editpipe/stages"
-	"editpipe/store"
+	"editpipe/sets"
 )
 
 func auditCommand() *cli.Command {
@@ -39,7 +38,7 @@ func auditCommand() *cli.Command {
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the edits' own)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`, or a model folder, for the lengths of targets", EnvVars: env("tokenizer")},
 			&cli.StringSliceFlag{Name: "max", Usage: "`CODE=SHARE` of records or probes in which a check may find something; may be repeated", EnvVars: env("max")},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + stages.FindingsFile + " and " + stages.ChecksFile + " to", EnvVars: env("out")},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + sets.FindingsFile + " and " + sets.ChecksFile + " to", EnvVars: env("out")},
 			jsonFlag(),
 		},
 		Action: runAudit,
@@ -73,7 +72,7 @@ func runAudit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := stages.Audit{
+	report, err := sets.Audit{
 		Source: source, KB: c.String("kb"), Relations: c.String("relations"), AsOf: c.String("as-of"),
 		Tokenizer: c.String("tokenizer"), Limits: limits, Out: c.String("out"),
 	}.Do(c.Context)
@@ -131,27 +130,19 @@ func auditSource(c *cli.Context, path string) (dataset.Source, error) {
 				return nil, usagef("--%s is for files, and %s is a folder", flag, path)
 			}
 		}
-		records, m, err := store.ReadDataset(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("audit: %s is no data set folder, as import and generate write them: %w", path, err)
-		}
-		return dataset.List(m.Name, records), err
-	}
-	format, err := importFormat(c, path)
-	if err != nil {
+	} else if err := checkFormat(c); err != nil {
 		return nil, err
 	}
-	file, err := importer.Open(format, path, importer.Options{Language: c.String("language"), Parquet: store.Objects})
-	if errors.Is(err, importer.ErrLanguage) {
-		return nil, usagef("--language: %w", err)
-	}
-	if errors.Is(err, importer.ErrMap) {
+	source, err := sets.Open(path, c.String("format"), importer.Options{Language: c.String("language")})
+	switch {
+	case info.IsDir() && errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("audit: %s is no data set folder, as import and generate write them: %w", path, err)
+	case errors.Is(err, importer.ErrMap):
 		return nil, usagef("%w; import the file with --map first, and audit the folder", err)
-	}
-	if errors.Is(err, importer.ErrPool) {
+	case errors.Is(err, importer.ErrPool):
 		return nil, usagef("%w", err)
 	}
-	return file, err
+	return source, fileFault(err)
 }
 
 // exampleRunes is how much of an example a line of the table shows.

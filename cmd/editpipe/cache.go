@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,42 +24,16 @@ func cacheCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			entries, err := os.ReadDir(dir)
-			if err != nil && !os.IsNotExist(err) {
-				return fmt.Errorf("cache: %w", err)
-			}
 			fmt.Fprintln(c.App.Writer, dir)
+			entries, err := ort.Cached(c.Bool("prune"))
 			for _, e := range entries {
-				path := filepath.Join(dir, e.Name())
-				size, err := folderSize(path)
-				if err != nil {
-					return fmt.Errorf("cache: %w", err)
-				}
 				note := ""
-				if c.Bool("prune") && e.Name() != "onnxruntime" {
-					if err := os.RemoveAll(path); err != nil {
-						return fmt.Errorf("cache: %w", err)
-					}
+				if e.Removed {
 					note = "  removed"
 				}
-				fmt.Fprintf(c.App.Writer, "  %-16s %8.1f MiB%s\n", e.Name(), float64(size)/(1<<20), note)
+				fmt.Fprintf(c.App.Writer, "  %-16s %8.1f MiB%s\n", e.Name, float64(e.Size)/(1<<20), note)
 			}
-			return nil
+			return err
 		},
 	}
-}
-
-func folderSize(path string) (int64, error) {
-	var total int64
-	err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }

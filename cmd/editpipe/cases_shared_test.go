@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -51,12 +52,12 @@ func TestEditingCases(t *testing.T) {
 				callOK(t, "prepare", "--model", model, "--method", m, "--corpus", corpus, "--set", m+".mom2_tokens=10000", "--out", art)
 			}
 			callOK(t, "eval", "--model", model, "--data", filepath.Join(dir, "data"), "--method", "none,rome,memit,pmet,ft-l,ft-m,kn", "--set", "kn.refine=no", "--artifacts", art, "--out", out)
-			rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
+			rows, err := store.ReadDir[row.Result](filepath.Join(out, string(store.TableResults)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range rows {
-				if r.Status != store.OK {
+				if r.Status != row.OK {
 					t.Errorf("%s: %s", r.Method, r.Status)
 				}
 			}

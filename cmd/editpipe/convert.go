@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +11,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/dataset/exporter"
-	"editpipe/store"
+	"editpipe/sets"
 )
 
 func convertCommand() *cli.Command {
@@ -54,15 +52,11 @@ func runConvert(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	report, err := exporter.Write(&b, c.String("to"), data.Records)
+	report, err := sets.Convert{Records: data.Records, To: c.String("to"), Out: c.String("out")}.Do()
+	if errors.Is(err, sets.ErrNothing) {
+		return fmt.Errorf("convert: format %s has no place for edits %s; %w", report.Format, strings.Join(sortedKeys(report.Refused), ", "), sets.ErrNothing)
+	}
 	if err != nil {
-		return err
-	}
-	if report.Records == 0 {
-		return fmt.Errorf("convert: format %s has no place for edits %s; nothing was written", report.Format, reasons(report.Refused))
-	}
-	if err := store.WriteFile(c.String("out"), b.Bytes()); err != nil {
 		return err
 	}
 	writeConvertReport(c.App.Writer, report, data.Name, c.String("out"))
@@ -72,18 +66,13 @@ func runConvert(c *cli.Context) error {
 	return nil
 }
 
-// reasons names what kept edits out.
-func reasons(refused map[string]int) string {
-	return strings.Join(slices.Sorted(maps.Keys(refused)), ", ")
-}
-
 func writeConvertReport(w io.Writer, r exporter.Report, name, out string) {
 	fmt.Fprintf(w, "%s: %d records as %s -> %s\n", name, r.Records, r.Format, out)
 	writeProbeCounts(w, r.Probes)
-	for _, what := range slices.Sorted(maps.Keys(r.Refused)) {
+	for _, what := range sortedKeys(r.Refused) {
 		fmt.Fprintf(w, "  left out: edits %s (%d)\n", what, r.Refused[what])
 	}
-	for _, what := range slices.Sorted(maps.Keys(r.LeftOut)) {
+	for _, what := range sortedKeys(r.LeftOut) {
 		fmt.Fprintf(w, "  left out: %s (%d)\n", what, r.LeftOut[what])
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/dataset"
 	"editpipe/demo"
-	"editpipe/stages"
 	"editpipe/store"
 )
 
@@ -18,28 +18,28 @@ func dataFlag() cli.Flag {
 }
 
 // openData reads the data set --data names, or the embedded one.
-func openData(c *cli.Context) (stages.Data, error) {
+func openData(c *cli.Context) (dataset.Data, error) {
 	dir := c.String("data")
 	if dir == "" {
 		dir, err := embeddedFolder()
 		if err != nil {
-			return stages.Data{}, err
+			return dataset.Data{}, err
 		}
 		records, err := demo.Load(c.Context, dir)
-		return stages.Data{Name: demo.Name, Records: records}, err
+		return dataset.Data{Name: demo.Name, Records: records}, err
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return stages.Data{}, usagef("--data %s is a file: read it into a data set folder with editpipe import first", dir)
+		return dataset.Data{}, usagef("--data %s is a file: read it into a data set folder with editpipe import first", dir)
 	}
 	records, m, err := store.ReadDataset(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return stages.Data{}, fmt.Errorf("--data %s is no data set folder, as import and generate write them: %w", dir, err)
+		return dataset.Data{}, fmt.Errorf("--data %s is no data set folder, as import and generate write them: %w", dir, err)
 	}
 	if err != nil {
-		return stages.Data{}, err
+		return dataset.Data{}, err
 	}
 	if len(records) == 0 {
-		return stages.Data{}, fmt.Errorf("--data %s holds no edits: import or generate it again", dir)
+		return dataset.Data{}, fmt.Errorf("--data %s holds no edits: import or generate it again", dir)
 	}
-	return stages.Data{Name: m.Name, Records: records}, nil
+	return dataset.Data{Name: m.Name, Records: records}, nil
 }

@@ -5,8 +5,6 @@ import (
 	"editpipe/models/answer"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"text/tabwriter"
 
@@ -147,15 +145,4 @@ func disk(what, dir string) finding {
 		return finding{what, true, dir}
 	}
 	return finding{what, free > 1<<30, fmt.Sprintf("%s, %.1f GiB free", dir, float64(free)/(1<<30))}
-}
-
-// nearest returns dir or the first folder above it that exists.
-func nearest(dir string) string {
-	for {
-		_, err := os.Stat(dir)
-		if err == nil || filepath.Dir(dir) == dir {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/answer"
 	"editpipe/models/patch"
 	"fmt"
 	"io"
@@ -12,11 +11,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/demo"
 	"editpipe/edit"
-	"editpipe/models"
+	"editpipe/stages"
 )
 
 // shownTokens is how much of a continuation is worth a line on a terminal.
@@ -74,21 +72,13 @@ func runEdit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	method, err := methodNamed(c.String("method"))
-	if err != nil {
-		return err
-	}
-	keys, err := overrides(c, []edit.Method{method})
+	method, keys, err := oneMethod(c)
 	if err != nil {
 		return err
 	}
 	save := c.String("save")
-	if save != "" {
-		for _, path := range []string{save, patch.Sidecar(save)} {
-			if err := writableFile("save", path); err != nil {
-				return err
-			}
-		}
+	if err := writablePatch(save); err != nil {
+		return err
 	}
 	train, err := trainSource(c)
 	if err != nil {
@@ -96,36 +86,40 @@ func runEdit(c *cli.Context) error {
 	}
 	return withTexts(c, func(ctx context.Context, m opened) error {
 		lm := m.LM
-		config, err := configure(method, lm.Info(), keys[method.Name])
+		config, err := configure(method, lm.Info(), keys)
 		if err != nil {
 			return err
 		}
-		if err := method.Supports(edit.Setting{Kind: edit.Single}, lm.Info()); err != nil {
+		if err := method.Supports(edit.Schedule{Kind: edit.Single}, lm.Info()); err != nil {
 			return err
 		}
 		if err := method.Lacks(config, lm.Info()); err != nil {
 			return err
 		}
-		in := edit.Inputs{Shown: train, Seed: c.Int64("seed")}
+		in := edit.Env{LM: lm, Shown: train, Seed: c.Int64("seed")}
 		if dir := c.String("artifacts"); dir != "" {
 			in.Artifacts = filepath.Join(dir, method.Name)
 		}
-		editor, err := method.New(config, in)
+		editor, err := method.Open(ctx, config, in)
 		if err != nil {
 			return prepareFirst(c, err)
 		}
-		made, err := editor.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{e})
+		made, err := editor.Make(ctx, nil, [][]dataset.Edit{{e}})
 		if err != nil {
 			return err
 		}
-		shown, err := compare(ctx, lm, &made, e, c.StringSlice("ask"))
+		if made[0].Err != nil {
+			return made[0].Err
+		}
+		p := made[0].Patch
+		shown, err := stages.AskSides(ctx, lm, p, e, c.StringSlice("ask"), shownTokens)
 		if err != nil {
 			return err
 		}
 		if save != "" {
 			meta := patch.Meta{Model: lm.Name(), ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash(),
 				Config: config.Map(), Prompts: []string{e.Prompt + " " + e.Target}}
-			if err := made.Save(save, meta); err != nil {
+			if err := p.Save(save, meta); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.App.ErrWriter, "patch written to %s\n", save)
@@ -135,6 +129,18 @@ func runEdit(c *cli.Context) error {
 		}
 		return writeComparison(c.App.Writer, method.Name, shown)
 	})
+}
+
+// writablePatch tries the files of a patch that is to be saved; an empty path is
+// none.
+func writablePatch(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := writableFile("save", path); err != nil {
+		return err
+	}
+	return writableFile("save", patch.Sidecar(path))
 }
 
 // trainSource is the data a method may draw demonstrations from; nil if none.
@@ -149,63 +155,7 @@ func trainSource(c *cli.Context) (dataset.Source, error) {
 	return dataset.List(data.Name, data.Records), nil
 }
 
-// comparison is one prompt asked of the unedited and of the edited model.
-type comparison struct {
-	Prompt       string   `json:"prompt"`
-	Target       string   `json:"target,omitempty"`
-	LogPBefore   *float64 `json:"logp_before,omitempty"` // sum over the target's tokens, nats
-	LogPAfter    *float64 `json:"logp_after,omitempty"`
-	AnswerBefore string   `json:"answer_before"`
-	AnswerAfter  string   `json:"answer_after"`
-}
-
-// compare asks the edit's own prompt, with its target's log-probability, and
-// the further prompts, with and without the patch.
-func compare(ctx context.Context, lm *models.LM, p *patch.Patch, e dataset.Edit, further []string) ([]comparison, error) {
-	prompts := append([]string{e.Prompt}, further...)
-	var rows []answer.Row
-	for _, prompt := range prompts {
-		q := ask.Query{Prompt: prompt}
-		rows = append(rows, answer.Row{Query: q}, answer.Row{Query: q, Patch: p})
-	}
-	texts, err := answer.Generate(ctx, lm, rows, ask.Sampling{MaxNew: shownTokens, Stop: []string{"\n"}})
-	if err != nil {
-		return nil, err
-	}
-	q := ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}
-	scores, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: p}})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]comparison, len(prompts))
-	for i, p := range prompts {
-		before, after := texts[2*i], texts[2*i+1]
-		for _, a := range []ask.Answer{before, after} {
-			if a.Err != nil {
-				return nil, fmt.Errorf("asking %q: %w", p, a.Err)
-			}
-		}
-		out[i] = comparison{Prompt: p, AnswerBefore: before.Text, AnswerAfter: after.Text}
-	}
-	for _, a := range scores {
-		if a.Err != nil {
-			return nil, fmt.Errorf("scoring %q after %q: %w", e.Target, e.Prompt, a.Err)
-		}
-	}
-	before, after := sum(scores[0].Targets[0].LogProbs), sum(scores[1].Targets[0].LogProbs)
-	out[0].Target, out[0].LogPBefore, out[0].LogPAfter = e.Target, &before, &after
-	return out, nil
-}
-
-func sum(values []float64) float64 {
-	s := 0.0
-	for _, v := range values {
-		s += v
-	}
-	return s
-}
-
-func writeComparison(w io.Writer, method string, shown []comparison) error {
+func writeComparison(w io.Writer, method string, shown []stages.Sides) error {
 	first := shown[0]
 	fmt.Fprintf(w, "edit (%s): %s -> %s\n", method, first.Prompt, first.Target)
 	fmt.Fprintf(w, "log-probability of the target: %.3f before, %.3f after\n\n", *first.LogPBefore, *first.LogPAfter)

@@ -24,6 +24,7 @@ import (
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
@@ -150,7 +151,7 @@ func provoke(t *testing.T, f fault, want documented) {
 	}
 	after := contents(t, dir)
 	for name := range after {
-		if strings.HasSuffix(name, ".draft") || strings.Contains(name, ".probe-") {
+		if strings.HasSuffix(name, ".draft") {
 			t.Errorf("half-written %s is left", name)
 		}
 	}
@@ -832,24 +833,24 @@ func runFaults(finished func(*testing.T) string) []fault {
 				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
 			},
 			after: func(t *testing.T, dir string, _ outcome) {
-				shows(t, dir, store.SkippedLength, "context of")
+				shows(t, dir, row.SkippedLength, "context of")
 			}},
 		{line: "an edit on top of another that was not made before it", args: []string{"eval", "--method", "none", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			setup: func(t *testing.T, dir string) {
 				callOK(t, "generate", "--n", "1", "--sets", "reliability,round_edit", "--out", filepath.Join(dir, "data"))
 			},
-			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Skipped, "sequential:2") }},
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, row.Skipped, "sequential:2") }},
 		{line: "a setting the method does not define", args: []string{"eval", "--method", "none,ike", "--setting", "batch:2", "--limit", "2", "--out", "DIR/run"}, runs: true,
-			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "batch") }},
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, row.Unsupported, "batch") }},
 		{line: "an edit without a subject, with a method that needs one", args: []string{"eval", "--method", "none,rome", "--set", "rome.mom2_adjustment=false", "--data", "DIR/data", "--out", "DIR/run"}, runs: true,
 			setup: func(t *testing.T, dir string) {
 				in := writeFile(t, filepath.Join(dir, "in.json"), `[{"prompt": "Who built the mill?", "target_new": "Lang", "ground_truth": "Reim"}]`)
 				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
 			},
-			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, store.Unsupported, "names no subject") }},
+			after: func(t *testing.T, dir string, _ outcome) { shows(t, dir, row.Unsupported, "names no subject") }},
 		{line: "nothing at all could be asked, here a batch larger than the edits under test", args: []string{"eval", "--setting", "batch:20000", "--limit", "2", "--out", "DIR/run"}, runs: true,
 			after: func(t *testing.T, dir string, _ outcome) {
-				shows(t, dir, store.Unsupported, "only 2 edits are under test")
+				shows(t, dir, row.Unsupported, "only 2 edits are under test")
 			}},
 		{line: "a row that the model's graph fails on, alone as well", args: []string{"eval", "--model", "DIR/model", "--data", "DIR/data", "--method", "none,ft-l", "--set", "ft-l.num_steps=2", "--out", "DIR/run"}, runs: true,
 			setup: failingModel,
@@ -868,8 +869,8 @@ func runFaults(finished func(*testing.T) string) []fault {
 				callOK(t, "import", "--in", in, "--out", filepath.Join(dir, "data"))
 			},
 			after: func(t *testing.T, dir string, _ outcome) {
-				shows(t, dir, store.Failed, oneTooMany)
-				if rows := resultsOf(t, filepath.Join(dir, "run")); !slices.ContainsFunc(rows, func(r store.Result) bool { return r.Status == store.OK }) {
+				shows(t, dir, row.Failed, oneTooMany)
+				if rows := resultsOf(t, filepath.Join(dir, "run")); !slices.ContainsFunc(rows, func(r row.Result) bool { return r.Status == row.OK }) {
 					t.Error("no row was scored")
 				}
 			}},
@@ -882,7 +883,7 @@ func runFaults(finished func(*testing.T) string) []fault {
 				}
 			},
 			after: func(t *testing.T, dir string, _ outcome) {
-				shows(t, dir, store.Failed, filepath.Join(dir, "edits"))
+				shows(t, dir, row.Failed, filepath.Join(dir, "edits"))
 			}},
 	}
 }
@@ -899,10 +900,10 @@ func onlyResult(t *testing.T, run string) string {
 
 // shows checks that rows of a status are in DIR/run, say why, have no numbers,
 // and are counted in the report.
-func shows(t *testing.T, dir string, status store.Status, why string) {
+func shows(t *testing.T, dir string, status row.Status, why string) {
 	t.Helper()
 	run := filepath.Join(dir, "run")
-	rows, err := store.ReadDir[store.Result](filepath.Join(run, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}

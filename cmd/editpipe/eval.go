@@ -12,9 +12,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/lfs"
 	"editpipe/pipeline"
+	"editpipe/row"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -53,75 +55,17 @@ func evalCommand() *cli.Command {
 }
 
 func runEval(c *cli.Context) error {
-	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
-		return err
-	}
-	names, err := splitList(c, "method")
-	if err != nil {
-		return err
-	}
-	var methods []edit.Method
-	for _, n := range names {
-		m, err := methodNamed(n)
-		if err != nil {
-			return err
-		}
-		methods = append(methods, m)
-	}
-	keys, err := overrides(c, methods)
-	if err != nil {
-		return err
-	}
-	words, err := splitList(c, "setting")
-	if err != nil {
-		return err
-	}
-	var settings []edit.Setting
-	for _, w := range words {
-		s, err := edit.ParseSetting(w)
-		if err != nil {
-			return usagef("--setting: %w", err)
-		}
-		settings = append(settings, s)
-	}
-	when, err := stages.ParseWhen(list(c, "eval-at"))
-	if err != nil {
-		return usagef("%w", err)
-	}
-	shard, err := pipeline.ParseShard(c.String("shard"))
-	if err != nil {
-		return usagef("--shard: %w", err)
-	}
-	for _, f := range []string{"limit", "generate", "max-errors"} {
-		if c.Int(f) < 0 {
-			return usagef("--%s must not be negative", f)
-		}
-	}
-	ids, err := readIDs(c.String("ids"))
-	if err != nil {
-		return err
-	}
-	if err := writable(c.String("out")); err != nil {
-		return err
-	}
-	data, err := openData(c)
+	e, err := evalArguments(c)
 	if err != nil {
 		return err
 	}
 	return withTexts(c, func(ctx context.Context, model opened) error {
-		for _, m := range methods {
-			if _, err := configure(m, model.Info(), keys[m.Name]); err != nil {
+		for _, m := range e.Methods {
+			if _, err := configure(m, model.Info(), e.Overrides[m.Name]); err != nil {
 				return err
 			}
 		}
-		e := &stages.Eval{
-			LM: model.LM, Data: data,
-			Select:  stages.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")},
-			Methods: methods, Overrides: keys, Settings: settings, Artifacts: c.String("artifacts"),
-			Seed: c.Int64("seed"), When: when, MaxNew: c.Int("generate"),
-			Out: c.String("out"), Shard: shard, RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),
-			Manifest: manifest(c, model),
-		}
+		e.LM, e.Manifest = model.LM, manifest(c, model)
 		if c.Bool("plan") {
 			plan, err := e.Plan(ctx)
 			if err != nil {
@@ -139,6 +83,64 @@ func runEval(c *cli.Context) error {
 		}
 		return finishEval(c, report)
 	})
+}
+
+// evalArguments reads the flags and the data set; what hangs on the model is left
+// to be filled in.
+func evalArguments(c *cli.Context) (*stages.Eval, error) {
+	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
+		return nil, err
+	}
+	e := &stages.Eval{
+		Artifacts: c.String("artifacts"), Seed: c.Int64("seed"), MaxNew: c.Int("generate"),
+		Out: c.String("out"), RetryErrors: c.Bool("retry-errors"), Fresh: c.Bool("fresh"), MaxErrors: c.Int("max-errors"),
+	}
+	names, err := splitList(c, "method")
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		m, err := methodNamed(n)
+		if err != nil {
+			return nil, err
+		}
+		e.Methods = append(e.Methods, m)
+	}
+	if e.Overrides, err = overrides(c, e.Methods); err != nil {
+		return nil, err
+	}
+	words, err := splitList(c, "setting")
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range words {
+		s, err := edit.ParseSchedule(w)
+		if err != nil {
+			return nil, usagef("--setting: %w", err)
+		}
+		e.Schedules = append(e.Schedules, s)
+	}
+	if e.When, err = stages.ParseWhen(list(c, "eval-at")); err != nil {
+		return nil, usagef("%w", err)
+	}
+	if e.Shard, err = pipeline.ParseShard(c.String("shard")); err != nil {
+		return nil, usagef("--shard: %w", err)
+	}
+	for _, f := range []string{"limit", "generate", "max-errors"} {
+		if c.Int(f) < 0 {
+			return nil, usagef("--%s must not be negative", f)
+		}
+	}
+	ids, err := readIDs(c.String("ids"))
+	if err != nil {
+		return nil, err
+	}
+	e.Select = dataset.Selection{Limit: c.Int("limit"), IDs: ids, OrderSeed: c.Int64("order-seed")}
+	if err := writable(e.Out); err != nil {
+		return nil, err
+	}
+	e.Data, err = openData(c)
+	return e, err
 }
 
 // manifest is what only the command knows of a run.
@@ -178,9 +180,9 @@ func finishEval(c *cli.Context, r *stages.Report) error {
 func writeEvaluated(c *cli.Context, r *stages.Report) error {
 	if c.Bool("json") {
 		return writeJSON(c.App.Writer, struct {
-			Run  string               `json:"run"`
-			Dir  string               `json:"dir"`
-			Rows map[store.Status]int `json:"rows"` // by status
+			Run  string             `json:"run"`
+			Dir  string             `json:"dir"`
+			Rows map[row.Status]int `json:"rows"` // by status
 		}{r.Run, r.Dir, r.Rows})
 	}
 	var counts []string

@@ -13,6 +13,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -32,27 +33,27 @@ func TestNoSubject(t *testing.T) {
 	// memit and pmet, which share how rome finds its subject, want preparation first.
 	callOK(t, "eval", "--data", data, "--limit", "1", "--method", "none,ice,ike,ft-l,ft-m,rome,kn",
 		"--set", "ft-l.num_steps=1", "--set", "ft-m.num_steps=1", "--set", "rome.mom2_adjustment=false", "--out", run)
-	rows, err := store.ReadDir[store.Result](filepath.Join(run, "results"))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run, "results"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]store.Status{}
+	seen := map[string]row.Status{}
 	for _, r := range rows {
 		if s, ok := seen[r.Method]; ok && s != r.Status {
 			t.Errorf("%s: %s and %s", r.Method, s, r.Status)
 		}
 		seen[r.Method] = r.Status
-		if r.Status == store.Unsupported && !strings.Contains(r.Detail, "names no subject") {
+		if r.Status == row.Unsupported && !strings.Contains(r.Detail, "names no subject") {
 			t.Errorf("%s: %s", r.Method, r.Detail)
 		}
 	}
 	for _, m := range []string{"none", "ice", "ike", "ft-l", "ft-m"} {
-		if seen[m] != store.OK {
+		if seen[m] != row.OK {
 			t.Errorf("%s: %q", m, seen[m])
 		}
 	}
 	for _, m := range []string{"rome", "kn"} {
-		if seen[m] != store.Unsupported {
+		if seen[m] != row.Unsupported {
 			t.Errorf("%s: %q", m, seen[m])
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/generator/kb"
-	"editpipe/stages"
+	"editpipe/sets"
 )
 
 func generateCommand() *cli.Command {
@@ -23,7 +23,7 @@ func generateCommand() *cli.Command {
 			"  editpipe generate --n 200 --out out/sets\n" +
 			"  editpipe generate --kb latest-all.json.gz --as-of 2026-11-01 --relations relations.yaml --n 2000 --out sets",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a folder that kb build wrote, a Wikidata JSON dump (plain, gz, bz2, zst), a folder of dumps, or \"world\"", Value: stages.World, EnvVars: env("kb")},
+			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a folder that kb build wrote, a Wikidata JSON dump (plain, gz, bz2, zst), a folder of dumps, or \"world\"", Value: sets.World, EnvVars: env("kb")},
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.IntFlag{Name: "n", Usage: "edits wanted", Value: 200, EnvVars: env("n")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
@@ -45,7 +45,7 @@ func runGenerate(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "out")); err != nil {
 		return err
 	}
-	g := stages.Generate{
+	g := sets.Generate{
 		KB: c.String("kb"), Out: c.String("out"), N: c.Int("n"), Seed: c.Int64("seed"), Relations: c.String("relations"),
 		AsOf: c.String("as-of"), Mode: dataset.Mode(c.String("mode")), Later: c.String("later"),
 		Name: c.String("name"), Licence: c.String("licence"), Phraser: c.String("phraser"), Version: version(),
@@ -80,7 +80,7 @@ func runGenerate(c *cli.Context) error {
 	case g.Mode != dataset.Update && g.Later != "":
 		return usagef("--later is for --mode update, not for %s", g.Mode)
 	}
-	if err := writableSet(g.Out, stages.ManifestFile, stages.CardFile); err != nil {
+	if err := writableSet(g.Out, sets.ManifestFile, sets.CardFile); err != nil {
 		return err
 	}
 	set, err := g.Do(c.Context)
@@ -102,7 +102,7 @@ func axisNames() string {
 	return strings.Join(names, ", ")
 }
 
-func writeGenerated(w io.Writer, set *stages.GeneratedSet, out string) {
+func writeGenerated(w io.Writer, set *sets.Generated, out string) {
 	fmt.Fprintf(w, "%s: %d edits from %s (%d entities), seed %d\n", out, set.Counts.Edits, set.DumpID, set.Entities, set.Arguments.Seed)
 	for _, axis := range set.Arguments.Sets {
 		fmt.Fprintf(w, "  %-24s %6d probes\n", axis, set.Counts.Probes[axis])
@@ -114,7 +114,7 @@ func writeGenerated(w io.Writer, set *stages.GeneratedSet, out string) {
 	for _, n := range set.Counts.Rejects {
 		total += n
 	}
-	fmt.Fprintf(w, "  %-24s %6d (%s says why)\n", "rejected candidates", total, stages.RejectsFile)
+	fmt.Fprintf(w, "  %-24s %6d (%s says why)\n", "rejected candidates", total, sets.RejectsFile)
 	for _, warning := range set.Warnings {
 		fmt.Fprintf(w, "  warning: %s\n", warning)
 	}

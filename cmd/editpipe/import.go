@@ -4,16 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/dataset"
 	"editpipe/dataset/importer"
-	"editpipe/stages"
-	"editpipe/store"
+	"editpipe/sets"
 )
 
 func importCommand() *cli.Command {
@@ -54,116 +51,99 @@ func formatNames() string {
 	return strings.Join(names, ", ")
 }
 
-// importFormat is the format that --format names, or that the file is of.
-func importFormat(c *cli.Context, path string) (string, error) {
+// checkFormat refuses a --format that is none.
+func checkFormat(c *cli.Context) error {
 	format := c.String("format")
-	if format != "" {
-		if !slices.ContainsFunc(importer.Formats(), func(f importer.Format) bool { return f.Name == format }) {
-			return "", usagef("unknown --format %q (known: %s)", format, formatNames())
-		}
-		return format, nil
+	if format != "" && !slices.ContainsFunc(importer.Formats(), func(f importer.Format) bool { return f.Name == format }) {
+		return usagef("unknown --format %q (known: %s)", format, formatNames())
 	}
-	format, err := importer.Detect(path, importer.Options{Parquet: store.Objects})
+	return nil
+}
+
+// fileFault adds to the error of a file that was opened what flag may help.
+func fileFault(err error) error {
 	var unknown *importer.FormatError
-	if errors.As(err, &unknown) {
-		return "", fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
+	switch {
+	case errors.Is(err, importer.ErrLanguage):
+		return usagef("--language: %w", err)
+	case errors.As(err, &unknown) && unknown.Want == "":
+		return fmt.Errorf("%w; if it is one of %s, name it with --format", err, formatNames())
 	}
-	return format, err
+	return err
 }
 
 func runImport(c *cli.Context) error {
-	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
-		return err
-	}
-	if s := c.String("split"); s != "" && s != "train" && s != "valid" && s != "test" {
-		return usagef("--split %q: want train, valid or test", s)
-	}
-	format, err := importFormat(c, c.String("in"))
+	in, err := importArguments(c)
 	if err != nil {
 		return err
 	}
-	var columns []importer.Column
+	in.LeftOut = func(fault string) { fmt.Fprintln(c.App.ErrWriter, fault) }
+	done, err := in.Do(c.Context)
+	if err != nil {
+		return importFault(in, err)
+	}
+	writeImportReport(c.App.Writer, done.Report, in.Out)
+	return leftOut(done)
+}
+
+// importArguments reads the flags.
+func importArguments(c *cli.Context) (sets.Import, error) {
+	in := sets.Import{
+		In: c.String("in"), Format: c.String("format"), Out: c.String("out"), Version: version(),
+		Options: importer.Options{Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"), Language: c.String("language")},
+		Choices: sets.Choices{File: c.String("choices"), Labels: c.String("labels"), PerEdit: c.Int("choices-per-edit"), Seed: c.Int64("seed")},
+	}
+	if err := errors.Join(noArgs(c), need(c, "in", "out")); err != nil {
+		return in, err
+	}
+	if s := in.Options.Split; s != "" && s != "train" && s != "valid" && s != "test" {
+		return in, usagef("--split %q: want train, valid or test", s)
+	}
+	if err := checkFormat(c); err != nil {
+		return in, err
+	}
 	if m := c.StringSlice("map"); len(m) > 0 {
 		var err error
-		if columns, err = importer.ParseMap(strings.Join(m, ",")); err != nil {
-			return usagef("--map: %w", err)
+		if in.Options.Map, err = importer.ParseMap(strings.Join(m, ",")); err != nil {
+			return in, usagef("--map: %w", err)
 		}
 	}
-	if c.String("choices") == "" && c.String("labels") != "" {
-		return usagef("--labels are those of --choices, which names no file")
+	if in.Choices.File == "" && in.Choices.Labels != "" {
+		return in, usagef("--labels are those of --choices, which names no file")
 	}
-	if c.Int("choices-per-edit") < 0 {
-		return usagef("--choices-per-edit must not be negative")
+	if in.Choices.PerEdit < 0 {
+		return in, usagef("--choices-per-edit must not be negative")
 	}
-	if err := writableSet(c.String("out"), stages.ManifestFile); err != nil {
-		return err
-	}
-	file, err := importer.Open(format, c.String("in"), importer.Options{
-		Set: c.String("name"), Split: c.String("split"), Licence: c.String("licence"), Map: columns,
-		Language: c.String("language"), Parquet: store.Objects,
-	})
-	if errors.Is(err, importer.ErrLanguage) {
-		return usagef("--language: %w", err)
-	}
-	if errors.Is(err, importer.ErrMap) {
+	return in, writableSet(in.Out, sets.ManifestFile)
+}
+
+// importFault says which flag is at fault.
+func importFault(in sets.Import, err error) error {
+	var choices *sets.ChoicesError
+	switch {
+	case errors.Is(err, importer.ErrMap):
 		return usagef("--map: %w", err)
-	}
-	if errors.Is(err, importer.ErrPool) {
+	case errors.Is(err, importer.ErrPool):
 		return usagef("%w; give it with --choices beside a file of edits", err)
+	case errors.As(err, &choices):
+		return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", choices.File, choices.PerEdit, choices.Err)
+	case errors.Is(err, sets.ErrNothing):
+		return fmt.Errorf("import: %s: no record could be read; %w", in.In, sets.ErrNothing)
 	}
-	if err != nil {
-		return err
-	}
-	var records []dataset.Record
-	for r, err := range file.Records() {
-		var broken *dataset.RecordError
-		switch {
-		case errors.As(err, &broken):
-			fmt.Fprintln(c.App.ErrWriter, broken)
-			continue
-		case err != nil:
-			return err
-		}
-		if err := c.Context.Err(); err != nil {
-			return err
-		}
-		records = append(records, r)
-	}
-	if len(records) == 0 {
-		return fmt.Errorf("import: %s: no record could be read; nothing was written", c.String("in"))
-	}
-	report := file.Report()
-	var pool importer.Report
-	if path := c.String("choices"); path != "" {
-		var choices []dataset.Probe
-		choices, pool, err = importer.ReadChoices(path, importer.Options{Labels: c.String("labels"), Parquet: store.Objects})
-		if err != nil {
-			return err
-		}
-		for _, f := range pool.Errors {
-			fmt.Fprintln(c.App.ErrWriter, f.Text)
-		}
-		records, err = importer.AttachChoices(records, choices, c.Int("choices-per-edit"), c.Int64("seed"))
-		if err != nil {
-			return fmt.Errorf("--choices %s with --choices-per-edit %d: %w", path, c.Int("choices-per-edit"), err)
-		}
-		report.Probes[dataset.AxisOtherTasks] += len(records) * c.Int("choices-per-edit")
-	}
-	if err := store.WriteDataset(c.String("out"), records, store.DatasetManifest{
-		Name: file.Name(), Source: report.Format, File: c.String("in"), Version: version(),
-	}); err != nil {
-		return err
-	}
-	writeImportReport(c.App.Writer, report, c.String("out"))
+	return fileFault(err)
+}
+
+// leftOut is the error of an import that is done and left something out.
+func leftOut(done *sets.Imported) error {
 	var lost []error
-	for _, r := range []importer.Report{report, pool} {
+	for _, r := range []importer.Report{done.Report, done.Choices} {
 		if len(r.Errors) > 0 {
 			lost = append(lost, fmt.Errorf("import: %d of %d records of %s were left out: %w", len(r.Errors), r.Read, r.File, errFailedRows))
 		}
 	}
-	if n := len(report.Groups); n > 0 {
+	if n := len(done.Groups); n > 0 {
 		lost = append(lost, fmt.Errorf("import: %d groups of questions of %s were left out (%s): their names say no kind; name them as in docs/sources.md: %w",
-			n, report.File, strings.Join(slices.Sorted(maps.Keys(report.Groups)), ", "), errFailedRows))
+			n, done.File, strings.Join(sortedKeys(done.Groups), ", "), errFailedRows))
 	}
 	return errors.Join(lost...)
 }
@@ -171,10 +151,10 @@ func runImport(c *cli.Context) error {
 func writeImportReport(w io.Writer, r importer.Report, out string) {
 	fmt.Fprintf(w, "%s: %d records of format %s -> %s\n", r.File, r.Records, r.Format, out)
 	writeProbeCounts(w, r.Probes)
-	for _, k := range slices.Sorted(maps.Keys(r.Skipped)) {
+	for _, k := range sortedKeys(r.Skipped) {
 		fmt.Fprintf(w, "  not imported: %s (%d)\n", k, r.Skipped[k])
 	}
-	for _, k := range slices.Sorted(maps.Keys(r.Groups)) {
+	for _, k := range sortedKeys(r.Groups) {
 		fmt.Fprintf(w, "  not imported: unknown kind %s (%d)\n", k, r.Groups[k])
 	}
 	codes := map[string]int{}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"editpipe/models/arch"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/models"
+	"editpipe/models/arch"
 )
 
 func inspectCommand() *cli.Command {
@@ -68,7 +68,7 @@ func methodsFor(info *arch.Info) ([]methodFor, error) {
 			return nil, err
 		}
 		row := methodFor{Name: m.Name, Defaults: config.Map()}
-		err = m.Supports(edit.Setting{Kind: m.Settings[0]}, info)
+		err = m.Supports(edit.Schedule{Kind: m.Schedules[0]}, info)
 		if err == nil {
 			err = m.Lacks(config, info)
 		}
@@ -81,6 +81,23 @@ func methodsFor(info *arch.Info) ([]methodFor, error) {
 }
 
 func writeInfo(w io.Writer, info *arch.Info, methods []methodFor) error {
+	if err := writeModel(w, info); err != nil {
+		return err
+	}
+	if err := writeWeights(w, info); err != nil {
+		return err
+	}
+	writeMethods(w, methods)
+	for _, n := range info.Warnings {
+		fmt.Fprintf(w, "\nwarning: %s\n", n)
+	}
+	for _, r := range info.Refusals {
+		fmt.Fprintf(w, "\nnot possible: %s\n", r)
+	}
+	return nil
+}
+
+func writeModel(w io.Writer, info *arch.Info) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
@@ -122,12 +139,12 @@ func writeInfo(w io.Writer, info *arch.Info, methods []methodFor) error {
 		gradients = "no: " + info.NoGradient
 	}
 	line("gradients", "%s", gradients)
-	if err := t.Flush(); err != nil {
-		return err
-	}
+	return t.Flush()
+}
 
+func writeWeights(w io.Writer, info *arch.Info) error {
 	fmt.Fprintln(w, "\nfeed-forward weights, y = x W")
-	t = tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "  id\tin x out\tinitializer\tstored\teditable")
 	for i := range info.FFNs {
 		f := &info.FFNs[i]
@@ -147,10 +164,10 @@ func writeInfo(w io.Writer, info *arch.Info, methods []methodFor) error {
 			fmt.Fprintf(t, "  %s\t%d x %d\t%s\t%s\t%s\n", wt.ID, wt.In, wt.Out, wt.Initializer, stored, editable)
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
+	return t.Flush()
+}
 
+func writeMethods(w io.Writer, methods []methodFor) {
 	fmt.Fprintln(w, "\nmethods, with their defaults for this model")
 	for _, m := range methods {
 		note := ""
@@ -162,11 +179,4 @@ func writeInfo(w io.Writer, info *arch.Info, methods []methodFor) error {
 			fmt.Fprintf(w, "    %s.%s=%s\n", m.Name, k, m.Defaults[k])
 		}
 	}
-	for _, n := range info.Warnings {
-		fmt.Fprintf(w, "\nwarning: %s\n", n)
-	}
-	for _, r := range info.Refusals {
-		fmt.Fprintf(w, "\nnot possible: %s\n", r)
-	}
-	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"editpipe/generator/kb"
 	"editpipe/generator/shards"
 	"editpipe/pipeline"
-	"editpipe/stages"
+	"editpipe/sets"
 )
 
 // standardInput is the --dump that is read from a pipe.
@@ -68,7 +68,7 @@ func runKB(c *cli.Context) error {
 		b.In = c.App.Reader
 	}
 	var err error
-	if b.Catalogue, b.CatalogueHash, err = stages.ReadCatalogue(c.String("relations"), catalogue.General()); err != nil {
+	if b.Catalogue, b.CatalogueHash, err = sets.ReadCatalogue(c.String("relations"), catalogue.General()); err != nil {
 		return err
 	}
 	if err := writableData(b.Out); err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -180,13 +181,13 @@ func reported(t *testing.T, binary, run string) []byte {
 	return doc.Rows
 }
 
-func results(t *testing.T, run string) []store.Result {
+func results(t *testing.T, run string) []row.Result {
 	t.Helper()
-	rows, err := store.ReadDir[store.Result](filepath.Join(run, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortStableFunc(rows, func(a, b store.Result) int {
+	slices.SortStableFunc(rows, func(a, b row.Result) int {
 		return cmp.Or(cmp.Compare(a.Method, b.Method), cmp.Compare(a.Setting, b.Setting), cmp.Compare(a.EditID, b.EditID), cmp.Compare(a.ProbeID, b.ProbeID))
 	})
 	return rows

@@ -25,6 +25,8 @@ type listed struct {
 	Note string `json:"note"`
 	Doc  string `json:"doc"`
 	Keys []key  `json:"keys,omitempty"`
+	// Presets are what keys are for some models; the first that holds counts.
+	Presets []preset `json:"presets,omitempty"`
 
 	// Of a file format only.
 	Schema  string `json:"schema,omitempty"`
@@ -36,8 +38,22 @@ type listed struct {
 type key struct {
 	Name    string `json:"name"`
 	Type    string `json:"type"`
-	Default string `json:"default"`
+	Default string `json:"default"` // empty where it is a share of the depth
+	Share   string `json:"share,omitempty"`
 	Doc     string `json:"doc"`
+}
+
+// String is the key as a list shows it.
+func (k key) String() string {
+	if k.Share != "" {
+		return k.Name + " (" + k.Share + " of the layers)"
+	}
+	return k.Name + "=" + k.Default
+}
+
+type preset struct {
+	Models string `json:"models"`
+	Set    string `json:"set"`
 }
 
 // lists maps what can be listed to how.
@@ -57,11 +73,13 @@ func listCommand() *cli.Command {
 		names = append(names, l.name)
 	}
 	return &cli.Command{
-		Name:        "list",
-		Usage:       "list " + strings.Join(names, ", "),
-		ArgsUsage:   strings.Join(names, "|"),
-		Description: "Example: editpipe list methods",
-		Flags:       []cli.Flag{jsonFlag()},
+		Name:      "list",
+		Usage:     "list " + strings.Join(names, ", "),
+		ArgsUsage: strings.Join(names, "|"),
+		Description: "Methods are listed with their keys and with the settings published for some models: the first that holds for a\n" +
+			"model counts, --set goes before all. editpipe inspect shows what comes of it.\n\n" +
+			"Example: editpipe list methods",
+		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			for _, l := range lists {
 				if c.NArg() == 1 && l.name == c.Args().First() {
@@ -96,7 +114,10 @@ func writeList(w io.Writer, rows []listed, asJSON bool) error {
 	for _, r := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Name, r.Note, r.Doc)
 		for _, k := range r.Keys {
-			fmt.Fprintf(t, "  --set %s.%s=%s\t%s\t%s\n", r.Name, k.Name, k.Default, k.Type, k.Doc)
+			fmt.Fprintf(t, "  --set %s.%s\t%s\t%s\n", r.Name, k, k.Type, k.Doc)
+		}
+		for _, p := range r.Presets {
+			fmt.Fprintf(t, "  on %s: %s\n", p.Models, cmp.Or(p.Set, "as above"))
 		}
 		for _, l := range [][2]string{{"reads", r.Schema}, {"from", r.Source}, {"licence", r.Licence}, {"convert writes", r.Written}} {
 			if l[1] != "" {
@@ -114,12 +135,18 @@ func listMethods() ([]listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := listed{Name: m.Name, Note: joinKinds(m.Settings), Doc: m.Title}
+		row := listed{Name: m.Name, Note: joinKinds(m.Schedules), Doc: m.Title}
 		if m.Paper != "" {
 			row.Doc += " (" + m.Paper + ")"
 		}
 		for _, k := range keys {
-			row.Keys = append(row.Keys, key{Name: k.Name, Type: k.Type, Default: k.Default, Doc: k.Doc})
+			if k.Share != "" {
+				k.Default = "" // there is no model
+			}
+			row.Keys = append(row.Keys, key{Name: k.Name, Type: k.Type, Default: k.Default, Share: k.Share, Doc: k.Doc})
+		}
+		for _, p := range m.Presets {
+			row.Presets = append(row.Presets, preset{p.Models(), p.Set})
 		}
 		rows = append(rows, row)
 	}

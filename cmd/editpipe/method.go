@@ -19,12 +19,23 @@ func methodNamed(name string) (edit.Method, error) {
 	return m, nil
 }
 
+// oneMethod is the method of a command that takes one, with its keys that --set
+// gives.
+func oneMethod(c *cli.Context) (edit.Method, map[string]string, error) {
+	m, err := methodNamed(c.String("method"))
+	if err != nil {
+		return m, nil, err
+	}
+	keys, err := overrides(c, []edit.Method{m})
+	return m, keys[m.Name], err
+}
+
 func setFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "set", Usage: "`METHOD.KEY=VALUE`, repeatable; editpipe list methods shows the keys", EnvVars: env("set")}
 }
 
 // overrides sorts --set arguments by method. Naming a method that is not run is
-// an error: the setting would have no effect.
+// an error: the key would have no effect.
 func overrides(c *cli.Context, run []edit.Method) (map[string]map[string]string, error) {
 	out := map[string]map[string]string{}
 	for _, m := range run {

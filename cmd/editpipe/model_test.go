@@ -12,6 +12,7 @@ import (
 	"editpipe/models"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 )
 
@@ -31,15 +32,15 @@ func TestLongPrompts(t *testing.T) {
 			}
 			out := filepath.Join(t.TempDir(), "run")
 			callOK(t, "eval", "--model", model, "--data", filepath.Join(dir, "data"), "--method", "none", "--out", out)
-			rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
+			rows, err := store.ReadDir[row.Result](filepath.Join(out, string(store.TableResults)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			count := map[store.Status]int{}
+			count := map[row.Status]int{}
 			for _, r := range rows {
 				count[r.Status]++
 			}
-			if len(count) != 2 || count[store.SkippedLength] == 0 || count[store.OK] == 0 {
+			if len(count) != 2 || count[row.SkippedLength] == 0 || count[row.OK] == 0 {
 				t.Errorf("rows by status: %v", count)
 			}
 		})

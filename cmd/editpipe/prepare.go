@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"editpipe/dataset"
 	"editpipe/dataset/corpus"
 	"editpipe/demo"
 	"editpipe/edit"
-	"editpipe/stages"
 	"editpipe/store"
 )
 
@@ -43,18 +40,14 @@ func runPrepare(c *cli.Context) error {
 	if err := errors.Join(noArgs(c), need(c, "method", "out")); err != nil {
 		return err
 	}
-	method, err := methodNamed(c.String("method"))
+	method, keys, err := oneMethod(c)
 	if err != nil {
 		return err
 	}
 	if !method.HasPrepare {
 		return usagef("method %s needs no preparation", method.Name)
 	}
-	keys, err := overrides(c, []edit.Method{method})
-	if err != nil {
-		return err
-	}
-	in := edit.PrepareInput{Seed: c.Int64("seed")}
+	in := edit.PrepareEnv{Seed: c.Int64("seed")}
 	path := c.String("corpus")
 	if path == "" && c.String("model") == "" {
 		if path, err = demoCorpus(); err != nil {
@@ -62,8 +55,8 @@ func runPrepare(c *cli.Context) error {
 		}
 	}
 	if path != "" {
-		if in.Texts, err = running(path, c.String("corpus-field")); err != nil {
-			return err
+		if in.Texts, err = corpus.Open(path, c.String("corpus-field"), store.Texts); err != nil {
+			return fmt.Errorf("--corpus: %w", err)
 		}
 		in.Progress = func(done, want int64) {
 			fmt.Fprintf(c.App.ErrWriter, "read %d of %d tokens\n", done, max(done, want))
@@ -74,21 +67,22 @@ func runPrepare(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		in.Train, in.Val = split(data)
+		in.Train, in.Val = data.Split()
 	}
 	out := filepath.Join(c.String("out"), method.Name)
 	if err := writable(out); err != nil {
 		return err
 	}
 	return withTexts(c, func(ctx context.Context, m opened) error {
-		config, err := configure(method, m.Info(), keys[method.Name])
+		config, err := configure(method, m.Info(), keys)
 		if err != nil {
 			return err
 		}
 		if err := method.Lacks(config, m.Info()); err != nil { // running text may take hours
 			return err
 		}
-		if err := method.Prepare(ctx, edit.Base{LM: m.LM}, config, in, out); err != nil {
+		in.LM = m.LM
+		if err := method.Prepare(ctx, config, in, out); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(c.App.Writer, "%s: prepared for %s on %s\n", out, method.Name, m.Name())
@@ -100,35 +94,6 @@ func runPrepare(c *cli.Context) error {
 func demoCorpus() (string, error) {
 	dir, err := embeddedFolder()
 	return filepath.Join(dir, demo.CorpusFile), err
-}
-
-// running reads the running text in a file. One that cannot be read is refused
-// here, before any work.
-func running(path, field string) (iter.Seq2[string, error], error) {
-	texts := corpus.Texts(path, field)
-	if strings.EqualFold(filepath.Ext(path), ".parquet") {
-		texts = store.Texts(path, field)
-	}
-	for _, err := range texts {
-		if err != nil {
-			return nil, fmt.Errorf("--corpus: %w", err)
-		}
-		break
-	}
-	return texts, nil
-}
-
-// split gives the records to learn from and those to validate on.
-func split(data stages.Data) (train, val dataset.Source) {
-	var a, b []dataset.Record
-	for _, r := range data.Records {
-		if r.Edit.Split == "valid" {
-			b = append(b, r)
-		} else {
-			a = append(a, r)
-		}
-	}
-	return dataset.List(data.Name, a), dataset.List(data.Name, b)
 }
 
 // unpreparedError is a method that was not prepared, with the command that does it.
@@ -143,7 +108,7 @@ func (e *unpreparedError) Unwrap() error { return e.err }
 // prepareFirst adds to the error of a command whose methods were not prepared what
 // to type, with the flags in use.
 func prepareFirst(c *cli.Context, err error) error {
-	methods := unprepared(err)
+	methods := edit.Unprepared(err)
 	if methods == nil {
 		return err
 	}
@@ -177,24 +142,6 @@ func prepareFirst(c *cli.Context, err error) error {
 	}
 	e.hints = append(e.hints, again)
 	return e
-}
-
-// unprepared lists the methods whose errors say that they were not prepared.
-func unprepared(err error) []string {
-	if of, ok := err.(*edit.Error); ok && errors.Is(err, edit.ErrNotPrepared) {
-		return []string{of.Method}
-	}
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		return unprepared(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		var list []string
-		for _, err := range e.Unwrap() {
-			list = append(list, unprepared(err)...)
-		}
-		return list
-	}
-	return nil
 }
 
 // commandLine writes words as a shell reads them.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"editpipe/file"
 	"editpipe/report"
-	"editpipe/store"
 )
 
 func reportCommand() *cli.Command {
@@ -53,7 +53,7 @@ func reportCommand() *cli.Command {
 				if err := r.Write(&b, format); err != nil {
 					return err
 				}
-				return store.WriteFile(out, b.Bytes())
+				return file.Write(out, b.Bytes())
 			}
 			return r.Write(c.App.Writer, format)
 		},

@@ -16,6 +16,7 @@ import (
 	"editpipe/internal/tinylm"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"
 )
@@ -39,9 +40,9 @@ func csvOf(t *testing.T, runs ...string) []map[string]string {
 }
 
 // resultsOf reads the result rows of a run.
-func resultsOf(t *testing.T, run string) []store.Result {
+func resultsOf(t *testing.T, run string) []row.Result {
 	t.Helper()
-	rows, err := store.ReadDir[store.Result](filepath.Join(run, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +127,10 @@ const closeMeans = 1.2e-14
 const closeScores = 5e-6
 
 // recount averages the mean log-probability of the rows that keep lets pass, by edit.
-func recount(rows []store.Result, keep func(store.Result) bool) (mean float64, n int) {
+func recount(rows []row.Result, keep func(row.Result) bool) (mean float64, n int) {
 	of := map[string][]float64{}
 	for _, r := range rows {
-		if r.Axis == string(dataset.AxisReliability) && r.Status == store.OK && keep(r) {
+		if r.Axis == string(dataset.AxisReliability) && r.Status == row.OK && keep(r) {
 			of[r.EditID] = append(of[r.EditID], *r.LogPMean)
 		}
 	}
@@ -150,8 +151,8 @@ func TestCheckpoints(t *testing.T) {
 	run := filepath.Join(t.TempDir(), "seq")
 	callOK(t, "eval", "--method", "ft-l", "--set", "ft-l.num_steps=3", "--setting", "sequential:5", "--limit", "5", "--eval-at", "immediate,every:2,final", "--out", run)
 	rows := resultsOf(t, run)
-	after := func(n int32) func(store.Result) bool {
-		return func(r store.Result) bool { return r.EvaluatedAfter == n && r.EditIndex < n }
+	after := func(n int32) func(row.Result) bool {
+		return func(r row.Result) bool { return r.EvaluatedAfter == n && r.EditIndex < n }
 	}
 	means := map[string]string{}
 	for _, row := range csvOf(t, run) {
@@ -161,9 +162,9 @@ func TestCheckpoints(t *testing.T) {
 		}
 	}
 	var seen []string
-	for at, keep := range map[string]func(store.Result) bool{
+	for at, keep := range map[string]func(row.Result) bool{
 		"final": after(5), "after:2": after(2), "after:4": after(4),
-		"immediate": func(r store.Result) bool { return r.EvaluatedAfter == r.EditIndex+1 },
+		"immediate": func(r row.Result) bool { return r.EvaluatedAfter == r.EditIndex+1 },
 	} {
 		want, n := recount(rows, keep)
 		var mean float64
@@ -345,17 +346,17 @@ func checkGraphFailure(t *testing.T, dir string, o outcome) {
 	if !strings.Contains(o.out, "2 error") {
 		t.Errorf("%s%s", o.out, o.err)
 	}
-	key := func(r store.Result) string { return r.Method + r.ProbeID }
-	sound := map[string]store.Result{}
+	key := func(r row.Result) string { return r.Method + r.ProbeID }
+	sound := map[string]row.Result{}
 	for _, r := range resultsOf(t, filepath.Join(dir, "sound")) {
 		sound[key(r)] = r
 	}
 	for _, r := range resultsOf(t, filepath.Join(dir, "run")) {
 		if strings.Contains(r.Prompt, "%") {
-			if r.Status != store.Failed || r.Fault != store.FaultModel || !strings.Contains(r.Detail, "graph failed") {
+			if r.Status != row.Failed || r.Fault != row.FaultModel || !strings.Contains(r.Detail, "graph failed") {
 				t.Errorf("%s %s: %s, fault %q, %s", r.Method, r.Prompt, r.Status, r.Fault, r.Detail)
 			}
-		} else if s := sound[key(r)]; r.Status != store.OK || math.Abs(*r.LogPMean-*s.LogPMean) > closeScores*max(1, math.Abs(*s.LogPMean)) {
+		} else if s := sound[key(r)]; r.Status != row.OK || math.Abs(*r.LogPMean-*s.LogPMean) > closeScores*max(1, math.Abs(*s.LogPMean)) {
 			t.Errorf("%s %s: %s (%s), %v, without the other row %v", r.Method, r.Prompt, r.Status, r.Detail, r.LogPMean, s.LogPMean)
 		}
 	}
@@ -384,7 +385,7 @@ func TestNoGradientReason(t *testing.T) {
 		t.Fatalf("code %d: %s", o.code, o.err)
 	}
 	for _, r := range resultsOf(t, filepath.Join(dir, "run")) {
-		if r.Status != store.Unsupported || r.Fault != store.FaultModel || !strings.Contains(r.Detail, "encoder") {
+		if r.Status != row.Unsupported || r.Fault != row.FaultModel || !strings.Contains(r.Detail, "encoder") {
 			t.Errorf("%s, fault %q: %s", r.Status, r.Fault, r.Detail)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"encoding/csv"
 	"encoding/json"
@@ -26,8 +25,10 @@ import (
 	"editpipe/edit/all"
 	"editpipe/metric"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/stages"
 	"editpipe/store"
 	"editpipe/tensor"
@@ -225,7 +226,7 @@ func checkEdit(t *testing.T, saved string) {
 	orttest.Find(t)
 	// A comma belongs to the prompt: it separates nothing.
 	further := "Drangin Rizaer, who works as a"
-	var shown []comparison
+	var shown []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "ice", "--json", "--ask", further, "--ask", "Zume Velkin").out, &shown)
 	if len(shown) != 3 || shown[0].Prompt != demo.FactPrompt || shown[1].Prompt != further {
 		t.Fatalf("%+v", shown)
@@ -267,7 +268,7 @@ func checkExport(t *testing.T, dir string) {
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
-	var patched, plain []comparison
+	var patched, plain []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "patch", "--set", "patch.path="+deltas, "--save", saved, "--json").out, &patched)
 	callOK(t, "export", "--patch", saved, "--out", baked)
 	parse(t, callOK(t, "edit", "--model", baked, "--method", "none", "--json",
@@ -305,7 +306,7 @@ func checkPrepare(t *testing.T, dir string) {
 	}
 	artifacts := filepath.Join(dir, "artifacts")
 	callOK(t, "prepare", "--method", "rome", "--corpus", corpus, "--set", "rome.mom2_tokens=15000", "--out", artifacts)
-	var shown []comparison
+	var shown []stages.Sides
 	parse(t, callOK(t, "edit", "--method", "rome", "--artifacts", artifacts, "--json").out, &shown)
 	if before, after := *shown[0].LogPBefore, *shown[0].LogPAfter; after < before+1 {
 		t.Errorf("ROME moved the target from %v to %v nats only", before, after)
@@ -372,7 +373,7 @@ func checkEval(t *testing.T, out string) {
 	orttest.Find(t)
 	command := []string{"eval", "--method", "none,ice", "--limit", "8", "--out", out}
 	first := callOK(t, command...)
-	rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(out, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,19 +389,19 @@ func checkEval(t *testing.T, out string) {
 		t.Errorf("the second command changed the folder: %v, before %v", sortedKeys(after), sortedKeys(before))
 	}
 	var told struct {
-		Run  string               `json:"run"`
-		Dir  string               `json:"dir"`
-		Rows map[store.Status]int `json:"rows"`
+		Run  string             `json:"run"`
+		Dir  string             `json:"dir"`
+		Rows map[row.Status]int `json:"rows"`
 	}
 	parse(t, callOK(t, append(command, "--json")...).out, &told)
-	if told.Run != rows[0].RunID || told.Dir != out || !maps.Equal(told.Rows, map[store.Status]int{store.OK: len(rows)}) {
+	if told.Run != rows[0].RunID || told.Dir != out || !maps.Equal(told.Rows, map[row.Status]int{row.OK: len(rows)}) {
 		t.Errorf("--json says %+v", told)
 	}
 	checkReports(t, out, rows)
 }
 
 // checkReports reads a run in every format.
-func checkReports(t *testing.T, run string, rows []store.Result) {
+func checkReports(t *testing.T, run string, rows []row.Result) {
 	text, md := callOK(t, "report", run).out, callOK(t, "report", "--format", "md", run).out
 	for _, want := range []string{"none", "ice", "Efficiency", rows[0].ProtocolID} {
 		if !strings.Contains(text, want) || !strings.Contains(md, want) {
@@ -448,7 +449,7 @@ func checkReports(t *testing.T, run string, rows []store.Result) {
 
 // checkMean recounts a figure of the report from the result rows, as the README
 // tells a notebook to: the mean over records of the mean over their probes.
-func checkMean(t *testing.T, reported []map[string]any, rows []store.Result) {
+func checkMean(t *testing.T, reported []map[string]any, rows []row.Result) {
 	sums, counts := map[string]float64{}, map[string]float64{}
 	for _, r := range rows {
 		if r.Method == "ice" && r.Axis == string(dataset.AxisNeighbourhood) && r.AgreeTok != nil {
@@ -478,7 +479,7 @@ const sumOrder = 1e-12
 func checkEvalData(t *testing.T, data, out string, edits int, nineAxes bool) {
 	orttest.Find(t)
 	callOK(t, "eval", "--data", data, "--limit", fmt.Sprint(edits), "--out", out)
-	rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(out, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -529,11 +530,11 @@ func checkPatches(t *testing.T, data, edits, out string) {
 		}
 	}
 	callOK(t, "eval", "--method", "none,patch", "--set", "patch.path="+edits, "--data", data, "--out", out)
-	rows, err := store.ReadDir[store.Result](filepath.Join(out, string(store.TableResults)))
+	rows, err := store.ReadDir[row.Result](filepath.Join(out, string(store.TableResults)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	none := map[string]store.Result{}
+	none := map[string]row.Result{}
 	for _, r := range rows {
 		if r.Method == "none" {
 			none[r.ProbeID] = r
@@ -545,7 +546,7 @@ func checkPatches(t *testing.T, data, edits, out string) {
 			continue
 		}
 		before := none[r.ProbeID]
-		if r.Status != store.OK || before.LogPMean == nil {
+		if r.Status != row.OK || before.LogPMean == nil {
 			t.Fatalf("row %+v", r)
 		}
 		change := *r.LogPMean - *before.LogPMean

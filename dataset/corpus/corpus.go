@@ -31,6 +31,23 @@ var ErrUTF8 = errors.New("not UTF-8 text: save the file as UTF-8")
 // maxLine bounds a line: longer ones are a file of another kind.
 const maxLine = 64 << 20
 
+// Open is Texts for a file that is tried first: one that cannot be read is refused
+// here, before any work. A Parquet file (.parquet) is read by parquet, the column
+// named field: this package does not speak it.
+func Open(path, field string, parquet func(path, column string) iter.Seq2[string, error]) (iter.Seq2[string, error], error) {
+	texts := Texts(path, field)
+	if strings.EqualFold(filepath.Ext(path), ".parquet") {
+		texts = parquet(path, field)
+	}
+	for _, err := range texts {
+		if err != nil {
+			return nil, err
+		}
+		break
+	}
+	return texts, nil
+}
+
 // Texts yields the texts of a file in order, without blank ones; field names
 // the JSONL field and is Field if empty. An error names file and line and ends
 // the sequence.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,5 +94,34 @@ func TestFaults(t *testing.T) {
 	}
 	if _, err := read(filepath.Join(t.TempDir(), "none.txt"), ""); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// A file that cannot be read is refused when it is opened; Parquet is left to its
+// reader, which is handed file and column.
+func TestOpen(t *testing.T) {
+	var asked []string
+	parquet := func(path, column string) iter.Seq2[string, error] {
+		asked = append(asked, filepath.Base(path), column)
+		return func(yield func(string, error) bool) { yield("from a column", nil) }
+	}
+	for name, want := range map[string]string{"a.jsonl": "One line.", "b.Parquet": "from a column"} {
+		texts, err := Open(write(t, name, `{"body": "One line."}`), "body", parquet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // trying the file takes nothing of it
+			for text, err := range texts {
+				if text != want || err != nil {
+					t.Errorf("%s: %q, %v; want %q", name, text, err, want)
+				}
+			}
+		}
+	}
+	if want := []string{"b.Parquet", "body"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	if _, err := Open(write(t, "c.txt", "\n"), "", parquet); !errors.Is(err, ErrEmpty) {
+		t.Errorf("a file without text: %v", err)
 	}
 }

@@ -76,7 +76,7 @@ func TestRoundTrip(t *testing.T) {
 		{"zsre", "survey_zsre.json", map[string]int{}},
 	} {
 		t.Run(c.format+" "+c.file, func(t *testing.T) {
-			recs := load(t, c.format, filepath.Join("..", "importer", "testdata", c.file))
+			recs := load(t, c.format, filepath.Join("..", "..", "testdata", "formats", c.file))
 			path, report := export(t, c.format, recs)
 			if got, err := importer.Detect(path, importer.Options{}); got != c.format || err != nil {
 				t.Errorf("written as %s, detected as %q, %v", c.format, got, err)
@@ -157,7 +157,7 @@ func TestVariantsComeBack(t *testing.T) {
 			}
 		}
 	}
-	flat := load(t, "counterfact-flat", filepath.Join("..", "importer", "testdata", "counterfact_flat.json"))
+	flat := load(t, "counterfact-flat", filepath.Join("..", "..", "testdata", "formats", "counterfact_flat.json"))
 	path, _ := export(t, "easyedit", flat)
 	count := func(recs []dataset.Record) (n int) {
 		for _, r := range recs {
@@ -176,7 +176,7 @@ func TestVariantsComeBack(t *testing.T) {
 
 // A record without subject goes out where the format does without one.
 func TestNoSubject(t *testing.T) {
-	recs := load(t, "counterfact-flat", filepath.Join("..", "importer", "testdata", "no_subject.json"))
+	recs := load(t, "counterfact-flat", filepath.Join("..", "..", "testdata", "formats", "no_subject.json"))
 	for format, want := range map[string]int{"easyedit": 2, "knowedit": 2, "counterfact": 0, "zsre": 0} {
 		var b bytes.Buffer
 		report, err := Write(&b, format, recs)

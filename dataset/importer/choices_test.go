@@ -12,7 +12,7 @@ import (
 )
 
 func TestReadChoices(t *testing.T) {
-	pool, report, err := ReadChoices("testdata/piqa.jsonl", Options{})
+	pool, report, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,13 +23,13 @@ func TestReadChoices(t *testing.T) {
 		ID: "piqa-0", Family: dataset.Locality, Axis: dataset.AxisOtherTasks, Variant: "choices", Prompt: "Question: To dry a wet boot,\nAnswer:", Format: dataset.Choice, AnswerMode: dataset.OneChoice,
 		Answers: []string{"fill it with paper."}, Choices: []string{"fill it with water.", "fill it with paper."}, ChoiceLabel: 1, SubjectStart: -1, SubjectEnd: -1, Phrasing: "imported",
 	})
-	if report.Count(CodeChoicesRepeated) != 1 {
+	if count(report, CodeChoicesRepeated) != 1 {
 		t.Errorf("warnings: %v", report.Warnings)
 	}
 }
 
 func TestReadGenericChoices(t *testing.T) {
-	pool, report, err := ReadChoices("testdata/choices.jsonl", Options{Set: "birds"})
+	pool, report, err := ReadChoices(filepath.Join(samples, "choices.jsonl"), Options{Set: "birds"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +52,16 @@ func TestLabelsMustFit(t *testing.T) {
 	if err := os.WriteFile(labels, []byte("1\n0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := ReadChoices("testdata/piqa.jsonl", Options{Labels: labels}); err == nil || !strings.Contains(err.Error(), "2 labels for the 4 records") {
+	if _, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{Labels: labels}); err == nil || !strings.Contains(err.Error(), "2 labels for the 4 records") {
 		t.Errorf("too few labels: %v", err)
 	}
-	if _, _, err := ReadChoices("testdata/piqa.jsonl", Options{Labels: "testdata/none"}); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{Labels: filepath.Join(samples, "none")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent labels: %v", err)
 	}
 }
 
 func TestAttachChoices(t *testing.T) {
-	pool, _, err := ReadChoices("testdata/piqa.jsonl", Options{})
+	pool, _, err := ReadChoices(filepath.Join(samples, "piqa.jsonl"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

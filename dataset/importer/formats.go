@@ -211,17 +211,6 @@ type Report struct {
 	Warnings []Finding            `json:"warnings,omitempty"`
 }
 
-// Count returns the number of warnings with a code.
-func (r Report) Count(code string) int {
-	n := 0
-	for _, w := range r.Warnings {
-		if w.Code == code {
-			n++
-		}
-	}
-	return n
-}
-
 // File is a file of the field, opened as a Source. Records reads it afresh each
 // time; it is not safe for concurrent use.
 type File struct {

@@ -11,10 +11,13 @@ import (
 	"editpipe/dataset"
 )
 
-// read imports a file of testdata.
+// samples holds an invented file of each format, which dataset/exporter shares.
+var samples = filepath.Join("..", "..", "testdata", "formats")
+
+// read imports a sample.
 func read(t *testing.T, format, name string, o Options) ([]dataset.Record, []*dataset.RecordError, Report) {
 	t.Helper()
-	f, err := Open(format, filepath.Join("testdata", name), o)
+	f, err := Open(format, filepath.Join(samples, name), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,6 +26,17 @@ func read(t *testing.T, format, name string, o Options) ([]dataset.Record, []*da
 		t.Fatal(err)
 	}
 	return recs, bad, f.Report()
+}
+
+// count is the number of warnings with a code.
+func count(r Report, code string) int {
+	n := 0
+	for _, w := range r.Warnings {
+		if w.Code == code {
+			n++
+		}
+	}
+	return n
 }
 
 // same compares field by field, so that a difference is readable.
@@ -129,7 +143,7 @@ func TestCounterFact(t *testing.T) {
 		t.Errorf("subject that does not occur has span %d:%d, template %q", e.SubjectStart, e.SubjectEnd, e.PromptTemplate)
 	}
 	want := Report{
-		File: filepath.Join("testdata", "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
+		File: filepath.Join(samples, "counterfact.json"), Format: "counterfact", Read: 9, Records: 3,
 		Probes:  map[dataset.Axis]int{dataset.AxisReliability: 3, dataset.AxisGeneralization: 3, dataset.AxisNeighbourhood: 3},
 		Skipped: map[string]int{"attribute_prompts": 1, "generation_prompts": 2, "neighbourhood without prompt or answer": 1}, Groups: map[string]int{},
 	}
@@ -141,8 +155,8 @@ func TestCounterFact(t *testing.T) {
 	}); !reflect.DeepEqual(got, want) {
 		t.Errorf("warnings are %v, want %v: %v", got, want, report.Warnings)
 	}
-	if report.Count(CodeTrimmed) != 2 {
-		t.Errorf("Count says %d", report.Count(CodeTrimmed))
+	if count(report, CodeTrimmed) != 2 {
+		t.Errorf("%d warnings", count(report, CodeTrimmed))
 	}
 	report.Errors, report.Warnings = nil, nil
 	same(t, "report", report, want)
@@ -151,7 +165,7 @@ func TestCounterFact(t *testing.T) {
 // The offset of an error is where its record starts in the file.
 func TestOffsets(t *testing.T) {
 	_, bad, report := read(t, "counterfact", "counterfact.json", Options{})
-	text, err := os.ReadFile("testdata/counterfact.json")
+	text, err := os.ReadFile(filepath.Join(samples, "counterfact.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +243,7 @@ func TestZsRE(t *testing.T) {
 	if e := recs[1].Edit; e.GroundTruth != "" || e.SubjectStart != -1 || len(recs[1].Probes) != 3 {
 		t.Errorf("record without answers and locality: %+v", recs[1])
 	}
-	if report.Count(CodeSubjectMissing) != 1 {
+	if count(report, CodeSubjectMissing) != 1 {
 		t.Errorf("warnings: %v", report.Warnings)
 	}
 }
@@ -241,7 +255,7 @@ func TestKnowEdit(t *testing.T) {
 		{Index: 3, Field: "portability", Err: errors.New("want an object of named groups, have a list")},
 		{Index: 4, Field: "ground_truth", Err: errors.New("have an object")},
 	})
-	if e := recs[2].Edit; e.Subject != "" || e.SubjectStart != -1 || e.PromptTemplate != "" || report.Count(CodeNoSubject) != 1 || report.Count(CodeSubjectMissing) != 0 {
+	if e := recs[2].Edit; e.Subject != "" || e.SubjectStart != -1 || e.PromptTemplate != "" || count(report, CodeNoSubject) != 1 || count(report, CodeSubjectMissing) != 0 {
 		t.Errorf("a record without subject: %+v, %v", e, report.Warnings)
 	}
 	id, before := dataset.EditID("knowedit-0"), []string{"Norway", "Sweden"}
@@ -330,7 +344,7 @@ func TestDetect(t *testing.T) {
 		"survey_counterfact.json": "counterfact", "survey_zsre.json": "zsre", "wikibio.json": "knowedit", "cknowedit.json": "cknowedit", "mzsre.json": "mzsre", "qaedit.json": "qaedit",
 		"unke.json": "unke", "wikibigedit.json": "wikibigedit", "arguments.json": "easyedit", "groups.json": "easyedit", "ripple_names.json": "ripple", "no_subject.json": "counterfact-flat",
 	} {
-		if got, err := Detect(filepath.Join("testdata", name), Options{}); got != want || err != nil {
+		if got, err := Detect(filepath.Join(samples, name), Options{}); got != want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
 	}
@@ -407,7 +421,7 @@ func TestOpenRefusesOtherFormats(t *testing.T) {
 			if own == f.Name || f.Name == "custom" || f.Name == "easyedit" && own == "counterfact-flat" {
 				continue
 			}
-			path := filepath.Join("testdata", name)
+			path := filepath.Join(samples, name)
 			_, err := Open(f.Name, path, Options{})
 			if f.Pool {
 				if !errors.Is(err, ErrPool) {
@@ -421,16 +435,16 @@ func TestOpenRefusesOtherFormats(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Open("excel", "testdata/zsre.json", Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
+	if _, err := Open("excel", filepath.Join(samples, "zsre.json"), Options{}); err == nil || !strings.Contains(err.Error(), "want one of counterfact, ") {
 		t.Errorf("unknown format: %v", err)
 	}
-	if _, err := Open("custom", "testdata/zsre.json", Options{}); !errors.Is(err, ErrMap) {
+	if _, err := Open("custom", filepath.Join(samples, "zsre.json"), Options{}); !errors.Is(err, ErrMap) {
 		t.Errorf("custom format without a mapping: %v", err)
 	}
-	if _, err := Open("zsre", "testdata/zsre.json", Options{Map: []Column{{"prompt", "src"}}}); !errors.Is(err, ErrMap) {
+	if _, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{Map: []Column{{"prompt", "src"}}}); !errors.Is(err, ErrMap) {
 		t.Errorf("mapping for another format: %v", err)
 	}
-	if _, err := Open("zsre", "testdata/none.json", Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open("zsre", filepath.Join(samples, "none.json"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
 }
@@ -511,7 +525,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
-	f, err := Open("zsre", "testdata/zsre.json", Options{})
+	f, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -534,7 +548,7 @@ func TestRecordsCanBeReadTwiceAndLeft(t *testing.T) {
 func FuzzRecords(f *testing.F) {
 	for _, name := range []string{"counterfact.json", "counterfact_flat.json", "zsre.json", "knowedit.json", "easyedit.json", "piqa.jsonl", "mquake.json", "ripple.json", "uniedit.json", "survey_counterfact.json", "survey_zsre.json", "wikibio.json",
 		"arguments.json", "cknowedit.json", "groups.json", "mzsre.json", "no_subject.json", "qaedit.json", "ripple_names.json", "unke.json", "wikibigedit.json"} {
-		text, err := os.ReadFile(filepath.Join("testdata", name))
+		text, err := os.ReadFile(filepath.Join(samples, name))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -211,7 +211,7 @@ func TestUniEdit(t *testing.T) {
 		t.Errorf("skipped %v, want %v", report.Skipped, want)
 	}
 	// The file is the same on one line.
-	text, err := os.ReadFile("testdata/uniedit.json")
+	text, err := os.ReadFile(filepath.Join(samples, "uniedit.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func TestCustomTable(t *testing.T) {
 	if len(recs[2].Probes) != 1 || report.Skipped["one_hop without prompt or answer"] != 1 {
 		t.Errorf("a question without its answer: %+v, skipped %v", recs[2].Probes, report.Skipped)
 	}
-	if e := recs[3].Edit; e.Subject != "" || e.SubjectStart != -1 || report.Count(CodeNoSubject) != 1 {
+	if e := recs[3].Edit; e.Subject != "" || e.SubjectStart != -1 || count(report, CodeNoSubject) != 1 {
 		t.Errorf("a row without subject: %+v, %v", e, report.Warnings)
 	}
 }
@@ -358,7 +358,7 @@ func TestCustomRefuses(t *testing.T) {
 			t.Errorf("%s %q: %v, want ...%s", c.name, c.text, err, c.want)
 		}
 	}
-	if _, err := Open("custom", "testdata/none.csv", Options{Map: m}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open("custom", filepath.Join(samples, "none.csv"), Options{Map: m}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
 }

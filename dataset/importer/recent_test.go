@@ -56,7 +56,7 @@ func TestCKnowEdit(t *testing.T) {
 func TestUnKE(t *testing.T) {
 	recs, bad, report := read(t, "unke", "unke.json", Options{})
 	wrong(t, bad, []dataset.RecordError{{Index: 1, Field: "sub_answer", Err: errors.New("0 answers for 1 questions")}})
-	if e := recs[0].Edit; e.ID != "unke-0" || e.Subject != "" || !strings.HasPrefix(e.Target, "Lena Voss built clocks") || report.Count(CodeNoSubject) != 1 {
+	if e := recs[0].Edit; e.ID != "unke-0" || e.Subject != "" || !strings.HasPrefix(e.Target, "Lena Voss built clocks") || count(report, CodeNoSubject) != 1 {
 		t.Errorf("%+v, %v", e, report.Warnings)
 	}
 	whole := recs[0].Edit.Target
@@ -94,7 +94,7 @@ func TestMzsRE(t *testing.T) {
 		`generalization/ "Wer hat die Mühle Arden errichtet?" ["Ivo Lang"] before ["Ulla Reim"] over "Ulla Reim" of "Mühle Arden"`,
 		`other_tasks/nq "nq question: wer streicht die Brücke im Mai" ["Max Pohl"]`,
 		`one_hop/ "Wo wurde der Erbauer der Mühle Arden geboren?" ["Kiel"] of "Mühle Arden" (   false)`)
-	if report.Count(CodeSubjectSpelling) != 1 {
+	if count(report, CodeSubjectSpelling) != 1 {
 		t.Errorf("warnings %v", report.Warnings)
 	}
 	recs, _, _ = read(t, "mzsre", "mzsre.json", Options{Language: "en"})
@@ -102,11 +102,11 @@ func TestMzsRE(t *testing.T) {
 		t.Errorf("%+v", recs)
 	}
 	for language, want := range map[string]string{"": "the records are in de, en: choose one", "fr": `no "fr" in the records; they are in de, en`} {
-		if _, err := Open("mzsre", "testdata/mzsre.json", Options{Language: language}); !errors.Is(err, ErrLanguage) || !strings.Contains(err.Error(), want) {
+		if _, err := Open("mzsre", filepath.Join(samples, "mzsre.json"), Options{Language: language}); !errors.Is(err, ErrLanguage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("language %q: %v, want ...%s", language, err, want)
 		}
 	}
-	if _, err := Open("zsre", "testdata/zsre.json", Options{Language: "en"}); !errors.Is(err, ErrLanguage) {
+	if _, err := Open("zsre", filepath.Join(samples, "zsre.json"), Options{Language: "en"}); !errors.Is(err, ErrLanguage) {
 		t.Errorf("a language for zsRE: %v", err)
 	}
 	one := filepath.Join(t.TempDir(), "one.json") // where there is no choice, none is asked for
@@ -337,7 +337,7 @@ func TestRippleEditsAlone(t *testing.T) {
 func TestNoSubject(t *testing.T) {
 	recs, bad, report := read(t, "counterfact-flat", "no_subject.json", Options{})
 	wrong(t, bad, nil)
-	if len(recs) != 2 || report.Count(CodeNoSubject) != 2 || report.Count(CodeSubjectMissing) != 0 {
+	if len(recs) != 2 || count(report, CodeNoSubject) != 2 || count(report, CodeSubjectMissing) != 0 {
 		t.Fatalf("%d records, warnings %v", len(recs), report.Warnings)
 	}
 	for _, r := range recs {
@@ -352,7 +352,7 @@ func TestBraces(t *testing.T) {
 	m := Options{Map: columns(t, "prompt=p,subject=s,target_new=t")}
 	recs, bad, report := read(t, "custom", "braces.jsonl", m)
 	wrong(t, bad, nil)
-	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || report.Count(CodeBracesKept) != 1 {
+	if len(recs) != 2 || recs[0].Edit.Prompt != "What is A{}B?" || recs[0].Edit.SubjectStart != 8 || recs[1].Edit.Prompt != "The capital is Oslo, in" || count(report, CodeBracesKept) != 1 {
 		t.Errorf("%+v, warnings %v", recs, report.Warnings)
 	}
 	recs, bad = readText(t, "custom", "a.jsonl", `{"s": "Go", "p": "In Go, the type interface{} holds", "t": "C"}`+"\n"+`{"s": "A{}B", "p": "What is {}?", "t": "C"}`+"\n"+
@@ -389,7 +389,7 @@ func TestRepeatedSubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	recs, _, _ = dataset.ReadAll(f)
-	if r := f.Report(); r.Count(CodeSubjectRepeated) != 1 || r.Warnings[0].Index != 0 || recs[0].Edit.SubjectStart != 0 || recs[0].Edit.PromptTemplate != "" || recs[1].Edit.SubjectStart != 11 {
+	if r := f.Report(); count(r, CodeSubjectRepeated) != 1 || r.Warnings[0].Index != 0 || recs[0].Edit.SubjectStart != 0 || recs[0].Edit.PromptTemplate != "" || recs[1].Edit.SubjectStart != 11 {
 		t.Errorf("%+v, warnings %v", recs, r.Warnings)
 	}
 }
@@ -426,7 +426,7 @@ func TestMapPaths(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	if _, err := Open("custom", "testdata/qaedit.json", Options{Map: columns(t, "prompt=prompt,target_new=target,rephrase_prompt=locality[].question")}); err == nil || !strings.Contains(err.Error(), `no column "locality[].question"`) {
+	if _, err := Open("custom", filepath.Join(samples, "qaedit.json"), Options{Map: columns(t, "prompt=prompt,target_new=target,rephrase_prompt=locality[].question")}); err == nil || !strings.Contains(err.Error(), `no column "locality[].question"`) {
 		t.Errorf("a path that leads nowhere: %v", err)
 	}
 	_, bad = readText(t, "custom", "f.json", `{"p": "x", "t": "y", "l": 3}`, Options{Map: columns(t, "prompt=p,target_new=t,rephrase_prompt=l[].q")})
@@ -438,7 +438,7 @@ func TestMapPaths(t *testing.T) {
 // Packed files, lines and one record over several lines are read as they are; a
 // Git LFS pointer is named.
 func TestPackedFiles(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "zsre.json"))
+	text, err := os.ReadFile(filepath.Join(samples, "zsre.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,7 +469,7 @@ func TestPackedFiles(t *testing.T) {
 		t.Errorf("the set is named %q", f.Name())
 	}
 	// A table, packed, and one cut short.
-	table, err := os.ReadFile(filepath.Join("testdata", "custom.csv"))
+	table, err := os.ReadFile(filepath.Join(samples, "custom.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -542,7 +542,7 @@ func TestParquetRows(t *testing.T) {
 // than give an error.
 func TestDamagedFormats(t *testing.T) {
 	values := []json.RawMessage{[]byte(`3`), []byte(`[{}]`), []byte(`"x"`), []byte(`{"a": {"b": []}}`)}
-	names, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	names, err := filepath.Glob(filepath.Join(samples, "*.json"))
 	if err != nil || len(names) < 15 {
 		t.Fatalf("%d files, %v", len(names), err)
 	}

@@ -8,9 +8,9 @@ import (
 	"slices"
 
 	"editpipe/demo"
+	"editpipe/file"
 	"editpipe/internal/tinylm"
 	"editpipe/onnx"
-	"editpipe/store"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
 	"editpipe/train"
@@ -46,7 +46,7 @@ func (t *Training) Export(dir string, w train.Values) error {
 	if err != nil {
 		return fmt.Errorf("pretrain: exporting: %w", err)
 	}
-	if err := store.WriteFile(filepath.Join(dir, "config.json"), append(config, '\n')); err != nil {
+	if err := file.Write(filepath.Join(dir, "config.json"), append(config, '\n')); err != nil {
 		return err
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"} {
@@ -54,7 +54,7 @@ func (t *Training) Export(dir string, w train.Values) error {
 		if err != nil {
 			return fmt.Errorf("pretrain: exporting: %w", err)
 		}
-		if err := store.WriteFile(filepath.Join(dir, name), data); err != nil {
+		if err := file.Write(filepath.Join(dir, name), data); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,7 @@ func writePacked(dir, name string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("pretrain: exporting: %w", err)
 	}
-	return store.WriteFile(filepath.Join(dir, name), data)
+	return file.Write(filepath.Join(dir, name), data)
 }
 
 // graphs are the exported graphs by file name, the plain one and the one with

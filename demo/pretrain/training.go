@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"editpipe/file"
 	"editpipe/ort"
-	"editpipe/store"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
 	"editpipe/token"
@@ -136,7 +136,7 @@ func (t *Training) create() error {
 		return err
 	}
 	for name, data := range files {
-		if err := store.WriteFile(filepath.Join(t.Dir, name), data); err != nil {
+		if err := file.Write(filepath.Join(t.Dir, name), data); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func (t *Training) create() error {
 	if err != nil {
 		return fmt.Errorf("pretrain: %w", err)
 	}
-	return store.WriteFile(filepath.Join(t.Dir, planFile), append(data, '\n'))
+	return file.Write(filepath.Join(t.Dir, planFile), append(data, '\n'))
 }
 
 // state is the last checkpoint, or the initial weights.

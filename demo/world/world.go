@@ -154,9 +154,6 @@ func (e *Entity) alias(name, property string, end int) {
 // Of returns the entities of a kind in order of creation.
 func (w *World) Of(kind string) []*Entity { return w.kinds[kind] }
 
-// Class returns the class entity of a kind.
-func (w *World) Class(kind string) *Entity { return w.classes[kind] }
-
 // Objects returns the current objects of a property: normal or preferred rank,
 // not ended at AsOf.
 func (e *Entity) Objects(property string) []*Entity {

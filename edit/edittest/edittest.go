@@ -35,7 +35,7 @@ type Options struct {
 	Set       map[string]string // overrides of the configuration
 	Train     dataset.Source    // nil: Train()
 	Artifacts string            // folder the method prepared
-	// Kinds are the settings that work with this configuration; nil: the method's.
+	// Kinds are the schedules that work with this configuration; nil: the method's.
 	Kinds []edit.Kind
 	// Unchanged is true for a method whose patches need not move any answer.
 	Unchanged bool
@@ -73,7 +73,7 @@ func Prepared(t *testing.T, m edit.Method, c tinylm.Config, set map[string]strin
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Prepare(context.Background(), edit.Base{LM: lm}, config, edit.PrepareInput{Texts: Texts, Seed: 7}, out); err != nil {
+		if err := m.Prepare(context.Background(), config, edit.PrepareEnv{LM: lm, Texts: Texts, Seed: 7}, out); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -167,9 +167,28 @@ func editor(t *testing.T, m edit.Method, o Options, lm *models.LM) edit.Editor {
 	if train == nil {
 		train = Train()
 	}
-	ed, err := m.New(c, edit.Inputs{Artifacts: o.Artifacts, Train: train, Shown: train, Seed: 1})
+	ed, err := m.Open(context.Background(), c, edit.Env{LM: lm, Artifacts: o.Artifacts, Train: train, Shown: train, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ed
+}
+
+// Together makes edits as one group; an error of the call is the group's.
+func Together(ctx context.Context, ed edit.Editor, on *patch.Patch, edits ...dataset.Edit) edit.Made {
+	made, err := ed.Make(ctx, on, [][]dataset.Edit{edits})
+	if err != nil {
+		return edit.Made{Err: err}
+	}
+	return made[0]
+}
+
+// Apart makes every edit as a group of its own.
+func Apart(t testing.TB, ed edit.Editor, on *patch.Patch, edits []dataset.Edit) []edit.Made {
+	t.Helper()
+	made, err := ed.Make(context.Background(), on, edit.Apart(edits))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }

@@ -36,7 +36,7 @@ func Run(t *testing.T, m edit.Method, o Options) {
 	lm := Open(t, o.Model)
 	s := &suite{m: m, o: o, lm: lm, recs: Records(), edits: Edits(), ctx: context.Background()}
 	t.Run("configuration", s.configuration)
-	t.Run("settings", s.settings)
+	t.Run("schedules", s.schedules)
 	t.Run("no edits", s.noEdits)
 	t.Run("model unchanged", s.unchanged)
 	t.Run("deterministic", s.deterministic)
@@ -58,7 +58,7 @@ func (s *suite) has(k edit.Kind) bool {
 	if s.o.Kinds != nil {
 		return slices.Contains(s.o.Kinds, k)
 	}
-	return slices.Contains(s.m.Settings, k)
+	return slices.Contains(s.m.Schedules, k)
 }
 
 // batch is the most edits the method makes together, of those of the suite.
@@ -69,13 +69,16 @@ func (s *suite) batch() []dataset.Edit {
 	return s.edits[:1]
 }
 
-func (s *suite) make(t *testing.T, on patch.Patch, edits []dataset.Edit) patch.Patch {
+func (s *suite) make(t *testing.T, on *patch.Patch, edits []dataset.Edit) *patch.Patch {
 	t.Helper()
-	p, err := editor(t, s.m, s.o, s.lm).Edit(s.ctx, edit.Base{LM: s.lm, Patch: on}, edits)
-	if err != nil {
-		t.Fatal(err)
+	made := Together(s.ctx, editor(t, s.m, s.o, s.lm), on, edits...)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
-	return p
+	if n := len(made.Efforts); n != 0 && n != len(edits) {
+		t.Errorf("%d efforts for %d edits", n, len(edits))
+	}
+	return made.Patch
 }
 
 func (s *suite) ask(t *testing.T, p *patch.Patch) []ask.Answer {
@@ -101,8 +104,8 @@ func (s *suite) score(t *testing.T, all []answer.Row) []ask.Answer {
 	return answers
 }
 
-// configuration: keys are documented, unknown ones refused, and a printed
-// configuration reads back as itself.
+// configuration: keys are documented, unknown ones refused, presets are sound, and a
+// printed configuration reads back as itself.
 func (s *suite) configuration(t *testing.T) {
 	keys, err := s.m.Keys(&arch.Info{})
 	if err != nil {
@@ -124,35 +127,51 @@ func (s *suite) configuration(t *testing.T) {
 	if err != nil || again.Hash() != c.Hash() {
 		t.Errorf("%q reads back as %q, %v", c, again, err)
 	}
-	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Settings) == 0 {
-		t.Errorf("name, title, version or settings are missing: %+v", s.m)
+	for _, p := range s.m.Presets { // each of the first model that it is for
+		if _, err := s.m.Configure(&arch.Info{Family: p.Family, Layers: p.From}, nil); err != nil {
+			t.Errorf("preset for %s: %v", p.Models(), err)
+		}
+	}
+	if s.m.Name == "" || s.m.Title == "" || s.m.Version < 1 || len(s.m.Schedules) == 0 {
+		t.Errorf("name, title, version or schedules are missing: %+v", s.m)
 	}
 }
 
-// settings: what the method does not define is refused with ErrUnsupported, by
+// schedules: what the method does not define is refused with ErrUnsupported, by
 // Supports and, where an editor can notice, by the editor.
-func (s *suite) settings(t *testing.T) {
-	for _, set := range []edit.Setting{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
+func (s *suite) schedules(t *testing.T) {
+	for _, set := range []edit.Schedule{{Kind: edit.Single}, {Kind: edit.Batch, N: 2}, {Kind: edit.Sequential}} {
 		err := s.m.Supports(set, s.lm.Info())
-		if slices.Contains(s.m.Settings, set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
-			t.Errorf("setting %s: %v", set, err)
+		if slices.Contains(s.m.Schedules, set.Kind) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported) {
+			t.Errorf("schedule %s: %v", set, err)
 		}
 	}
 	if !s.has(edit.Batch) && !s.has(edit.Sequential) {
-		_, err := editor(t, s.m, s.o, s.lm).Edit(s.ctx, edit.Base{LM: s.lm}, s.edits[:2])
-		if !errors.Is(err, edit.ErrUnsupported) {
-			t.Errorf("two edits at once: %v", err)
+		if made := Together(s.ctx, editor(t, s.m, s.o, s.lm), nil, s.edits[:2]...); !errors.Is(made.Err, edit.ErrUnsupported) {
+			t.Errorf("two edits at once: %v", made.Err)
 		}
+	}
+	c, err := s.m.Configure(s.lm.Info(), s.o.Set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.m.Apart(c); slices.Contains(s.m.Schedules, edit.Single) && (s.has(edit.Single) != (err == nil) || err != nil && !errors.Is(err, edit.ErrUnsupported)) {
+		t.Errorf("edits each alone: %v", err)
 	}
 }
 
 func (s *suite) noEdits(t *testing.T) {
 	ed := editor(t, s.m, s.o, s.lm)
-	if _, err := ed.Edit(s.ctx, edit.Base{LM: s.lm}, nil); !errors.Is(err, edit.ErrNoEdits) {
-		t.Errorf("Edit without edits: %v", err)
+	if made := Together(s.ctx, ed, nil); !errors.Is(made.Err, edit.ErrNoEdits) {
+		t.Errorf("a group without edits: %v", made.Err)
 	}
-	if p, errs := edit.EachOf(s.ctx, s.m.Name, ed, edit.Base{LM: s.lm}, nil); len(p) != 0 || len(errs) != 0 {
-		t.Errorf("EditEach without edits: %v, %v", p, errs)
+	if made, err := ed.Make(s.ctx, nil, nil); len(made) != 0 || err != nil {
+		t.Errorf("no groups: %v, %v", made, err)
+	}
+	ended, end := context.WithCancel(s.ctx)
+	end()
+	if made := Together(ended, ed, nil, s.batch()...); !errors.Is(made.Err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", made.Err)
 	}
 }
 
@@ -160,8 +179,8 @@ func (s *suite) noEdits(t *testing.T) {
 // leaving the patch out is an exact rollback; the patch itself is no empty word.
 func (s *suite) unchanged(t *testing.T) {
 	before, weights := s.ask(t, nil), s.weights(t)
-	p := s.make(t, patch.Patch{}, s.batch())
-	during := s.ask(t, &p)
+	p := s.make(t, nil, s.batch())
+	during := s.ask(t, p)
 	if after := s.ask(t, nil); !sameAnswers(before, after, 0) {
 		t.Error("the unedited model answers differently after an edit")
 	}
@@ -201,17 +220,17 @@ func (s *suite) weights(t *testing.T) [][32]byte {
 }
 
 func (s *suite) deterministic(t *testing.T) {
-	a, b := s.make(t, patch.Patch{}, s.batch()), s.make(t, patch.Patch{}, s.batch())
+	a, b := s.make(t, nil, s.batch()), s.make(t, nil, s.batch())
 	if !samePatch(a, b) {
 		t.Error("the same edit made twice gives other weight changes")
 	}
-	if !sameAnswers(s.ask(t, &a), s.ask(t, &b), 0) {
+	if !sameAnswers(s.ask(t, a), s.ask(t, b), 0) {
 		t.Error("the same edit made twice gives other answers")
 	}
 }
 
 func (s *suite) saved(t *testing.T) {
-	p := s.make(t, patch.Patch{}, s.batch())
+	p := s.make(t, nil, s.batch())
 	path := filepath.Join(t.TempDir(), "patch.safetensors")
 	meta := patch.Meta{Model: s.lm.Name(), ModelHash: s.lm.Hash(), TokenizerHash: s.lm.TokenizerHash()}
 	if err := p.Save(path, meta); err != nil {
@@ -224,10 +243,10 @@ func (s *suite) saved(t *testing.T) {
 	if err := s.lm.Fits(q, had); err != nil {
 		t.Error(err)
 	}
-	if q.Method != p.Method || !slices.Equal(q.Edits, p.Edits) || !samePatch(p, *q) || len(q.State) != len(p.State) {
+	if q.Method != p.Method || !slices.Equal(q.Edits, p.Edits) || !samePatch(p, q) || len(q.State) != len(p.State) {
 		t.Errorf("patch of %s %v came back as %s %v, or with other tensors", p.Method, p.Edits, q.Method, q.Edits)
 	}
-	if !sameAnswers(s.ask(t, &p), s.ask(t, q), 0) {
+	if !sameAnswers(s.ask(t, p), s.ask(t, q), 0) {
 		t.Error("a loaded patch gives other answers")
 	}
 }
@@ -238,23 +257,23 @@ func (s *suite) company(t *testing.T) {
 	if !s.has(edit.Single) {
 		t.Skip("the method does not make single edits")
 	}
-	patches, errs := edit.EachOf(s.ctx, s.m.Name, editor(t, s.m, s.o, s.lm), edit.Base{LM: s.lm}, s.edits)
+	made := Apart(t, editor(t, s.m, s.o, s.lm), nil, s.edits)
 	var mixed []answer.Row
 	for i, r := range s.recs {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
-		mixed = append(mixed, rows(r, &patches[i])...)
+		mixed = append(mixed, rows(r, made[i].Patch)...)
 		mixed = append(mixed, rows(r, nil)...)
 	}
 	together := s.score(t, mixed)
 	at, worst := 0, 0.0
 	for i, r := range s.recs {
-		alone := s.make(t, patch.Patch{}, s.edits[i:i+1])
-		if d := changesApart(alone, patches[i]); math.IsNaN(d) || d > closeTo {
+		alone := s.make(t, nil, s.edits[i:i+1])
+		if d := changesApart(alone, made[i].Patch); math.IsNaN(d) || d > closeTo {
 			t.Errorf("edit %s made alone and in company gives weight changes that are %.2g of their size apart", s.edits[i].ID, d)
 		}
-		for _, p := range []*patch.Patch{&alone, nil} {
+		for _, p := range []*patch.Patch{alone, nil} {
 			for _, row := range rows(r, p) {
 				one := s.score(t, []answer.Row{row})
 				s.keep(t, s.edits[i].ID, row, one[0])
@@ -296,19 +315,19 @@ func (s *suite) chain(t *testing.T) {
 	if !s.has(edit.Sequential) {
 		t.Skip("the method does not make sequential edits")
 	}
-	first := s.make(t, patch.Patch{}, s.edits[:1])
-	before := s.ask(t, &first)
+	first := s.make(t, nil, s.edits[:1])
+	before := s.ask(t, first)
 	second := s.make(t, first, s.edits[1:2])
 	if want := []string{string(s.edits[0].ID), string(s.edits[1].ID)}; !slices.Equal(second.Edits, want) {
 		t.Errorf("after two edits the patch holds %v, want %v", second.Edits, want)
 	}
-	if !sameAnswers(before, s.ask(t, &first), 0) {
+	if !sameAnswers(before, s.ask(t, first), 0) {
 		t.Error("the second edit changed the first one's patch")
 	}
 }
 
 // samePatch compares what two patches add bit by bit.
-func samePatch(a, b patch.Patch) bool {
+func samePatch(a, b *patch.Patch) bool {
 	same := func(x, y []*tensor.Tensor) bool {
 		return slices.EqualFunc(x, y, func(s, t *tensor.Tensor) bool { return s.Hash() == t.Hash() })
 	}
@@ -320,7 +339,7 @@ func samePatch(a, b patch.Patch) bool {
 }
 
 // parts are the tensors of all that a patch adds, by weight and splice.
-func parts(p patch.Patch) [][]*tensor.Tensor {
+func parts(p *patch.Patch) [][]*tensor.Tensor {
 	var list [][]*tensor.Tensor
 	for _, w := range p.Weights {
 		list = append(list, w.Tensors())
@@ -334,7 +353,7 @@ func parts(p patch.Patch) [][]*tensor.Tensor {
 // changesApart is the largest difference of two patches' elements, relative to the
 // largest element of the same change; infinite for changes of other forms, NaN
 // where an element is.
-func changesApart(a, b patch.Patch) float64 {
+func changesApart(a, b *patch.Patch) float64 {
 	xs, ys := parts(a), parts(b)
 	if len(xs) != len(ys) {
 		return math.Inf(1)

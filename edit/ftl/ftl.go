@@ -21,6 +21,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
@@ -42,33 +43,14 @@ const (
 // implementations.
 const enough = 1e-2
 
-// Config is the configuration of both methods. Its defaults are those of the
-// reference implementations.
+// Config is the configuration of both methods.
 type Config struct {
-	Layer int     `set:"layer" in:"layers" doc:"layer whose down-projection is trained"`
+	Layer int     `set:"layer" in:"layers" share:"21/32" doc:"layer whose down-projection is trained"`
 	Steps int     `set:"num_steps" doc:"most updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
 	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
 	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
-}
-
-// defaults gives the settings of the code of ROME for GPT-2 and GPT-J: layer 0
-// with a box. Those of EasyEdit for LLaMA stand for other models: layer 21 of 32
-// without one.
-func defaults(info *arch.Info) Config {
-	c := Config{Layer: 21 * info.Layers / 32, Steps: 25, Rate: 5e-4, Bias: true}
-	switch {
-	case info.Family == "gptj":
-		c.Layer, c.Bound = 0, 5e-5
-	case info.Family == "gpt2" && info.Layers >= 48:
-		c.Layer, c.Bound = 0, 5e-4
-	case info.Family == "gpt2" && info.Layers >= 36:
-		c.Layer, c.Bound = 0, 1e-3
-	case info.Family == "gpt2":
-		c.Layer, c.Bound = 0, 2e-3
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -93,9 +75,11 @@ func Methods() []edit.Method {
 func method(name, title, paper string) edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: title, Paper: paper, Version: 2,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults, Validate: validate, Needs: needs,
-		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return &editor{name: name, c: c}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Base:      base(), Presets: presets(), Validate: validate, Needs: needs,
+		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
+			return &editor{name: name, c: c, lm: in.LM}, nil
+		},
 	})
 }
 
@@ -106,75 +90,38 @@ func needs(c Config, _ *arch.Info) arch.Need {
 type editor struct {
 	name string
 	c    Config
+	lm   *models.LM
 }
 
-// Edit makes edits together: their mean loss is minimised over one change.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
-	}
-	patches, errs := ed.each(ctx, on, [][]dataset.Edit{edits})
-	id := dataset.EditID("")
-	if len(edits) == 1 {
-		id = edits[0].ID
-	}
-	return patches[0], edit.Wrap(ed.name, id, errs[0])
-}
-
-// EditEach makes every edit alone; their losses and slopes are computed side by
-// side, of as many edits as the memory budget has room for.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
-	tasks := make([][]dataset.Edit, len(edits))
-	for i := range edits {
-		tasks[i] = edits[i : i+1]
-	}
-	return ed.each(ctx, on, tasks)
-}
-
-// each trains a change for each task.
-func (ed *editor) each(ctx context.Context, on edit.Base, tasks [][]dataset.Edit) (patches []patch.Patch, errs []error) {
-	patches, errs = make([]patch.Patch, len(tasks)), make([]error, len(tasks))
-	at, w, err := ed.weight(on)
-	most := 1
-	if err == nil {
-		most = max(int(on.LM.Budget()/int64(copies*4*w.In*w.Out)), 1)
-	}
-	for from := 0; from < len(tasks); from += most {
-		to := min(from+most, len(tasks))
-		if err == nil {
-			err = ed.train(ctx, on, at, w, tasks[from:to], patches[from:to], errs[from:to])
-		}
-		for i := from; i < to; i++ {
-			if err != nil && errs[i] == nil {
-				errs[i] = err
-			}
-			errs[i] = locate.Refused(errs[i])
+// Make trains a change for each group, which lowers the mean loss of its edits;
+// losses and slopes are computed side by side, of as many groups as the memory
+// budget has room for.
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	at := locate.Down(ed.c.Layer)
+	w := ed.lm.Info().Weight(at)
+	most := max(int(ed.lm.Budget()/int64(copies*4*w.In*w.Out)), 1)
+	for from := 0; from < len(groups); from += most {
+		to := min(from+most, len(groups))
+		if err := ed.train(ctx, on, at, w, groups[from:to], made[from:to]); err != nil {
+			return made, err
 		}
 	}
-	return patches, errs
+	return made, nil
 }
 
 // copies is how many arrays of the size of the weight a training holds: the
 // change, its gradient, the two moments, and the change once more in the patch.
 const copies = 5
 
-// weight is the weight that is trained.
-func (ed *editor) weight(on edit.Base) (arch.WeightID, *arch.Weight, error) {
-	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
-	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
-		return at, nil, err
-	}
-	return at, on.LM.Info().Weight(at), nil
-}
-
-// train trains the changes of tasks side by side and sets their patches and
-// errors. It returns what keeps all of them from being made.
-func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *arch.Weight, edits [][]dataset.Edit, patches []patch.Patch, errs []error) (err error) {
+// train trains the changes of groups side by side and fills in what becomes of
+// them. It returns what keeps all of them from being made.
+func (ed *editor) train(ctx context.Context, on *patch.Patch, at arch.WeightID, w *arch.Weight, groups [][]dataset.Edit, made []edit.Made) (err error) {
 	var tasks []*task
 	var problems []train.Problem
 	var places []int
-	for i, list := range edits {
-		k, err := newTask(ctx, ed.name, on, at, list)
+	for i, list := range groups {
+		k, err := newTask(ctx, ed.name, ed.lm, on, at, list)
 		if err == nil {
 			var p train.Problem
 			if p, err = ed.problem(on, at, w); err == nil {
@@ -185,12 +132,12 @@ func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		errs[i] = err
+		made[i].Err = err
 	}
 	if len(tasks) == 0 {
 		return nil
 	}
-	o := newObjective(ed.name, on, at, tasks)
+	o := newObjective(ed.name, ed.lm, on, at, tasks)
 	defer func() { err = errors.Join(err, o.searches.Close()) }()
 	reports, err := train.Minimise(ctx, o, problems, train.Config{
 		Optimiser: train.NewAdam(ed.c.Rate), Steps: ed.c.Steps, UpdateLast: true, Stop: train.Below(enough),
@@ -199,37 +146,36 @@ func (ed *editor) train(ctx context.Context, on edit.Base, at arch.WeightID, w *
 		return err
 	}
 	for k, r := range reports {
-		if errs[places[k]] = r.Err; r.Err == nil {
-			patches[places[k]], errs[places[k]] = ed.patch(on, at, tasks[k], r)
+		if made[places[k]].Err = r.Err; r.Err == nil {
+			made[places[k]] = ed.made(on, at, tasks[k], r)
 		}
 	}
 	return nil
 }
 
-// patch is the patch of a trained change.
-func (ed *editor) patch(on edit.Base, at arch.WeightID, k *task, r train.Report) (patch.Patch, error) {
-	p := with(&on.Patch, at, r.Values)
+// made is what becomes of a group whose change was trained.
+func (ed *editor) made(on *patch.Patch, at arch.WeightID, k *task, r train.Report) edit.Made {
+	p := with(on, at, r.Values)
 	p.Method = ed.name
 	efforts := make([]edit.Effort, len(k.edits))
 	for i, e := range k.edits {
 		p.Edits = append(p.Edits, string(e.ID))
-		efforts[i] = edit.Effort{Steps: int32(r.Updates), FinalLoss: r.Losses[len(r.Losses)-1]}
+		efforts[i] = edit.Effort{Steps: int32(r.Updates), FinalLoss: float32(r.Losses[len(r.Losses)-1])}
 	}
 	// Changes of one weight add up to one, or a sequence would keep every step.
 	p, err := p.Merge()
 	if err != nil {
-		return patch.Patch{}, err
+		return edit.Made{Err: err}
 	}
-	edit.SetEffort(p, efforts)
-	return *p, nil
+	return edit.Made{Patch: p, Efforts: efforts}
 }
 
 // problem is the training of a weight and of its bias.
-func (ed *editor) problem(on edit.Base, at arch.WeightID, w *arch.Weight) (train.Problem, error) {
+func (ed *editor) problem(on *patch.Patch, at arch.WeightID, w *arch.Weight) (train.Problem, error) {
 	type part struct {
 		name  string
 		shape []int
-		value func(edit.Base, arch.WeightID) ([]float32, error)
+		value func(*models.LM, *patch.Patch, arch.WeightID) ([]float32, error)
 	}
 	parts := []part{{variable, []int{w.In, w.Out}, weight}}
 	if ed.c.Bias && w.Bias != "" {
@@ -242,7 +188,7 @@ func (ed *editor) problem(on edit.Base, at arch.WeightID, w *arch.Weight) (train
 			v.Project = train.Box(v.Start.Float32s(), ed.c.Bound)
 		}
 		if ed.c.Decay > 0 {
-			value, err := part.value(on, at)
+			value, err := part.value(ed.lm, on, at)
 			if err != nil {
 				return nil, err
 			}

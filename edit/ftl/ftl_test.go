@@ -52,33 +52,29 @@ func open1(t *testing.T, lm *models.LM, id string, set map[string]string) *edito
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := m.New(c, edit.Inputs{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ed.(*editor)
+	return &editor{name: id, c: c.Value().(Config), lm: lm}
 }
 
-func made(t *testing.T, ed *editor, on edit.Base, edits ...dataset.Edit) patch.Patch {
+func made(t *testing.T, ed *editor, on *patch.Patch, edits ...dataset.Edit) edit.Made {
 	t.Helper()
-	p, err := ed.Edit(context.Background(), on, edits)
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(context.Background(), ed, on, edits...)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
-	if len(p.Weights) != 2 {
-		t.Fatalf("%d changes, want one of the weight and one of its bias", len(p.Weights))
+	if n := len(made.Patch.Weights); n != 2 {
+		t.Fatalf("%d changes, want one of the weight and one of its bias", n)
 	}
-	return p
+	return made
 }
 
 // objectiveOf is the objective of one training.
-func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits []dataset.Edit) *objective {
+func objectiveOf(t *testing.T, id string, lm *models.LM, on *patch.Patch, at arch.WeightID, edits []dataset.Edit) *objective {
 	t.Helper()
-	k, err := newTask(context.Background(), id, on, at, edits)
+	k, err := newTask(context.Background(), id, lm, on, at, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newObjective(id, on, at, []*task{k})
+	o := newObjective(id, lm, on, at, []*task{k})
 	t.Cleanup(func() {
 		if err := o.searches.Close(); err != nil {
 			t.Error(err)
@@ -87,9 +83,9 @@ func objectiveOf(t *testing.T, id string, on edit.Base, at arch.WeightID, edits 
 	return o
 }
 
-func delta(p patch.Patch) []float32 { return p.Weights[0].Delta.Float32s() }
+func delta(m edit.Made) []float32 { return m.Patch.Weights[0].Delta.Float32s() }
 
-func biasDelta(p patch.Patch) []float32 { return p.Weights[1].Delta.Float32s() }
+func biasDelta(m edit.Made) []float32 { return m.Patch.Weights[1].Delta.Float32s() }
 
 func TestConformance(t *testing.T) {
 	for _, m := range Methods() {
@@ -123,9 +119,9 @@ func TestGradient(t *testing.T) {
 				}
 				return x
 			}
-			base := patch.Patch{Method: masked, Weights: []patch.Weight{{At: at, Delta: random(0.02)[variable]}}}
+			base := &patch.Patch{Method: masked, Weights: []patch.Weight{{At: at, Delta: random(0.02)[variable]}}}
 			for _, id := range []string{promptLast, masked} {
-				o := objectiveOf(t, id, edit.Base{LM: lm, Patch: base}, at, edittest.Edits())
+				o := objectiveOf(t, id, lm, base, at, edittest.Edits())
 				evaluate := func(x train.Values) (float64, train.Values) {
 					l, g, err := o.Evaluate(ctx, []int{0}, []train.Values{x})
 					if err != nil {
@@ -165,7 +161,7 @@ func TestBox(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed, edits := open1(t, lm, promptLast, map[string]string{"norm_constraint": "0.001", "num_steps": "10"}), edittest.Edits()
 	const bound = float32(0.001)
-	first := made(t, ed, edit.Base{LM: lm}, edits[0])
+	first := made(t, ed, &patch.Patch{}, edits[0])
 	within := func(d []float32) (walls int) {
 		t.Helper()
 		for i, x := range d {
@@ -184,7 +180,7 @@ func TestBox(t *testing.T) {
 	if walls := within(delta(first)); walls == 0 {
 		t.Error("no element ends on the wall; ten steps of 5e-4 must bring some there")
 	}
-	second := made(t, ed, edit.Base{LM: lm, Patch: first}, edits[1])
+	second := made(t, ed, first.Patch, edits[1])
 	further := false
 	for i, x := range delta(second) {
 		// The sum of two changes is rounded once.
@@ -196,7 +192,7 @@ func TestBox(t *testing.T) {
 	if !further {
 		t.Error("the second edit stays in the box of the first")
 	}
-	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), edit.Base{LM: lm}, edits[0])
+	free := made(t, open1(t, lm, promptLast, map[string]string{"norm_constraint": "0", "num_steps": "10"}), &patch.Patch{}, edits[0])
 	if slices.Max(delta(free)) <= bound {
 		t.Error("without a box no element passes it")
 	}
@@ -212,7 +208,7 @@ func TestFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := map[string]string{"num_steps": "1", "lr": "0.0001"}
-	plain := delta(made(t, open1(t, lm, masked, one), edit.Base{LM: lm}, edittest.Edits()[0]))
+	plain := delta(made(t, open1(t, lm, masked, one), &patch.Patch{}, edittest.Edits()[0]))
 	full := 0
 	for i, x := range plain {
 		if math.Abs(float64(x)) > 1e-4*(1+rateTolerance) {
@@ -229,9 +225,9 @@ func TestFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := patch.Patch{Weights: []patch.Weight{{At: at, Delta: w}, {At: at, Bias: true, Delta: b}}} // both are doubled
+	base := &patch.Patch{Weights: []patch.Weight{{At: at, Delta: w}, {Bias: true, At: at, Delta: b}}} // both are doubled
 	one["weight_decay"] = "1e6"
-	p := made(t, open1(t, lm, masked, one), edit.Base{LM: lm, Patch: base}, edittest.Edits()[0])
+	p := made(t, open1(t, lm, masked, one), base, edittest.Edits()[0])
 	for name, c := range map[string][2][]float32{"weight": {w.Float32s(), delta(p)}, "bias": {b.Float32s(), biasDelta(p)}} {
 		for i, x := range c[1] {
 			v := float64(c[0][i])
@@ -241,9 +237,9 @@ func TestFirstStep(t *testing.T) {
 		}
 	}
 	one["train_bias"] = "false"
-	alone, err := open1(t, lm, masked, one).Edit(context.Background(), edit.Base{LM: lm}, edittest.Edits()[:1])
-	if err != nil || len(alone.Weights) != 1 {
-		t.Errorf("without the bias %d changes, %v", len(alone.Weights), err)
+	alone := edittest.Together(context.Background(), open1(t, lm, masked, one), &patch.Patch{}, edittest.Edits()[0])
+	if alone.Err != nil || len(alone.Patch.Weights) != 1 {
+		t.Errorf("without the bias %+v", alone)
 	}
 }
 
@@ -262,7 +258,7 @@ func TestObjectives(t *testing.T) {
 	}
 	at := arch.WeightID{Layer: 0, Part: arch.FFNDown}
 	loss := func(id string) float64 {
-		o := objectiveOf(t, id, edit.Base{LM: lm}, at, []dataset.Edit{long})
+		o := objectiveOf(t, id, lm, &patch.Patch{}, at, []dataset.Edit{long})
 		w := lm.Info().Weight(at)
 		l, _, err := o.Evaluate(ctx, []int{0}, []train.Values{{variable: tensor.New(tensor.F32, w.In, w.Out)}})
 		if err != nil {
@@ -327,15 +323,18 @@ func TestLearns(t *testing.T) {
 		return sum
 	}
 	set := map[string]string{"norm_constraint": "0", "lr": "0.01", "num_steps": "100"}
-	before, p := nll(nil), made(t, open1(t, lm, masked, set), edit.Base{LM: lm}, edits...)
-	after := nll(&p)
-	for _, e := range edits {
-		effort, ok := edit.EffortOf(&p, e.ID)
-		if !ok || effort.Steps < 2 || effort.FinalLoss >= before {
-			t.Errorf("edit %s: effort %+v, %v", e.ID, effort, ok)
+	before, p := nll(nil), made(t, open1(t, lm, masked, set), &patch.Patch{}, edits...)
+	after := nll(p.Patch)
+	if len(p.Efforts) != len(edits) {
+		t.Fatalf("%d efforts for %d edits", len(p.Efforts), len(edits))
+	}
+	for i, e := range edits {
+		effort, loss := p.Efforts[i], float64(p.Efforts[i].FinalLoss)
+		if effort.Steps < 2 || loss >= before {
+			t.Errorf("edit %s: effort %+v", e.ID, effort)
 		}
-		if effort.FinalLoss < enough && math.Abs(effort.FinalLoss-after) > lossTolerance {
-			t.Errorf("stopped at a loss of %g, Score says %g", effort.FinalLoss, after)
+		if loss < enough && math.Abs(loss-after) > lossTolerance {
+			t.Errorf("stopped at a loss of %g, Score says %g", loss, after)
 		}
 	}
 	if after > before/10 {
@@ -352,7 +351,7 @@ func TestErrors(t *testing.T) {
 		bad[0].Target = ""
 		bad[1].Prompt += strings.Repeat(" and on", 60)
 		for i, want := range []error{ask.ErrNoTarget, ask.ErrTooLong} {
-			_, err := ed.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{good[2], bad[i]})
+			err := edittest.Together(ctx, ed, &patch.Patch{}, good[2], bad[i]).Err
 			var blamed *edit.Error
 			if !errors.Is(err, want) || !errors.As(err, &blamed) || blamed.Edit != bad[i].ID {
 				t.Errorf("edit %d: %v, want %v", i, err, want)
@@ -368,14 +367,19 @@ func TestErrors(t *testing.T) {
 		}
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
-		if _, err := ed.Edit(gone, edit.Base{LM: lm}, good[:1]); !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled: %v", err)
+		if made := edittest.Together(gone, ed, &patch.Patch{}, good[0]); !errors.Is(made.Err, context.Canceled) {
+			t.Errorf("cancelled: %v", made.Err)
 		}
 	})
 	for label, c := range map[string]tinylm.Config{"encoder-decoder": {Family: tinylm.T5}, "half precision": {Float16: true}} {
 		t.Run(label, func(t *testing.T) {
 			lm := edittest.Open(t, c)
-			if _, err := open1(t, lm, masked, nil).Edit(ctx, edit.Base{LM: lm}, edittest.Edits()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+			m := method1(t, masked)
+			config, err := m.Configure(lm.Info(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Open(ctx, config, edit.Env{LM: lm}); !errors.Is(err, edit.ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -393,7 +397,11 @@ func TestDefaults(t *testing.T) {
 		{"gptj", 28, Config{Layer: 0, Bound: 5e-5}}, {"llama", 32, Config{Layer: 21}}, {"", 0, Config{}},
 	} {
 		c.want.Steps, c.want.Rate, c.want.Bias = 25, 5e-4, true
-		if got := defaults(&arch.Info{Family: c.family, Layers: c.layers}); got != c.want {
+		config, err := method1(t, promptLast).Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Value().(Config); got != c.want {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}
 	}

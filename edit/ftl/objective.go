@@ -2,6 +2,7 @@ package ftl
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
@@ -42,19 +43,19 @@ type task struct {
 }
 
 // newTask makes the rows of edits and reads their inputs.
-func newTask(ctx context.Context, name string, on edit.Base, at arch.WeightID, edits []dataset.Edit) (*task, error) {
+func newTask(ctx context.Context, name string, lm *models.LM, on *patch.Patch, at arch.WeightID, edits []dataset.Edit) (*task, error) {
 	k := &task{edits: edits}
 	var trace []activation.Row
 	for _, e := range edits {
-		prompt, target, err := run.Continuation(on.LM, e.Prompt, e.Target)
+		prompt, target, err := run.Continuation(lm, e.Prompt, e.Target)
 		if err != nil {
 			return nil, edit.Wrap(name, e.ID, err)
 		}
 		r := lossRow(name, prompt, target, 1/float64(len(edits)))
 		k.rows = append(k.rows, r)
-		trace = append(trace, activation.Row{Query: ask.Query{PromptIDs: r.IDs}, Patch: &on.Patch, Positions: everywhere(len(r.IDs))})
+		trace = append(trace, activation.Row{Query: ask.Query{PromptIDs: r.IDs}, Patch: on, Positions: everywhere(len(r.IDs))})
 	}
-	traces, err := activation.Trace(ctx, on.LM, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
+	traces, err := activation.Trace(ctx, lm, trace, arch.Site{Layer: at.Layer, Point: arch.FFNAct})
 	if err != nil {
 		return nil, err
 	}
@@ -73,14 +74,14 @@ func newTask(ctx context.Context, name string, on edit.Base, at arch.WeightID, e
 }
 
 // newObjective is the objective of tasks, which must be closed.
-func newObjective(name string, on edit.Base, at arch.WeightID, tasks []*task) *objective {
-	o := &objective{name: name, base: &on.Patch, tasks: tasks}
+func newObjective(name string, lm *models.LM, on *patch.Patch, at arch.WeightID, tasks []*task) *objective {
+	o := &objective{name: name, base: on, tasks: tasks}
 	for _, k := range tasks {
 		for i := range k.rows {
 			k.rows[i].Patch = o.base
 		}
 	}
-	o.searches = loss.NewSearches(on.LM, []arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []loss.Row { return tasks[i].rows })
+	o.searches = loss.NewSearches(lm, []arch.Site{{Layer: at.Layer, Point: arch.FFNOut}}, 1, func(i int) []loss.Row { return tasks[i].rows })
 	return o
 }
 
@@ -118,25 +119,25 @@ func with(base *patch.Patch, at arch.WeightID, values train.Values) *patch.Patch
 }
 
 // weight is the weight before the change, [in, out].
-func weight(on edit.Base, at arch.WeightID) ([]float32, error) {
-	w, err := on.LM.Weight(at)
+func weight(lm *models.LM, on *patch.Patch, at arch.WeightID) ([]float32, error) {
+	w, err := lm.Weight(at)
 	if err != nil {
 		return nil, err
 	}
-	return changed(on.Patch, w, at, false)
+	return changed(on, w, at, false)
 }
 
 // bias is the bias before the change, [out].
-func bias(on edit.Base, at arch.WeightID) ([]float32, error) {
-	b, err := on.LM.Bias(at)
+func bias(lm *models.LM, on *patch.Patch, at arch.WeightID) ([]float32, error) {
+	b, err := lm.Bias(at)
 	if err != nil {
 		return nil, err
 	}
-	return changed(on.Patch, b, at, true)
+	return changed(on, b, at, true)
 }
 
 // changed adds to a parameter what a patch does to it.
-func changed(p patch.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]float32, error) {
+func changed(p *patch.Patch, t *tensor.Tensor, at arch.WeightID, bias bool) ([]float32, error) {
 	merged, err := p.Merge()
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"editpipe/dataset"
-	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/train"
 )
@@ -94,8 +93,8 @@ func TestTraces(t *testing.T) {
 		weight := w.LM.Info().Weight(at)
 		worst := 0.0
 		for i, e := range ref.Edits[:traced] {
-			o := objectiveOf(t, promptLast, edit.Base{LM: w.LM}, at, edits[i:i+1])
-			p, err := ed.problem(edit.Base{LM: w.LM}, at, weight)
+			o := objectiveOf(t, promptLast, w.LM, &patch.Patch{}, at, edits[i:i+1])
+			p, err := ed.problem(&patch.Patch{}, at, weight)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,25 +130,25 @@ func outcomes(t *testing.T, run string) {
 	w := world{edittest.OpenWorld(t)}
 	ref, edits, ed := w.reference(t, run)
 	cases := w.Cases(t)
-	patches, errs := edit.EachOf(context.Background(), promptLast, ed, edit.Base{LM: w.LM}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var mean, want [3]float64
 	var norms []float64
 	agree, steps, theirs := 0, 0, 0
 	n := len(edits)
 	for i, e := range ref.Edits {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
 		post := [3][]edittest.Pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
 		for axis, prompts := range cases[e.ID].Questions() {
-			got, good := edittest.Success(w.Pairs(t, &patches[i], prompts, cases[e.ID]), axis == 2), edittest.Success(post[axis], axis == 2)
+			got, good := edittest.Success(w.Pairs(t, made[i].Patch, prompts, cases[e.ID]), axis == 2), edittest.Success(post[axis], axis == 2)
 			mean[axis] += got / float64(n)
 			want[axis] += good / float64(n)
 			if axis == 0 && got > 0 == (good > 0) {
 				agree++
 			}
 		}
-		for _, c := range patches[i].Weights {
+		for _, c := range made[i].Patch.Weights {
 			part := "weight"
 			if c.Bias {
 				part = "bias"
@@ -157,8 +156,7 @@ func outcomes(t *testing.T, run string) {
 			norm := (&patch.Patch{Weights: []patch.Weight{c}}).DeltaNorm()
 			norms = append(norms, math.Abs(norm/e.Norm[fmt.Sprintf("transformer.h.%d.mlp.c_proj.%s", ed.c.Layer, part)]-1))
 		}
-		effort, _ := edit.EffortOf(&patches[i], edits[i].ID)
-		steps += int(effort.Steps)
+		steps += int(made[i].Efforts[0].Steps)
 		theirs += len(e.Losses)
 		if e.Losses[len(e.Losses)-1] < enough {
 			theirs-- // the last evaluation was not followed by an update
@@ -209,12 +207,12 @@ func easyEdit(t *testing.T, id, run string) {
 	cases := w.EasyCases(t)
 	for _, e := range ref.Edits {
 		c := cases[e.ID]
-		p, err := ed.Edit(context.Background(), edit.Base{LM: w.LM}, []dataset.Edit{c.Edit()})
-		if err != nil {
-			t.Fatal(err)
+		made := edittest.Together(context.Background(), ed, &patch.Patch{}, c.Edit())
+		if made.Err != nil {
+			t.Fatal(made.Err)
 		}
-		norm += p.DeltaNorm() / n
-		for k, share := range w.Accuracy(t, &p, c) {
+		norm += made.Patch.DeltaNorm() / n
+		for k, share := range w.Accuracy(t, made.Patch, c) {
 			mean[k] += share / n
 		}
 	}

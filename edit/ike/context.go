@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"editpipe/ask"
-	"editpipe/store"
+	"editpipe/file"
 )
 
 // Kind names the route in saved patches.
@@ -50,7 +50,7 @@ func (c *Context) Save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("ike: saving context: %w", err)
 	}
-	if err := store.WriteFile(filepath.Join(dir, contextFile), data); err != nil {
+	if err := file.Write(filepath.Join(dir, contextFile), data); err != nil {
 		return fmt.Errorf("ike: saving context: %w", err)
 	}
 	return nil

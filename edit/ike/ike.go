@@ -22,7 +22,6 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
 	"fmt"
@@ -64,36 +63,38 @@ func Methods() []edit.Method {
 	return []edit.Method{
 		edit.Define(edit.Spec[Config]{
 			Name: "ike", Title: "IKE", Version: 1,
-			Paper:    "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
-			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*arch.Info) Config { return Config{Mode: Paper, Scope: Oracle} },
+			Paper:     "Zheng et al. 2023, Can We Edit Factual Knowledge by In-Context Learning?",
+			Schedules: []edit.Kind{edit.Single},
+			Base:      Config{Mode: Paper, Scope: Oracle},
 			Validate: func(c Config) error {
 				if c.K < 0 {
 					return fmt.Errorf("ike.k=%d: want 0 or more", c.K)
 				}
 				return nil
 			},
-			New: func(c Config, in edit.Inputs) (edit.Editor, error) {
-				if c.K == 0 {
-					c.K = map[string]int{Paper: PaperK, EasyEdit: EasyEditK}[c.Mode]
-				}
-				pool, err := readPool(in.Shown)
-				if err != nil {
-					return nil, err
-				}
-				return &editor{method: "ike", mode: c.Mode, k: c.K, pool: pool, seed: in.Seed}, nil
-			},
+			Open:      openIKE,
 			UsesShown: true, Decoders: decoders,
 		}),
 		edit.Define(edit.Spec[struct{}]{
 			Name: "ice", Title: "ICE", Version: 1,
-			Paper:    "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
-			Settings: []edit.Kind{edit.Single},
-			Defaults: func(*arch.Info) struct{} { return struct{}{} },
-			New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return &editor{method: "ice"}, nil },
-			Decoders: decoders,
+			Paper:     "Cohen et al. 2023, Evaluating the Ripple Effects of Knowledge Editing in Language Models",
+			Schedules: []edit.Kind{edit.Single},
+			Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return &editor{method: "ice"}, nil },
+			Decoders:  decoders,
 		}),
 	}
+}
+
+// openIKE reads the records that demonstrations are drawn from.
+func openIKE(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
+	if c.K == 0 {
+		c.K = map[string]int{Paper: PaperK, EasyEdit: EasyEditK}[c.Mode]
+	}
+	pool, err := readPool(in.Shown)
+	if err != nil {
+		return nil, err
+	}
+	return &editor{method: "ike", mode: c.Mode, k: c.K, pool: pool, seed: in.Seed}, nil
 }
 
 // editor makes contexts; k is 0 for ICE.
@@ -104,28 +105,30 @@ type editor struct {
 	seed         int64
 }
 
-// Edit returns a patch with one route that holds the context of the one edit.
-func (ed *editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
+// Make gives every edit a patch with one route that holds its context.
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		made[i].Patch, made[i].Err = ed.alone(on, edits[0])
 	}
-	if len(edits) > 1 || len(on.Patch.Edits) > 0 {
-		return patch.Patch{}, edit.Wrap(ed.method, edits[0].ID,
-			fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle))
+	return made, nil
+}
+
+func (ed *editor) alone(on *patch.Patch, e dataset.Edit) (*patch.Patch, error) {
+	if len(on.Edits) > 0 {
+		return nil, fmt.Errorf("%w: several edits in force together, as scope %s cannot tell which one a question is about", edit.ErrUnsupported, Oracle)
 	}
-	e := edits[0]
 	c := &Context{Edit: string(e.ID), Fact: fact(e)}
 	if ed.k > 0 {
 		if c.Demos = ed.demonstrations(e); len(c.Demos) == 0 {
-			return patch.Patch{}, edit.Wrap(ed.method, e.ID,
-				errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none"))
+			return nil, errors.New("no demonstrations are left once those that tell of the edit are taken out: give a larger data set, or use method ice, which needs none")
 		}
 		if ed.mode == Paper {
 			c.Own = demo(fact(e), e.Prompt, e.Target)
 		}
 	}
-	p := on.Patch
-	p.Method, p.Edits = ed.method, []string{string(e.ID)}
-	p.Routes = append(append([]patch.Route(nil), p.Routes...), c)
-	return p, nil
+	return on.Then(&patch.Patch{Method: ed.method, Edits: []string{string(e.ID)}, Routes: []patch.Route{c}}), nil
 }

@@ -51,7 +51,7 @@ func pool(n int) list {
 	return l
 }
 
-func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed int64) edit.Editor {
+func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed int64) *editor {
 	t.Helper()
 	m, err := edit.Find(Methods(), "ike")
 	if err != nil {
@@ -61,21 +61,22 @@ func newEditor(t *testing.T, train dataset.Source, set map[string]string, seed i
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := m.New(c, edit.Inputs{Shown: train, Seed: seed})
+	ed, err := openIKE(context.Background(), c.Value().(Config), edit.Env{Shown: train, Seed: seed})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed
+	return ed.(*editor)
 }
 
 func contextOf(t *testing.T, ed edit.Editor, e dataset.Edit) *Context {
 	t.Helper()
-	p, err := ed.Edit(context.Background(), edit.Base{}, []dataset.Edit{e})
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(context.Background(), ed, &patch.Patch{}, e)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
+	p := made.Patch
 	if len(p.Routes) != 1 || len(p.Weights) != 0 {
-		t.Fatalf("patch has %d routes and %d weights", len(p.Routes), len(p.Weights))
+		t.Fatalf("patch has %d wraps and %d changes", len(p.Routes), len(p.Weights))
 	}
 	return p.Routes[0].(*Context)
 }
@@ -140,7 +141,7 @@ func TestICEIsTheFactOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := m.New(c, edit.Inputs{})
+	ed, err := m.Open(context.Background(), c, edit.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +173,8 @@ func TestChoiceIsSeededAndLocal(t *testing.T) {
 	}
 	// Another record can push out at most the last and shift what is behind it;
 	// the order among the others stays.
-	ed := newEditor(t, few, nil, 1).(*editor)
-	more := newEditor(t, many, nil, 1).(*editor)
+	ed := newEditor(t, few, nil, 1)
+	more := newEditor(t, many, nil, 1)
 	ids := func(l []source) (out []string) {
 		for _, s := range l {
 			if s.id != "d60" {
@@ -195,14 +196,14 @@ func TestLeaks(t *testing.T) {
 		dataset.Record{Edit: dataset.Edit{ID: "x3", Subject: "Eve", RelationID: "P9", Prompt: "Eve flew with a", Target: "pilot"}},
 	)
 	var ids []string
-	for _, s := range newEditor(t, train, nil, 1).(*editor).rank(asked) {
+	for _, s := range newEditor(t, train, nil, 1).rank(asked) {
 		ids = append(ids, s.id)
 	}
 	slices.Sort(ids)
 	nameless := asked
 	nameless.Subject, nameless.RelationID = "", ""
 	train = append(train, dataset.Record{Edit: dataset.Edit{ID: "x4", Prompt: "Who flies?", Target: "me"}})
-	if n := len(newEditor(t, train, nil, 1).(*editor).rank(nameless)); n != len(train) {
+	if n := len(newEditor(t, train, nil, 1).rank(nameless)); n != len(train) {
 		t.Errorf("%d of %d records shown for an edit without subject: none has the subject of another", n, len(train))
 	}
 	// x1 has the edit's subject, x2 its relation and object; x3 shares the object only.
@@ -218,20 +219,31 @@ func TestNoPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, train := range []dataset.Source{nil, list{}} {
-		if _, err := m.New(c, edit.Inputs{Shown: train}); err == nil || !strings.Contains(err.Error(), "ice") {
+		if _, err := m.Open(context.Background(), c, edit.Env{Shown: train}); err == nil || !strings.Contains(err.Error(), "ice") {
 			t.Errorf("without records: %v", err)
 		}
 	}
 }
 
 func TestSeveralEdits(t *testing.T) {
-	ed := newEditor(t, pool(40), nil, 1)
-	ctx := context.Background()
-	if _, err := ed.Edit(ctx, edit.Base{}, []dataset.Edit{asked, {ID: "f"}}); !errors.Is(err, edit.ErrUnsupported) {
-		t.Errorf("batch: %v", err)
+	m, err := edit.Find(Methods(), "ike")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := ed.Edit(ctx, edit.Base{Patch: patch.Patch{Edits: []string{"d"}}}, []dataset.Edit{asked}); !errors.Is(err, edit.ErrUnsupported) {
-		t.Errorf("on top of an edit: %v", err)
+	c, err := m.Configure(&arch.Info{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	ed, err := m.Open(ctx, c, edit.Env{Shown: pool(40), Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made := edittest.Together(ctx, ed, nil, asked, dataset.Edit{ID: "f"}); !errors.Is(made.Err, edit.ErrUnsupported) {
+		t.Errorf("batch: %v", made.Err)
+	}
+	if made := edittest.Together(ctx, ed, &patch.Patch{Edits: []string{"d"}}, asked); !errors.Is(made.Err, edit.ErrUnsupported) {
+		t.Errorf("on top of an edit: %v", made.Err)
 	}
 }
 

@@ -6,11 +6,12 @@ import (
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"maps"
 	"slices"
 
 	"editpipe/ask"
-	"editpipe/edit"
+	"editpipe/models"
 )
 
 // heldBytes bounds the shifts and gradients that wait for, or come from, one
@@ -33,7 +34,7 @@ type question struct {
 
 // attribute finds the attributions for every prompt of every fact: [fact][prompt].
 // Questions of equal length share runs, so that none is padded.
-func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, errs []error) ([][]scores, error) {
+func (ed *editor) attribute(ctx context.Context, on *patch.Patch, facts []*fact, errs []error) ([][]scores, error) {
 	out := make([][]scores, len(facts))
 	alike := map[int][]*question{}
 	for i, f := range facts {
@@ -41,9 +42,9 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 			continue
 		}
 		for _, prompt := range f.prompts {
-			s := make(scores, on.LM.Info().Layers)
+			s := make(scores, ed.lm.Info().Layers)
 			for l := range s {
-				s[l] = make([]float64, on.LM.Info().FFN(arch.Decoder, l).Down.In)
+				s[l] = make([]float64, ed.lm.Info().FFN(arch.Decoder, l).Down.In)
 			}
 			out[i] = append(out[i], s)
 			for k, id := range f.gold {
@@ -67,16 +68,16 @@ func (ed *editor) attribute(ctx context.Context, on edit.Base, facts []*fact, er
 }
 
 // recall reads the activations of all layers at the last positions.
-func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) error {
+func (ed *editor) recall(ctx context.Context, on *patch.Patch, list []*question) error {
 	var sites []arch.Site
-	for l := range on.LM.Info().Layers {
+	for l := range ed.lm.Info().Layers {
 		sites = append(sites, arch.Site{Layer: l, Point: ed.c.point()})
 	}
 	var rows []activation.Row
 	for _, q := range list {
-		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: q.ids}, Patch: &on.Patch, Positions: []int{-1}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: q.ids}, Patch: on, Positions: []int{-1}})
 	}
-	traces, err := activation.Trace(ctx, on.LM, rows, sites...)
+	traces, err := activation.Trace(ctx, ed.lm, rows, sites...)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,8 @@ func (ed *editor) recall(ctx context.Context, on edit.Base, list []*question) er
 // sweep collects rows and what becomes of their answers, and asks when enough
 // have come together.
 type sweep struct {
-	on    edit.Base
+	lm    *models.LM
+	on    *patch.Patch
 	point arch.Point
 	most  int // rows
 	rows  []loss.LayerRow
@@ -100,7 +102,7 @@ type sweep struct {
 }
 
 func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32, then func(loss.LayerLoss)) error {
-	s.rows = append(s.rows, loss.LayerRow{IDs: q.ids, Patch: &s.on.Patch, Layer: layer, Shift: shift, Target: q.token})
+	s.rows = append(s.rows, loss.LayerRow{IDs: q.ids, Patch: s.on, Layer: layer, Shift: shift, Target: q.token})
 	s.then = append(s.then, func(r loss.LayerLoss) {
 		if r.Err != nil {
 			*q.fault = cmp.Or(*q.fault, r.Err)
@@ -115,7 +117,7 @@ func (s *sweep) add(ctx context.Context, q *question, layer int, shift []float32
 }
 
 func (s *sweep) flush(ctx context.Context) error {
-	got, err := loss.EachLayer(ctx, s.on.LM, s.point, s.rows)
+	got, err := loss.EachLayer(ctx, s.lm, s.point, s.rows)
 	if err != nil {
 		return err
 	}
@@ -127,8 +129,8 @@ func (s *sweep) flush(ctx context.Context) error {
 }
 
 // ask adds the attributions of questions to their prompts'.
-func (ed *editor) ask(ctx context.Context, on edit.Base, list []*question) error {
-	s := &sweep{on: on, point: ed.c.point(), most: max(1, heldBytes/(8*on.LM.Info().FFN(arch.Decoder, 0).Down.In))}
+func (ed *editor) ask(ctx context.Context, on *patch.Patch, list []*question) error {
+	s := &sweep{lm: ed.lm, on: on, point: ed.c.point(), most: max(1, heldBytes/(8*ed.lm.Info().FFN(arch.Decoder, 0).Down.In))}
 	add := ed.integrate
 	if ed.c.Attribution == Zeroing {
 		for _, q := range list {

@@ -3,14 +3,13 @@ package kn
 import (
 	"context"
 	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"editpipe/models/run"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
-	"editpipe/edit"
 	"editpipe/edit/locate"
-	"editpipe/models"
 )
 
 // fact is an edit as token ids.
@@ -24,7 +23,7 @@ type fact struct {
 }
 
 // newFact tokenises an edit.
-func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
+func (ed *editor) newFact(e dataset.Edit) (*fact, error) {
 	if err := locate.NeedSubject(e); err != nil { // its prompts are said of a subject
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		}
 	}
 	for _, text := range texts {
-		ids, _, err := run.Prompt(lm, text)
+		ids, _, err := run.Prompt(ed.lm, text)
 		if err != nil {
 			return nil, err
 		}
@@ -48,11 +47,11 @@ func (ed *editor) newFact(lm *models.LM, e dataset.Edit) (*fact, error) {
 		f.prompts = append(f.prompts, ids)
 	}
 	var err error
-	if f.target, err = locate.Object(lm, e.Prompt, e.Target, !ed.c.addsSpace()); err != nil {
+	if f.target, err = locate.Object(ed.lm, e.Prompt, e.Target, !ed.c.addsSpace()); err != nil {
 		return nil, err
 	}
 	if e.GroundTruth != "" {
-		f.gold, err = locate.Object(lm, e.Prompt, e.GroundTruth, !ed.c.addsSpace())
+		f.gold, err = locate.Object(ed.lm, e.Prompt, e.GroundTruth, !ed.c.addsSpace())
 	}
 	return f, err
 }
@@ -62,7 +61,7 @@ func (ed *editor) relation(e dataset.Edit) *relation { return ed.relations[e.Rel
 
 // predict lets the model go on with the prompts, token by token, and takes its
 // answer for the old object where that is not known.
-func (ed *editor) predict(ctx context.Context, on edit.Base, facts []*fact, errs []error) error {
+func (ed *editor) predict(ctx context.Context, on *patch.Patch, facts []*fact, errs []error) error {
 	for step := 0; ; step++ {
 		var asking []int
 		var questions []answer.Row
@@ -71,14 +70,14 @@ func (ed *editor) predict(ctx context.Context, on edit.Base, facts []*fact, errs
 				continue
 			}
 			asking = append(asking, i)
-			questions = append(questions, answer.Row{Patch: &on.Patch, Query: ask.Query{
+			questions = append(questions, answer.Row{Patch: on, Query: ask.Query{
 				PromptIDs: slices.Concat(f.prompts[0], f.greedy), TargetIDs: [][]int64{{f.target[0]}},
 			}})
 		}
 		if len(asking) == 0 {
 			break
 		}
-		answers, err := answer.Score(ctx, on.LM, questions)
+		answers, err := answer.Score(ctx, ed.lm, questions)
 		if err != nil {
 			return err
 		}

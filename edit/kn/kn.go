@@ -23,6 +23,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
@@ -53,7 +54,7 @@ const (
 	Zeroing    = "zeroing"    // the loss of probability without the neuron
 )
 
-// asVariant leaves a setting to the variant.
+// asVariant leaves a key to the variant.
 const asVariant = "variant"
 
 // Config is the configuration of KN.
@@ -71,19 +72,6 @@ type Config struct {
 	Old         float64 `set:"lambda_old" doc:"lambda1 of the paper's rule"`
 	New         float64 `set:"lambda_new" doc:"lambda2 of the paper's rule"`
 	Facts       int     `set:"relation_facts" doc:"most facts of a relation that are looked at when preparing"`
-}
-
-// defaults gives the published settings: a threshold of 0.2, in EasyEdit's file
-// for GPT-J 0.1.
-func defaults(info *arch.Info) Config {
-	c := Config{
-		Variant: Paper, Mode: Change, Attribution: Integrated, Steps: 20, Threshold: 0.2,
-		Refine: asVariant, Tokens: asVariant, Space: asVariant, Old: 1, New: 8, Facts: 20,
-	}
-	if info.Family == "gptj" {
-		c.Threshold = 0.1
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -104,10 +92,10 @@ func validate(c Config) error {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "KN", Version: 1,
-		Paper:    "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
-		Settings: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults: defaults, Validate: validate,
-		Needs: needs, New: open, Prepare: prepare,
+		Paper:     "Dai et al. 2022, Knowledge Neurons in Pretrained Transformers",
+		Schedules: []edit.Kind{edit.Single, edit.Sequential},
+		Base:      base(), Presets: presets(), Validate: validate,
+		Needs: needs, Open: open, Prepare: prepare,
 	})
 }
 
@@ -121,8 +109,8 @@ func needs(c Config, info *arch.Info) arch.Need {
 }
 
 // open reads what preparing wrote, if the configuration has a use for it.
-func open(c Config, in edit.Inputs) (edit.Editor, error) {
-	ed := &editor{c: c}
+func open(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
+	ed := &editor{c: c, lm: in.LM}
 	var err error
 	if c.refines() {
 		ed.relations, err = readRelations(in.Artifacts)
@@ -161,46 +149,33 @@ func (c Config) addsSpace() bool { return c.Space == "add" || c.Space == asVaria
 // editor makes edits.
 type editor struct {
 	c         Config
+	lm        *models.LM
 	relations map[string]*relation // nil where nothing was prepared
 }
 
-// Edit makes one edit.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	return edit.OneOf(ctx, name, ed, on, edits)
-}
-
-// EditEach makes edits side by side: their attributions share runs.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
-	return locate.Each(edits, func(patches []patch.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
-}
-
-// each fills in what concerns single edits and returns what concerns all.
-func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []patch.Patch, errs []error) error {
-	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
-		return err
+// Make makes edits side by side: their attributions share runs.
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	facts, errs := make([]*fact, len(groups)), make([]error, len(groups))
+	for i, edits := range groups {
+		facts[i], errs[i] = ed.newFact(edits[0])
 	}
-	facts := make([]*fact, len(edits))
-	for i, e := range edits {
-		facts[i], errs[i] = ed.newFact(on.LM, e)
+	err := ed.predict(ctx, on, facts, errs)
+	var scores [][]scores
+	if err == nil {
+		scores, err = ed.attribute(ctx, on, facts, errs)
 	}
-	if err := ed.predict(ctx, on, facts, errs); err != nil {
-		return err
-	}
-	scores, err := ed.attribute(ctx, on, facts, errs)
-	if err != nil {
-		return err
-	}
-	w := &rows{on: on, weights: map[int][]float32{}}
-	for i, e := range edits {
-		if errs[i] != nil {
+	w := &rows{lm: ed.lm, on: on, weights: map[int][]float32{}}
+	for i, edits := range groups {
+		if made[i].Err = errs[i]; err != nil || errs[i] != nil {
 			continue
 		}
-		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(e)))
+		changes, err := ed.update(w, facts[i], ed.choose(scores[i], ed.relation(edits[0])))
 		if err != nil {
-			errs[i] = locate.Refused(err)
+			made[i].Err = err
 			continue
 		}
-		patches[i] = *on.Patch.Then(&patch.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: changes})
+		made[i].Patch = on.Then(&patch.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: changes})
 	}
-	return nil
+	return made, err
 }

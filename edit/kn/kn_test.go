@@ -51,26 +51,22 @@ func open1(t *testing.T, lm *models.LM, set map[string]string) *editor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := Method().New(c, edit.Inputs{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ed.(*editor)
+	return &editor{c: c.Value().(Config), lm: lm}
 }
 
-func made(t *testing.T, ed *editor, on edit.Base, e dataset.Edit) patch.Patch {
+func made(t *testing.T, ed *editor, e dataset.Edit) *patch.Patch {
 	t.Helper()
-	p, err := ed.Edit(context.Background(), on, []dataset.Edit{e})
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(context.Background(), ed, &patch.Patch{}, e)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
-	return p
+	return made.Patch
 }
 
 // attributions are those of the first prompt of an edit.
-func attributions(t *testing.T, ed *editor, on edit.Base, e dataset.Edit) (*fact, scores) {
+func attributions(t *testing.T, ed *editor, on *patch.Patch, e dataset.Edit) (*fact, scores) {
 	t.Helper()
-	f, err := ed.newFact(on.LM, e)
+	f, err := ed.newFact(e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +109,7 @@ func TestCompleteness(t *testing.T) {
 		for _, variant := range variants {
 			t.Run(string(family)+" "+variant, func(t *testing.T) {
 				lm := edittest.Open(t, tinylm.Config{Family: family})
-				ed, on := open1(t, lm, map[string]string{"variant": variant, "steps": "60"}), edit.Base{LM: lm}
+				ed, on := open1(t, lm, map[string]string{"variant": variant, "steps": "60"}), &patch.Patch{}
 				e := edittest.Edits()[0]
 				f, s := attributions(t, ed, on, e)
 				for l := range s {
@@ -165,7 +161,7 @@ func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, lay
 		shift[i] = float32((scale - 1) * float64(x))
 	}
 	// Through another graph than the method's.
-	l, err := loss.At(ctx, lm, []arch.Site{arch.Site{Layer: layer, Point: p}}, []loss.Row{{
+	l, err := loss.At(ctx, lm, []arch.Site{{Layer: layer, Point: p}}, []loss.Row{{
 		IDs: ids, At: len(ids) - 1, Shift: shift, Terms: []loss.Term{{Position: len(ids) - 1, Target: id, Prob: 1}},
 	}})
 	if err != nil || l[0].Err != nil {
@@ -181,7 +177,7 @@ func along(t *testing.T, lm *models.LM, p arch.Point, ids []int64, id int64, lay
 // down-projection at zero.
 func TestZeroing(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
-	ed, on := open1(t, lm, map[string]string{"attribution": Zeroing, "refine": "no"}), edit.Base{LM: lm}
+	ed, on := open1(t, lm, map[string]string{"attribution": Zeroing, "refine": "no"}), &patch.Patch{}
 	f := &fact{prompts: [][]int64{{5}}, gold: []int64{7}, target: []int64{8}}
 	s, err := ed.attribute(ctx, on, []*fact{f}, make([]error, 1))
 	if err != nil {
@@ -268,7 +264,7 @@ func TestRule(t *testing.T) {
 		low.V.Float32s()[j] = float32(j%7) / 8
 		dense.Delta.Float32s()[6*w.Out+j] = 0.25
 	}
-	on := edit.Base{LM: lm, Patch: patch.Patch{Weights: []patch.Weight{low, dense}}}
+	on := &patch.Patch{Weights: []patch.Weight{low, dense}}
 	chosen := []neuron{{0, 2}, {1, 6}, {1, 9}}
 	f := &fact{gold: []int64{11}, greedy: []int64{12, 13}, target: []int64{14, 15}}
 	e, err := activation.Embeddings(lm, []int64{11, 12, 13, 14, 15})
@@ -307,7 +303,7 @@ func TestRule(t *testing.T) {
 	} {
 		t.Run(label, func(t *testing.T) {
 			ed := open1(t, lm, c.set)
-			changes, err := ed.update(&rows{on: on, weights: map[int][]float32{}}, c.f, chosen)
+			changes, err := ed.update(&rows{lm: lm, on: on, weights: map[int][]float32{}}, c.f, chosen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -353,7 +349,7 @@ func TestTokens(t *testing.T) {
 		"bare":  {map[string]string{"space": "never", "multi_token": "bare"}, false, false},
 	} {
 		ed := open1(t, lm, c.set)
-		f, s := attributions(t, ed, edit.Base{LM: lm}, e)
+		f, s := attributions(t, ed, &patch.Patch{}, e)
 		text, err := lm.Tokenizer().Decode(f.target, false)
 		if err != nil {
 			t.Fatal(err)
@@ -384,7 +380,7 @@ func TestTokens(t *testing.T) {
 	}
 	e.GroundTruth = ""
 	ed := open1(t, lm, nil)
-	f, _ := attributions(t, ed, edit.Base{LM: lm}, e)
+	f, _ := attributions(t, ed, &patch.Patch{}, e)
 	answers, err := answer.Generate(context.Background(), lm, []answer.Row{{Query: ask.Query{PromptIDs: f.prompts[0]}}}, ask.Sampling{MaxNew: len(f.target)})
 	if err != nil {
 		t.Fatal(err)
@@ -398,7 +394,7 @@ func attributionsOf(t *testing.T, ed *editor, lm *models.LM, ids []int64, id int
 	t.Helper()
 	f := &fact{prompts: [][]int64{ids}, gold: []int64{id}, target: []int64{id}}
 	errs := make([]error, 1)
-	s, err := ed.attribute(context.Background(), edit.Base{LM: lm}, []*fact{f}, errs)
+	s, err := ed.attribute(context.Background(), &patch.Patch{}, []*fact{f}, errs)
 	if err != nil || errs[0] != nil {
 		t.Fatal(err, errs[0])
 	}
@@ -409,9 +405,9 @@ func attributionsOf(t *testing.T, ed *editor, lm *models.LM, ids []int64, id int
 func TestChain(t *testing.T) {
 	lm := edittest.Open(t, tinylm.Config{})
 	ed, e := open1(t, lm, nil), edittest.Edits()
-	first := made(t, ed, edit.Base{LM: lm}, e[0])
-	_, plain := attributions(t, ed, edit.Base{LM: lm}, e[1])
-	_, through := attributions(t, ed, edit.Base{LM: lm, Patch: first}, e[1])
+	first := made(t, ed, e[0])
+	_, plain := attributions(t, ed, &patch.Patch{}, e[1])
+	_, through := attributions(t, ed, first, e[1])
 	if slices.Equal(plain[0], through[0]) {
 		t.Error("an edit in force does not move attributions")
 	}
@@ -424,12 +420,12 @@ func TestGolden(t *testing.T) {
 	for _, set := range []map[string]string{{}, {"variant": Port}, {"variant": EasyEdit, "steps": "1"}} {
 		ed := open1(t, lm, set)
 		for _, e := range edittest.Edits() {
-			_, s := attributions(t, ed, edit.Base{LM: lm}, e)
+			_, s := attributions(t, ed, &patch.Patch{}, e)
 			top := math.Inf(-1)
 			for _, layer := range s {
 				top = max(top, slices.Max(layer))
 			}
-			p := made(t, ed, edit.Base{LM: lm}, e)
+			p := made(t, ed, e)
 			got = append(got, fmt.Sprintf("%s %s %d %.9f %.5f", ed.c.Variant, e.ID, len(ed.choose([]scores{s}, nil)), top, p.DeltaNorm()))
 		}
 	}
@@ -466,20 +462,31 @@ func TestRefused(t *testing.T) {
 	ctx := context.Background()
 	t.Run("edits", func(t *testing.T) {
 		lm := edittest.Open(t, tinylm.Config{})
-		ed, on := open1(t, lm, map[string]string{"steps": "2"}), edit.Base{LM: lm}
 		good := edittest.Edits()[0]
-		if _, err := ed.Edit(ctx, on, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
-			t.Errorf("three edits at once: %v", err)
+		config, err := Method().Configure(lm.Info(), map[string]string{"steps": "2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ed, err := Method().Open(ctx, config, edit.Env{LM: lm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := edittest.Together(ctx, ed, nil, edittest.Edits()...); !errors.Is(made.Err, edit.ErrUnsupported) {
+			t.Errorf("three edits at once: %v", made.Err)
 		}
 		empty, long, blank, nameless := good, good, good, good
 		nameless.Subject, nameless.SubjectStart, nameless.SubjectEnd = "", -1, -1
 		empty.Target, long.Prompt, blank.Prompt = "", strings.Repeat("word ", 100), ""
-		patches, errs := ed.EditEach(ctx, on, []dataset.Edit{empty, good, long, blank, nameless})
-		if !errors.Is(errs[0], ask.ErrNoTarget) || errs[1] != nil || !errors.Is(errs[2], ask.ErrTooLong) || !errors.Is(errs[3], ask.ErrNoPrompt) ||
-			!errors.Is(errs[4], locate.ErrNoSubject) || !errors.Is(errs[4], edit.ErrUnsupported) {
-			t.Errorf("got %v", errs)
+		made := edittest.Apart(t, ed, nil, []dataset.Edit{empty, good, long, blank, nameless})
+		for i, want := range []error{ask.ErrNoTarget, nil, ask.ErrTooLong, ask.ErrNoPrompt, locate.ErrNoSubject} {
+			if !errors.Is(made[i].Err, want) {
+				t.Errorf("edit %d: %v, want %v", i, made[i].Err, want)
+			}
 		}
-		if len(patches[1].Weights) == 0 {
+		if !errors.Is(made[4].Err, edit.ErrUnsupported) {
+			t.Errorf("without a subject: %v", made[4].Err)
+		}
+		if len(made[1].Patch.Weights) == 0 {
 			t.Error("the good edit beside them changes nothing")
 		}
 	})
@@ -488,8 +495,11 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(label, func(t *testing.T) {
 			lm := edittest.Open(t, c)
-			ed := open1(t, lm, nil)
-			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edittest.Edits()[:1]); !errors.Is(err, edit.ErrUnsupported) {
+			config, err := Method().Configure(lm.Info(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Method().Open(ctx, config, edit.Env{LM: lm}); !errors.Is(err, edit.ErrUnsupported) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -506,7 +516,11 @@ func TestRefused(t *testing.T) {
 // TestDefaults are the published settings.
 func TestDefaults(t *testing.T) {
 	for family, want := range map[string]float64{"": 0.2, "gpt2": 0.2, "gptj": 0.1, "llama": 0.2} {
-		if c := defaults(&arch.Info{Family: family}); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
+		config, err := Method().Configure(&arch.Info{Family: family}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := config.Value().(Config); c.Threshold != want || c.Steps != 20 || c.Old != 1 || c.New != 8 {
 			t.Errorf("%s: %+v", family, c)
 		}
 	}

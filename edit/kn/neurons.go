@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 
-	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/tensor"
 )
@@ -103,14 +102,15 @@ func (c Config) agreed(votes, n int, r *relation) bool {
 
 // rows reads rows of down-projections as the patch in force has them.
 type rows struct {
-	on      edit.Base
+	lm      *models.LM
+	on      *patch.Patch
 	weights map[int][]float32 // by layer, unchanged
 }
 
 func (r *rows) row(n neuron, width int) ([]float64, error) {
 	at := arch.WeightID{Layer: n.layer, Part: arch.FFNDown}
 	if r.weights[n.layer] == nil {
-		w, err := r.on.LM.Weight(at)
+		w, err := r.lm.Weight(at)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 	for j := range v {
 		v[j] = float64(r.weights[n.layer][n.index*width+j])
 	}
-	for _, c := range r.on.Patch.Weights {
+	for _, c := range r.on.Weights {
 		if c.At == at && !c.Bias {
 			c.AddRow(v, n.index)
 		}
@@ -130,7 +130,7 @@ func (r *rows) row(n neuron, width int) ([]float64, error) {
 
 // update is the change of every layer that has neurons.
 func (ed *editor) update(w *rows, f *fact, list []neuron) ([]patch.Weight, error) {
-	toward, err := ed.direction(w.on.LM, f)
+	toward, err := ed.direction(w.lm, f)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (ed *editor) update(w *rows, f *fact, list []neuron) ([]patch.Weight, error
 // direction, or each to zero.
 func (ed *editor) changeLayer(w *rows, toward []float64, list []neuron) (patch.Weight, error) {
 	at := arch.WeightID{Layer: list[0].layer, Part: arch.FFNDown}
-	in, width := w.on.LM.Info().Weight(at).In, len(toward)
+	in, width := w.lm.Info().Weight(at).In, len(toward)
 	rank := 1
 	if ed.c.Mode == Erase {
 		rank = len(list)

@@ -75,7 +75,7 @@ func (w world) editor(t *testing.T, set map[string]string) edit.Editor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := Method().New(c, edit.Inputs{})
+	ed, err := Method().Open(context.Background(), c, edit.Env{LM: w.LM})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,16 +123,17 @@ func TestOutcomes(t *testing.T) {
 		edits = append(edits, record(cases[e.ID]).Edit)
 	}
 	ed := w.editor(t, map[string]string{"variant": Port, "steps": fmt.Sprint(h.Steps), "adaptive_threshold": fmt.Sprint(h.Threshold)})
-	patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: w.LM}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var norms, probs []float64
 	var mean, want [3]float64
 	agree, counted, rows := 0, 0, 0
 	for i, e := range ref.Edits {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
 		chosen, layers := 0, map[string]float64{}
-		for _, c := range patches[i].Weights {
+		for _, c := range made[i].Patch.Weights {
+			c := c
 			for _, x := range c.U.Float32s() {
 				if x != 0 {
 					chosen++
@@ -156,7 +157,7 @@ func TestOutcomes(t *testing.T) {
 		}
 		post := [3][]edittest.Pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
 		for axis, prompts := range cases[e.ID].Questions() {
-			ours := w.Pairs(t, &patches[i], prompts, cases[e.ID])
+			ours := w.Pairs(t, made[i].Patch, prompts, cases[e.ID])
 			got, theirs := edittest.Success(ours, axis == 2), edittest.Success(post[axis], axis == 2)
 			mean[axis] += got / float64(len(ref.Edits))
 			want[axis] += theirs / float64(len(ref.Edits))
@@ -268,18 +269,18 @@ func TestEasyEdit(t *testing.T) {
 		edits = append(edits, dataset.Edit{ID: dataset.EditID(fmt.Sprint(c.ID)), Prompt: c.Prompt, Subject: c.Subject, Target: c.New, GroundTruth: c.True})
 	}
 	ed := w.editor(t, map[string]string{"variant": EasyEdit})
-	patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: w.LM}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var mean, norms []float64
 	mean = make([]float64, 2)
 	agree, n := 0, float64(len(edits))
 	for i, e := range ref.Edits {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
-		norms = append(norms, math.Abs(patches[i].DeltaNorm()/e.Norm-1))
+		norms = append(norms, math.Abs(made[i].Patch.DeltaNorm()/e.Norm-1))
 		c := list[at[e.ID]]
 		for k, prompt := range []string{c.Prompt, c.Phrase} {
-			answers, err := answer.Score(context.Background(), w.LM, []answer.Row{{Patch: &patches[i], Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}}})
+			answers, err := answer.Score(context.Background(), w.LM, []answer.Row{{Patch: made[i].Patch, Query: ask.Query{Prompt: prompt, Targets: []string{c.New}}}})
 			if err != nil || answers[0].Err != nil {
 				t.Fatal(err, answers[0].Err)
 			}
@@ -357,26 +358,26 @@ func TestPaper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Method().Prepare(context.Background(), edit.Base{LM: w.LM}, c, edit.PrepareInput{Train: train}, artifacts); err != nil {
+	if err := Method().Prepare(context.Background(), c, edit.PrepareEnv{LM: w.LM, Train: train}, artifacts); err != nil {
 		t.Fatal(err)
 	}
 	var near, neurons []float64
 	for _, folder := range []string{"", artifacts} {
-		ed, err := Method().New(c, edit.Inputs{Artifacts: folder})
+		ed, err := Method().Open(context.Background(), c, edit.Env{LM: w.LM, Artifacts: folder})
 		if err != nil {
 			t.Fatal(err)
 		}
-		patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: w.LM}, edits)
+		made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 		var mean [3]float64
 		chosen, none := 0, 0
 		for i := range edits {
-			if errs[i] != nil {
-				t.Fatal(errs[i])
+			if made[i].Err != nil {
+				t.Fatal(made[i].Err)
 			}
-			if len(patches[i].Weights) == 0 {
+			if len(made[i].Patch.Weights) == 0 {
 				none++
 			}
-			for _, c := range patches[i].Weights {
+			for _, c := range made[i].Patch.Weights {
 				for _, x := range c.U.Float32s() {
 					if x != 0 {
 						chosen++
@@ -384,7 +385,7 @@ func TestPaper(t *testing.T) {
 				}
 			}
 			for axis, prompts := range of[i].Questions() {
-				mean[axis] += edittest.Success(w.Pairs(t, &patches[i], prompts, of[i]), axis == 2) / float64(len(edits))
+				mean[axis] += edittest.Success(w.Pairs(t, made[i].Patch, prompts, of[i]), axis == 2) / float64(len(edits))
 			}
 		}
 		t.Logf("prepared %v: rewrite, paraphrase, neighbourhood %.4f; %.1f neurons; %d edits without", folder != "", mean, float64(chosen)/float64(len(edits)), none)

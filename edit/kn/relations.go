@@ -2,6 +2,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
-	"editpipe/edit/locate"
-	"editpipe/store"
+	"editpipe/file"
+	"editpipe/models"
 )
 
 // relationsFile is what preparing writes: a JSON object of relations by id.
@@ -82,7 +83,7 @@ func readRelations(folder string) (map[string]*relation, error) {
 
 // prepare learns templates, agreement and common neurons of every relation that
 // has a fact to learn from.
-func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
+func prepare(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
 	if !c.refines() {
 		return fmt.Errorf("%w: variant %s without refinement needs no preparation", edit.ErrUnsupported, c.Variant)
 	}
@@ -109,7 +110,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	var unusable []error
 	for _, id := range slices.Sorted(maps.Keys(edits)) {
 		facts := edits[id][:min(c.Facts, len(edits[id]))]
-		r, err := c.learn(ctx, on, facts, templates[id])
+		r, err := c.learn(ctx, in.LM, facts, templates[id])
 		if err != nil {
 			err = fmt.Errorf("relation %s: %w", id, err)
 		}
@@ -117,7 +118,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 		case errors.Is(err, errUnusable):
 			unusable = append(unusable, err)
 		case err != nil:
-			return locate.Refused(err)
+			return edit.Refused(err)
 		default:
 			all[id] = r
 		}
@@ -135,7 +136,7 @@ func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, 
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
-	return store.WriteFile(filepath.Join(out, relationsFile), append(data, '\n'))
+	return file.Write(filepath.Join(out, relationsFile), append(data, '\n'))
 }
 
 // templatesOf are the prompt of an edit and its paraphrases without the subject.
@@ -160,14 +161,14 @@ var errUnusable = errors.New("no fact can be learned from")
 
 // learn attributes the facts of a relation. Facts that cannot be put to the
 // model are passed over; where that is all of them, it returns errUnusable.
-func (c Config) learn(ctx context.Context, on edit.Base, edits []dataset.Edit, templates []string) (*relation, error) {
+func (c Config) learn(ctx context.Context, lm *models.LM, edits []dataset.Edit, templates []string) (*relation, error) {
 	r := &relation{Templates: templates, Agreement: c.agreement(), Neurons: map[string]int{}}
-	ed := &editor{c: c, relations: map[string]*relation{edits[0].RelationID: r}}
+	ed := &editor{c: c, lm: lm, relations: map[string]*relation{edits[0].RelationID: r}}
 	facts, errs := make([]*fact, len(edits)), make([]error, len(edits))
 	for i, e := range edits {
-		facts[i], errs[i] = ed.newFact(on.LM, e)
+		facts[i], errs[i] = ed.newFact(e)
 	}
-	scores, err := ed.attribute(ctx, on, facts, errs)
+	scores, err := ed.attribute(ctx, &patch.Patch{}, facts, errs)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package kn
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -48,13 +49,12 @@ func (l training) Records() iter.Seq2[dataset.Record, error] {
 // TestPrepare learns a relation and edits with what was learned.
 func TestPrepare(t *testing.T) {
 	lm, ctx, out := edittest.Open(t, tinylm.Config{}), context.Background(), t.TempDir()
-	on := edit.Base{LM: lm}
 	c, err := Method().Configure(lm.Info(), map[string]string{"steps": "4", "relation_facts": "5"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	train := training{"Dora", "Emil", "Fay", "Gus", "Hedda", "Ivo"}
-	if err := Method().Prepare(ctx, on, c, edit.PrepareInput{Train: train}, out); err != nil {
+	if err := Method().Prepare(ctx, c, edit.PrepareEnv{LM: lm, Train: train}, out); err != nil {
 		t.Fatal(err)
 	}
 	var all map[string]relation
@@ -78,20 +78,20 @@ func TestPrepare(t *testing.T) {
 	if mean := float64(total) / 5; mean < fewNeurons && moved > 100-agreementRounds+1 || mean > manyNeurons && moved < 100+agreementRounds-1 {
 		t.Errorf("%g neurons per fact at p %g", mean, r.Agreement)
 	}
-	made, err := Method().New(c, edit.Inputs{Artifacts: out})
+	made, err := open(ctx, c.Value().(Config), edit.Env{LM: lm, Artifacts: out})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ed := made.(*editor)
 	e := edittest.Edits()[0] // of the same relation
-	f, err := ed.newFact(lm, e)
+	f, err := ed.newFact(e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(f.prompts) != 3 {
 		t.Errorf("%d prompts, want those of the three templates", len(f.prompts))
 	}
-	scores, err := ed.attribute(ctx, on, []*fact{f}, make([]error, 1))
+	scores, err := ed.attribute(ctx, &patch.Patch{}, []*fact{f}, make([]error, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("neuron %s of %d facts is chosen: %v", n, r.Neurons[n.String()], got)
 		}
 	}
-	if other, err := ed.newFact(lm, edittest.Edits()[2]); err != nil || len(other.prompts) != 1 {
+	if other, err := ed.newFact(edittest.Edits()[2]); err != nil || len(other.prompts) != 1 {
 		t.Errorf("a fact of another relation: %v, %v", other, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestOneBadRelation(t *testing.T) {
 	}}
 	good := edittest.Records()[0]
 	list := dataset.List("training", []dataset.Record{long, good})
-	if err := Method().Prepare(ctx, edit.Base{LM: lm}, c, edit.PrepareInput{Train: list}, out); err != nil {
+	if err := Method().Prepare(ctx, c, edit.PrepareEnv{LM: lm, Train: list}, out); err != nil {
 		t.Fatal(err)
 	}
 	all, err := readRelations(out)
@@ -128,7 +128,7 @@ func TestOneBadRelation(t *testing.T) {
 		t.Errorf("learned %v, %v", all, err)
 	}
 	alone := dataset.List("training", []dataset.Record{long})
-	if err := Method().Prepare(ctx, edit.Base{LM: lm}, c, edit.PrepareInput{Train: alone}, t.TempDir()); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), "is far") {
+	if err := Method().Prepare(ctx, c, edit.PrepareEnv{LM: lm, Train: alone}, t.TempDir()); !errors.Is(err, ask.ErrTooLong) || !strings.Contains(err.Error(), "is far") {
 		t.Errorf("nothing else to learn from: %v", err)
 	}
 }
@@ -138,18 +138,19 @@ func TestPrepareRefused(t *testing.T) {
 	lm, ctx := edittest.Open(t, tinylm.Config{}), context.Background()
 	for label, c := range map[string]struct {
 		set  map[string]string
-		in   edit.PrepareInput
+		in   edit.PrepareEnv
 		want string
 	}{
-		"nothing to refine": {map[string]string{"variant": Port}, edit.PrepareInput{Train: training{"Dora"}}, "needs no preparation"},
-		"no records":        {nil, edit.PrepareInput{}, "give a data set"},
-		"no facts":          {nil, edit.PrepareInput{Train: training{}}, "no edit with a relation"},
+		"nothing to refine": {map[string]string{"variant": Port}, edit.PrepareEnv{Train: training{"Dora"}}, "needs no preparation"},
+		"no records":        {nil, edit.PrepareEnv{}, "give a data set"},
+		"no facts":          {nil, edit.PrepareEnv{Train: training{}}, "no edit with a relation"},
 	} {
 		config, err := Method().Configure(lm.Info(), c.set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Method().Prepare(ctx, edit.Base{LM: lm}, config, c.in, t.TempDir())
+		c.in.LM = lm
+		err = Method().Prepare(ctx, config, c.in, t.TempDir())
 		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, edit.ErrUnsupported) != (c.set != nil) {
 			t.Errorf("%s: %v", label, err)
 		}
@@ -163,7 +164,7 @@ func TestPrepareRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Method().New(config, edit.Inputs{Artifacts: dir}); err == nil || !strings.Contains(err.Error(), relationsFile) {
+		if _, err := Method().Open(ctx, config, edit.Env{LM: lm, Artifacts: dir}); err == nil || !strings.Contains(err.Error(), relationsFile) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

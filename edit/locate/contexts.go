@@ -2,7 +2,6 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/loss"
 	"editpipe/models/run"
 	"encoding/json"
@@ -11,13 +10,19 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"editpipe/file"
 	"editpipe/models"
-	"editpipe/store"
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
+
+// ContextsFile is the file of contexts that preparing a method writes.
+const ContextsFile = "contexts.json"
 
 // slot is where the prompt stands in a context.
 const slot = "{}"
@@ -107,7 +112,7 @@ func extend(ctx context.Context, lm *models.LM, texts [][]int64, length int, ran
 			short = append(short, i)
 		}
 	}
-	losses, err := loss.At(ctx, lm, []arch.Site{arch.Site{Point: arch.FFNOut}}, rows)
+	losses, err := loss.At(ctx, lm, []arch.Site{{Point: arch.FFNOut}}, rows)
 	if err != nil {
 		return err
 	}
@@ -151,6 +156,41 @@ func sample(logProbs *tensor.Tensor, random *rand.Rand) int64 {
 	return order[len(order)-1]
 }
 
+// Texts are the contexts that an editor shows prompts in.
+type Texts struct {
+	sample func(context.Context) ([]string, error)
+	mu     sync.Mutex
+	list   []string // nil: not yet sampled
+}
+
+// OpenTexts gives the contexts in the file that the configuration names or, where
+// it names none, in the one that preparing wrote to the folder of artifacts. Where
+// that is not there either, they are sampled when they are first asked for.
+func OpenTexts(path, artifacts string, sample func(context.Context) ([]string, error)) (*Texts, error) {
+	if prepared := filepath.Join(artifacts, ContextsFile); path == "" && artifacts != "" {
+		if _, err := os.Stat(prepared); err == nil {
+			path = prepared
+		}
+	}
+	t := &Texts{sample: sample}
+	var err error
+	if path != "" {
+		t.list, err = ReadContexts(path)
+	}
+	return t, err
+}
+
+// All gives the contexts. Several goroutines may ask.
+func (t *Texts) All(ctx context.Context) ([]string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var err error
+	if t.list == nil {
+		t.list, err = t.sample(ctx)
+	}
+	return t.list, err
+}
+
 // ReadContexts reads a JSON list of contexts, each with one {} for the prompt.
 func ReadContexts(path string) ([]string, error) {
 	data, err := os.ReadFile(path)
@@ -181,7 +221,7 @@ func WriteContexts(path string, list []string) error {
 	if err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
-	if err := store.WriteFile(path, append(data, '\n')); err != nil {
+	if err := file.Write(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("locate: writing contexts: %w", err)
 	}
 	return nil

@@ -5,9 +5,8 @@
 // Its input there is the key of the subject, its output the value. A [Fact] is a
 // requested change with the sequences in which subject and prompt are shown; a
 // context is a text that is put in front of the prompt, so that key and value
-// belong to the subject and not to one position. [Moments] are the second moments of
-// keys over running text, and [Optimise] searches the value under which the
-// model says the new object.
+// belong to the subject and not to one position. [Optimise] searches the value under
+// which the model says the new object.
 package locate
 
 import (
@@ -57,14 +56,10 @@ type Fact struct {
 	Target  []int64
 }
 
-// NewFact builds the sequences of an edit. at is SubjectLast or Last. It returns
-// ErrNoSubject, ErrSubject, ask.ErrNoTarget or ask.ErrTooLong where these apply.
-func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string) (*Fact, error) {
-	return newFact(lm, e, contexts, at, false)
-}
-
-// newFact is NewFact; for bare see Object.
-func newFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
+// NewFact builds the sequences of an edit. at is SubjectLast or Last; for bare see
+// Object. It returns ErrNoSubject, ErrSubject, ask.ErrNoTarget or ask.ErrTooLong
+// where these apply.
+func NewFact(lm *models.LM, e dataset.Edit, contexts []string, at string, bare bool) (*Fact, error) {
 	start, end, err := subject(e)
 	if err != nil {
 		return nil, err
@@ -170,10 +165,10 @@ func lastToken(spans []token.Span, end int) int {
 
 // Recall reads the keys and the values of a layer for every prompt of a fact,
 // through a patch: [prompt][width].
-func Recall(ctx context.Context, lm *models.LM, patch *patch.Patch, layer int, f *Fact) (keys, values [][]float32, err error) {
+func Recall(ctx context.Context, lm *models.LM, on *patch.Patch, layer int, f *Fact) (keys, values [][]float32, err error) {
 	var rows []activation.Row
 	for _, s := range f.Prompts {
-		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: patch, Positions: []int{s.At}})
+		rows = append(rows, activation.Row{Query: ask.Query{PromptIDs: s.IDs}, Patch: on, Positions: []int{s.At}})
 	}
 	traces, err := activation.Trace(ctx, lm, rows, arch.Site{Layer: layer, Point: arch.FFNAct}, arch.Site{Layer: layer, Point: arch.FFNOut})
 	if err != nil {

@@ -19,6 +19,10 @@ import (
 // divide gradients by their own size.
 const searchTolerance = 1e-3
 
+// Terms of a loss added up in float32 by the graph and in float64 here: 16 roundings
+// (2^-24).
+const termTolerance = 1e-6
+
 // reached is a log-probability of the target that the searches of the tiny models
 // pass at different steps.
 const reached = -4
@@ -40,7 +44,7 @@ func searched(t *testing.T, lm *models.LM, facts []int, at ...arch.Site) []Found
 		if !slices.Contains(facts, i) {
 			continue
 		}
-		f, err := NewFact(lm, e, []string{"{}", "Yes. {}", "Once and then. {}"}, SubjectLast)
+		f, err := NewFact(lm, e, []string{"{}", "Yes. {}", "Once and then. {}"}, SubjectLast, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,4 +126,59 @@ func distance(a, b []float32) float64 {
 		n += float64(x) * float64(x)
 	}
 	return math.Sqrt(d / n)
+}
+
+// TestWeigh: after each evaluation a method says how much the likelihood weighs
+// in the next one, and when the search ends; it is told of every prompt and of the
+// divergence.
+func TestWeigh(t *testing.T) {
+	ctx := context.Background()
+	lm := open(t, tinylm.Config{Family: tinylm.GPT2})
+	f, err := NewFact(lm, dataset.Edit{Prompt: "Ada works as a", Subject: "Ada", Target: "pilot"}, []string{"{}", "Yes. {}"}, SubjectLast, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := arch.Site{Layer: 0, Point: arch.FFNOut}
+	_, values, err := Recall(ctx, lm, nil, 0, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []Standing
+	found, err := Optimise(ctx, lm, nil, at, []*Fact{f}, values[:1], Search{
+		Steps: 9, Rate: 0.1, Clamp: 100, KL: 0.5,
+		Weigh: func(s Standing) (float64, bool) {
+			seen = append(seen, s)
+			return 0.25, len(seen) == 4
+		},
+	})
+	if err != nil || found[0].Err != nil {
+		t.Fatal(err, found[0].Err)
+	}
+	if len(seen) != 4 || len(found[0].Losses) != 4 {
+		t.Fatalf("told of %d evaluations of %d, want 4", len(seen), len(found[0].Losses))
+	}
+	for i, s := range seen {
+		if len(s.LogProbs) != 2 || len(s.Best) != 2 || len(s.LogProbs[0]) != len(f.Target) {
+			t.Fatalf("evaluation %d: %+v", i, s)
+		}
+		nll := 0.0
+		for k, prompt := range s.LogProbs {
+			for j, l := range prompt {
+				if l > s.Best[k][j] {
+					t.Errorf("evaluation %d: %g is more than the best, %g", i, l, s.Best[k][j])
+				}
+				nll -= l / float64(2*len(prompt))
+			}
+		}
+		weight := 0.25
+		if i == 0 {
+			weight = 1
+		}
+		if want := weight*nll + s.KL; math.Abs(found[0].Losses[i]-want) > termTolerance*math.Abs(want) {
+			t.Errorf("evaluation %d: loss %g, want %g", i, found[0].Losses[i], want)
+		}
+	}
+	if seen[3].KL <= 0 {
+		t.Errorf("the divergence is %g after three updates", seen[3].KL)
+	}
 }

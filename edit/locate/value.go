@@ -59,17 +59,17 @@ func shiftName(site int) string { return "shift" + strconv.Itoa(site) }
 // that the shifts are added to, in the first prompt. Facts are searched side by
 // side: those share runs that are padded alike, so that what else is searched
 // does not move the outcome. Facts without an entry in starts are passed over.
-func Optimise(ctx context.Context, lm *models.LM, patch *patch.Patch, at arch.Site, facts []*Fact, starts [][]float32, s Search) ([]Found, error) {
-	return OptimiseAt(ctx, lm, patch, []arch.Site{at}, facts, starts, s)
+func Optimise(ctx context.Context, lm *models.LM, on *patch.Patch, at arch.Site, facts []*Fact, starts [][]float32, s Search) ([]Found, error) {
+	return OptimiseAt(ctx, lm, on, []arch.Site{at}, facts, starts, s)
 }
 
 // OptimiseAt is Optimise with shifts at sites of one width that are searched
 // together, each with a decay and a clamp of its own (Li et al. 2024, "PMET:
 // Precise Model Editing in a Transformer", section 4.2). Starts and shifts hold
 // those of the sites one behind the other.
-func OptimiseAt(ctx context.Context, lm *models.LM, patch *patch.Patch, at []arch.Site, facts []*Fact, starts [][]float32, s Search) ([]Found, error) {
+func OptimiseAt(ctx context.Context, lm *models.LM, on *patch.Patch, at []arch.Site, facts []*Fact, starts [][]float32, s Search) ([]Found, error) {
 	found := make([]Found, len(facts))
-	o := &objective{lm: lm, patch: patch, at: at, search: s}
+	o := &objective{lm: lm, patch: on, at: at, search: s}
 	var problems []train.Problem
 	var owner []int
 	for i, f := range facts {

@@ -20,55 +20,35 @@ import (
 	"editpipe/models/arch"
 
 	"editpipe/edit"
-	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 )
 
 const name = "memit"
 
-// Config is the configuration of MEMIT. Its defaults are those of the reference
-// implementation.
-type Config struct{ locate.Spreading }
-
-// defaults gives the reference's hyperparameters; shallow models have a weight of
-// their own.
-func defaults(info *arch.Info) Config {
-	c := locate.Spreading{
-		Layers: locate.DefaultLayers(info),
-		Steps:  20, Rate: 0.5, Decay: 0.5, Clamp: 0.75, KL: 0.0625, Weight: 20000,
-		FactToken: locate.SubjectLast, Start: locate.Words,
-	}
-	switch {
-	case locate.Shallow(info):
-		c.Weight = locate.ShallowWeight
-	case locate.GPTJ(info):
-		c.Steps, c.Weight = 25, 15000
-	case locate.Deep(info):
-		c.Steps, c.Decay, c.Clamp, c.Weight = 25, 1e-3, 4, 15000
-	}
-	return Config{c}
-}
+// Config is the configuration of MEMIT.
+type Config struct{ spread.Config }
 
 // Method is the method "memit".
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "MEMIT", Version: 1,
-		Paper:    "Meng et al. 2023, Mass-Editing Memory in a Transformer",
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults,
+		Paper:     "Meng et al. 2023, Mass-Editing Memory in a Transformer",
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Base:      base(), Presets: presets(),
 		Validate: func(c Config) error { return c.Validate(name) },
 		Needs:    func(c Config, _ *arch.Info) arch.Need { return c.Need(arch.Hidden) },
 		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
-		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
-		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
-			return c.Prepare(ctx, on, in, out)
+		Open:     func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return open(c, in) },
+		Prepare: func(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
+			return c.Prepare(ctx, in, out)
 		},
 	})
 }
 
 // open makes an editor that searches the hidden state behind the last layer;
 // what is missing of it is shared out evenly.
-func open(c Config, in edit.Inputs) (*locate.Spreader, error) {
-	return c.Open(in, locate.Spread{
+func open(c Config, in edit.Env) (*spread.Editor, error) {
+	return c.Open(in, spread.Rule{
 		Method: name,
 		Points: []arch.Point{arch.Hidden},
 		Over:   func(left int) float64 { return float64(left) },

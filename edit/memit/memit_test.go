@@ -17,6 +17,8 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
+	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -56,13 +58,13 @@ func prepared(t *testing.T, c tinylm.Config) string {
 	return edittest.Prepared(t, Method(), c, map[string]string{"layers": both})
 }
 
-func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *locate.Spreader {
+func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) *spread.Editor {
 	t.Helper()
-	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
+	ed, err := open(config(t, lm, set).Value().(Config), edit.Env{LM: lm, Artifacts: artifacts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*locate.Spreader)
+	return ed
 }
 
 func TestConformance(t *testing.T) {
@@ -90,16 +92,17 @@ func TestReachesValue(t *testing.T) {
 	lm := edittest.Open(t, tiny())
 	for layers, last := range map[string]int{"0": 0, "1": 1, both: 1} {
 		ed := open1(t, lm, artifacts, map[string]string{"layers": layers, "contexts": list, "mom2_update_weight": faint, "v_num_grad_steps": "5"})
-		on := patch.Patch{}
+		on := &patch.Patch{}
 		for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
-			facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
+			facts, _, err := ed.Search(ctx, on, edits)
 			if err != nil {
 				t.Fatal(err)
 			}
-			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, edits)
-			if err != nil {
-				t.Fatal(err)
+			made := edittest.Together(ctx, ed, on, edits...)
+			if made.Err != nil {
+				t.Fatal(made.Err)
 			}
+			after := made.Patch
 			for i, f := range facts {
 				hidden := func(p *patch.Patch) []float32 {
 					at := f.Fact.Prompts[0]
@@ -110,7 +113,7 @@ func TestReachesValue(t *testing.T) {
 					return traces[0].Values[0].Float32s()
 				}
 				var missed, way float64
-				before, now := hidden(&on), hidden(&after)
+				before, now := hidden(on), hidden(after)
 				for k, z := range f.Value {
 					missed += (float64(now[k]) - z) * (float64(now[k]) - z)
 					way += (float64(before[k]) - z) * (float64(before[k]) - z)
@@ -118,7 +121,7 @@ func TestReachesValue(t *testing.T) {
 				if way == 0 || math.Sqrt(missed/way) > reachTolerance {
 					t.Errorf("layers %s, edit %s: missed by %g on a way of %g", layers, edits[i].ID, math.Sqrt(missed), math.Sqrt(way))
 				}
-				if effort, ok := edit.EffortOf(&after, f.ID); !ok || effort.Steps != f.Effort.Steps || effort.Steps < 1 {
+				if effort := made.Efforts[i]; effort != f.Effort || effort.Steps < 1 {
 					t.Errorf("edit %s: effort %+v, want %+v", f.ID, effort, f.Effort)
 				}
 			}
@@ -142,19 +145,19 @@ func TestOneBadEdit(t *testing.T) {
 	bad[1].Target = ""
 	bad[2].Prompt += strings.Repeat(" and on", 60)
 	bad[3].Subject, bad[3].SubjectStart, bad[3].SubjectEnd = "", -1, -1
-	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: lm}, slices.Concat(bad, good))
+	made := edittest.Apart(t, ed, &patch.Patch{}, slices.Concat(bad, good))
 	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrNoSubject} {
-		if !errors.Is(errs[i], want) {
-			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
+		if !errors.Is(made[i].Err, want) {
+			t.Errorf("edit %d: %v, want %v", i, made[i].Err, want)
 		}
 	}
 	for i := range good {
-		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Weights) != 2 {
-			t.Errorf("good edit %d: %v", i, errs[len(bad)+i])
+		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Weights) != 2 {
+			t.Errorf("good edit %d: %v", i, m.Err)
 		}
 	}
 	bad[0].ID = "bad"
-	_, err := ed.Edit(ctx, edit.Base{LM: lm}, []dataset.Edit{good[1], bad[0], good[2]})
+	err := edittest.Together(ctx, ed, &patch.Patch{}, good[1], bad[0], good[2]).Err
 	var blamed *edit.Error
 	if !errors.As(err, &blamed) || blamed.Edit != "bad" || !errors.Is(err, locate.ErrSubject) {
 		t.Errorf("a batch with a bad edit: %v", err)
@@ -164,7 +167,7 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx, edits := context.Background(), edittest.Edits()
 	artifacts := prepared(t, tiny())
-	own := filepath.Join(artifacts, locate.MomentsFile(0))
+	own := filepath.Join(artifacts, moments.File(0))
 	with(t, "own model", tiny(), func(t *testing.T, lm *models.LM) {
 		for _, set := range []map[string]string{
 			{"layers": ""}, {"layers": "1,0"}, {"layers": "1,1"}, {"layers": "-1"}, {"v_lr": "0"}, {"mom2_update_weight": "0"},
@@ -174,10 +177,10 @@ func TestInputsAreChecked(t *testing.T) {
 				t.Errorf("%v: accepted", set)
 			}
 		}
-		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); err == nil || !strings.Contains(err.Error(), "memit.covariance") {
+		if _, err := Method().Open(ctx, config(t, lm, nil), edit.Env{LM: lm}); err == nil || !strings.Contains(err.Error(), "memit.covariance") {
 			t.Errorf("no covariance: %v", err)
 		}
-		m, err := locate.ReadMoments(own)
+		m, err := moments.Read(own)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,10 +191,10 @@ func TestInputsAreChecked(t *testing.T) {
 		if err := m.Write(singular); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Method().New(config(t, lm, map[string]string{"layers": "0", "covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) || !strings.Contains(err.Error(), singular) {
+		if _, err := Method().Open(ctx, config(t, lm, map[string]string{"layers": "0", "covariance": singular}), edit.Env{LM: lm}); !errors.Is(err, moments.ErrSingular) || !strings.Contains(err.Error(), singular) {
 			t.Errorf("singular moments: %v", err)
 		}
-		if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), edit.PrepareInput{}, filepath.Join(t.TempDir(), "p")); err == nil {
+		if err := Method().Prepare(ctx, config(t, lm, nil), edit.PrepareEnv{LM: lm}, filepath.Join(t.TempDir(), "p")); err == nil {
 			t.Error("prepared from no text")
 		}
 		if _, err := Method().Configure(lm.Info(), map[string]string{"layers": "0,9"}); err == nil || !strings.Contains(err.Error(), "layers=0,9: the model has") {
@@ -199,8 +202,9 @@ func TestInputsAreChecked(t *testing.T) {
 		}
 	})
 	with(t, "another model", tinylm.Config{Layers: 3, LayerNormOp: true}, func(t *testing.T, lm *models.LM) {
-		if _, err := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own}).Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
-			t.Errorf("got %v", err)
+		ed := open1(t, lm, "", map[string]string{"layers": "0", "covariance": own})
+		if made := edittest.Together(ctx, ed, &patch.Patch{}, edits...); !errors.Is(made.Err, moments.ErrMisfit) {
+			t.Errorf("got %v", made.Err)
 		}
 	})
 }
@@ -219,7 +223,11 @@ func TestDefaults(t *testing.T) {
 		{"llama", 32, []int{4, 5, 6, 7, 8}, 25, 4, 15000}, {"", 0, []int{0}, 20, 0.75, 20000},
 		{"gpt2", 6, []int{0}, 20, 0.75, 50}, {"gpt2", 7, []int{1, 2}, 20, 0.75, 20000},
 	} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Clamp != c.clamp || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -16,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -67,7 +68,7 @@ func weightName(layer int) string { return fmt.Sprintf("transformer.h.%d.mlp.c_p
 
 // editor has the reference's settings, contexts and covariance; the latter goes
 // through files in the reference's layout.
-func (w world) editor(t *testing.T, ref reference) *locate.Spreader {
+func (w world) editor(t *testing.T, ref reference) *spread.Editor {
 	t.Helper()
 	h := ref.Summary.Settings
 	var layers []string
@@ -86,11 +87,11 @@ func (w world) editor(t *testing.T, ref reference) *locate.Spreader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := Method().New(c, edit.Inputs{})
+	ed, err := open(c.Value().(Config), edit.Env{LM: w.LM})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ed.(*locate.Spreader)
+	return ed
 }
 
 // cases are the data of a reference's edits, in its order.
@@ -122,7 +123,7 @@ func relative(a, b []float32) float64 {
 }
 
 // norms compares the changes of a patch, one per layer, with norms by weight.
-func norms(p patch.Patch, want map[string]float64) (differences []float64) {
+func norms(p *patch.Patch, want map[string]float64) (differences []float64) {
 	for _, c := range p.Weights {
 		one := patch.Patch{Weights: []patch.Weight{c}}
 		differences = append(differences, math.Abs(one.DeltaNorm()/want[weightName(c.At.Layer)]-1))
@@ -152,23 +153,24 @@ func single(t *testing.T, run string) {
 	}
 	cases, edits := w.cases(t, ref)
 	ed, ctx := w.editor(t, ref), context.Background()
-	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.LM}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var differences, values, weights []float64
 	agree, n := 0, len(edits)
 	var mean [3]float64
 	for i, e := range ref.Edits {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
-		got := w.axes(t, &patches[i], cases[i])
+		got := w.axes(t, made[i].Patch, cases[i])
 		for axis, s := range got {
 			mean[axis] += s / float64(n)
 		}
 		if got[0] == e.Rewrite[0] {
 			agree++
 		}
-		differences = append(differences, norms(patches[i], e.Norm)...)
-		for _, l := range patches[i].Weights {
+		differences = append(differences, norms(made[i].Patch, e.Norm)...)
+		for _, c := range made[i].Patch.Weights {
+			l := c
 			if a := arrays[fmt.Sprintf("dW_%d_%s", i, weightName(l.At.Layer))]; a != nil {
 				delta, err := tensor.MatMul(l.U, l.V)
 				if err != nil {
@@ -178,7 +180,7 @@ func single(t *testing.T, run string) {
 			}
 		}
 	}
-	facts, _, err := ed.Search(ctx, edit.Base{LM: w.LM}, edits)
+	facts, _, err := ed.Search(ctx, &patch.Patch{}, edits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,13 +231,14 @@ func TestBatch(t *testing.T) {
 			var ref reference
 			w.JSON(t, &ref, "reference", run+".json")
 			cases, edits := w.cases(t, ref)
-			p, err := w.editor(t, ref).Edit(context.Background(), edit.Base{LM: w.LM}, edits)
-			if err != nil {
-				t.Fatal(err)
+			made := edittest.Together(context.Background(), w.editor(t, ref), &patch.Patch{}, edits...)
+			if made.Err != nil {
+				t.Fatal(made.Err)
 			}
+			p := made.Patch
 			var mean [3]float64
 			for _, c := range cases {
-				for axis, s := range w.axes(t, &p, c) {
+				for axis, s := range w.axes(t, p, c) {
 					mean[axis] += s / float64(len(cases))
 				}
 			}

@@ -6,8 +6,8 @@ package none
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"editpipe/models/patch"
+	"slices"
 
 	"editpipe/dataset"
 	"editpipe/edit"
@@ -19,24 +19,24 @@ const name = "none"
 func Method() edit.Method {
 	return edit.Define(edit.Spec[struct{}]{
 		Name: name, Title: "Unedited", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) struct{} { return struct{}{} },
-		New:      func(struct{}, edit.Inputs) (edit.Editor, error) { return editor{}, nil },
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Open:      func(context.Context, struct{}, edit.Env) (edit.Editor, error) { return editor{}, nil },
 	})
 }
 
 type editor struct{}
 
-// Edit returns what stood before, with the edits' names added.
-func (editor) Edit(_ context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
+// Make returns what stood before, with the edits' names added.
+func (editor) Make(_ context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		p := *on
+		p.Method = name
+		p.Edits = slices.Clone(p.Edits)
+		for _, e := range edits {
+			p.Edits = append(p.Edits, string(e.ID))
+		}
+		made[i].Patch = &p
 	}
-	p := on.Patch
-	p.Method = name
-	p.Edits = append([]string(nil), p.Edits...)
-	for _, e := range edits {
-		p.Edits = append(p.Edits, string(e.ID))
-	}
-	return p, nil
+	return made, nil
 }

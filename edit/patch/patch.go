@@ -3,12 +3,12 @@
 // asked the same questions under the same definitions.
 //
 // A change is dense (a delta that is added to a weight) or of low rank (U V).
-// Files are safetensors or NumPy .npz; docs/methods/patch.md describes them.
+// Files are safetensors or NumPy .npz; README.md describes them.
 package patch
 
 import (
 	"context"
-	"editpipe/models/arch"
+	"editpipe/models"
 	"editpipe/models/patch"
 	"errors"
 	"fmt"
@@ -41,12 +41,13 @@ type Config struct {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Patch made elsewhere", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch},
-		Defaults: func(*arch.Info) Config { return Config{Layout: Auto} },
-		New: func(c Config, _ edit.Inputs) (edit.Editor, error) {
+		Schedules: []edit.Kind{edit.Single, edit.Batch},
+		Base:      Config{Layout: Auto},
+		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
 			folder, err := isFolder(c.Path)
-			return &editor{c, folder}, err
+			return &editor{c, folder, in.LM}, err
 		},
+		Apart: apart,
 		Files: files,
 	})
 }
@@ -85,53 +86,59 @@ func files(c Config) ([]string, error) {
 	return list, err
 }
 
+// apart: a single file stands for all edits together.
+func apart(c Config) error {
+	if folder, err := isFolder(c.Path); err != nil || folder {
+		return nil // a wrong path is a fault of files
+	}
+	return fmt.Errorf("%w: %s is one patch for all edits together; use setting batch:N with N edits under test", edit.ErrUnsupported, c.Path)
+}
+
 type editor struct {
 	Config
 	folder bool
+	lm     *models.LM
 }
 
-// Edit returns the patch in the file, or that of the one edit in the folder, on
-// top of what stood before.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
+// Make gives every group the patch in the file, or that of its one edit in the
+// folder, on top of what stood before.
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		mine, err := ed.read(edits)
+		if err != nil {
+			made[i].Err = err
+			continue
+		}
+		made[i].Patch = on.Then(mine)
 	}
+	return made, nil
+}
+
+// read gives the patch of a group.
+func (ed *editor) read(edits []dataset.Edit) (*patch.Patch, error) {
 	path := ed.Path
 	if ed.folder {
 		if len(edits) > 1 {
-			return patch.Patch{}, edit.Wrap(name, "", fmt.Errorf("%w: %s is a folder with one patch per edit, which cannot be combined; use setting single", edit.ErrUnsupported, ed.Path))
+			return nil, fmt.Errorf("%w: %s is a folder with one patch per edit, which cannot be combined; use setting single", edit.ErrUnsupported, ed.Path)
 		}
 		var err error
 		if path, err = ed.find(edits[0].ID); err != nil {
-			return patch.Patch{}, edit.Wrap(name, edits[0].ID, err)
+			return nil, err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return patch.Patch{}, err
-	}
-	changes, err := read(path, on.LM, ed.Layout)
+	changes, err := read(path, ed.lm, ed.Layout)
 	if err != nil {
-		return patch.Patch{}, edit.Wrap(name, "", err)
+		return nil, err
 	}
-	p := patch.Patch{Method: name, Weights: changes}
+	p := &patch.Patch{Method: name, Weights: changes}
 	for _, e := range edits {
 		p.Edits = append(p.Edits, string(e.ID))
 	}
-	return *on.Patch.Then(&p), nil
-}
-
-// EditEach reads every edit's own file. A single file stands for all edits
-// together, so it is refused here.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
-	patches, errs := make([]patch.Patch, len(edits)), make([]error, len(edits))
-	for i := range edits {
-		if ed.folder {
-			patches[i], errs[i] = ed.Edit(ctx, on, edits[i:i+1])
-		} else {
-			errs[i] = fmt.Errorf("%w: %s is one patch for all edits together; use setting batch:N with N edits under test", edit.ErrUnsupported, ed.Path)
-		}
-	}
-	return patches, errs
+	return p, nil
 }
 
 func endings() []string { return []string{".safetensors", ".npz"} }

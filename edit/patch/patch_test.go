@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/patch"
 	"errors"
@@ -69,21 +70,28 @@ func TestFileConforms(t *testing.T) {
 	edittest.Run(t, Method(), edittest.Options{Set: map[string]string{"path": path}, Kinds: []edit.Kind{edit.Batch}})
 }
 
-func newEditor(t *testing.T, path string) (edit.Editor, error) {
+func newEditor(t *testing.T, lm *models.LM, path string) (edit.Editor, error) {
 	t.Helper()
-	c, err := Method().Configure(&arch.Info{}, map[string]string{"path": path})
-	must(t, err)
-	return Method().New(c, edit.Inputs{})
+	return Method().Open(context.Background(), mustConfigure(t, path), edit.Env{LM: lm})
+}
+
+// made makes edits of these ids together.
+func made(ed edit.Editor, ids ...dataset.EditID) edit.Made {
+	var edits []dataset.Edit
+	for _, id := range ids {
+		edits = append(edits, dataset.Edit{ID: id})
+	}
+	return edittest.Together(context.Background(), ed, nil, edits...)
 }
 
 func TestFileIsNoSingleEdit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.npz")
 	must(t, npz.Write(path, change(9)))
-	ed, err := newEditor(t, path)
-	must(t, err)
-	_, errs := edit.EachOf(context.Background(), name, ed, edit.Base{}, []dataset.Edit{{ID: "e1"}})
-	if !errors.Is(errs[0], edit.ErrUnsupported) {
-		t.Errorf("one file for a single edit: %v", errs[0])
+	if err := Method().Apart(mustConfigure(t, path)); !errors.Is(err, edit.ErrUnsupported) || !strings.Contains(err.Error(), path) {
+		t.Errorf("one file for single edits: %v", err)
+	}
+	if err := Method().Apart(mustConfigure(t, folder(t))); err != nil {
+		t.Errorf("a folder for single edits: %v", err)
 	}
 }
 
@@ -97,18 +105,18 @@ func TestSavedPatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "saved.safetensors")
 	meta := patch.Meta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}
 	must(t, p.Save(path, meta))
-	ed, err := newEditor(t, path)
+	ed, err := newEditor(t, lm, path)
 	must(t, err)
-	got, err := ed.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{{ID: "a"}, {ID: "b"}})
-	must(t, err)
-	if got.Method != name || !slices.Equal(got.Edits, []string{"a", "b"}) || got.Weights[0].Delta.Float32s()[3] != 2 {
+	both := made(ed, "a", "b")
+	must(t, both.Err)
+	if got := both.Patch; got.Method != name || !slices.Equal(got.Edits, []string{"a", "b"}) || got.Weights[0].Delta.Float32s()[3] != 2 {
 		t.Errorf("%+v", got)
 	}
 	meta.ModelHash = "another"
 	must(t, p.Save(path, meta))
 	var misfit *patch.MisfitError
-	if _, err := ed.Edit(context.Background(), edit.Base{LM: lm}, []dataset.Edit{{ID: "a"}}); !errors.As(err, &misfit) {
-		t.Errorf("a patch of another model: %v", err)
+	if m := made(ed, "a"); !errors.As(m.Err, &misfit) {
+		t.Errorf("a patch of another model: %v", m.Err)
 	}
 	files, err := Method().Files(mustConfigure(t, path))
 	if err != nil || len(files) != 2 {
@@ -125,26 +133,25 @@ func mustConfigure(t *testing.T, path string) edit.Config {
 
 func TestPaths(t *testing.T) {
 	dir := folder(t)
-	ed, err := newEditor(t, dir)
-	must(t, err)
-	edits := func(id dataset.EditID) []dataset.Edit { return []dataset.Edit{{ID: id}} }
 	lm := edittest.Open(t, tinylm.Config{})
+	ed, err := newEditor(t, lm, dir)
+	must(t, err)
 	// Ids are file names, whatever is in them.
 	must(t, npz.Write(filepath.Join(dir, "cf%2F1.npz"), change(1)))
-	if _, err := ed.Edit(context.Background(), edit.Base{LM: lm}, edits("cf/1")); err != nil {
-		t.Error(err)
+	if m := made(ed, "cf/1"); m.Err != nil {
+		t.Error(m.Err)
 	}
-	if _, err := ed.Edit(context.Background(), edit.Base{LM: lm}, edits("absent")); err == nil || !strings.Contains(err.Error(), "absent.safetensors") {
-		t.Errorf("edit without a file: %v", err)
+	if m := made(ed, "absent"); m.Err == nil || !strings.Contains(m.Err.Error(), "absent.safetensors") {
+		t.Errorf("edit without a file: %v", m.Err)
 	}
 	must(t, npz.Write(filepath.Join(dir, "e1.npz"), change(1)))
-	if _, err := ed.Edit(context.Background(), edit.Base{LM: lm}, edits("e1")); err == nil || !strings.Contains(err.Error(), "keep one") {
-		t.Errorf("two files for an edit: %v", err)
+	if m := made(ed, "e1"); m.Err == nil || !strings.Contains(m.Err.Error(), "keep one") {
+		t.Errorf("two files for an edit: %v", m.Err)
 	}
-	if _, err := newEditor(t, ""); err == nil || !strings.Contains(err.Error(), "patch.path") {
+	if _, err := newEditor(t, lm, ""); err == nil || !strings.Contains(err.Error(), "patch.path") {
 		t.Errorf("no path: %v", err)
 	}
-	if _, err := newEditor(t, filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := newEditor(t, lm, filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("path that does not exist: %v", err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 )
 
 const name = "pmet"
@@ -49,53 +50,35 @@ const (
 
 // Config is the configuration of PMET.
 type Config struct {
-	locate.Spreading
+	spread.Config
 	Space string `set:"space" oneof:"add|never" doc:"the target is tokenised behind a space, or bare, as EasyEdit does for models without gpt in their name"`
 	Stop  string `set:"argmax_stop" oneof:"argmax|equal" doc:"when the search counts the target as reached: argmax, every token is the most probable; equal, mean probabilities are equal in float32 (the authors' code)"`
-}
-
-// defaults gives the authors' hyperparameters for GPT-J, for which they are
-// published, and for models without published ones, but the weight of the second
-// moments for shallow ones; those of EasyEdit for LLaMA and other deep models.
-func defaults(info *arch.Info) Config {
-	c := Config{Space: Add, Stop: Argmax, Spreading: locate.Spreading{
-		Layers: locate.DefaultLayers(info),
-		Steps:  30, Rate: 0.2, Decay: 0.5, Clamp: 0.75, KL: 1, Weight: 6000,
-		FactToken: locate.SubjectLast, Start: locate.Words,
-	}}
-	if locate.Shallow(info) {
-		c.Weight = locate.ShallowWeight
-	}
-	if locate.Deep(info) {
-		c.Steps, c.Rate, c.Clamp, c.KL, c.Weight = 20, 0.5, 1, 0.0625, 15000
-	}
-	return c
 }
 
 // Method is the method "pmet".
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "PMET", Version: 1,
-		Paper:    "Li et al. 2024, PMET: Precise Model Editing in a Transformer",
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: defaults,
+		Paper:     "Li et al. 2024, PMET: Precise Model Editing in a Transformer",
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Base:      base(), Presets: presets(),
 		Validate: func(c Config) error { return c.Validate(name) },
 		Needs:    func(c Config, _ *arch.Info) arch.Need { return c.Need(arch.FFNOut, arch.AttnOut) },
 		Files:    func(c Config) ([]string, error) { return c.Files(), nil },
-		New:      func(c Config, in edit.Inputs) (edit.Editor, error) { return open(c, in) },
-		Prepare: func(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
-			return c.Prepare(ctx, on, in, out)
+		Open:     func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return open(c, in) },
+		Prepare: func(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
+			return c.Prepare(ctx, in, out)
 		},
 	})
 }
 
 // open makes an editor.
-func open(c Config, in edit.Inputs) (*locate.Spreader, error) {
+func open(c Config, in edit.Env) (*spread.Editor, error) {
 	reached := argmax
 	if c.Stop == Equal {
 		reached = equal
 	}
-	return c.Open(in, locate.Spread{
+	return c.Open(in, spread.Rule{
 		Method: name,
 		Points: []arch.Point{arch.FFNOut, arch.AttnOut},
 		Over:   func(left int) float64 { return math.Sqrt(float64(left)) },

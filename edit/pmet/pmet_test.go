@@ -15,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -54,7 +55,7 @@ func TestConformance(t *testing.T) {
 }
 
 // opened is an editor with the bare prompt for a context, on a tiny model.
-func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) {
+func opened(t *testing.T, set map[string]string) (*models.LM, *spread.Editor) {
 	t.Helper()
 	artifacts, list := prepared(t, tiny(tinylm.GPT2)), filepath.Join(t.TempDir(), "bare.json")
 	if err := locate.WriteContexts(list, []string{"{}"}); err != nil {
@@ -66,11 +67,11 @@ func opened(t *testing.T, set map[string]string) (*models.LM, *locate.Spreader) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := Method().New(c, edit.Inputs{Artifacts: artifacts, Seed: 1})
+	ed, err := open(c.Value().(Config), edit.Env{LM: lm, Artifacts: artifacts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lm, ed.(*locate.Spreader)
+	return lm, ed
 }
 
 // at reads a site where a fact enters, through a patch.
@@ -100,22 +101,23 @@ func TestReachesValue(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": "1", "v_num_grad_steps": "5"})
 	out, attention := arch.Site{Layer: 1, Point: arch.FFNOut}, arch.Site{Layer: 1, Point: arch.AttnOut}
-	on := patch.Patch{}
+	on := &patch.Patch{}
 	for _, edits := range [][]dataset.Edit{edittest.Edits()[:1], edittest.Edits()[1:]} {
-		facts, _, err := ed.Search(ctx, edit.Base{LM: lm, Patch: on}, edits)
+		facts, _, err := ed.Search(ctx, on, edits)
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, edits)
-		if err != nil {
-			t.Fatal(err)
+		made := edittest.Together(ctx, ed, on, edits...)
+		if made.Err != nil {
+			t.Fatal(made.Err)
 		}
+		after := made.Patch
 		for i, f := range facts {
-			missed, way := distance(at(t, lm, f.Fact, &after, out), f.Value), distance(at(t, lm, f.Fact, &on, out), f.Value)
+			missed, way := distance(at(t, lm, f.Fact, after, out), f.Value), distance(at(t, lm, f.Fact, on, out), f.Value)
 			if way == 0 || missed/way > reachTolerance {
 				t.Errorf("edit %s: missed by %g on a way of %g", edits[i].ID, missed, way)
 			}
-			if !slices.Equal(at(t, lm, f.Fact, &after, attention), at(t, lm, f.Fact, &on, attention)) {
+			if !slices.Equal(at(t, lm, f.Fact, after, attention), at(t, lm, f.Fact, on, attention)) {
 				t.Errorf("edit %s: attention was changed", edits[i].ID)
 			}
 		}
@@ -128,14 +130,15 @@ func TestReachesValue(t *testing.T) {
 func TestSharesByRoot(t *testing.T) {
 	ctx := context.Background()
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "5"})
-	facts, _, err := ed.Search(ctx, edit.Base{LM: lm}, edittest.Edits())
+	facts, _, err := ed.Search(ctx, &patch.Patch{}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := ed.Edit(ctx, edit.Base{LM: lm}, edittest.Edits())
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(ctx, ed, &patch.Patch{}, edittest.Edits()...)
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
+	p := made.Patch
 	for j, left := range []float64{2, 1} {
 		c := p.Weights[j]
 		if want := (arch.WeightID{Layer: j, Part: arch.FFNDown}); c.At != want {
@@ -162,7 +165,7 @@ func TestAttentionTakesPart(t *testing.T) {
 	ctx := context.Background()
 	const clamp, steps = 0.75, 8
 	lm, ed := opened(t, map[string]string{"layers": both, "v_num_grad_steps": "8", "kl_factor": "0"})
-	found, _, err := ed.Search(ctx, edit.Base{LM: lm}, edittest.Edits())
+	found, _, err := ed.Search(ctx, &patch.Patch{}, edittest.Edits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +244,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Method().New(c, edit.Inputs{}); err == nil {
+	if _, err := Method().Open(context.Background(), c, edit.Env{LM: edittest.Open(t, tiny(tinylm.GPT2))}); err == nil {
 		t.Error("opened without second moments")
 	}
 	// The authors' settings for GPT-J, EasyEdit's for LLaMA.
@@ -260,7 +263,11 @@ func TestConfig(t *testing.T) {
 		{"gpt2", 48, []int{13, 14, 15, 16, 17}, 30, 0.2, 0.75, 1, 6000},
 		{"gpt2", 6, []int{0}, 30, 0.2, 0.75, 1, 50},
 	} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.depth})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if !slices.Equal(got.Layers, c.layers) || got.Steps != c.steps || got.Rate != c.rate || got.Clamp != c.clamp || got.KL != c.kl || got.Weight != c.weight {
 			t.Errorf("%s with %d layers: %+v", c.family, c.depth, got)
 		}

@@ -4,6 +4,7 @@ package pmet
 
 import (
 	"context"
+	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -85,24 +86,24 @@ func TestEasyEdit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ed, err := Method().New(c, edit.Inputs{})
+		ed, err := Method().Open(context.Background(), c, edit.Env{LM: w.LM})
 		if err != nil {
 			t.Fatal(err)
 		}
-		patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: w.LM}, edits)
+		made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 		var mean [2]float64
 		var norms []float64
 		agree := 0
 		for i, e := range ref.Edits {
-			if errs[i] != nil {
-				t.Fatal(errs[i])
+			if made[i].Err != nil {
+				t.Fatal(made[i].Err)
 			}
-			got := w.Accuracy(t, &patches[i], cases[e.ID])
+			got := w.Accuracy(t, made[i].Patch, cases[e.ID])
 			mean[0], mean[1] = mean[0]+got[0]/n, mean[1]+got[1]/n
 			if math.Abs(got[0]-e.Post.Rewrite[0]) < sameAccuracy && math.Abs(got[1]-e.Post.Phrase[0]) < sameAccuracy {
 				agree++
 			}
-			norms = append(norms, math.Abs(patches[i].DeltaNorm()/e.Norm-1))
+			norms = append(norms, math.Abs(made[i].Patch.DeltaNorm()/e.Norm-1))
 		}
 		slices.Sort(norms)
 		median, worst := norms[len(norms)/2], norms[len(norms)-1]

@@ -54,15 +54,15 @@ func openBench(t testing.TB, run string, threads int) bench {
 }
 
 // make makes edits side by side.
-func (b bench) make(t testing.TB, edits []dataset.Edit) []patch.Patch {
+func (b bench) make(t testing.TB, edits []dataset.Edit) []edit.Made {
 	t.Helper()
-	patches, errs := edit.EachOf(context.Background(), name, b.ed, edit.Base{LM: b.LM}, edits)
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
+	made := edittest.Apart(t, b.ed, &patch.Patch{}, edits)
+	for _, m := range made {
+		if m.Err != nil {
+			t.Fatal(m.Err)
 		}
 	}
-	return patches
+	return made
 }
 
 // BenchmarkEdits makes the reference's edits side by side, and one at a time.
@@ -116,7 +116,7 @@ func TestAgainstTorch(t *testing.T) {
 				edits := b.edits[k*len(b.edits)/parts : (k+1)*len(b.edits)/parts]
 				file := filepath.Join(t.TempDir(), "sequences.json")
 				flop += b.sequences(t, file, edits)
-				var patches []patch.Patch
+				var patches []edit.Made
 				ours.add(func() { patches = b.make(t, edits) })
 				alone.add(func() {
 					for i := range edits {
@@ -211,15 +211,15 @@ func (b bench) weights(t *testing.T) string {
 }
 
 // apartFrom is the largest difference of last losses.
-func apartFrom(t *testing.T, edits []dataset.Edit, patches []patch.Patch, r torchResult) (worst float64) {
+func apartFrom(t *testing.T, edits []dataset.Edit, made []edit.Made, r torchResult) (worst float64) {
 	t.Helper()
 	for i, e := range edits {
-		effort, _ := edit.EffortOf(&patches[i], e.ID)
+		effort := made[i].Efforts[0]
 		l := r.Losses[string(e.ID)]
 		if len(l) != int(effort.Steps) {
 			t.Fatalf("edit %s: %d evaluations, PyTorch made %d", e.ID, effort.Steps, len(l))
 		}
-		worst = max(worst, math.Abs(effort.FinalLoss-l[len(l)-1]))
+		worst = max(worst, math.Abs(float64(effort.FinalLoss)-l[len(l)-1]))
 	}
 	return worst
 }
@@ -249,7 +249,7 @@ func (b bench) sequences(t *testing.T, file string, edits []dataset.Edit) float6
 		return positions * (2*(4*d*d+2*d*f) + 4*d*keys)
 	}
 	for _, e := range edits {
-		fact, err := locate.NewFact(b.LM, e, b.ref.Contexts, locate.SubjectLast)
+		fact, err := locate.NewFact(b.LM, e, b.ref.Contexts, locate.SubjectLast, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )
@@ -89,7 +90,7 @@ func (w world) editor(t testing.TB, h hyper, contexts []string) *editor {
 	}
 	w.JSON(t, &info, "reference", "cov", "info.json")
 	mean := w.npy(t, fmt.Sprintf("cov/mom2_layer%d", layer))
-	m := locate.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
+	m := moments.Moments{Width: mean.Shape[0], Count: info[layer].Count, C: mean.Float64s()}
 	path, list := filepath.Join(t.TempDir(), "mom2.npz"), filepath.Join(t.TempDir(), "contexts.json")
 	if err := m.Write(path); err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func (w world) editor(t testing.TB, h hyper, contexts []string) *editor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ed, err := Method().New(c, edit.Inputs{})
+	ed, err := open(context.Background(), c.Value().(Config), edit.Env{LM: w.LM})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestTraces(t *testing.T) {
 	ctx, layer := context.Background(), ref.Settings.Layers[0]
 	for i, c := range ref.Cases {
 		want := func(name string) []float32 { return w.npy(t, fmt.Sprintf("trace/case%d_%s", c.ID, name)).Float32s() }
-		f, err := locate.NewFact(w.LM, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast)
+		f, err := locate.NewFact(w.LM, request(c.ID, c.Prompt, c.Subject, strings.TrimSpace(c.Target)), ref.Contexts, locate.SubjectLast, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,8 +219,7 @@ func outcomes(t *testing.T, run string) {
 	for _, e := range ref.Edits {
 		edits = append(edits, cases[e.ID].Edit())
 	}
-	ctx := context.Background()
-	patches, errs := edit.EachOf(ctx, name, ed, edit.Base{LM: w.LM}, edits)
+	made := edittest.Apart(t, ed, &patch.Patch{}, edits)
 	var u, v []float64
 	var arrays map[string]*tensor.Tensor
 	if run == "rome_l0" {
@@ -232,12 +232,12 @@ func outcomes(t *testing.T, run string) {
 	agree := 0
 	var mean, want [3]float64
 	for i, e := range ref.Edits {
-		if errs[i] != nil {
-			t.Fatal(errs[i])
+		if made[i].Err != nil {
+			t.Fatal(made[i].Err)
 		}
 		post := [3][]edittest.Pair{e.Post.Rewrite, e.Post.Para, e.Post.Near}
 		for axis, prompts := range cases[e.ID].Questions() {
-			got, theirs := edittest.Success(w.Pairs(t, &patches[i], prompts, cases[e.ID]), axis == 2), edittest.Success(post[axis], axis == 2)
+			got, theirs := edittest.Success(w.Pairs(t, made[i].Patch, prompts, cases[e.ID]), axis == 2), edittest.Success(post[axis], axis == 2)
 			mean[axis] += got / float64(len(ref.Edits))
 			want[axis] += theirs / float64(len(ref.Edits))
 			if axis == 0 && got > 0 == (theirs > 0) {
@@ -245,10 +245,10 @@ func outcomes(t *testing.T, run string) {
 			}
 		}
 		for _, norm := range e.Norm {
-			norms = append(norms, math.Abs(patches[i].DeltaNorm()/norm-1))
+			norms = append(norms, math.Abs(made[i].Patch.DeltaNorm()/norm-1))
 		}
 		if a := arrays[fmt.Sprintf("u_%d", i)]; a != nil {
-			change := patches[i].Weights[0]
+			change := made[i].Patch.Weights[0]
 			u = append(u, relative(change.U.Float32s(), a.Float32s()))
 			v = append(v, relative(change.V.Float32s(), arrays[fmt.Sprintf("v_%d", i)].Float32s()))
 		}
@@ -301,19 +301,20 @@ func TestSequence(t *testing.T) {
 	}
 	w.JSON(t, &ref, "reference", "batch_rome_10.json")
 	cases, ed := w.Cases(t), w.editor(t, ref.Summary.Settings, ref.Contexts)
-	var p patch.Patch
+	p := &patch.Patch{}
 	for _, e := range ref.Edits {
-		var err error
-		if p, err = ed.Edit(context.Background(), edit.Base{LM: w.LM, Patch: p}, []dataset.Edit{cases[e.ID].Edit()}); err != nil {
-			t.Fatal(err)
+		made := edittest.Together(context.Background(), ed, p, cases[e.ID].Edit())
+		if made.Err != nil {
+			t.Fatal(made.Err)
 		}
+		p = made.Patch
 	}
 	n := float64(len(ref.Edits))
 	var mean [3]float64
 	for _, e := range ref.Edits {
 		c := cases[e.ID]
 		for axis, prompts := range c.Questions() {
-			mean[axis] += edittest.Success(w.Pairs(t, &p, prompts, c), axis == 2) / n
+			mean[axis] += edittest.Success(w.Pairs(t, p, prompts, c), axis == 2) / n
 		}
 	}
 	want := [3]float64{ref.Summary.Rewrite, ref.Summary.Para, ref.Summary.Near}

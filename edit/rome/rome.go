@@ -15,6 +15,7 @@
 package rome
 
 import (
+	"cmp"
 	"context"
 	"editpipe/models/arch"
 	"editpipe/models/patch"
@@ -23,11 +24,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/models"
 	"editpipe/tensor"
 )
@@ -48,10 +49,9 @@ var ErrDenominator = errors.New("the key is at right angles to the update")
 // do not determine the quotient.
 const smallest = 1e-6
 
-// Config is the configuration of ROME. Its defaults are those of the reference
-// implementation.
+// Config is the configuration of ROME.
 type Config struct {
-	Layer     int     `set:"layer" in:"layers" doc:"layer whose down-projection is changed"`
+	Layer     int     `set:"layer" in:"layers" share:"17/48" doc:"layer whose down-projection is changed"`
 	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
 	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
 	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
@@ -65,29 +65,6 @@ type Config struct {
 	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
 	Start      string `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token (code of 2022)"`
 	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
-}
-
-// defaults gives the reference's hyperparameters: layer 17, 12 and 8 of GPT-2
-// with 48, 36 and 24 layers, 5 of GPT-J and LLaMA, the first of shallow models, and
-// in proportion to GPT-2 with 48 layers elsewhere.
-func defaults(info *arch.Info) Config {
-	c := Config{
-		Layer: 17 * info.Layers / 48, Steps: 20, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625, Adjust: true,
-		FactToken: locate.SubjectLast, Key: Unified, Start: locate.Words,
-	}
-	switch {
-	case locate.Shallow(info):
-		c.Layer = 0
-	case info.Family == "gpt2" && info.Layers == 24:
-		c.Layer, c.Clamp = 8, 3
-	case info.Family == "gpt2" && info.Layers == 36:
-		c.Layer = 12
-	case info.Family == "gptj" && info.Layers == 28:
-		c.Layer = 5
-	case info.Family != "gpt2" && info.Layers >= 28:
-		c.Layer, c.Steps, c.Decay = 5, 25, 1e-3
-	}
-	return c
 }
 
 func validate(c Config) error {
@@ -110,10 +87,10 @@ func validate(c Config) error {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "ROME", Version: 1,
-		Paper:    "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
-		Settings: []edit.Kind{edit.Single, edit.Sequential},
-		Defaults: defaults, Validate: validate,
-		Needs: needs, New: open, Files: files, Prepare: prepare,
+		Paper:     "Meng et al. 2022, Locating and Editing Factual Associations in GPT",
+		Schedules: []edit.Kind{edit.Single, edit.Sequential},
+		Base:      base(), Presets: presets(), Validate: validate,
+		Needs: needs, Open: open, Files: files, Prepare: prepare,
 	})
 }
 
@@ -133,141 +110,97 @@ func files(c Config) ([]string, error) {
 }
 
 // open reads what an editor needs.
-func open(c Config, in edit.Inputs) (edit.Editor, error) {
-	ed := &editor{c: c, seed: in.Seed, sampled: map[*models.LM][]string{}}
-	if in.Artifacts != "" {
-		for _, f := range []struct {
-			path *string
-			file string
-		}{{&c.Covariance, locate.MomentsFile(c.Layer)}, {&c.Contexts, locate.ContextsFile}} {
-			path := filepath.Join(in.Artifacts, f.file)
-			if _, err := os.Stat(path); *f.path == "" && err == nil {
-				*f.path = path
-			}
-		}
-	}
+func open(_ context.Context, c Config, in edit.Env) (edit.Editor, error) {
+	ed := &editor{c: c, lm: in.LM}
 	var err error
-	if c.Contexts != "" {
-		if ed.contexts, err = locate.ReadContexts(c.Contexts); err != nil {
-			return nil, err
-		}
+	ed.contexts, err = locate.OpenTexts(c.Contexts, in.Artifacts, func(ctx context.Context) ([]string, error) {
+		return locate.Contexts(ctx, in.LM, c.Start, in.Seed)
+	})
+	if err != nil || !c.Adjust {
+		return ed, err
 	}
-	if !c.Adjust {
-		return ed, nil
-	}
-	if c.Covariance == "" {
+	path := cmp.Or(c.Covariance, moments.Prepared(in.Artifacts, c.Layer))
+	if path == "" {
 		return nil, fmt.Errorf("%w: no second moments of layer %d: prepare the method, pass --set rome.covariance=FILE, or leave them out with --set rome.mom2_adjustment=false", edit.ErrNotPrepared, c.Layer)
 	}
-	ed.moments, ed.factor, err = locate.ReadFactored(c.Covariance)
+	ed.moments, ed.factor, err = moments.ReadFactored(path)
 	return ed, err
 }
 
 // prepare takes second moments over running text and samples contexts.
-func prepare(ctx context.Context, on edit.Base, c Config, in edit.PrepareInput, out string) error {
+func prepare(ctx context.Context, c Config, in edit.PrepareEnv, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
 	if c.Adjust { // first, as it needs running text and says so at once
-		if err := locate.PrepareMoments(ctx, on.LM, []int{c.Layer}, c.Tokens, in, out); err != nil {
+		if err := moments.Prepare(ctx, []int{c.Layer}, c.Tokens, in, out); err != nil {
 			return err
 		}
 	}
-	contexts, err := locate.Contexts(ctx, on.LM, c.Start, in.Seed)
+	contexts, err := locate.Contexts(ctx, in.LM, c.Start, in.Seed)
 	if err != nil {
-		return locate.Refused(err)
+		return edit.Refused(err)
 	}
 	return locate.WriteContexts(filepath.Join(out, locate.ContextsFile), contexts)
 }
 
 type editor struct {
 	c        Config
-	seed     int64
-	contexts []string // nil: sampled from the model
-	moments  *locate.Moments
-	factor   *locate.Factor // nil without adjustment
-
-	mu      sync.Mutex
-	sampled map[*models.LM][]string
+	lm       *models.LM
+	contexts *locate.Texts
+	moments  *moments.Moments
+	factor   *moments.Factor // nil without adjustment
 }
 
-// Edit makes one edit.
-func (ed *editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	return edit.OneOf(ctx, name, ed, on, edits)
-}
-
-// EditEach makes edits side by side: their values are searched together.
-func (ed *editor) EditEach(ctx context.Context, on edit.Base, edits []dataset.Edit) ([]patch.Patch, []error) {
-	return locate.Each(edits, func(patches []patch.Patch, errs []error) error { return ed.each(ctx, on, edits, patches, errs) })
-}
-
-// each fills in what concerns single edits and returns what concerns all.
-func (ed *editor) each(ctx context.Context, on edit.Base, edits []dataset.Edit, patches []patch.Patch, errs []error) error {
-	at := arch.WeightID{Layer: ed.c.Layer, Part: arch.FFNDown}
-	if err := arch.Lacks(on.LM.Info(), needs(ed.c, on.LM.Info())); err != nil {
-		return err
-	}
+// Make makes edits side by side: their values are searched together.
+func (ed *editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
 	if ed.moments != nil {
-		if err := ed.moments.Fits(on.LM, ed.c.Layer); err != nil {
-			return err
+		if err := ed.moments.Fits(ed.lm, ed.c.Layer); err != nil {
+			return nil, err
 		}
 	}
-	contexts, err := ed.texts(ctx, on.LM)
+	contexts, err := ed.contexts.All(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	facts := make([]*locate.Fact, len(edits))
-	keys, values := make([][][]float32, len(edits)), make([][][]float32, len(edits))
-	starts := make([][]float32, len(edits))
-	for i, e := range edits {
-		if facts[i], errs[i] = locate.NewFact(on.LM, e, contexts, ed.c.FactToken); errs[i] != nil {
+	facts := make([]*locate.Fact, len(groups))
+	keys, values := make([][][]float32, len(groups)), make([][][]float32, len(groups))
+	starts := make([][]float32, len(groups))
+	for i, edits := range groups {
+		if facts[i], made[i].Err = locate.NewFact(ed.lm, edits[0], contexts, ed.c.FactToken, false); made[i].Err != nil {
 			continue
 		}
-		if keys[i], values[i], err = locate.Recall(ctx, on.LM, &on.Patch, ed.c.Layer, facts[i]); err != nil {
-			return err
+		if keys[i], values[i], err = locate.Recall(ctx, ed.lm, on, ed.c.Layer, facts[i]); err != nil {
+			return made, err
 		}
 		starts[i] = values[i][0]
 	}
 	search := locate.Search{Steps: ed.c.Steps, Rate: ed.c.Rate, Decay: ed.c.Decay, Clamp: ed.c.Clamp, KL: ed.c.KL}
-	found, err := locate.Optimise(ctx, on.LM, &on.Patch, arch.Site{Layer: ed.c.Layer, Point: arch.FFNOut}, facts, starts, search)
+	found, err := locate.Optimise(ctx, ed.lm, on, arch.Site{Layer: ed.c.Layer, Point: arch.FFNOut}, facts, starts, search)
 	if err != nil {
-		return err
+		return made, err
 	}
-	for i, e := range edits {
-		if errs[i] == nil {
-			errs[i] = found[i].Err
+	for i, edits := range groups {
+		if made[i].Err == nil {
+			made[i].Err = found[i].Err
 		}
-		if errs[i] != nil {
+		if made[i].Err != nil {
 			continue
 		}
 		change, err := ed.update(keys[i], values[i], found[i].Shift)
 		if err != nil {
-			errs[i] = err
+			made[i].Err = err
 			continue
 		}
-		change.At = at
-		p := on.Patch.Then(&patch.Patch{Method: name, Edits: []string{string(e.ID)}, Weights: []patch.Weight{change}})
+		change.At = locate.Down(ed.c.Layer)
 		n := len(found[i].Losses)
-		edit.SetEffort(p, []edit.Effort{{Steps: int32(n), FinalLoss: found[i].Losses[n-1]}})
-		patches[i] = *p
-	}
-	return nil
-}
-
-// texts are the contexts for a model.
-func (ed *editor) texts(ctx context.Context, lm *models.LM) ([]string, error) {
-	if ed.contexts != nil {
-		return ed.contexts, nil
-	}
-	ed.mu.Lock()
-	defer ed.mu.Unlock()
-	if ed.sampled[lm] == nil {
-		list, err := locate.Contexts(ctx, lm, ed.c.Start, ed.seed)
-		if err != nil {
-			return nil, err
+		made[i] = edit.Made{
+			Patch:   on.Then(&patch.Patch{Method: name, Edits: []string{string(edits[0].ID)}, Weights: []patch.Weight{change}}),
+			Efforts: []edit.Effort{{Steps: int32(n), FinalLoss: float32(found[i].Losses[n-1])}},
 		}
-		ed.sampled[lm] = list
 	}
-	return ed.sampled[lm], nil
+	return made, nil
 }
 
 // update is the change of rank one: see the package comment. keys and values

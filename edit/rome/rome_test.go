@@ -18,6 +18,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 )
@@ -49,7 +50,7 @@ func prepared(t *testing.T, c tinylm.Config) string {
 
 func open1(t *testing.T, lm *models.LM, artifacts string, set map[string]string) edit.Editor {
 	t.Helper()
-	ed, err := Method().New(config(t, lm, set), edit.Inputs{Artifacts: artifacts, Seed: 1})
+	ed, err := Method().Open(context.Background(), config(t, lm, set), edit.Env{LM: lm, Artifacts: artifacts, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,31 +89,38 @@ func TestKeyGivesValue(t *testing.T) {
 		{"key": "unified"}, {"key": "mixed"}, {"key": "unified", "mom2_adjustment": "false"}, {"key": "mixed", "fact_token": "last"},
 	} {
 		set["v_num_grad_steps"] = strconv.Itoa(steps)
-		ed := open1(t, lm, artifacts, set)
-		var on patch.Patch
+		opened, err := open(ctx, config(t, lm, set).Value().(Config), edit.Env{LM: lm, Artifacts: artifacts, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ed, on := opened.(*editor), &patch.Patch{}
 		for _, e := range edittest.Edits() {
-			after, err := ed.Edit(ctx, edit.Base{LM: lm, Patch: on}, []dataset.Edit{e})
-			if err != nil {
-				t.Fatal(err)
+			made := edittest.Together(ctx, ed, on, e)
+			if made.Err != nil {
+				t.Fatal(made.Err)
 			}
+			after := made.Patch
 			at := locate.SubjectLast
 			if set["fact_token"] != "" {
 				at = locate.Last
 			}
-			contexts := ed.(*editor).contexts
-			f, err := locate.NewFact(lm, e, contexts, at)
+			contexts, err := ed.contexts.All(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			before := recall(t, lm, &on, f)
-			layer := ed.(*editor).c.Layer
-			found, err := locate.Optimise(ctx, lm, &on, arch.Site{Layer: layer, Point: arch.FFNOut}, []*locate.Fact{f}, [][]float32{before[0]},
+			f, err := locate.NewFact(lm, e, contexts, at, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := recall(t, lm, on, f)
+			layer := ed.c.Layer
+			found, err := locate.Optimise(ctx, lm, on, arch.Site{Layer: layer, Point: arch.FFNOut}, []*locate.Fact{f}, [][]float32{before[0]},
 				locate.Search{Steps: steps, Rate: 0.5, Decay: 0.5, Clamp: 4, KL: 0.0625})
 			if err != nil || found[0].Err != nil {
 				t.Fatal(err, found[0].Err)
 			}
 			// The layer is linear in the key, so the mean value is that of the mean key.
-			got := recall(t, lm, &after, f)
+			got := recall(t, lm, after, f)
 			if set["key"] == "mixed" {
 				got = got[:1]
 			}
@@ -127,8 +135,8 @@ func TestKeyGivesValue(t *testing.T) {
 			if size == 0 {
 				t.Error("the value was not moved")
 			}
-			if effort, ok := edit.EffortOf(&after, e.ID); !ok || int(effort.Steps) != len(found[0].Losses) {
-				t.Errorf("effort %+v, %d evaluations", effort, len(found[0].Losses))
+			if n := len(found[0].Losses); len(made.Efforts) != 1 || int(made.Efforts[0].Steps) != n || made.Efforts[0].FinalLoss != float32(found[0].Losses[n-1]) {
+				t.Errorf("efforts %+v, %d evaluations", made.Efforts, n)
 			}
 			on = after
 		}
@@ -170,15 +178,15 @@ func TestOneBadEdit(t *testing.T) {
 	bad[1].Target = ""
 	bad[2].Prompt += strings.Repeat(" and on", 60)
 	bad[3].Subject, bad[3].SubjectEnd = "", 0
-	patches, errs := edit.EachOf(context.Background(), name, ed, edit.Base{LM: lm}, append(bad, good...))
+	made := edittest.Apart(t, ed, nil, append(bad, good...))
 	for i, want := range []error{locate.ErrSubject, ask.ErrNoTarget, ask.ErrTooLong, locate.ErrNoSubject} {
-		if !errors.Is(errs[i], want) {
-			t.Errorf("edit %d: %v, want %v", i, errs[i], want)
+		if !errors.Is(made[i].Err, want) {
+			t.Errorf("edit %d: %v, want %v", i, made[i].Err, want)
 		}
 	}
 	for i := range good {
-		if errs[len(bad)+i] != nil || len(patches[len(bad)+i].Weights) != 1 {
-			t.Errorf("good edit %d: %v", i, errs[len(bad)+i])
+		if m := made[len(bad)+i]; m.Err != nil || len(m.Patch.Weights) != 1 {
+			t.Errorf("good edit %d: %v", i, m.Err)
 		}
 	}
 }
@@ -186,8 +194,8 @@ func TestOneBadEdit(t *testing.T) {
 func TestInputsAreChecked(t *testing.T) {
 	ctx := context.Background()
 	artifacts, dir, edits := prepared(t, tinylm.Config{}), t.TempDir(), edittest.Edits()[:1]
-	own := filepath.Join(artifacts, locate.MomentsFile(0))
-	m, err := locate.ReadMoments(own)
+	own := filepath.Join(artifacts, moments.File(0))
+	m, err := moments.Read(own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,10 +216,10 @@ func TestInputsAreChecked(t *testing.T) {
 				t.Errorf("%v: accepted", set)
 			}
 		}
-		if _, err := Method().New(config(t, lm, nil), edit.Inputs{}); !errors.Is(err, edit.ErrNotPrepared) || !strings.Contains(err.Error(), "rome.covariance") {
+		if _, err := Method().Open(ctx, config(t, lm, nil), edit.Env{LM: lm}); !errors.Is(err, edit.ErrNotPrepared) || !strings.Contains(err.Error(), "rome.covariance") {
 			t.Errorf("no covariance: %v", err)
 		}
-		if _, err := Method().New(config(t, lm, map[string]string{"covariance": singular}), edit.Inputs{}); !errors.Is(err, locate.ErrSingular) {
+		if _, err := Method().Open(ctx, config(t, lm, map[string]string{"covariance": singular}), edit.Env{LM: lm}); !errors.Is(err, moments.ErrSingular) {
 			t.Errorf("singular moments: %v", err)
 		}
 		for file, text := range map[string]string{"a.json": "{", "b.json": "[]", "c.json": `["{}","no slot"]`, "d.json": `["A. {}"]`} {
@@ -220,26 +228,27 @@ func TestInputsAreChecked(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := config(t, lm, map[string]string{"contexts": path})
-			if _, err := Method().New(c, edit.Inputs{Artifacts: artifacts}); err == nil || !strings.Contains(err.Error(), file) {
+			if _, err := Method().Open(ctx, c, edit.Env{LM: lm, Artifacts: artifacts}); err == nil || !strings.Contains(err.Error(), file) {
 				t.Errorf("contexts %s: %v", text, err)
 			}
 		}
 		few := func(yield func(string, error) bool) { yield("Ada works as a cook.", nil) }
-		for _, in := range []edit.PrepareInput{{}, {Texts: few}} {
-			if err := Method().Prepare(ctx, edit.Base{LM: lm}, config(t, lm, nil), in, filepath.Join(dir, "p")); err == nil || in.Texts != nil && !errors.Is(err, locate.ErrSingular) {
+		for _, in := range []edit.PrepareEnv{{LM: lm}, {LM: lm, Texts: few}} {
+			if err := Method().Prepare(ctx, config(t, lm, nil), in, filepath.Join(dir, "p")); err == nil || in.Texts != nil && !errors.Is(err, moments.ErrSingular) {
 				t.Errorf("prepared from too little text: %v", err)
 			}
 		}
 		for _, path := range []string{anonymous, own} {
-			if _, err := open1(t, lm, "", map[string]string{"covariance": path}).Edit(ctx, edit.Base{LM: lm}, edits); err != nil {
-				t.Errorf("its own moments: %v", err)
+			if made := edittest.Together(ctx, open1(t, lm, "", map[string]string{"covariance": path}), nil, edits...); made.Err != nil {
+				t.Errorf("its own moments: %v", made.Err)
 			}
 		}
 		if _, err := Method().Configure(lm.Info(), map[string]string{"layer": "9"}); err == nil || !strings.Contains(err.Error(), "the model has 2 layers") {
 			t.Errorf("no such layer: %v", err)
 		}
-		if _, err := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"}).Edit(ctx, edit.Base{LM: lm}, edittest.Edits()); !errors.Is(err, edit.ErrUnsupported) {
-			t.Errorf("three edits at once: %v", err)
+		ed := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"})
+		if made := edittest.Together(ctx, ed, nil, edittest.Edits()...); !errors.Is(made.Err, edit.ErrUnsupported) {
+			t.Errorf("three edits at once: %v", made.Err)
 		}
 	})
 	for label, c := range map[string]struct {
@@ -250,14 +259,13 @@ func TestInputsAreChecked(t *testing.T) {
 	} {
 		with(t, label, c.model, func(t *testing.T, lm *models.LM) {
 			ed := open1(t, lm, "", map[string]string{"covariance": c.path})
-			if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, locate.ErrMoments) {
-				t.Errorf("got %v", err)
+			if made := edittest.Together(ctx, ed, nil, edits...); !errors.Is(made.Err, moments.ErrMisfit) {
+				t.Errorf("got %v", made.Err)
 			}
 		})
 	}
 	with(t, "encoder-decoder", tinylm.Config{Family: tinylm.T5}, func(t *testing.T, lm *models.LM) {
-		ed := open1(t, lm, "", map[string]string{"mom2_adjustment": "false"})
-		if _, err := ed.Edit(ctx, edit.Base{LM: lm}, edits); !errors.Is(err, edit.ErrUnsupported) {
+		if _, err := Method().Open(ctx, config(t, lm, map[string]string{"mom2_adjustment": "false"}), edit.Env{LM: lm}); !errors.Is(err, edit.ErrUnsupported) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -281,7 +289,11 @@ func TestDefaults(t *testing.T) {
 		steps  int
 		clamp  float64
 	}{{"gpt2", 48, 17, 20, 4}, {"gpt2", 36, 12, 20, 4}, {"gpt2", 24, 8, 20, 3}, {"gptj", 28, 5, 20, 4}, {"llama", 32, 5, 25, 4}, {"gpt2", 12, 4, 20, 4}, {"gpt2", 6, 0, 20, 4}, {"", 0, 0, 20, 4}} {
-		got := defaults(&arch.Info{Family: c.family, Layers: c.layers})
+		config, err := Method().Configure(&arch.Info{Family: c.family, Layers: c.layers}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := config.Value().(Config)
 		if got.Layer != c.want || got.Steps != c.steps || got.Clamp != c.clamp {
 			t.Errorf("%s with %d layers: %+v", c.family, c.layers, got)
 		}

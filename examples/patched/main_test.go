@@ -31,9 +31,9 @@ func TestRun(t *testing.T) {
 	}
 	u, v := tensor.New(tensor.F32, 16, 1), tensor.New(tensor.F32, 1, 8)
 	u.Float32s()[3], v.Float32s()[2] = 40, 1
-	edit := &patch.Patch{Method: "patch", Weights: []patch.Weight{{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
+	p := &patch.Patch{Method: "patch", Weights: []patch.Weight{{At: arch.WeightID{Layer: 1, Part: arch.FFNDown}, U: u, V: v}}}
 	path := filepath.Join(dir, "edit.safetensors")
-	if err := edit.Save(path, patch.Meta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}); err != nil {
+	if err := p.Save(path, patch.Meta{ModelHash: lm.Hash(), TokenizerHash: lm.TokenizerHash()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := lm.Close(); err != nil {

@@ -33,7 +33,7 @@ func parse(t *testing.T, r io.Reader) (map[string]*kb.Entity, []*kb.LineError) {
 
 func miniDump(t *testing.T) map[string]*kb.Entity {
 	t.Helper()
-	f, err := os.Open("testdata/mini.json")
+	f, err := os.Open("../../testdata/kb/mini.json")
 	if err != nil {
 		t.Fatal(err)
 	}

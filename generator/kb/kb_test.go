@@ -13,7 +13,7 @@ import (
 
 func miniCatalogue(t *testing.T) *catalogue.Catalogue {
 	t.Helper()
-	f, err := os.Open("testdata/mini.yaml")
+	f, err := os.Open("../../testdata/kb/mini.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,6 @@ package shards
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"editpipe/file"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
 	"editpipe/store"
@@ -182,11 +181,6 @@ func (w *work) path(kind string, i int) string {
 	return filepath.Join(w.dir, fmt.Sprintf("%s-%05d", kind, i))
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // Do builds, or goes on with what an earlier run began. A finished folder is
 // left as it is and its manifest returned.
 func (b Build) Do(ctx context.Context) (*Manifest, error) {
@@ -280,14 +274,8 @@ func (b Build) begin(args Arguments) (*work, error) {
 		}
 	}
 	for _, dir := range []string{".", entitiesDir, factsDir, workDir} { // what a killed process left
-		drafts, err := filepath.Glob(filepath.Join(b.Out, dir, ".*.draft"))
-		if err != nil {
+		if err := file.Sweep(filepath.Join(b.Out, dir), false); err != nil {
 			return nil, fmt.Errorf("shards: %w", err)
-		}
-		for _, d := range drafts {
-			if err := os.Remove(d); err != nil {
-				return nil, fmt.Errorf("shards: removing a draft: %w", err)
-			}
 		}
 	}
 	w.rewind()
@@ -331,7 +319,7 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("shards: %w", err)
 	}
-	return store.WriteFile(path, append(data, '\n'))
+	return file.Write(path, append(data, '\n'))
 }
 
 // begin starts the clock of a step.
@@ -455,7 +443,7 @@ func (w *work) entities(ctx context.Context, shard int, k *known, take func(plac
 // are.
 func (w *work) index(ctx context.Context, shard int, asOf kb.Date) error {
 	last := w.path(objectQuestions, shard)
-	if exists(last) {
+	if file.Exists(last) {
 		return nil
 	}
 	known, err := w.known(shard)
@@ -513,7 +501,7 @@ const rowBatch = 1000
 // write makes the Parquet files of a shard.
 func (b Build) write(ctx context.Context, w *work, shard int, asOf kb.Date, args Arguments) error {
 	receipt := w.path(written, shard)
-	if exists(receipt) {
+	if file.Exists(receipt) {
 		return nil
 	}
 	known, err := w.known(shard)
@@ -593,27 +581,14 @@ func (b Build) write(ctx context.Context, w *work, shard int, asOf kb.Date, args
 		if err := t.close(); err != nil {
 			return err
 		}
-		if t.table.SHA256, err = hashOf(filepath.Join(b.Out, t.table.File)); err != nil {
-			return err
+		if t.table.SHA256, err = file.Hash(filepath.Join(b.Out, t.table.File)); err != nil {
+			return fmt.Errorf("shards: %w", err)
 		}
 	}
 	return writeJSON(receipt, info)
 }
 
 func shardName(shard int) string { return fmt.Sprintf("%05d.parquet", shard) }
-
-func hashOf(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("shards: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("shards: reading %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
 
 // seal writes the manifest and removes the work folder.
 func (b Build) seal(w *work, args Arguments, asOf kb.Date) (*Manifest, error) {

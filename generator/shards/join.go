@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"editpipe/file"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
 )
@@ -52,7 +53,7 @@ const perGroup = 400_000
 // joinGroup answers one group of parts of the questions of a kind.
 func (w *work) joinGroup(ctx context.Context, group int, kind, answers string, j joiner) error {
 	path := w.path(answers, group)
-	if exists(path) {
+	if file.Exists(path) {
 		return nil
 	}
 	for part := group * parts / w.groups(); part < (group+1)*parts/w.groups(); part++ {

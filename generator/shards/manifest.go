@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"editpipe/file"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
 	"editpipe/store"
@@ -83,7 +84,7 @@ func readManifest(dir string) (*Manifest, error) {
 // Is tells whether a folder is a knowledge base, finished or not.
 func Is(dir string) bool {
 	_, err := readManifest(dir)
-	return err == nil || exists(filepath.Join(dir, workDir, argumentsName))
+	return err == nil || file.Exists(filepath.Join(dir, workDir, argumentsName))
 }
 
 // Folder is a finished knowledge base on disk.

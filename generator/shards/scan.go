@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"editpipe/file"
 	"editpipe/generator/dump"
 	"editpipe/generator/kb"
-	"editpipe/tensor"
 )
 
 // state says how far the reading of a dump is: the shards before it are on disk.
@@ -337,7 +337,7 @@ func (s *state) add(p *part) {
 type shardWriter struct {
 	path  string
 	idsAt string
-	draft *tensor.Draft
+	draft *file.Draft
 	out   *bufio.Writer
 	ids   questions
 }
@@ -345,7 +345,7 @@ type shardWriter struct {
 func (w *work) newShard() (*shardWriter, error) {
 	s := &shardWriter{path: w.path(records, w.pending.Shards), idsAt: w.path(labelQuestions, w.pending.Shards)}
 	var err error
-	if s.draft, err = tensor.CreateDraft(s.path); err != nil {
+	if s.draft, err = file.CreateDraft(s.path); err != nil {
 		return nil, fmt.Errorf("shards: %w", err)
 	}
 	s.out = bufio.NewWriterSize(s.draft, 1<<20)

@@ -6,14 +6,14 @@ import (
 	"io"
 	"os"
 
-	"editpipe/tensor"
+	"editpipe/file"
 )
 
 // A file of sections holds several strings of bytes of which each can be read
 // alone: their number, where each ends, and then the bytes.
 
 func writeSections(path string, sections [][]byte) (err error) {
-	d, err := tensor.CreateDraft(path)
+	d, err := file.CreateDraft(path)
 	if err != nil {
 		return fmt.Errorf("shards: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"editpipe/demo/world"
+	"editpipe/file"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/kb"
 	"editpipe/store"
@@ -90,7 +91,7 @@ func contents(t testing.TB, dir string) map[string]string {
 		if err != nil {
 			return err
 		}
-		out[name], err = hashOf(path)
+		out[name], err = file.Hash(path)
 		return err
 	})
 	if err != nil {
@@ -312,7 +313,7 @@ func TestKilled(t *testing.T) {
 			break // it came to its end
 		}
 		hit++
-		if exists(filepath.Join(killed, manifestName)) {
+		if file.Exists(filepath.Join(killed, manifestName)) {
 			break
 		}
 	}

@@ -3,7 +3,6 @@ package families
 import (
 	"editpipe/models/activation"
 	"editpipe/models/answer"
-	"editpipe/models/arch"
 	"editpipe/models/loss"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/ftl"
@@ -25,9 +25,11 @@ import (
 	"editpipe/edit/rome"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/arch"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
+	"editpipe/row"
 	"editpipe/stages"
 	"editpipe/store"
 )
@@ -135,38 +137,38 @@ func open(t *testing.T, env *ort.Env, dir string) *models.LM {
 func evaluate(t *testing.T, lm *models.LM, m edit.Method, artifacts string) {
 	t.Helper()
 	for _, r := range results(t, lm, m, artifacts, overrides(lm, m.Name)) {
-		if r.Status != store.OK {
+		if r.Status != row.OK {
 			t.Errorf("row %s is %s: %s", r.ProbeID, r.Status, r.Detail)
 		}
 	}
 }
 
 // results are the rows of an evaluation.
-func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set map[string]string) []store.Result {
+func results(t *testing.T, lm *models.LM, m edit.Method, artifacts string, set map[string]string) []row.Result {
 	t.Helper()
 	if m.Name == "rome" || m.Name == "memit" {
 		config, err := m.Configure(lm.Info(), set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := edit.PrepareInput{Texts: edittest.Texts, Seed: 7}
-		err = m.Prepare(t.Context(), edit.Base{LM: lm}, config, in, filepath.Join(artifacts, m.Name))
+		in := edit.PrepareEnv{LM: lm, Texts: edittest.Texts, Seed: 7}
+		err = m.Prepare(t.Context(), config, in, filepath.Join(artifacts, m.Name))
 		if err != nil && !errors.Is(err, edit.ErrUnsupported) { // the rows say so, too
 			t.Fatal(err)
 		}
 	}
-	single, err := edit.ParseSetting("single")
+	single, err := edit.ParseSchedule("single")
 	if err != nil {
 		t.Fatal(err)
 	}
 	run := stages.Eval{
-		LM: lm, Data: stages.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Settings: []edit.Setting{single},
+		LM: lm, Data: dataset.Data{Name: "tiny", Records: edittest.Records()}, Methods: []edit.Method{m}, Schedules: []edit.Schedule{single},
 		Overrides: map[string]map[string]string{m.Name: set}, Artifacts: artifacts, Seed: 1, Out: filepath.Join(t.TempDir(), "run"),
 	}
 	if _, err := run.Do(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := store.ReadDir[store.Result](filepath.Join(run.Out, "results"))
+	rows, err := store.ReadDir[row.Result](filepath.Join(run.Out, "results"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +191,7 @@ func TestWhatCannotBeEdited(t *testing.T) {
 			all := overrides(lm, m.Name)
 			maps.Copy(all, set)
 			for _, r := range results(t, lm, m, t.TempDir(), all) {
-				if r.Status != store.Unsupported || !strings.Contains(r.Detail, says) {
+				if r.Status != row.Unsupported || !strings.Contains(r.Detail, says) {
 					t.Errorf("row %s is %s: %q, want one that says %q", r.ProbeID, r.Status, r.Detail, says)
 				}
 			}
@@ -226,11 +228,11 @@ func editor(t *testing.T, lm *models.LM, m edit.Method, artifacts string) edit.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := edit.Inputs{Seed: 1}
+	in := edit.Env{LM: lm, Seed: 1}
 	if _, err := os.Stat(filepath.Join(artifacts, m.Name)); err == nil {
 		in.Artifacts = filepath.Join(artifacts, m.Name)
 	}
-	e, err := m.New(config, in)
+	e, err := m.Open(t.Context(), config, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,12 +242,13 @@ func editor(t *testing.T, lm *models.LM, m edit.Method, artifacts string) edit.E
 // written makes an edit, writes it into a model of its own, and compares both.
 func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts, dir string) {
 	t.Helper()
-	patch, err := editor(t, lm, m, artifacts).Edit(t.Context(), edit.Base{LM: lm}, edittest.Edits()[:1])
-	if err != nil {
-		t.Fatal(err)
+	made := edittest.Together(t.Context(), editor(t, lm, m, artifacts), nil, edittest.Edits()[0])
+	if made.Err != nil {
+		t.Fatal(made.Err)
 	}
+	patch := made.Patch
 	out := filepath.Join(t.TempDir(), "edited")
-	if err := lm.Export(t.Context(), &patch, out); err != nil {
+	if err := lm.Export(t.Context(), patch, out); err != nil {
 		t.Fatal(err)
 	}
 	changed := map[string]bool{}
@@ -273,7 +276,7 @@ func written(t *testing.T, env *ort.Env, lm *models.LM, m edit.Method, artifacts
 	var rows []answer.Row
 	for _, r := range edittest.Records() {
 		for _, p := range r.Probes {
-			rows = append(rows, answer.Row{Patch: &patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
+			rows = append(rows, answer.Row{Patch: patch, Query: ask.Query{Prompt: p.Prompt, Targets: []string{p.Answers[0], p.Contrast}}})
 		}
 	}
 	patched := score(t, lm, rows)

@@ -8,8 +8,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"editpipe/file"
 	"editpipe/generator/catalogue"
 	"editpipe/generator/dump"
 	"editpipe/generator/kb"
@@ -245,17 +244,8 @@ func contents(dir string) (map[string]string, error) {
 		if err != nil {
 			return err
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		h := sha256.New()
-		if _, err := io.Copy(h, f); err != nil {
-			return err
-		}
-		out[name] = hex.EncodeToString(h.Sum(nil))
-		return nil
+		out[name], err = file.Hash(path)
+		return err
 	})
 	return out, err
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/ort"
 )
 
@@ -97,12 +98,10 @@ func install(ctx context.Context, name, dir string, files []ort.File, archive io
 	for _, f := range files {
 		wanted[f.Member] = f
 	}
-	temporary := map[string]string{} // by final name
+	drafts := map[string]*file.Draft{} // by final name
 	defer func() {
-		for _, tmp := range temporary {
-			if e := os.Remove(tmp); !errors.Is(e, os.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
+		for _, d := range drafts {
+			err = errors.Join(err, d.Abort())
 		}
 	}()
 	for members := tar.NewReader(unzipped); len(wanted) > 0; {
@@ -121,11 +120,11 @@ func install(ctx context.Context, name, dir string, files []ort.File, archive io
 			continue
 		}
 		delete(wanted, member.Name)
-		tmp, err := extract(dir, want, members)
+		d, err := extract(dir, want, members)
 		if err != nil {
 			return err
 		}
-		temporary[want.Name] = tmp
+		drafts[want.Name] = d
 	}
 	for member := range wanted {
 		return fmt.Errorf("the archive has no %s; it should be %s", member, name)
@@ -133,28 +132,21 @@ func install(ctx context.Context, name, dir string, files []ort.File, archive io
 	// The library comes first in the table and goes in last: where it is,
 	// everything is.
 	for i := len(files) - 1; i >= 0; i-- {
-		if err := os.Rename(temporary[files[i].Name], filepath.Join(dir, files[i].Name)); err != nil {
+		if err := drafts[files[i].Name].Commit(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// extract writes one verified file under a temporary name.
-func extract(dir string, want ort.File, from io.Reader) (name string, err error) {
-	f, err := os.CreateTemp(dir, "."+want.Name+"-*")
+// extract writes one verified file as a draft.
+func extract(dir string, want ort.File, from io.Reader) (*file.Draft, error) {
+	d, err := file.CreateDraft(filepath.Join(dir, want.Name))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	err = compare(want, f, from)
-	if err == nil {
-		err = f.Chmod(0o644)
+	if err := compare(want, d, from); err != nil {
+		return nil, errors.Join(err, d.Abort())
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
+	return d, nil
 }

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"editpipe/token/normal"
+	"editpipe/token/component"
 	"editpipe/token/piece"
-	"editpipe/token/split"
 )
 
 // everyCharacter are texts with every character that may be assigned, between
@@ -40,7 +39,7 @@ func TestCharacters(t *testing.T) {
 	}
 	for k, want := range node[[]string](t, map[string]any{"normalizers": normalizers, "texts": texts}, len(normalizers)) {
 		data, _ := json.Marshal(normalizers[k])
-		n, err := normal.Parse(data)
+		n, err := component.ParseNormaliser(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +58,7 @@ func TestCharacters(t *testing.T) {
 	}
 	for k, lists := range node[[][]string](t, map[string]any{"splits": splits, "texts": texts}, len(splits)) {
 		data, _ := json.Marshal(splits[k])
-		s, err := split.Parse(data)
+		s, err := component.ParseSplitter(data)
 		if err != nil {
 			t.Fatal(err)
 		}

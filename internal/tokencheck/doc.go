@@ -11,6 +11,6 @@
 // like the ones above, and files of repositories, of which checkouts are looked for as
 // $TOKENIZERS/OWNER/NAME. None of them is part of this project.
 //
-// With -update, the test trains the small tokenizers of token/testdata and
+// With -update, the test trains the small tokenizers of testdata/tokenizers and
 // writes the golden ids, spans and texts that the tests of package token read.
 package tokencheck

@@ -22,12 +22,12 @@ import (
 	"editpipe/token"
 )
 
-var update = flag.Bool("update", false, "write the tokenizers and golden files of token/testdata")
+var update = flag.Bool("update", false, "write the tokenizers and golden files of testdata/tokenizers")
 
-// maxFile is the size that no file of token/testdata may pass.
+// maxFile is the size that no file of testdata/tokenizers may pass.
 const maxFile = 60_000
 
-// small are the tokenizers of token/testdata, trained on texts of our own.
+// small are the tokenizers of testdata/tokenizers, trained on texts of our own.
 func small() []variant {
 	var out []variant
 	add := func(name string, o object, special ...string) {
@@ -163,7 +163,7 @@ type textIDs struct {
 	IDs  []int64 `json:"ids"`
 }
 
-// smallPipelines are the pipelines of token/testdata/pipelines.golden.json: the
+// smallPipelines are the pipelines of testdata/tokenizers/pipelines.golden.json: the
 // patterns of published tokenizers and each kind of construct.
 func smallPipelines() []pipelineGolden {
 	var out []pipelineGolden
@@ -226,7 +226,7 @@ func TestSmallPipelines(t *testing.T) {
 			out.Write(line)
 		}
 		out.WriteString("\n]\n")
-		write(t, filepath.Join("..", "..", "token", "testdata", "pipelines.golden.json"), out.Bytes())
+		write(t, filepath.Join("..", "..", "testdata", "tokenizers", "pipelines.golden.json"), out.Bytes())
 	}
 }
 
@@ -416,7 +416,7 @@ const (
 // TestSmall compares the small tokenizers; with -update it first writes them
 // and their golden files.
 func TestSmall(t *testing.T) {
-	dir := filepath.Join("..", "..", "token", "testdata")
+	dir := filepath.Join("..", "..", "testdata", "tokenizers")
 	for _, v := range small() {
 		t.Run(v.name, func(t *testing.T) {
 			path := filepath.Join(dir, v.name+".json")

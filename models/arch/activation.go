@@ -61,14 +61,14 @@ var reshaping = []string{
 // activate finds the activation function of a block, which begins at a value: the
 // nodes from there on that act on every element alone, as far as nothing else that
 // is computed comes in.
-func (g *graph) activate(f *FFN, value string) {
+func (g graph) activate(f *FFN, value string) {
 	a := Activation{in: value}
 	inside, left := map[string]bool{value: true}, []string(nil)
-	from := g.ix.Producer(value)
+	from := g.Index.Producer(value)
 	if from == nil {
 		return
 	}
-	for _, n := range g.nodes[g.at[from]+1:] {
+	for _, n := range g.Nodes[g.At(from)+1:] {
 		if n.OpType == "Shape" || !slices.ContainsFunc(n.Inputs, func(in string) bool { return inside[in] }) {
 			continue
 		}
@@ -95,7 +95,7 @@ func (g *graph) activate(f *FFN, value string) {
 
 // pointwise is a node that acts on every element of values alone, without the bias
 // that it may add; nil for another.
-func (g *graph) pointwise(n *onnx.Node, values map[string]bool) *onnx.Node {
+func (g graph) pointwise(n *onnx.Node, values map[string]bool) *onnx.Node {
 	if _, known := elementwise[n.OpType]; !known || slices.Contains(reshaping, n.OpType) {
 		return nil
 	}
@@ -116,14 +116,21 @@ func (g *graph) pointwise(n *onnx.Node, values map[string]bool) *onnx.Node {
 }
 
 // scalar says whether a value is a constant of one element, or made of such.
-func (g *graph) scalar(value string) bool {
-	if t := g.literal(value); t != nil {
-		n, err := t.Len()
-		return err == nil && n == 1
+func (g graph) scalar(value string) bool {
+	t, n := g.Index.Initializer(value), g.Index.Producer(value)
+	if t == nil && n != nil && n.OpType == "Constant" {
+		a := n.Attr("value")
+		if a == nil {
+			return n.Attr("value_float") != nil || n.Attr("value_int") != nil
+		}
+		t = a.T
 	}
-	n := g.ix.Producer(value)
+	if t != nil {
+		size, err := t.Len()
+		return err == nil && size == 1
+	}
 	if n == nil || len(n.Inputs) == 0 {
-		return n != nil && n.OpType == "Constant" && (n.Attr("value_float") != nil || n.Attr("value_int") != nil)
+		return false
 	}
 	_, known := elementwise[n.OpType]
 	return (known || n.OpType == "Sqrt" || n.OpType == "Reciprocal") && !slices.ContainsFunc(n.Inputs, func(in string) bool { return !g.scalar(in) })

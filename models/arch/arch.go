@@ -1,6 +1,6 @@
-// Package arch reads the anatomy of an exported language model: which files a
-// model folder holds, what its configuration says, what the graphs take in and
-// give out, and where the feed-forward weights of every layer are.
+// Package arch reads the anatomy of an exported language model: its graphs, where in
+// them the feed-forward weights of every layer are and where activations can be read,
+// and what cannot be done with the model and why.
 //
 // Weights are found by the shape of the graph around them, never by their
 // names: exporters rename, transpose and merge parameters freely. A
@@ -13,21 +13,9 @@
 package arch
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-)
-
-var (
-	// ErrNoConfig is returned when a model folder has neither config.json nor
-	// genai_config.json.
-	ErrNoConfig = errors.New("no config.json")
-	// ErrNoModel is returned when a model folder has no ONNX file with a known name.
-	ErrNoModel = errors.New("no ONNX model file")
-	// ErrGraph is returned when a graph does not look like a language model's:
-	// inputs that nobody knows how to feed, or no logits.
-	ErrGraph = errors.New("not a graph of a language model")
 )
 
 // Side is the half of an encoder-decoder model; decoder-only models have only
@@ -108,6 +96,20 @@ func ParseWeightID(s string) (WeightID, error) {
 		}
 	}
 	return bad()
+}
+
+// Place is a weight of a graph, or its bias.
+type Place struct {
+	ID   WeightID
+	Bias bool
+}
+
+// String is the weight's, "bias of " before it for a bias.
+func (p Place) String() string {
+	if p.Bias {
+		return "bias of " + p.ID.String()
+	}
+	return p.ID.String()
 }
 
 // MarshalText writes the form of String, for JSON.

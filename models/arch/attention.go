@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 
+	"editpipe/models/linear"
 	"editpipe/onnx"
 )
 
@@ -20,10 +21,10 @@ var mixing = map[string]bool{
 // Whether attention stands before the feed-forward part or beside it, that of
 // one block is computed before anything of the next one, so that both kinds
 // pair off in execution order.
-func (g *graph) attentions(blocks []FFN, downs []*linear) {
-	var found []*linear
-	for _, l := range g.order {
-		if g.mixed(l.x) {
+func (g graph) attentions(blocks []FFN, downs []*linear.Map) {
+	var found []*linear.Map
+	for _, l := range g.Maps {
+		if g.mixed(l.X) {
 			found = append(found, l)
 		}
 	}
@@ -33,15 +34,15 @@ func (g *graph) attentions(blocks []FFN, downs []*linear) {
 		case f.Missing[AttnOut] != "":
 		case len(found) != len(blocks):
 			f.Missing[AttnOut] = fmt.Sprintf("%d attention output projections found in %d blocks", len(found), len(blocks))
-		case i > 0 && found[i].at < downs[i-1].at || found[i].out != f.Down.Out:
+		case i > 0 && found[i].At < downs[i-1].At || found[i].Out != f.Down.Out:
 			f.Missing[AttnOut] = "attention and feed-forward blocks do not pair off"
-		case found[i].integer:
-			f.Missing[AttnOut] = "activations are quantised (" + found[i].node.OpType + ")"
+		case found[i].Integer:
+			f.Missing[AttnOut] = "activations are quantised (" + found[i].Node.OpType + ")"
 		default:
-			v, bias := g.biasAfter(found[i].y, found[i].out)
+			v, bias := g.biasAfter(found[i].Y, found[i].Out)
 			if n := g.biasWithin(v); n != nil {
-				f.Missing[AttnOut] = "the bias is added inside " + label(n)
-			} else if bias != "" && found[i].bias != "" {
+				f.Missing[AttnOut] = "the bias is added inside " + linear.Label(n)
+			} else if bias != "" && found[i].Bias != "" {
 				f.Missing[AttnOut] = "two biases are added"
 			} else {
 				f.Attention = v
@@ -52,17 +53,17 @@ func (g *graph) attentions(blocks []FFN, downs []*linear) {
 
 // mixed says whether a value is put together from the heads of an attention: a
 // product of two computed values, but for its layout, or a fused attention.
-func (g *graph) mixed(value string) bool {
+func (g graph) mixed(value string) bool {
 	for range maxWalk {
-		n := g.ix.Producer(value)
+		n := g.Index.Producer(value)
 		switch {
-		case n == nil || g.linears[value] != nil || len(n.Inputs) == 0:
+		case n == nil || g.Of(value) != nil || len(n.Inputs) == 0:
 			return false
 		case mixing[n.OpType]:
 			return value == n.Outputs[0]
 		case n.OpType == "MatMul":
-			return !g.constant(n.Inputs[0]) && !g.constant(n.Inputs[1])
-		case passing[n.OpType], n.OpType == "Transpose":
+			return !g.Constant(n.Inputs[0]) && !g.Constant(n.Inputs[1])
+		case linear.Passes(n), n.OpType == "Transpose":
 			value = n.Inputs[0]
 		default:
 			return false
@@ -73,8 +74,8 @@ func (g *graph) mixed(value string) bool {
 
 // biasWithin returns the normalisation that reads a value alone and adds a bias
 // to it before the residual stream, nil if there is none.
-func (g *graph) biasWithin(value string) *onnx.Node {
-	readers := g.readers(value)
+func (g graph) biasWithin(value string) *onnx.Node {
+	readers := g.Readers(value)
 	if len(readers) != 1 {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/models/linear"
 	"editpipe/onnx"
 )
 
@@ -28,12 +29,9 @@ var firstInputOnly = map[string]bool{
 	"Split": true, "Slice": true, "DynamicQuantizeLinear": true, "QuantizeLinear": true, "DequantizeLinear": true, "Clip": true,
 }
 
-// passing lists operations that hand a value on unchanged but for its shape or
-// number format.
-var passing = map[string]bool{
-	"Reshape": true, "Cast": true, "Identity": true, "Dropout": true, "Squeeze": true, "Unsqueeze": true,
-	"DynamicQuantizeLinear": true, "QuantizeLinear": true, "DequantizeLinear": true,
-}
+// graph is a model's graph with its linear maps, in which the parts of a model are
+// looked for.
+type graph struct{ *linear.Graph }
 
 // maxWalk bounds a walk from a down-projection back to its up-projection; the
 // longest activation exporters write has about a dozen nodes.
@@ -42,13 +40,13 @@ const maxWalk = 64
 // source is a linear map found behind a value and whether an activation
 // function stands between.
 type source struct {
-	l         *linear
+	l         *linear.Map
 	activated bool
 }
 
 // sources walks back from a value through element-wise operations to the
 // linear maps it is made of; ok is false when anything else is met.
-func (g *graph) sources(value string) (found []source, activated, ok bool) {
+func (g graph) sources(value string) (found []source, activated, ok bool) {
 	type visit struct {
 		value string
 		act   bool
@@ -58,13 +56,13 @@ func (g *graph) sources(value string) (found []source, activated, ok bool) {
 	for len(stack) > 0 {
 		v := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if seen[v] || g.constant(v.value) {
+		if seen[v] || g.Constant(v.value) {
 			continue
 		}
 		if seen[v] = true; len(seen) > maxWalk {
 			return nil, false, false
 		}
-		if l := g.linears[v.value]; l != nil {
+		if l := g.Of(v.value); l != nil {
 			i := slices.IndexFunc(found, func(s source) bool { return s.l == l })
 			if i < 0 {
 				found = append(found, source{l: l})
@@ -73,7 +71,7 @@ func (g *graph) sources(value string) (found []source, activated, ok bool) {
 			found[i].activated = found[i].activated || v.act
 			continue
 		}
-		n := g.ix.Producer(v.value)
+		n := g.Index.Producer(v.value)
 		if n == nil {
 			return nil, false, false
 		}
@@ -97,10 +95,10 @@ func (g *graph) sources(value string) (found []source, activated, ok bool) {
 }
 
 // root strips operations that only pass a value on.
-func (g *graph) root(value string) string {
+func (g graph) root(value string) string {
 	for {
-		n := g.ix.Producer(value)
-		if n == nil || !passing[n.OpType] || len(n.Inputs) == 0 {
+		n := g.Index.Producer(value)
+		if n == nil || !linear.Passes(n) || len(n.Inputs) == 0 {
 			return value
 		}
 		value = n.Inputs[0]
@@ -108,11 +106,11 @@ func (g *graph) root(value string) string {
 }
 
 // ffns finds the feed-forward blocks in execution order.
-func (g *graph) ffns(side Side) []FFN {
+func (g graph) ffns(side Side) []FFN {
 	var out []FFN
-	var downs []*linear
-	for _, down := range g.order {
-		src, activated, ok := g.sources(down.x)
+	var downs []*linear.Map
+	for _, down := range g.Maps {
+		src, activated, ok := g.sources(down.X)
 		if !ok || !activated || len(src) > 2 {
 			continue
 		}
@@ -123,13 +121,13 @@ func (g *graph) ffns(side Side) []FFN {
 			if up.activated {
 				up, gate = *gate, &src[0]
 			}
-			if g.root(up.l.x) != g.root(gate.l.x) || gate.l.in != up.l.in || gate.l.out != up.l.out {
+			if g.root(up.l.X) != g.root(gate.l.X) || gate.l.In != up.l.In || gate.l.Out != up.l.Out {
 				continue
 			}
 		}
 		// A matrix twice as wide holds gate and up side by side, split after.
-		joined := gate == nil && up.l.out == 2*down.in
-		if up.l.in != down.out || up.l.out != down.in && !joined {
+		joined := gate == nil && up.l.Out == 2*down.In
+		if up.l.In != down.Out || up.l.Out != down.In && !joined {
 			continue
 		}
 		layer := len(out)
@@ -147,16 +145,16 @@ func (g *graph) ffns(side Side) []FFN {
 		if joined {
 			f.Up.refuse("gate and up-projection are one matrix")
 		}
-		if down.integer {
+		if down.Integer {
 			for _, p := range []Point{FFNIn, FFNPre, FFNAct, FFNOut, Hidden} {
-				f.Missing[p] = "activations are quantised (" + down.node.OpType + ")"
+				f.Missing[p] = "activations are quantised (" + down.Node.OpType + ")"
 			}
 		} else {
-			f.In, f.Act = up.l.x, g.unflattened(down.x)
+			f.In, f.Act = up.l.X, g.unflattened(down.X)
 			g.outputs(&f, down)
 			switch {
 			case joined:
-				g.gateHalf(&f, down.x)
+				g.gateHalf(&f, down.X)
 			case gate == nil:
 				g.activationInput(&f, up.l)
 			case gate.activated == up.activated:
@@ -178,29 +176,24 @@ func (w *Weight) refuse(why string) {
 }
 
 // describe turns a linear map into a public description.
-func (g *graph) describe(l *linear, id WeightID) Weight {
+func (g graph) describe(l *linear.Map, id WeightID) Weight {
 	w := Weight{
-		ID: id, Initializer: l.w.name, In: l.in, Out: l.out, Transposed: l.w.transposed,
-		DType: l.w.dtype, Compute: l.w.compute, Editable: l.w.why == "", Why: l.w.why,
-		Bias: l.bias, Input: l.x, Output: l.y,
+		ID: id, Initializer: l.W.Name, In: l.In, Out: l.Out, Transposed: l.W.Transposed,
+		DType: l.W.DType, Compute: l.W.Compute, Editable: l.W.Why == "", Why: l.W.Why,
+		Bias: l.Bias, Input: l.X, Output: l.Y,
 	}
 	if w.Bias == "" {
-		_, w.Bias = g.biasAfter(l.y, l.out)
+		_, w.Bias = g.biasAfter(l.Y, l.Out)
 	}
 	return w
 }
 
-// readers are the nodes that use a value's content, not just its shape.
-func (g *graph) readers(value string) []*onnx.Node {
-	return slices.DeleteFunc(slices.Clone(g.ix.Consumers(value)), func(n *onnx.Node) bool { return n.OpType == "Shape" })
-}
-
 // biasAfter follows a value to the addition of a constant vector; result is
 // the sum, or the value itself (past reshapes) when there is no bias.
-func (g *graph) biasAfter(value string, width int) (result, bias string) {
+func (g graph) biasAfter(value string, width int) (result, bias string) {
 	v := value
 	for range 6 {
-		r := g.readers(v)
+		r := g.Readers(v)
 		if len(r) != 1 {
 			break
 		}
@@ -211,7 +204,7 @@ func (g *graph) biasAfter(value string, width int) (result, bias string) {
 			continue
 		case n.OpType == "Add" || n.OpType == "BiasGelu" || n.OpType == "FastGelu":
 			for i, in := range n.Inputs {
-				t := g.ix.Initializer(in)
+				t := g.Index.Initializer(in)
 				if t != nil && n.Inputs[1-i] == v && len(t.Dims) == 1 && int(t.Dims[0]) == width {
 					if n.OpType == "Add" {
 						return n.Outputs[0], in
@@ -227,8 +220,8 @@ func (g *graph) biasAfter(value string, width int) (result, bias string) {
 
 // unflattened is a value before rows and positions were put into one axis, as
 // they are for operations that take matrices only.
-func (g *graph) unflattened(value string) string {
-	if n := g.ix.Producer(value); n != nil && n.OpType == "Reshape" && g.ix.Producer(n.Inputs[0]) != nil {
+func (g graph) unflattened(value string) string {
+	if n := g.Index.Producer(value); n != nil && n.OpType == "Reshape" && g.Index.Producer(n.Inputs[0]) != nil {
 		return n.Inputs[0]
 	}
 	return value
@@ -237,12 +230,12 @@ func (g *graph) unflattened(value string) string {
 // gateHalf finds the value behind FFNPre where one matrix holds gate and
 // up-projection: the half of its output that goes through the activation
 // function.
-func (g *graph) gateHalf(f *FFN, value string) {
+func (g graph) gateHalf(f *FFN, value string) {
 	halves := map[string]bool{}
 	var walk func(value string, act bool, steps int)
 	walk = func(value string, act bool, steps int) {
-		n := g.ix.Producer(value)
-		if n == nil || steps == 0 || g.linears[value] != nil || g.constant(value) {
+		n := g.Index.Producer(value)
+		if n == nil || steps == 0 || g.Of(value) != nil || g.Constant(value) {
 			return
 		}
 		if n.OpType == "Split" || n.OpType == "Slice" {
@@ -273,10 +266,10 @@ func (g *graph) gateHalf(f *FFN, value string) {
 
 // activationInput finds the value behind FFNPre: the output, bias included, of
 // the projection that the activation function reads.
-func (g *graph) activationInput(f *FFN, l *linear) {
-	v, bias := g.biasAfter(l.y, l.out)
+func (g graph) activationInput(f *FFN, l *linear.Map) {
+	v, bias := g.biasAfter(l.Y, l.Out)
 	g.activate(f, v)
-	if n := g.ix.Producer(v); bias != "" && n.OpType != "Add" {
+	if n := g.Index.Producer(v); bias != "" && n.OpType != "Add" {
 		f.Missing[FFNPre] = "the bias is added inside the activation function"
 		return
 	}
@@ -284,16 +277,16 @@ func (g *graph) activationInput(f *FFN, l *linear) {
 }
 
 // outputs finds the values behind FFNOut and Hidden.
-func (g *graph) outputs(f *FFN, down *linear) {
-	v, bias := g.biasAfter(down.y, down.out)
+func (g graph) outputs(f *FFN, down *linear.Map) {
+	v, bias := g.biasAfter(down.Y, down.Out)
 	if bias != "" && f.Down.Bias != bias { // the node adds one itself as well
 		f.Missing[FFNOut] = "two biases are added"
 	}
 	if f.Result = v; g.biasWithin(v) != nil {
-		f.Result, f.Missing[FFNOut] = "", "the bias is added inside "+label(g.biasWithin(v))
+		f.Result, f.Missing[FFNOut] = "", "the bias is added inside "+linear.Label(g.biasWithin(v))
 	}
 	for range 16 {
-		readers := g.readers(v)
+		readers := g.Readers(v)
 		if len(readers) != 1 {
 			break
 		}
@@ -307,15 +300,15 @@ func (g *graph) outputs(f *FFN, down *linear) {
 			if other == v {
 				other = n.Inputs[1]
 			}
-			if g.constant(other) {
+			if g.Constant(other) {
 				v = n.Outputs[0]
 				continue
 			}
 			g.sum(f, n)
 			return
 		case "Reshape", "Cast", "Identity", "Dropout", "Mul", "Div", "LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization":
-			if n.Inputs[0] != v && !g.constant(n.Inputs[0]) || len(n.Inputs) > 1 && n.Inputs[1] != v && !g.constant(n.Inputs[1]) && n.OpType != "Reshape" {
-				f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
+			if n.Inputs[0] != v && !g.Constant(n.Inputs[0]) || len(n.Inputs) > 1 && n.Inputs[1] != v && !g.Constant(n.Inputs[1]) && n.OpType != "Reshape" {
+				f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", linear.Label(down.Node))
 				return
 			}
 			v = n.Outputs[0]
@@ -329,7 +322,7 @@ func (g *graph) outputs(f *FFN, down *linear) {
 		g.sum(f, n)
 		return
 	}
-	f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", label(down.node))
+	f.Missing[Hidden] = fmt.Sprintf("no residual addition found behind %s", linear.Label(down.Node))
 }
 
 // normParts are the operations that norms are written out in.
@@ -340,16 +333,16 @@ var normParts = map[string]bool{
 
 // pastNorm follows a value through a norm in parts to the node that adds its
 // result to something else; nil if anything else is met.
-func (g *graph) pastNorm(v string) *onnx.Node {
+func (g graph) pastNorm(v string) *onnx.Node {
 	from := map[string]bool{v: true}
 	met := 0
-	for _, n := range g.nodes[g.at[g.ix.Producer(v)]+1:] {
+	for _, n := range g.Nodes[g.At(g.Index.Producer(v))+1:] {
 		own, foreign := 0, 0
 		for _, in := range n.Inputs {
 			switch {
 			case from[in]:
 				own++
-			case !g.constant(in):
+			case !g.Constant(in):
 				foreign++
 			}
 		}
@@ -369,7 +362,7 @@ func (g *graph) pastNorm(v string) *onnx.Node {
 
 // within sets Hidden to the sum that a fused norm computes of a value and the
 // residual stream. The node need not hand it out, see Graph.Reveal.
-func (g *graph) within(f *FFN, n *onnx.Node, v string) {
+func (g graph) within(f *FFN, n *onnx.Node, v string) {
 	f.Summand, f.Hidden = v, hiddenSum(f.Side, f.Layer)
 	if len(n.Outputs) > sumOutput && n.Outputs[sumOutput] != "" {
 		f.Hidden = n.Outputs[sumOutput]
@@ -401,10 +394,10 @@ func (g *Graph) Reveal(m *onnx.Model) {
 // sum sets Hidden to the last of the additions that begin with a node: parallel
 // blocks add attention, feed-forward and residual in two steps. The last may be
 // within a fused norm.
-func (g *graph) sum(f *FFN, n *onnx.Node) {
+func (g graph) sum(f *FFN, n *onnx.Node) {
 	for {
 		v := n.Outputs[0]
-		r := g.readers(v)
+		r := g.Readers(v)
 		switch {
 		case len(r) == 1 && r[0].OpType == "Add":
 			n = r[0]

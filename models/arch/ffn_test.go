@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -178,7 +179,7 @@ func analysed(t *testing.T, m *onnx.Model) *Graph {
 	if err := m.Check(); err != nil {
 		t.Fatal(err)
 	}
-	g, err := analyse("test", m, Decoder)
+	g, err := Analyse("test", m, Decoder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,11 +417,11 @@ func TestParseWeightID(t *testing.T) {
 func TestUnknownInputIsNamed(t *testing.T) {
 	m := build(1, blocks["relu"].block)
 	m.Builder().Input("pixel_values", onnx.Float, onnx.Fixed(1, 3))
-	_, err := analyse("test", m, Decoder)
+	_, err := Analyse("test", m, Decoder)
 	if err == nil || !strings.Contains(err.Error(), "pixel_values") {
 		t.Errorf("error %v does not name the input", err)
 	}
-	if !strings.Contains(fmt.Sprint(err), ErrGraph.Error()) {
-		t.Errorf("error %v is not ErrGraph", err)
+	if !strings.Contains(fmt.Sprint(err), ports.ErrGraph.Error()) {
+		t.Errorf("error %v is not ports.ErrGraph", err)
 	}
 }

@@ -1,6 +1,10 @@
 package arch
 
-import "editpipe/onnx"
+import (
+	"editpipe/models/linear"
+	"editpipe/models/ports"
+	"editpipe/onnx"
+)
 
 // Head is the language model head of a decoder graph.
 type Head struct {
@@ -14,16 +18,16 @@ type Head struct {
 }
 
 // head walks back from the logits to the product with the vocabulary matrix.
-func (g *graph) head(logits string) Head {
+func (g graph) head(logits string) Head {
 	v := logits
 	for range 12 {
-		if l := g.linears[v]; l != nil {
-			if l.node.OpType == "Gemm" || len(g.readers(l.x)) != 1 || g.isOutput(l.x) {
+		if l := g.Of(v); l != nil {
+			if l.Node.OpType == "Gemm" || len(g.Readers(l.X)) != 1 || g.isOutput(l.X) {
 				return Head{}
 			}
-			return Head{X: l.x, Width: l.in}
+			return Head{X: l.X, Width: l.In}
 		}
-		n := g.ix.Producer(v)
+		n := g.Index.Producer(v)
 		if n == nil {
 			return Head{}
 		}
@@ -32,9 +36,9 @@ func (g *graph) head(logits string) Head {
 			v = n.Inputs[0]
 		case "Add", "Mul", "Div":
 			switch {
-			case g.constant(n.Inputs[1]):
+			case g.Constant(n.Inputs[1]):
 				v = n.Inputs[0]
-			case g.constant(n.Inputs[0]):
+			case g.Constant(n.Inputs[0]):
 				v = n.Inputs[1]
 			default:
 				return Head{}
@@ -42,39 +46,39 @@ func (g *graph) head(logits string) Head {
 		default:
 			return Head{}
 		}
-		if len(g.readers(v)) != 1 {
+		if len(g.Readers(v)) != 1 {
 			return Head{}
 		}
 	}
 	return Head{}
 }
 
-func (g *graph) isOutput(value string) bool { return g.ix.Output(value) != nil }
+func (g graph) isOutput(value string) bool { return g.Index.Output(value) != nil }
 
 // Graph is one opened graph of a model with what was found in it.
 type Graph struct {
 	Path  string
 	Model *onnx.Model
-	Ports Ports
+	Ports ports.Ports
 	FFNs  []FFN
 	Head  Head // of decoder graphs
 
-	merged    bool  // one branch of a merged decoder
-	positions table // the shortest of positions; no rows where there is none
+	merged    bool        // one branch of a merged decoder
+	positions ports.Table // the shortest of positions; no rows where there is none
 }
 
-// analyse looks at one model; side says which outputs to expect.
-func analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
-	ports, err := portsOf(m, side == Encoder)
+// Analyse looks for the parts of a model in one graph, read from path; side says which
+// outputs to expect.
+func Analyse(path string, m *onnx.Model, side Side) (*Graph, error) {
+	ix := graph{linear.Find(m)}
+	p, err := ports.Of(m, ix.Graph, side == Encoder)
 	if err != nil {
 		return nil, err
 	}
-	ix := newGraph(m)
-	ix.settle(&ports)
-	g := &Graph{Path: path, Model: m, Ports: ports, FFNs: ix.ffns(side)}
-	g.positions, _ = ix.positionTable(ports)
+	g := &Graph{Path: path, Model: m, Ports: p, FFNs: ix.ffns(side)}
+	g.positions, _ = ports.Positions(ix.Graph, p)
 	if side == Decoder {
-		g.Head = ix.head(ports.Logits)
+		g.Head = ix.head(p.Logits)
 	}
 	return g, nil
 }

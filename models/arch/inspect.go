@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"editpipe/lfs"
+	"editpipe/models/folder"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 )
 
@@ -65,8 +67,8 @@ func (i *Info) FFN(side Side, layer int) *FFN {
 
 // Anatomy is an opened model folder: its graphs and what was found in them.
 type Anatomy struct {
-	Layout  Layout
-	Config  Config
+	Layout  folder.Layout
+	Config  folder.Config
 	Forward *Graph // decoder over whole sequences
 	Step    *Graph // decoder with past keys and values; may be Forward, nil if none
 	Encoder *Graph // nil for decoder-only models
@@ -88,25 +90,16 @@ func (a *Anatomy) Close() error {
 // the parts. The configuration is config.json or genai_config.json, beside the
 // graphs or one folder up.
 func Open(path string) (*Anatomy, error) {
-	at, err := locate(path)
+	layout, config, err := folder.Read(path)
 	if err != nil {
 		return nil, err
 	}
-	a := &Anatomy{}
-	if a.Config, err = readConfig(at.dir); err != nil {
-		return nil, err
-	}
-	if a.Layout, err = layout(at, a.Config); err != nil {
-		return nil, err
-	}
+	a := &Anatomy{Layout: layout, Config: config}
 	if err := a.graphs(); err != nil {
 		a.Close()
 		return nil, err
 	}
-	if at.file == "" {
-		path = at.dir // not the folder of the graphs within it
-	}
-	a.describe(path)
+	a.describe()
 	return a, nil
 }
 
@@ -137,7 +130,7 @@ func (a *Anatomy) graphs() error {
 	}
 	for _, g := range []*Graph{a.Forward, a.Step} {
 		if g != nil && err == nil {
-			if err = g.Ports.configure(a.Config); err != nil {
+			if err = g.Ports.Configure(a.Config); err != nil {
 				err = fmt.Errorf("%s: %w", g.Path, err)
 			}
 		}
@@ -164,7 +157,7 @@ func open(path string, side Side, past bool) (*Graph, error) {
 			return nil, errors.Join(fmt.Errorf("choosing a branch of %s: %w", path, err), m.Close())
 		}
 	}
-	g, err := analyse(path, m, side)
+	g, err := Analyse(path, m, side)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
 	}
@@ -172,12 +165,29 @@ func open(path string, side Side, past bool) (*Graph, error) {
 	return g, nil
 }
 
+// Branches returns the graphs that a file holds, as they run: copies of a merged
+// decoder with either branch, of others the model itself.
+func Branches(m *onnx.Model) ([]*onnx.Model, error) {
+	if m.Graph.Index().Input(branchInput) == nil {
+		return []*onnx.Model{m}, nil
+	}
+	var forms []*onnx.Model
+	for _, past := range []bool{false, true} {
+		c := m.Clone()
+		if err := c.SelectBranch(branchInput, past); err != nil {
+			return nil, err
+		}
+		forms = append(forms, c)
+	}
+	return forms, nil
+}
+
 // describe fills Info.
-func (a *Anatomy) describe(path string) {
+func (a *Anatomy) describe() {
 	c, f := a.Config, a.Forward
 	i := &a.Info
 	*i = Info{
-		Dir: a.Layout.Dir, Name: nameOf(path), Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
+		Dir: a.Layout.Dir, Name: a.Layout.Name, Family: c.ModelType, EncoderDecoder: a.Encoder != nil,
 		Layers: c.Layers, Width: c.Width, FFNWidth: c.FFNWidth, Vocab: c.Vocab,
 		Opset: f.Model.Opset(""), IR: f.Model.IRVersion, Tokenizer: a.Layout.Tokenizer != "", TokenizerFile: a.Layout.Tokenizer,
 		Others: a.Layout.Others,
@@ -206,7 +216,7 @@ func (a *Anatomy) describe(path string) {
 		}
 	}
 	if a.Step != nil {
-		if why := a.Step.Ports.uncached(a.Encoder != nil); why != "" {
+		if why := a.Step.Ports.Uncached(a.Encoder != nil); why != "" {
 			a.refuse("%s: %s: generation runs without the cache", filepath.Base(a.Step.Path), why)
 			a.dropStep()
 		}
@@ -251,6 +261,26 @@ func (a *Anatomy) describe(path string) {
 	a.modes()
 }
 
+// context sets the most positions a model can take in, and where the number
+// comes from: the configuration's or that of the shortest table of positions,
+// whichever is smaller.
+func (a *Anatomy) context() {
+	i, c := &a.Info, a.Config.Context
+	if i.Context = c; c > 0 {
+		i.ContextFrom = a.Config.Main()
+	}
+	for _, g := range []*Graph{a.Forward, a.Step} {
+		if g == nil || g.positions.Rows == 0 || i.Context > 0 && g.positions.Rows >= i.Context {
+			continue
+		}
+		i.Context = g.positions.Rows
+		i.ContextFrom = fmt.Sprintf("rows of %s", g.positions.Name)
+		if c > 0 {
+			i.ContextFrom += fmt.Sprintf("; %s says %d", a.Config.Main(), c)
+		}
+	}
+}
+
 // firstCaches finds, for every cache of a decoder that reads an encoder, the
 // output of the graph without past that begins it: that graph alone knows the
 // encoder's keys and values. It says what is missing.
@@ -261,7 +291,7 @@ func (a *Anatomy) firstCaches() (why string) {
 	}
 	for i := range a.Step.Ports.Past {
 		p := &a.Step.Ports.Past[i]
-		for _, name := range presents(p.In) {
+		for _, name := range ports.Presents(p.In) {
 			if have[name] {
 				p.First = name
 				break
@@ -288,7 +318,7 @@ func (a *Anatomy) checkLayers(side Side, found []FFN, want int) {
 	if want == 0 || len(found) == want {
 		return
 	}
-	why := fmt.Sprintf("%s counts %d %s layers, the graph shows %d feed-forward blocks of a known form", a.Config.main(), want, side, len(found))
+	why := fmt.Sprintf("%s counts %d %s layers, the graph shows %d feed-forward blocks of a known form", a.Config.Main(), want, side, len(found))
 	if op := a.Forward.experts(); op != "" && side == Decoder {
 		why += fmt.Sprintf(" and mixtures of experts (%s), which cannot be changed", op)
 	}
@@ -373,16 +403,4 @@ func (a *Anatomy) modes() {
 	default:
 		a.Info.Generation = filepath.Base(a.Forward.Path) + ", whole sequence re-run for every token (no graph with past keys and values)"
 	}
-}
-
-// nameOf is the folder's name, or the file's with its folder.
-func nameOf(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		abs = path
-	}
-	if filepath.Ext(abs) == ".onnx" {
-		return filepath.Base(filepath.Dir(abs)) + "/" + strings.TrimSuffix(filepath.Base(abs), ".onnx")
-	}
-	return filepath.Base(abs)
 }

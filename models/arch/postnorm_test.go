@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"editpipe/internal/tinylm"
+	"editpipe/models/linear"
 )
 
 // TestNormBehindFeedForward: the residual stream is found behind a norm of the
@@ -27,13 +28,13 @@ func TestNormBehindFeedForward(t *testing.T) {
 				if len(a.Info.FFNs) != 2 {
 					t.Fatalf("%d feed-forward parts, want 2", len(a.Info.FFNs))
 				}
-				g := newGraph(a.Forward.Model)
+				g := linear.Find(a.Forward.Model)
 				for _, f := range a.Info.FFNs {
 					if f.Hidden == "" {
 						t.Errorf("layer %d: %s", f.Layer, f.Missing[Hidden])
 						continue
 					}
-					switch n := g.ix.Producer(f.Hidden); {
+					switch n := g.Index.Producer(f.Hidden); {
 					case c.Exporter == tinylm.GenAI && f.Layer == 1: // the last norm does not hand it out
 						if n != nil || f.Summand == "" {
 							t.Errorf("layer %d: not the sum inside the last norm", f.Layer)
@@ -42,7 +43,7 @@ func TestNormBehindFeedForward(t *testing.T) {
 						if n.OpType != "SkipSimplifiedLayerNormalization" {
 							t.Errorf("layer %d: %s makes the residual stream", f.Layer, n.OpType)
 						}
-					case n.OpType != "Add" || g.constant(n.Inputs[0]) || g.constant(n.Inputs[1]):
+					case n.OpType != "Add" || g.Constant(n.Inputs[0]) || g.Constant(n.Inputs[1]):
 						t.Errorf("layer %d: %s makes the residual stream", f.Layer, n.OpType)
 					}
 				}

@@ -1,10 +1,10 @@
 package arch
 
 import (
-	"fmt"
-
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
+	"fmt"
 )
 
 // Role says which of a model's graphs is meant.
@@ -65,7 +65,7 @@ func (g *Graph) Stored(id WeightID, name string) (*tensor.Tensor, error) {
 // Cache is an input of keys or values of the graph with past, and the output that
 // it goes on from.
 type Cache struct {
-	Past
+	ports.Past
 	Present string
 }
 

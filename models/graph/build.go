@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"editpipe/models/arch"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 )
 
@@ -104,7 +105,7 @@ func symbolic(names ...string) []onnx.Dim {
 // only). Factors belong to rows, so x is given the shape [B, -1, in] and the
 // product is brought back to the shape of y; reshaping moves no data. The
 // addition happens in float32 whatever the model computes in.
-func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
+func addSlot(m *onnx.Model, p ports.Ports, w arch.Weight) error {
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(SlotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(SlotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
@@ -112,7 +113,7 @@ func addSlot(m *onnx.Model, ports arch.Ports, w arch.Weight) error {
 		if err != nil {
 			return "", err
 		}
-		x = byRow(b, ports, x, w.In)
+		x = byRow(b, p, x, w.In)
 		return added(b, y, b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v}), w.Compute)
 	})
 }
@@ -129,8 +130,8 @@ func wide(b *onnx.Builder, x, compute string) (string, error) {
 }
 
 // byRow gives a value [B, T, width] or [B*T, width] three axes.
-func byRow(b *onnx.Builder, ports arch.Ports, x string, width int) string {
-	rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+func byRow(b *onnx.Builder, p ports.Ports, x string, width int) string {
+	rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
 	shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(width))}, onnx.AttrInt("axis", 0))
 	return b.Op("Reshape", []string{x, shape})
 }
@@ -152,12 +153,12 @@ func added(b *onnx.Builder, y, delta, compute string) (string, error) {
 
 // addBiasSlot makes the value behind a down-projection and its bias read a
 // further bias, of each row.
-func addBiasSlot(m *onnx.Model, ports arch.Ports, f arch.FFN) error {
+func addBiasSlot(m *onnx.Model, p ports.Ports, f arch.FFN) error {
 	w := f.Down
 	value, _ := f.Value(arch.FFNOut)
 	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {
 		bias := b.Input(SlotBias(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: 1}, {Value: int64(w.Out)}})
-		rows := b.Op("Gather", []string{b.Op("Shape", []string{ports.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
+		rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
 		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.Out))}, onnx.AttrInt("axis", 0))
 		x := b.Op("Reshape", []string{y, shape})
 		to := onnx.Float

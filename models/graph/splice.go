@@ -9,6 +9,7 @@ import (
 
 	"editpipe/models/arch"
 	"editpipe/models/patch"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -290,7 +291,7 @@ type Joint struct {
 	X, Y    string // values as the graph has them, [B, T, In or Out] or [B*T, In or Out]
 	In, Out int
 
-	ports arch.Ports
+	ports ports.Ports
 	f     *arch.FFN
 }
 

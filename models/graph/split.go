@@ -42,7 +42,7 @@ func split(m *onnx.Model, changing []string) (first, second *onnx.Model, err err
 		}
 	}
 	moved := map[*onnx.Node]bool{} // nodes of the second
-	after, before := influenced(m.Graph, changing), influenced(m.Graph, fixed)
+	after, before := x.Reach(changing...), x.Reach(fixed...)
 	reads := func(v string) bool {
 		return slices.ContainsFunc(x.Consumers(v), func(n *onnx.Node) bool { return moved[n] })
 	}
@@ -73,27 +73,4 @@ func split(m *onnx.Model, changing []string) (first, second *onnx.Model, err err
 		return nil, nil, err
 	}
 	return first, second, nil
-}
-
-// influenced is the set of values that some values reach, these included.
-func influenced(g *onnx.Graph, from []string) map[string]bool {
-	set := map[string]bool{}
-	x := g.Index()
-	queue := slices.Clone(from)
-	for len(queue) > 0 {
-		v := queue[0]
-		queue = queue[1:]
-		if set[v] {
-			continue
-		}
-		set[v] = true
-		for _, n := range x.Consumers(v) {
-			for _, o := range n.Outputs {
-				if o != "" {
-					queue = append(queue, o)
-				}
-			}
-		}
-	}
-	return set
 }

@@ -162,6 +162,23 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// A patch that cannot be completed is none: no JSON file, and no draft of one.
+func TestSaveThatFailsLeavesNoDraft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "patch.safetensors")
+	modeltest.Must(t, os.MkdirAll(filepath.Join(patch.Sidecar(path), "in its place"), 0o755))
+	p := &patch.Patch{Weights: []patch.Weight{{At: modeltest.Down(0), Delta: gauss(rand.New(rand.NewPCG(6, 6)), 2, 2)}}}
+	if err := p.Save(path, patch.Meta{}); err == nil || !strings.Contains(err.Error(), patch.Sidecar(path)) {
+		t.Errorf("saved over a folder: %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	modeltest.Must(t, err)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s is left", e.Name())
+		}
+	}
+}
+
 // TestOldPatchFile reads what the program wrote when a weight was a change of one
 // of three types and a route a wrap, and writes the same again, byte for byte, so
 // that such a program reads what is written now.

@@ -1,12 +1,9 @@
 package patch
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/models/arch"
 	"editpipe/tensor"
 	"editpipe/tensor/safetensors"
@@ -151,16 +149,15 @@ func (p *Patch) Save(path string, meta Meta) error {
 		}
 		f.Routes = append(f.Routes, r.Kind())
 	}
-	sum, err := fileDigest(path)
-	if err != nil {
+	var err error
+	if f.SHA256, err = file.Hash(path); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	f.SHA256 = hex.EncodeToString(sum)
 	data, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
-	if err := writeWhole(Sidecar(path), append(data, '\n')); err != nil {
+	if err := file.Write(Sidecar(path), append(data, '\n')); err != nil {
 		return fmt.Errorf("models: saving patch %s: %w", path, err)
 	}
 	return nil
@@ -187,11 +184,11 @@ func Load(path string, decoders map[string]RouteDecoder) (*Patch, Meta, error) {
 	if f.Format != patchFormat || f.Version != patchVersion && f.Version != spliceVersion {
 		return fail(fmt.Errorf("%w: format %q version %d, this program reads %q versions %d and %d", ErrFile, f.Format, f.Version, patchFormat, patchVersion, spliceVersion))
 	}
-	sum, err := fileDigest(path)
+	sum, err := file.Hash(path)
 	if err != nil {
 		return fail(err)
 	}
-	if hex.EncodeToString(sum) != f.SHA256 {
+	if sum != f.SHA256 {
 		return fail(fmt.Errorf("%w: the tensors' digest is not the one in the JSON file", ErrFile))
 	}
 	tensors, _, err := safetensors.Read(path)
@@ -293,39 +290,4 @@ func (s savedSplice) read(i int, tensors map[string]*tensor.Tensor) (Splice, err
 		splice.Params[name] = t
 	}
 	return splice, nil
-}
-
-func fileDigest(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, err
-	}
-	return h.Sum(nil), nil
-}
-
-// writeWhole writes a file so that a reader finds all of it or none.
-func writeWhole(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".patch-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(data); err == nil {
-		err = tmp.Sync()
-	}
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }

@@ -5,6 +5,7 @@ import (
 
 	"editpipe/models/arch"
 	"editpipe/models/graph"
+	"editpipe/models/ports"
 	"editpipe/tensor"
 )
 
@@ -15,7 +16,7 @@ type Encoded struct {
 }
 
 // feed feeds a decoder what it takes of the encoder.
-func (e *Encoded) feed(feeds map[string]*tensor.Tensor, p arch.Ports) {
+func (e *Encoded) feed(feeds map[string]*tensor.Tensor, p ports.Ports) {
 	if p.EncoderStates != "" {
 		feeds[p.EncoderStates] = e.states
 	}

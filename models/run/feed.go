@@ -9,6 +9,7 @@ import (
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/patch"
+	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
 )
@@ -91,7 +92,7 @@ func pad(lm *models.LM) int64 {
 
 // feedTokens feeds the inputs that a graph has of ids and positions [B, T] and
 // mask [B, past+T].
-func feedTokens(feeds map[string]*tensor.Tensor, p arch.Ports, B, T int, ids, mask, pos []int64) {
+func feedTokens(feeds map[string]*tensor.Tensor, p ports.Ports, B, T int, ids, mask, pos []int64) {
 	feed := func(name string, v []int64, shape ...int) {
 		if name != "" {
 			feeds[name] = integers(p.Type(name), v, shape...)

@@ -4,13 +4,13 @@ import (
 	"slices"
 
 	"editpipe/models"
-	"editpipe/models/arch"
+	"editpipe/models/ports"
 	"editpipe/tensor"
 )
 
 // emptyPast is the past before the first position of B rows: a cache of length
 // 0, or state of zeros.
-func emptyPast(c arch.Past, B int) *tensor.Tensor {
+func emptyPast(c ports.Past, B int) *tensor.Tensor {
 	shape := make([]int, len(c.Shape))
 	for i, d := range c.Shape {
 		shape[i] = int(d)
@@ -97,7 +97,7 @@ func (r *Run) Settled() *Past {
 
 // settleRows moves the first lengths[b] positions of every row b of a cache to
 // its end, in place.
-func settleRows(c arch.Past, t *tensor.Tensor, lengths []int) {
+func settleRows(c ports.Past, t *tensor.Tensor, lengths []int) {
 	T := t.Shape[c.Length]
 	blocks, within, size := 1, 1, t.DType.Size() // blocks of T positions; those of one row that follow each other
 	for i, d := range t.Shape {

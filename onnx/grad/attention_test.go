@@ -68,6 +68,8 @@ func attentionCases() []ruleCase {
 	group(kv(4, 2, integer("local_window_size", 2)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5))
 	group(kv(4, 2, integer("smooth_softmax", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5))
 	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 32), x(2, 5, 16), x(2, 5, 16), missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8))
+	group(kv(2, 1, integer("do_rotary", 1)), x(2, 5, 64), x(2, 5, 32), x(2, 5, 32), missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8)) // half of each head
+	group(kv(2, 1, integer("do_rotary", 1), integer("rotary_interleaved", 1)), x(2, 5, 128), missing, missing, missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8))
 	group(kv(2, 1, integer("do_rotary", 1), integer("rotary_interleaved", 1)), x(2, 5, 64), missing, missing, missing, missing, int32s(ints(4, 4)), total(5), angles(8, 8), angles(8, 8))
 	group(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 4)), total(5), missing, missing, missing, x(2, 1, 5, 5))
 	group(kv(2, 1), x(2, 5, 16), x(2, 5, 8), x(2, 5, 8), missing, missing, int32s(ints(4, 4)), total(5), missing, missing, missing, missing, x(2))

@@ -111,7 +111,8 @@ func takeRows(m *onnx.Model, rows, logits, positions string) error {
 	if n := len(x.Consumers(rows)); n != 1 || x.Output(rows) != nil {
 		return fmt.Errorf("%q has %d readers or is a graph output; rows can be taken out only where the head alone reads it", rows, n)
 	}
-	after := downstream(x, rows)
+	after := x.Reach(rows)
+	delete(after, rows)
 	if !after[logits] {
 		return fmt.Errorf("logits %q are not computed from %q", logits, rows)
 	}
@@ -132,22 +133,4 @@ func takeRows(m *onnx.Model, rows, logits, positions string) error {
 		}
 	}
 	return nil
-}
-
-// downstream is the set of values computed from v.
-func downstream(x *onnx.Index, v string) map[string]bool {
-	set := map[string]bool{}
-	queue := []string{v}
-	for len(queue) > 0 {
-		for _, n := range x.Consumers(queue[0]) {
-			for _, o := range present(n.Outputs) {
-				if !set[o] {
-					set[o] = true
-					queue = append(queue, o)
-				}
-			}
-		}
-		queue = queue[1:]
-	}
-	return set
 }

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 
+	"editpipe/file"
 	"editpipe/lfs"
 	"editpipe/tensor"
 )
@@ -117,7 +118,7 @@ func Write(path string, tensors map[string]*tensor.Tensor) error {
 }
 
 func write(path string, tensors map[string]*tensor.Tensor) error {
-	d, err := tensor.CreateDraft(path)
+	d, err := file.CreateDraft(path)
 	if err != nil {
 		return err
 	}

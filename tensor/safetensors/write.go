@@ -11,6 +11,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"editpipe/file"
 	"editpipe/tensor"
 )
 
@@ -90,7 +91,7 @@ func header(names []string, tensors map[string]*tensor.Tensor, meta map[string]s
 }
 
 func write(path string, head []byte, names []string, tensors map[string]*tensor.Tensor) error {
-	d, err := tensor.CreateDraft(path)
+	d, err := file.CreateDraft(path)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"editpipe/token/pattern"
+	"editpipe/token/piece"
 )
 
 // TestToValid uses the cases of the WHATWG encoding standard that Rust's
@@ -69,7 +69,7 @@ func TestPattern(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	re, err := pattern.Parse(regex)
+	re, err := piece.ParsePattern(regex)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 
 	"editpipe/token/character"
-	"editpipe/token/pattern"
+	"editpipe/token/piece"
 )
 
-// Pattern is the [pattern.Pattern] that matches
+// Pattern is the [piece.Pattern] that matches
 //
 //	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //
@@ -18,11 +18,11 @@ import (
 type Pattern struct{}
 
 // Matches gives the words of text; every one is a hit.
-func (Pattern) Matches(text string) ([]pattern.Match, error) {
-	out := make([]pattern.Match, 0, len(text)/4+1)
+func (Pattern) Matches(text string) ([]piece.Match, error) {
+	out := make([]piece.Match, 0, len(text)/4+1)
 	for i := 0; i < len(text); {
 		n := next(text[i:])
-		out = append(out, pattern.Match{Start: i, End: i + n, Hit: true})
+		out = append(out, piece.Match{Start: i, End: i + n, Hit: true})
 		i += n
 	}
 	return out, nil

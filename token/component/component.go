@@ -1,18 +1,28 @@
-// Package component holds what the components of a tokenizer.json have in
-// common. A component (a normalizer, pre_tokenizer, post_processor, decoder or
-// model) is a JSON object with a "type"; the type Sequence is a list of others.
-// What the types mean is the business of the packages that implement them.
+// Package component holds the components of a tokenizer.json that a text passes
+// before and after the model: normalisers, which make of it what the vocabulary
+// is written in; splitters (pre-tokenizers), which cut it into words; and
+// decoders, which undo both, given the tokens it became. They work on pieces, so
+// that every character keeps its place in the original text.
+//
+// A component is a JSON object with a "type"; the type Sequence is a list of
+// others.
+//
+// Of github.com/sugarme/tokenizer v0.3.0 the package uses the double-array trie
+// of SentencePiece character maps. sugarme's own normalisers lose the alignment
+// when they change the text, and end the process on bad files.
 package component
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"editpipe/token/oniguruma"
 )
 
 // ErrUnsupported is returned, wrapped, for a component or a setting that is not
-// implemented.
-var ErrUnsupported = errors.New("not supported")
+// implemented, and for a regular expression that is not.
+var ErrUnsupported = oniguruma.ErrUnsupported
 
 // Unsupported is the error for a component of a type that is not implemented.
 func Unsupported(kind string) error {

@@ -14,6 +14,7 @@
 package oniguruma
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,6 +24,9 @@ import (
 
 	"github.com/dlclark/regexp2"
 )
+
+// ErrUnsupported is returned, wrapped, for an expression that is not translated.
+var ErrUnsupported = errors.New("not supported")
 
 // Regexp is a compiled expression. It may be used by several goroutines at once.
 type Regexp struct {
@@ -44,8 +48,8 @@ const (
 // for one match may take: backtracking can take time exponential in the length of
 // the text, and expressions come from files.
 //
-// The error wraps [component.ErrUnsupported] if the expression holds something
-// that is not translated, and names it.
+// The error wraps [ErrUnsupported] if the expression holds something that is not
+// translated, and names it.
 func Compile(source string, limit time.Duration) (*Regexp, error) {
 	fail := func(err error) (*Regexp, error) { return nil, fmt.Errorf("regular expression %q: %w", source, err) }
 	p := &parser{in: []rune(source), index: make(map[string]int)}

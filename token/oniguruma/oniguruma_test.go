@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 	"unicode"
-
-	"editpipe/token/component"
 )
 
 // limit is long enough for any expression below.
@@ -143,7 +141,7 @@ func TestRefused(t *testing.T) {
 		{strings.Repeat("(", 1000), "nested deeper", false},
 	} {
 		_, err := Compile(c.expression, limit)
-		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, component.ErrUnsupported) != c.unsupported {
+		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrUnsupported) != c.unsupported {
 			t.Errorf("%.40s: error %v, want %q", c.expression, err, c.want)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"editpipe/token/component"
 )
 
 // kind is what a node of the parsed expression is.
@@ -57,7 +55,7 @@ const maxDepth = 200
 
 // unsupported is the error for a construct that the package does not translate.
 func unsupported(format string, args ...any) error {
-	return fmt.Errorf("%s is %w", fmt.Sprintf(format, args...), component.ErrUnsupported)
+	return fmt.Errorf("%s is %w", fmt.Sprintf(format, args...), ErrUnsupported)
 }
 
 // parse reads a whole expression.

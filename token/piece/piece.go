@@ -1,13 +1,13 @@
 // Package piece defines a piece: a stretch of the text on its way to tokens,
 // with the bytes of the original text that every byte of its present form came
 // from. Normalisers change pieces, pre-tokenizers cut them, models read them.
+// Where is a matter of patterns, each of which cuts a text into matches and the
+// gaps between them.
 package piece
 
 import (
 	"strings"
 	"unicode/utf8"
-
-	"editpipe/token/pattern"
 )
 
 // Span is a half-open byte range [Start, End) in the original text.
@@ -207,7 +207,7 @@ func (p *Piece) Prepend(s string) {
 
 // Replace puts content in place of every match. The new characters take the
 // origin of the last character matched, as in the official implementation.
-func (p *Piece) Replace(m pattern.Pattern, content string) error {
+func (p *Piece) Replace(m Pattern, content string) error {
 	matches, err := m.Matches(p.Text)
 	if err != nil {
 		return err

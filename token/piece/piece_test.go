@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 	"unicode"
-
-	"editpipe/token/pattern"
 )
 
 // TestSpans follows pieces through changes worked out by hand. The original is
@@ -32,7 +30,7 @@ func TestSpans(t *testing.T) {
 			[]Span{{0, 1}, {1, 3}, {1, 3}, {3, 4}, {4, 5}, {5, 6}, {6, 7}, {7, 8}}},
 		{"bytes", func(p *Piece) { *p = p.Slice(1, 4); p.MapBytes(func(b byte) rune { return 'a' + rune(b%16) }) }, "dja", []Span{{1, 3}, {1, 3}, {3, 4}}},
 		{"replace", func(p *Piece) {
-			if err := p.Replace(pattern.Class(unicode.IsLetter), "xy"); err != nil {
+			if err := p.Replace(Class(unicode.IsLetter), "xy"); err != nil {
 				t.Fatal(err)
 			}
 		}, "xyxy xyxy", []Span{{0, 1}, {0, 1}, {1, 3}, {1, 3}, {3, 4}, {4, 7}, {4, 7}, {7, 8}, {7, 8}}},

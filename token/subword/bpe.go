@@ -180,10 +180,6 @@ func (m *BPE) ReadBytes() bool {
 	return true
 }
 
-// ByteFallback reports whether characters outside the vocabulary become byte
-// tokens such as <0xE2>, as in SentencePiece.
-func (m *BPE) ByteFallback() bool { return m.fallback }
-
 // Tokenize appends the tokens of text to out. It cannot fail; the error makes it
 // interchangeable with [Unigram.Tokenize].
 func (m *BPE) Tokenize(out []Unit, text string) ([]Unit, error) {

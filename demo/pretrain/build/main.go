@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"editpipe/demo/pretrain"
+	"editpipe/file"
 	"editpipe/ort"
-	"editpipe/store"
 )
 
 // checkpoint is the time between two checkpoints.
@@ -39,6 +39,8 @@ func run(ctx context.Context) (err error) {
 	report := flag.String("report", filepath.Join("docs", "demo-model.md"), "file whose tables are written anew")
 	library := flag.String("ort-lib", "", "ONNX Runtime library; found as editpipe finds it by default")
 	provider := flag.String("provider", "cpu", "execution provider of the training")
+	inContext := flag.String("in-context", "ice", "method that edits in context, for the figures on what methods find")
+	inWeights := flag.String("in-weights", "rome", "method that edits weights, for the same")
 	threads := flag.Int("threads", runtime.NumCPU(), "threads of the measurements; training uses two")
 	flag.Uint64Var(&p.Seed, "seed", p.Seed, "seed of text and weights")
 	flag.IntVar(&p.Steps, "steps", p.Steps, "updates")
@@ -78,7 +80,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	found, err := methods(ctx, env, t, *out, *threads)
+	found, err := methods(ctx, env, t, *out, *threads, *inContext, *inWeights)
 	if err != nil {
 		return err
 	}
@@ -92,17 +94,17 @@ const (
 )
 
 // rewrite puts new tables into the report.
-func rewrite(file, tables string) error {
-	data, err := os.ReadFile(file)
+func rewrite(path, tables string) error {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	before, rest, ok := strings.Cut(string(data), tablesBegin)
 	_, after, found := strings.Cut(rest, tablesEnd)
 	if !ok || !found {
-		return fmt.Errorf("%s has no place for the tables: a line %q and a line %q", file, strings.TrimSpace(tablesBegin), tablesEnd)
+		return fmt.Errorf("%s has no place for the tables: a line %q and a line %q", path, strings.TrimSpace(tablesBegin), tablesEnd)
 	}
-	return store.WriteFile(file, []byte(before+tablesBegin+"\n"+tables+"\n"+tablesEnd+after))
+	return file.Write(path, []byte(before+tablesBegin+"\n"+tables+"\n"+tablesEnd+after))
 }
 
 func print(x pretrain.Progress) {

@@ -17,22 +17,20 @@ import (
 	"editpipe/demo"
 	"editpipe/demo/pretrain"
 	"editpipe/edit"
-	"editpipe/edit/ike"
-	"editpipe/edit/rome"
+	"editpipe/edit/all"
 	"editpipe/models"
 	"editpipe/ort"
 )
 
 const (
-	// romeEdits is how many edits ROME makes for its figures.
-	romeEdits = 60
-	// momentTexts is the running text that ROME's second moments are taken over.
+	// fewEdits is how many edits are made in weights for the figures.
+	fewEdits = 60
+	// momentTexts is how many texts second moments are taken over.
 	momentTexts = 15000
 	// headroom is by how many points editing in context must beat the unedited
 	// model for an axis of portability to tell methods apart.
 	headroom = 30
-	// regime bounds the median of the norms of ROME's changes, in norms of the
-	// weight.
+	// regime bounds the median of the norms of changes, in norms of the weight.
 	regime = 0.3
 )
 
@@ -44,8 +42,8 @@ func asked(p dataset.Probe) bool {
 	return !slices.Contains(p.Flags, dataset.FlagApart) && len(p.Answers) > 0
 }
 
-// fill asks the probes of the records; row gives what a probe's question becomes.
-func fill(ctx context.Context, records []dataset.Record, score func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error)) (column, error) {
+// fill asks the probes of each record through its patch, nil for the unedited model.
+func fill(ctx context.Context, lm *models.LM, records []dataset.Record, patches []*patch.Patch) (column, error) {
 	c := column{}
 	for i, r := range records {
 		var probes []dataset.Probe
@@ -58,9 +56,9 @@ func fill(ctx context.Context, records []dataset.Record, score func(ctx context.
 			if len(p.Choices) > 0 {
 				targets = p.Choices
 			}
-			probes, rows = append(probes, p), append(rows, answer.Row{Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
+			probes, rows = append(probes, p), append(rows, answer.Row{Patch: patches[i], Query: ask.Query{Prompt: p.Prompt, Targets: targets}})
 		}
-		answers, err := score(ctx, i, rows)
+		answers, err := answer.Score(ctx, lm, rows)
 		if err != nil {
 			return nil, err
 		}
@@ -103,8 +101,16 @@ func mean(v []float64) float64 {
 }
 
 // methods measures what methods find in the model: the unedited answers, those
-// after each edit in context (ICE) and after ROME, and the size of ROME's changes.
-func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded string, threads int) (text string, err error) {
+// after each edit in context and in weights, and the size of changes of weights.
+func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded string, threads int, inContext, inWeights string) (text string, err error) {
+	beside, err := edit.Find(all.Methods(), inContext)
+	if err != nil {
+		return "", err
+	}
+	weights, err := edit.Find(all.Methods(), inWeights)
+	if err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "demo-model-*")
 	if err != nil {
 		return "", err
@@ -123,54 +129,45 @@ func methods(ctx context.Context, env *ort.Env, t *pretrain.Training, embedded s
 		return "", err
 	}
 	defer func() { err = errors.Join(err, lm.Close()) }()
-	plain, err := fill(ctx, records, func(ctx context.Context, _ int, rows []answer.Row) ([]ask.Answer, error) {
-		return answer.Score(ctx, lm, rows)
-	})
+	plain, err := fill(ctx, lm, records, make([]*patch.Patch, len(records)))
 	if err != nil {
 		return "", err
 	}
-	ice, err := fill(ctx, records, func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error) {
-		e := records[i].Edit
-		patch := &patch.Patch{Routes: []patch.Route{&ike.Context{Fact: e.Prompt + " " + e.Target}}}
-		for k := range rows {
-			rows[k].Patch = patch
-		}
-		return answer.Score(ctx, lm, rows)
-	})
+	patches, err := edited(ctx, lm, t, beside, records)
 	if err != nil {
 		return "", err
 	}
-	few := records[:min(romeEdits, len(records))]
-	patches, ratios, layer, err := changes(ctx, lm, t, few)
+	shown, err := fill(ctx, lm, records, patches)
 	if err != nil {
 		return "", err
 	}
-	changed, err := fill(ctx, few, func(ctx context.Context, i int, rows []answer.Row) ([]ask.Answer, error) {
-		for k := range rows {
-			rows[k].Patch = &patches[i]
-		}
-		return answer.Score(ctx, lm, rows)
-	})
+	few := records[:min(fewEdits, len(records))]
+	if patches, err = edited(ctx, lm, t, weights, few); err != nil {
+		return "", err
+	}
+	ratios, layer, err := sizes(lm, patches)
 	if err != nil {
 		return "", err
 	}
-	return figures(plain, ice, changed, ratios, layer, len(records), len(few)), nil
+	changed, err := fill(ctx, lm, few, patches)
+	if err != nil {
+		return "", err
+	}
+	return figures(plain, shown, changed, ratios, layer, len(records), len(few), beside.Title, weights.Title), nil
 }
 
-// changes makes ROME's edits; ratios are norms of the changes over that of the
-// weight.
-func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records []dataset.Record) (patches []patch.Patch, ratios []float64, at arch.WeightID, err error) {
+// edited makes every record's edit apart, with a method that is prepared first
+// where it has to be.
+func edited(ctx context.Context, lm *models.LM, t *pretrain.Training, m edit.Method, records []dataset.Record) (patches []*patch.Patch, err error) {
 	artifacts, err := os.MkdirTemp("", "demo-model-*")
 	if err != nil {
-		return nil, nil, at, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(artifacts)) }()
-	m := rome.Method()
 	c, err := m.Configure(lm.Info(), nil)
 	if err != nil {
-		return nil, nil, at, err
+		return nil, err
 	}
-	on := edit.Base{LM: lm}
 	texts := func(yield func(string, error) bool) {
 		r := rand.New(rand.NewPCG(t.Plan.Seed, momentTexts))
 		for range momentTexts {
@@ -179,39 +176,52 @@ func changes(ctx context.Context, lm *models.LM, t *pretrain.Training, records [
 			}
 		}
 	}
-	if err := m.Prepare(ctx, on, c, edit.PrepareInput{Texts: texts, Seed: 1}, artifacts); err != nil {
-		return nil, nil, at, err
+	if m.HasPrepare {
+		if err := m.Prepare(ctx, c, edit.PrepareEnv{LM: lm, Texts: texts, Seed: 1}, artifacts); err != nil {
+			return nil, err
+		}
 	}
-	ed, err := m.New(c, edit.Inputs{Artifacts: artifacts, Seed: 1})
+	ed, err := m.Open(ctx, c, edit.Env{LM: lm, Artifacts: artifacts, Seed: 1})
 	if err != nil {
-		return nil, nil, at, err
+		return nil, err
 	}
 	var edits []dataset.Edit
 	for _, r := range records {
 		edits = append(edits, r.Edit)
 	}
-	patches, errs := edit.EachOf(ctx, m.Name, ed, on, edits)
-	if err := errors.Join(errs...); err != nil {
-		return nil, nil, at, err
+	made, err := ed.Make(ctx, nil, edit.Apart(edits))
+	if err != nil {
+		return nil, err
 	}
+	for _, m := range made {
+		if m.Err != nil {
+			return nil, m.Err
+		}
+		patches = append(patches, m.Patch)
+	}
+	return patches, nil
+}
+
+// sizes are the norms of the patches' changes over that of the weight they change.
+func sizes(lm *models.LM, patches []*patch.Patch) (ratios []float64, at arch.WeightID, err error) {
 	for _, p := range patches {
 		at = p.Weights[0].At
 		w, err := lm.Weight(at)
 		if err != nil {
-			return nil, nil, at, err
+			return nil, at, err
 		}
 		ratios = append(ratios, p.DeltaNorm()/w.Norm())
 	}
 	slices.Sort(ratios)
-	return patches, ratios, at, nil
+	return ratios, at, nil
 }
 
-func figures(plain, ice, changed column, ratios []float64, at arch.WeightID, all, few int) string {
+func figures(plain, shown, changed column, ratios []float64, at arch.WeightID, all, few int, inContext, inWeights string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### What methods find\n\nRight answers in percent: of the new answer where the edit should change it, of the old one where it should not. "+
-		"Unedited and ICE: all %d edits of the embedded data set that are under test; ROME with its defaults: the first %d.\n\n| axis | probes | unedited | ICE | ICE - unedited | | ROME |\n|---|---|---|---|---|---|---|\n", all, few)
+		"Unedited and %[1]s: all %[3]d edits of the embedded data set that are under test; %[2]s with its defaults: the first %[4]d.\n\n| axis | probes | unedited | %[1]s | %[1]s - unedited | | %[2]s |\n|---|---|---|---|---|---|---|\n", inContext, inWeights, all, few)
 	for _, a := range dataset.Axes() {
-		p, i := plain[a], ice[a]
+		p, i := plain[a], shown[a]
 		gain := 100 * (i.Share() - p.Share())
 		verdict := ""
 		if a.Family() == dataset.Portability {
@@ -226,7 +236,7 @@ func figures(plain, ice, changed column, ratios []float64, at arch.WeightID, all
 	if median >= regime {
 		verdict = "missed"
 	}
-	fmt.Fprintf(&b, "\nNorm of ROME's change over the norm of the weight (%s): median %.3f, 90th percentile %.3f, largest %.3f. Required: median below %.1f: %s.\n",
-		at, median, ratios[len(ratios)*9/10], ratios[len(ratios)-1], regime, verdict)
+	fmt.Fprintf(&b, "\nNorm of %s's change over the norm of the weight (%s): median %.3f, 90th percentile %.3f, largest %.3f. Required: median below %.1f: %s.\n",
+		inWeights, at, median, ratios[len(ratios)*9/10], ratios[len(ratios)-1], regime, verdict)
 	return b.String()
 }

@@ -45,14 +45,14 @@ type Config struct {
 func Method() edit.Method {
 	return edit.Define(edit.Spec[Config]{
 		Name: name, Title: "Neurons in closed form", Version: 1,
-		Settings: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
-		Defaults: func(*arch.Info) Config { return Config{Strength: 2, Reach: 0.9} },
-		Validate: validate,
+		Schedules: []edit.Kind{edit.Single, edit.Batch, edit.Sequential},
+		Base:      Config{Strength: 2, Reach: 0.9},
+		Validate:  validate,
 		Needs: func(c Config, i *arch.Info) arch.Need {
 			in, out := c.sites(i)
 			return arch.Need{Sites: []arch.Site{in, out}, Gradients: true}
 		},
-		New: func(c Config, _ edit.Inputs) (edit.Editor, error) { return editor{c}, nil },
+		Open: func(_ context.Context, c Config, in edit.Env) (edit.Editor, error) { return editor{c, in.LM}, nil },
 	})
 }
 
@@ -69,26 +69,35 @@ func (c Config) sites(i *arch.Info) (in, out arch.Site) {
 	return arch.Site{Layer: layer, Point: arch.FFNIn}, arch.Site{Layer: layer, Point: arch.FFNOut}
 }
 
-type editor struct{ Config }
+type editor struct {
+	Config
+	lm *models.LM
+}
 
-// Edit adds the neurons of all edits, each found on what stood before.
-func (ed editor) Edit(ctx context.Context, on edit.Base, edits []dataset.Edit) (patch.Patch, error) {
-	if len(edits) == 0 {
-		return patch.Patch{}, edit.ErrNoEdits
+// Make adds the neurons of all edits of a group, each found on what stood before.
+func (ed editor) Make(ctx context.Context, on *patch.Patch, groups [][]dataset.Edit) ([]edit.Made, error) {
+	made := make([]edit.Made, len(groups))
+	for i, edits := range groups {
+		made[i].Patch, made[i].Err = ed.together(ctx, on, edits)
 	}
+	return made, nil
+}
+
+func (ed editor) together(ctx context.Context, on *patch.Patch, edits []dataset.Edit) (*patch.Patch, error) {
 	added := &patch.Patch{Method: name}
 	for _, e := range edits {
-		s, err := ed.neurons(ctx, on.LM, &on.Patch, e)
+		s, err := ed.neurons(ctx, on, e)
 		if err != nil {
-			return patch.Patch{}, edit.Wrap(name, e.ID, err)
+			return nil, edit.Wrap(name, e.ID, err)
 		}
 		added.Edits, added.Splices = append(added.Edits, string(e.ID)), append(added.Splices, s)
 	}
-	return *on.Patch.Then(added), nil
+	return on.Then(added), nil
 }
 
 // neurons are those of an edit, one for each token of its target.
-func (ed editor) neurons(ctx context.Context, lm *models.LM, on *patch.Patch, e dataset.Edit) (patch.Splice, error) {
+func (ed editor) neurons(ctx context.Context, on *patch.Patch, e dataset.Edit) (patch.Splice, error) {
+	lm := ed.lm
 	in, out := ed.sites(lm.Info())
 	prompt, target, err := run.Continuation(lm, e.Prompt, e.Target)
 	if err != nil {

@@ -27,21 +27,22 @@ func TestNeuronsSayTheTarget(t *testing.T) {
 			c, err := m.Configure(lm.Info(), nil)
 			must(t, err)
 			must(t, m.Lacks(c, lm.Info()))
-			ed, err := m.New(c, edit.Inputs{})
+			ed, err := m.Open(t.Context(), c, edit.Env{LM: lm})
 			must(t, err)
-			make := func(on patch.Patch, edits ...dataset.Edit) patch.Patch {
-				p, err := ed.Edit(t.Context(), edit.Base{LM: lm, Patch: on}, edits)
+			make := func(on *patch.Patch, edits ...dataset.Edit) *patch.Patch {
+				made, err := ed.Make(t.Context(), on, [][]dataset.Edit{edits})
 				must(t, err)
-				return p
+				must(t, made[0].Err)
+				return made[0].Patch
 			}
 			edits := edittest.Edits()
-			together, chain := make(patch.Patch{}, edits...), patch.Patch{}
+			together, chain := make(nil, edits...), (*patch.Patch)(nil)
 			for _, e := range edits {
 				chain = make(chain, e)
 			}
 			for i, e := range edits {
-				alone := make(patch.Patch{}, e)
-				for name, p := range map[string]*patch.Patch{"alone": &alone, "together": &together, "in a sequence": &chain} {
+				alone := make(nil, e)
+				for name, p := range map[string]*patch.Patch{"alone": alone, "together": together, "in a sequence": chain} {
 					rows := []answer.Row{
 						{Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}}, {Query: ask.Query{Prompt: e.Prompt, Targets: []string{e.Target}}, Patch: p},
 						{Query: ask.Query{Prompt: "#!", TargetIDs: [][]int64{{5}}}}, {Query: ask.Query{Prompt: "#!", TargetIDs: [][]int64{{5}}}, Patch: p},

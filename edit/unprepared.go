@@ -1,0 +1,22 @@
+package edit
+
+import "errors"
+
+// Unprepared lists the methods whose errors, joined or wrapped in err, say that
+// they were not prepared.
+func Unprepared(err error) []string {
+	if of, ok := err.(*Error); ok && errors.Is(err, ErrNotPrepared) {
+		return []string{of.Method}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return Unprepared(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var list []string
+		for _, err := range e.Unwrap() {
+			list = append(list, Unprepared(err)...)
+		}
+		return list
+	}
+	return nil
+}
