@@ -3,10 +3,10 @@ package run
 import (
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/graph"
-	"editpipe/models/modeltest"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
 )
