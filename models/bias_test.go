@@ -10,11 +10,11 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/answer"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -11,10 +11,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/answer"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

@@ -11,10 +11,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/answer"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"

@@ -11,13 +11,13 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/lfs"
 	"editpipe/models"
 	"editpipe/models/answer"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

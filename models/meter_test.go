@@ -5,10 +5,10 @@ import (
 	"sync"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/answer"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 )

@@ -30,9 +30,9 @@ var allowed = map[string]map[string]string{
 		"cmd/editpipe":     "default of eval --method",
 		"dataset/importer": "a word of a data set's files",
 		"internal/tinylm":  "value of an attribute of an ONNX operator",
-		"models":           "a patch that leaves the graph alone",
+		"models/patch":     "a patch that leaves the graph alone",
 		"onnx/grad":        "value of an attribute of an ONNX operator",
-		"stages":           "an empty list, as text",
+		"sets":             "an empty list, as text",
 	},
 	"patch": {
 		"cmd/editpipe": "flag of export: a saved patch",

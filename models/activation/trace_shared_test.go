@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"

@@ -8,12 +8,12 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
-	"editpipe/models/modeltest"
 	"editpipe/models/run"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"

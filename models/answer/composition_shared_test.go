@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"

@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/models"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

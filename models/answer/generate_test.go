@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 )

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"

@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -12,10 +12,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"

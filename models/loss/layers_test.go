@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/answer"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 )
 

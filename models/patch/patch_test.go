@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/tensor"
 )

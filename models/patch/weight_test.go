@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"editpipe/models/modeltest"
+	"editpipe/internal/modeltest"
 	"editpipe/models/patch"
 	"editpipe/tensor"
 )

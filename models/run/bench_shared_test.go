@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -30,9 +30,9 @@ const (
 // cache against the same row beside a longer one. What shows only with more
 // positions than were tried is tried again when there are as many.
 //
-// The trial takes keys and values from the graph of take and lanes, which the caller
+// The trial takes keys and values from the graph caches, of lanes, which the caller
 // needs anyway, and logits from the one that scores.
-func TakesPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, positions int) bool {
+func TakesPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, positions int) bool {
 	if p := lm.Anatomy().Step.Ports; p.Mask == "" || p.Lengths || MaxRows(lm) == 1 {
 		return false
 	}
@@ -40,11 +40,11 @@ func TakesPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, po
 	if c := lm.Context(); c > 0 {
 		n = min(n, c)
 	}
-	return lm.TryPadding(n, func() (alike, final bool) {
+	return lm.TryPadding(n, func() (alike, settled bool) {
 		if n < leastTrial || CostOf(lm, arch.Step).Bytes(3, n, 0, 2, 0) > lm.Budget() {
 			return false, false
 		}
-		alike, err := tryPadding(ctx, lm, take, lanes, n)
+		alike, err := tryPadding(ctx, lm, caches, lanes, n)
 		return err == nil && alike, ctx.Err() == nil // a graph that refuses such a run fails as well
 	})
 }
@@ -53,7 +53,7 @@ func TakesPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, po
 // of a few, two tokens behind their pasts beside a row of n, with those of the rows
 // alone. The first shows what is cut off or told apart by places; the second what
 // comes with the number of places.
-func tryPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, n int) (alike bool, err error) {
+func tryPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, n int) (alike bool, err error) {
 	const behind, few = 2, 3
 	r := rand.New(rand.NewPCG(trialSeed, uint64(n)))
 	var whole, heads []*Question
@@ -69,7 +69,7 @@ func tryPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, n in
 		heads = append(heads, &Question{Sequence: Sequence{Prompt: ids[:m]}})
 	}
 	heading := New(lm, arch.Step, heads, nil)
-	heading.Spec.Take, heading.Lanes = take, lanes
+	heading.Spec, heading.Lanes = caches, lanes
 	before, err := heading.Remember(ctx)
 	if err != nil {
 		return false, err

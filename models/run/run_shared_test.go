@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/models/arch"
 	"editpipe/models/graph"
-	"editpipe/models/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -9,10 +9,10 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/answer"
-	"editpipe/models/modeltest"
 	"editpipe/models/run"
 	"editpipe/ort/orttest"
 )
