@@ -127,17 +127,23 @@ func (r rules) line(folder string) int {
 	own := func(name string) int {
 		return slices.IndexFunc(r.house, func(l room) bool { return l.folder == name })
 	}
-	if i := own(folder); i >= 0 || path.Dir(folder) != path.Dir(method) {
+	if i := own(folder); i >= 0 {
 		return i
 	}
-	return own(method)
+	return own(path.Join(path.Dir(folder), path.Base(method)))
+}
+
+// kind is the line that a method shares with others of its kind, "" of a package
+// that is no method.
+func (r rules) kind(folder string) string {
+	if i := r.line(folder); i >= 0 && folder != r.house[i].folder {
+		return r.house[i].folder
+	}
+	return ""
 }
 
 // isMethod reports whether a package is an editing method.
-func (r rules) isMethod(folder string) bool {
-	i := r.line(folder)
-	return i >= 0 && folder != method && r.house[i].folder == method
-}
+func (r rules) isMethod(folder string) bool { return r.kind(folder) != "" }
 
 // names reports whether one of the exceptions is from one package to another.
 func names(list []exception, from, to string) bool {
@@ -163,7 +169,7 @@ func (r rules) faults(tree map[string]source) []string {
 	fault := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
 	folders := slices.Sorted(maps.Keys(tree))
 	exists := func(folder string) bool {
-		return tree[folder].code != nil || folder == method && slices.ContainsFunc(folders, r.isMethod)
+		return tree[folder].code != nil || slices.ContainsFunc(folders, func(f string) bool { return r.kind(f) == folder })
 	}
 
 	done := map[string]bool{} // groups whose lines have ended
@@ -208,7 +214,7 @@ func (r rules) faults(tree map[string]source) []string {
 		}
 		reach := r.reachOfTests(tree, folder)
 		for _, to := range within(tree[folder].tests) {
-			if !reach[to] && to != folder && !slices.Contains(r.forTests, to) && !names(r.testExceptions, folder, to) && !r.mayAnything(at, to) {
+			if !reach[to] && to != folder && !slices.Contains(r.forTests, to) && !names(r.testExceptions, folder, to) && !names(r.testExceptions, folder, r.kind(to)) && !r.mayAnything(at, to) {
 				fault("the tests of %s import %s, which neither the package nor a package for tests needs", folder, to)
 			}
 		}
@@ -232,11 +238,11 @@ func (r rules) forbidden(folder string, at int, to string) string {
 	switch {
 	case below < 0:
 		return "which is not listed"
-	case !slices.Contains(allowed, to) && !r.mayAnything(at, to) && (!r.isMethod(to) || !slices.Contains(allowed, method)):
+	case !slices.Contains(allowed, to) && !r.mayAnything(at, to) && (!r.isMethod(to) || !slices.Contains(allowed, r.kind(to))):
 		return "which its line does not name"
 	case names(r.exceptions, folder, to):
 		return ""
-	case r.isMethod(to) && (r.isMethod(folder) || !slices.Contains(allowed, method)):
+	case r.isMethod(to) && (r.isMethod(folder) || !slices.Contains(allowed, r.kind(to))):
 		return "a method: only the list of methods may"
 	case slices.Contains(r.forTests, to) && !slices.Contains(r.forTests, folder):
 		return "which is for tests"
@@ -273,7 +279,7 @@ func (r rules) reachOfTests(tree map[string]source, folder string) map[string]bo
 func (r rules) unused(tree map[string]source, fault func(string, ...any)) {
 	does := func(folder, to string) bool {
 		for _, im := range within(tree[folder].code) {
-			if im == to || to == method && r.isMethod(im) {
+			if im == to || r.kind(im) == to {
 				return true
 			}
 		}
@@ -283,7 +289,7 @@ func (r rules) unused(tree map[string]source, fault func(string, ...any)) {
 		for _, to := range strings.Fields(l.imports) {
 			used := to == anything || does(l.folder, to)
 			for folder := range tree {
-				used = used || l.folder == method && r.isMethod(folder) && does(folder, to)
+				used = used || r.kind(folder) == l.folder && does(folder, to)
 			}
 			if !used {
 				fault("the line of %s names %s, which it does not import", l.folder, to)
@@ -304,7 +310,8 @@ func (r rules) unused(tree map[string]source, fault func(string, ...any)) {
 	}
 	for _, e := range r.testExceptions {
 		for from, to := range e.each() {
-			if !tree[from].tests[project+"/"+to] || r.reachOfTests(tree, from)[to] {
+			imported := slices.ContainsFunc(within(tree[from].tests), func(im string) bool { return im == to || r.kind(im) == to })
+			if !imported || r.reachOfTests(tree, from)[to] {
 				fault("the exception of the tests of %s for %s is not needed", from, to)
 			}
 		}
@@ -365,7 +372,7 @@ func TestImports(t *testing.T) {
 	}
 	// A method that is not in the list of methods would be dead code.
 	for folder := range tree {
-		if ours().isMethod(folder) && !tree["edit/all"].code[project+"/"+folder] {
+		if ours().kind(folder) == method && !tree["edit/all"].code[project+"/"+folder] {
 			t.Errorf("edit/all does not list %s", folder)
 		}
 	}

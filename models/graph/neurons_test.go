@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"editpipe/ask"
+	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
 	"editpipe/models/activation"
@@ -17,7 +18,6 @@ import (
 	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/models/loss"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/ort"
 	"editpipe/ort/orttest"

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/models/arch"
-	"editpipe/models/modeltest"
 	"editpipe/models/patch"
 	"editpipe/tensor"
 )
