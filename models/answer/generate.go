@@ -125,7 +125,7 @@ func aligned(ctx context.Context, lm *models.LM, b run.Batch, more int) []run.Ba
 		parts[i].Questions = append(parts[i].Questions, q)
 		longest = max(longest, q.Fed())
 	}
-	if len(parts) > 1 && run.TakesPadding(ctx, lm, run.New(lm, arch.Step, nil, nil).Spec, 1, longest+more) {
+	if len(parts) > 1 && run.TakesPadding(ctx, lm, graph.Take{Slots: graph.DownSlots}, 1, longest+more) {
 		return []run.Batch{b}
 	}
 	return parts

@@ -9,8 +9,8 @@ import (
 	"editpipe/onnx"
 )
 
-// Purpose is what a graph gives back. It is one of [Logits], [States], [Caches],
-// [Carried], [Taps], [Sums], [Losses] and [LayerLosses], all comparable.
+// Purpose is what a graph gives back. It is one of [Logits], [States], [Carried],
+// [Taps], [Sums], [Losses] and [LayerLosses], all comparable.
 type Purpose interface {
 	// before adds what must stand before the slots, which redirect every reader of
 	// what they change.
@@ -79,13 +79,6 @@ func (States) add(m *onnx.Model, _ *arch.Anatomy, g *arch.Graph) error {
 	m.Builder().Output(g.Ports.States, StatesOut, g.Ports.StatesType, symbolic("batch", "positions", "width"))
 	return nil
 }
-
-// Caches gives keys and values alone.
-type Caches struct{}
-
-func (Caches) before(*onnx.Model, *arch.Graph) error             { return nil }
-func (Caches) caches() bool                                      { return true }
-func (Caches) add(*onnx.Model, *arch.Anatomy, *arch.Graph) error { return nil }
 
 // Carried gives the keys and values that it takes, and computes nothing: they
 // are then where the provider keeps results. It needs no slots.

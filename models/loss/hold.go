@@ -210,7 +210,7 @@ func (h *Held) prepare(ctx context.Context, s saving) error {
 			return fmt.Errorf("%w: no position is before the shifts", graph.ErrUndivided)
 		case c > 0 && before+T > c:
 			return fmt.Errorf("%w: with padding a row is longer than the context", graph.ErrUndivided)
-		case !run.TakesPadding(ctx, lm, h.caches(), h.lanes, before+T):
+		case !run.TakesPadding(ctx, lm, h.unpatched(), h.lanes, before+T):
 			return fmt.Errorf("%w: padding before keys and values is not without effect", graph.ErrUndivided)
 		}
 		for i, r := range h.rows {
@@ -231,13 +231,12 @@ func (h *Held) prepare(ctx context.Context, s saving) error {
 	return nil
 }
 
-// caches is the graph that most runs take keys and values from.
-func (h *Held) caches() graph.Spec {
-	s := graph.Spec{Role: arch.Step, Give: graph.Caches{}}
+// unpatched is how nothing comes into the graph with past that most runs use.
+func (h *Held) unpatched() graph.Take {
 	if slices.ContainsFunc(h.rows, func(r Row) bool { return r.Patch.Binding() != patch.BindNone }) {
-		s.Take.Slots = graph.DownSlots
+		return graph.Take{Slots: graph.DownSlots}
 	}
-	return s
+	return graph.Take{}
 }
 
 // heldRun is the rows of one run.
@@ -311,7 +310,7 @@ func (r *heldRun) remember(ctx context.Context, of *run.Run, n int) error {
 	heads := run.New(lm, arch.Step, questions, only)
 	heads.Spec.Take, heads.Lanes, heads.Patches, heads.T = of.Spec.Take, of.Lanes, of.Patches, n
 	// A row of nothing but padding would have no key to attend to.
-	heads.Unmasked, heads.Spec.Give = true, graph.Caches{}
+	heads.Unmasked = true
 	p, err := heads.Remember(ctx)
 	if err != nil {
 		return fmt.Errorf("models: computing keys and values: %w", err)

@@ -30,9 +30,8 @@ const (
 // cache against the same row beside a longer one. What shows only with more
 // positions than were tried is tried again when there are as many.
 //
-// The trial takes keys and values from the graph caches, of lanes, which the caller
-// needs anyway, and logits from the one that scores.
-func TakesPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, positions int) bool {
+// The trial runs in the session of take and lanes, which the caller needs anyway.
+func TakesPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, positions int) bool {
 	if p := lm.Anatomy().Step.Ports; p.Mask == "" || p.Lengths || MaxRows(lm) == 1 {
 		return false
 	}
@@ -44,7 +43,7 @@ func TakesPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, 
 		if n < leastTrial || CostOf(lm, arch.Step).Bytes(3, n, 0, 2, 0) > lm.Budget() {
 			return false, false
 		}
-		alike, err := tryPadding(ctx, lm, caches, lanes, n)
+		alike, err := tryPadding(ctx, lm, take, lanes, n)
 		return err == nil && alike, ctx.Err() == nil // a graph that refuses such a run fails as well
 	})
 }
@@ -53,7 +52,7 @@ func TakesPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, 
 // of a few, two tokens behind their pasts beside a row of n, with those of the rows
 // alone. The first shows what is cut off or told apart by places; the second what
 // comes with the number of places.
-func tryPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, n int) (alike bool, err error) {
+func tryPadding(ctx context.Context, lm *models.LM, take graph.Take, lanes, n int) (alike bool, err error) {
 	const behind, few = 2, 3
 	r := rand.New(rand.NewPCG(trialSeed, uint64(n)))
 	var whole, heads []*Question
@@ -68,18 +67,21 @@ func tryPadding(ctx context.Context, lm *models.LM, caches graph.Spec, lanes, n 
 		whole = append(whole, &Question{Sequence: Sequence{Prompt: ids}})
 		heads = append(heads, &Question{Sequence: Sequence{Prompt: ids[:m]}})
 	}
-	heading := New(lm, arch.Step, heads, nil)
-	heading.Spec, heading.Lanes = caches, lanes
-	before, err := heading.Remember(ctx)
+	step := func(questions ...*Question) *Run {
+		r := New(lm, arch.Step, questions, nil)
+		r.Spec.Take, r.Lanes = take, lanes
+		return r
+	}
+	before, err := step(heads...).Remember(ctx)
 	if err != nil {
 		return false, err
 	}
-	beside := New(lm, arch.Step, whole, nil)
+	beside := step(whole...)
 	beside.Follow(before)
 	var want []float32
 	for row, q := range whole[1:] {
 		beside.Want(row+1, q.Fed()-1)
-		alone := New(lm, arch.Step, []*Question{q}, nil)
+		alone := step(q)
 		alone.Want(0, q.Fed()-1)
 		logits, err := alone.Logits(ctx)
 		if err != nil {

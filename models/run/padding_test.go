@@ -6,7 +6,6 @@ import (
 	"editpipe/internal/modeltest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
-	"editpipe/models/arch"
 	"editpipe/models/graph"
 	"editpipe/onnx"
 	"editpipe/ort/orttest"
@@ -21,11 +20,9 @@ func TestTakesPadding(t *testing.T) {
 		"learned positions": true, "positions counted": false, "rotary, positions counted": false, "local windows": true, "local windows, no positions": false,
 		"sliding window": true, "alibi": true, "positions of the mask": true, "stacked": true, "GroupQueryAttention": false, "MultiHeadAttention": true,
 	} {
-		for _, give := range []graph.Purpose{graph.Logits{}, graph.Caches{}} {
-			lm := modeltest.Tiny(t, env, modeltest.AttentionForms[name], models.Options{Threads: 1})
-			if got := TakesPadding(t.Context(), lm, graph.Spec{Role: arch.Step, Take: graph.Take{Slots: graph.DownSlots}, Give: give}, 1, 20); got != want {
-				t.Errorf("%s, %T: rows of unequal length share runs: %v, want %v", name, give, got, want)
-			}
+		lm := modeltest.Tiny(t, env, modeltest.AttentionForms[name], models.Options{Threads: 1})
+		if got := TakesPadding(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, 20); got != want {
+			t.Errorf("%s: rows of unequal length share runs: %v, want %v", name, got, want)
 		}
 	}
 }
@@ -48,7 +45,7 @@ func TestTakesPaddingUpTo(t *testing.T) {
 		positions int
 		want      bool
 	}{{20, true}, {32, true}, {33, false}, {64, false}, {30, true}} {
-		if got := TakesPadding(t.Context(), lm, graph.Spec{Role: arch.Step, Take: graph.Take{Slots: graph.DownSlots}, Give: graph.Logits{}}, 1, c.positions); got != c.want {
+		if got := TakesPadding(t.Context(), lm, graph.Take{Slots: graph.DownSlots}, 1, c.positions); got != c.want {
 			t.Errorf("%d positions: %v", c.positions, got)
 		}
 	}

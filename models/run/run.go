@@ -104,15 +104,13 @@ func (r *Run) Logits(ctx context.Context) (*tensor.Tensor, error) {
 	return r.Outputs[graph.LogitsOut], nil
 }
 
-// Remember computes the keys and values of the rows' tokens, in the graph that
-// gives Caches or in the one that gives Logits. The first computes nothing else, but
-// takes a session that is worth it for many rows only: a session costs the demo model
-// 0.3 s of processor time, logits at one position of a run next to nothing.
+// Remember computes the keys and values of the rows' tokens, in the graph that gives
+// logits as well. One that gave nothing else would save logits at one position and
+// cost a session, which holds the weights again where they are inside the model's
+// file: whoever wants keys and values needs logits of the same graph too.
 func (r *Run) Remember(ctx context.Context) (*Past, error) {
 	r.FetchCaches()
-	if _, logits := r.Spec.Give.(graph.Logits); logits {
-		r.Inputs[graph.LogitRows] = tensor.FromInt64s([]int64{0}, 1) // an empty tensor is not every provider's
-	}
+	r.Inputs[graph.LogitRows] = tensor.FromInt64s([]int64{0}, 1) // not every provider takes empty tensors
 	if err := r.Compute(ctx); err != nil {
 		return nil, err
 	}
