@@ -2,7 +2,6 @@ package edit
 
 import (
 	"crypto/sha256"
-	"editpipe/models/arch"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"editpipe/models/arch"
 )
 
 // Key is one value of a method's configuration, as lists and messages show it.

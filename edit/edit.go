@@ -11,12 +11,12 @@ package edit
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"fmt"
 	"iter"
 
 	"editpipe/dataset"
 	"editpipe/models"
+	"editpipe/models/patch"
 )
 
 // Env is what an editor works with for as long as it lives: one model, and what

@@ -1,11 +1,11 @@
 package edit
 
 import (
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
+	"editpipe/models/arch"
 )
 
 var (

@@ -2,14 +2,15 @@ package edit
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 // Spec is a method as its package writes it down; C is its configuration, a

@@ -2,14 +2,14 @@ package edit
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"editpipe/dataset"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 type config struct {

@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"editpipe/file"
+	"editpipe/models/patch"
 	"editpipe/row"
 	"editpipe/store"
 )

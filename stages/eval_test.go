@@ -3,7 +3,6 @@ package stages
 import (
 	"bytes"
 	"context"
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"editpipe/edit/none"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/patch"
 	"editpipe/row"
 	"editpipe/store"
 	"editpipe/tensor"

@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +10,7 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models/patch"
 	"editpipe/pipeline"
 	"editpipe/row"
 	"editpipe/store"

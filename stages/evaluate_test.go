@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models/patch"
 	"editpipe/row"
 	"editpipe/store"
 )

@@ -2,12 +2,12 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"editpipe/models/arch"
 	"editpipe/store"
 )
 

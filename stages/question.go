@@ -3,10 +3,6 @@ package stages
 import (
 	"cmp"
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"slices"
 
@@ -16,6 +12,10 @@ import (
 	"editpipe/edit/locate"
 	"editpipe/metric"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/row"
 )
 

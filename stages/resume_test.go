@@ -2,7 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/none"
+	"editpipe/models/patch"
 	"editpipe/pipeline"
 	"editpipe/store"
 	"editpipe/tensor"

@@ -2,13 +2,13 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"fmt"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 )
 
 // Sides is one prompt asked of the unedited and of the edited model.

@@ -2,8 +2,6 @@ package stages
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"errors"
 	"math"
 	"strings"
@@ -12,6 +10,8 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 )
 
 // TestAskSides asks beside a patch that does something, and beside one that does

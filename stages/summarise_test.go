@@ -1,8 +1,6 @@
 package stages
 
 import (
-	"editpipe/models/arch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +12,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/models/arch"
+	"editpipe/models/run"
 	"editpipe/row"
 )
 

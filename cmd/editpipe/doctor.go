@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/answer"
 	"errors"
 	"fmt"
 	"runtime"
@@ -13,6 +12,7 @@ import (
 	"editpipe/ask"
 	"editpipe/demo"
 	"editpipe/models"
+	"editpipe/models/answer"
 	"editpipe/ort"
 )
 

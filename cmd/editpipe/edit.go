@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"editpipe/dataset"
 	"editpipe/demo"
 	"editpipe/edit"
+	"editpipe/models/patch"
 	"editpipe/stages"
 )
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
@@ -10,6 +9,7 @@ import (
 
 	"editpipe/edit"
 	"editpipe/edit/all"
+	"editpipe/models/patch"
 )
 
 func exportCommand() *cli.Command {

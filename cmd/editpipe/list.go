@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"editpipe/models/arch"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/metric"
+	"editpipe/models/arch"
 	"editpipe/ort"
 )
 

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"editpipe/models/arch"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"editpipe/edit"
 	"editpipe/edit/all"
+	"editpipe/models/arch"
 )
 
 // methodNamed finds a method by its id; a wrong id is a fault of the command line.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"editpipe/models/patch"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 	"editpipe/metric"
 	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/row"

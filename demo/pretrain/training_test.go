@@ -2,7 +2,6 @@ package pretrain
 
 import (
 	"bytes"
-	"editpipe/models/answer"
 	"errors"
 	"maps"
 	"math"
@@ -14,6 +13,7 @@ import (
 	"editpipe/ask"
 	"editpipe/demo"
 	"editpipe/models"
+	"editpipe/models/answer"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -4,8 +4,6 @@ package edittest
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"iter"
@@ -18,6 +16,8 @@ import (
 	"editpipe/internal/leak"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 )
 

@@ -2,9 +2,6 @@ package edittest
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -18,6 +15,9 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

@@ -2,8 +2,6 @@ package edittest
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,6 +12,8 @@ import (
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"editpipe/ort"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"

@@ -21,14 +21,14 @@ package ftl
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/train"
 )

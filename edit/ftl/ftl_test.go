@@ -2,10 +2,6 @@ package ftl
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"maps"
 	"math"
@@ -20,6 +16,10 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 	"editpipe/train"
 )

@@ -2,17 +2,17 @@ package ftl
 
 import (
 	"context"
+	"slices"
+
+	"editpipe/ask"
+	"editpipe/dataset"
+	"editpipe/edit"
 	"editpipe/models"
 	"editpipe/models/activation"
 	"editpipe/models/arch"
 	"editpipe/models/loss"
 	"editpipe/models/patch"
 	"editpipe/models/run"
-	"slices"
-
-	"editpipe/ask"
-	"editpipe/dataset"
-	"editpipe/edit"
 	"editpipe/tensor"
 	"editpipe/train"
 )

@@ -4,8 +4,6 @@ package ftl
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"slices"
@@ -14,6 +12,8 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit/edittest"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/train"
 )
 

@@ -2,7 +2,6 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"editpipe/ask"
 	"editpipe/file"
+	"editpipe/models/patch"
 )
 
 // Kind names the route in saved patches.

@@ -22,12 +22,12 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models/patch"
 )
 
 // The modes of IKE.

@@ -2,9 +2,6 @@ package ike
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"iter"
@@ -18,6 +15,9 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 type list []dataset.Record

@@ -3,15 +3,15 @@ package kn
 import (
 	"cmp"
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/loss"
-	"editpipe/models/patch"
 	"maps"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 )
 
 // heldBytes bounds the shifts and gradients that wait for, or come from, one

@@ -2,14 +2,14 @@ package kn
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"slices"
 
 	"editpipe/ask"
 	"editpipe/dataset"
 	"editpipe/edit/locate"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 )
 
 // fact is an edit as token ids.

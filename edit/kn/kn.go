@@ -23,14 +23,14 @@ package kn
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/locate"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 const name = "kn"

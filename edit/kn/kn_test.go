@@ -2,11 +2,6 @@ package kn
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/loss"
-	"editpipe/models/patch"
 	"errors"
 	"flag"
 	"fmt"
@@ -24,6 +19,11 @@ import (
 	"editpipe/edit/locate"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

@@ -2,14 +2,14 @@ package kn
 
 import (
 	"cmp"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"math"
 	"slices"
 
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

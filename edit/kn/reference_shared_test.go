@@ -4,8 +4,6 @@ package kn
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"fmt"
 	"iter"
 	"maps"
@@ -19,6 +17,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/edit/edittest"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

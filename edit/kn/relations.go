@@ -2,7 +2,6 @@ package kn
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/file"
 	"editpipe/models"
+	"editpipe/models/patch"
 )
 
 // relationsFile is what preparing writes: a JSON object of relations by id.

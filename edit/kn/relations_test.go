@@ -2,7 +2,6 @@ package kn
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -17,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
+	"editpipe/models/patch"
 )
 
 // training is a source of facts of one relation that are not under test, each

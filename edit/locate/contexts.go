@@ -2,8 +2,6 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/loss"
-	"editpipe/models/run"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +16,8 @@ import (
 	"editpipe/file"
 	"editpipe/models"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/run"
 	"editpipe/tensor"
 )
 

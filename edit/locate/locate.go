@@ -11,10 +11,6 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +19,10 @@ import (
 	"editpipe/dataset"
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
+	"editpipe/models/run"
 	"editpipe/token"
 )
 

@@ -3,8 +3,6 @@ package locate
 import (
 	"cmp"
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/run"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -18,6 +16,8 @@ import (
 	"editpipe/edit"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/run"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 	"editpipe/token"

@@ -3,14 +3,14 @@ package locate
 import (
 	"cmp"
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/loss"
-	"editpipe/models/patch"
 	"errors"
 	"slices"
 	"sync"
 
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/loss"
+	"editpipe/models/patch"
 	"editpipe/train"
 )
 

@@ -2,8 +2,6 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
 	"fmt"
 	"math"
 	"slices"
@@ -13,6 +11,8 @@ import (
 	"editpipe/dataset"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
 )
 
 // Roundings of float32 sums in another order, over some tens of updates that

@@ -2,13 +2,13 @@ package locate
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"strconv"
 
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/train"
 )

@@ -17,10 +17,10 @@ package memit
 
 import (
 	"context"
-	"editpipe/models/arch"
 
 	"editpipe/edit"
 	"editpipe/edit/spread"
+	"editpipe/models/arch"
 )
 
 const name = "memit"

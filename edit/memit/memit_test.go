@@ -2,9 +2,6 @@ package memit
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"math"
 	"path/filepath"
@@ -21,6 +18,9 @@ import (
 	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 const (

@@ -4,7 +4,6 @@ package memit
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/edit/spread"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

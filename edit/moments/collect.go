@@ -3,8 +3,6 @@ package moments
 import (
 	"context"
 	"crypto/sha256"
-	"editpipe/models/activation"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +13,9 @@ import (
 
 	"editpipe/edit"
 	"editpipe/models"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

@@ -2,8 +2,6 @@ package moments
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/run"
 	"errors"
 	"fmt"
 	"math"
@@ -19,7 +17,9 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/internal/tinylm"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/run"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

@@ -6,11 +6,11 @@ package none
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"slices"
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models/patch"
 )
 
 const name = "none"

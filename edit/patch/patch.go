@@ -8,8 +8,6 @@ package patch
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +18,8 @@ import (
 
 	"editpipe/dataset"
 	"editpipe/edit"
+	"editpipe/models"
+	"editpipe/models/patch"
 )
 
 const name = "patch"

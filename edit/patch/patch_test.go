@@ -2,9 +2,6 @@ package patch
 
 import (
 	"context"
-	"editpipe/models"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -17,6 +14,9 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/internal/tinylm"
+	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/tensor/safetensors"

@@ -1,8 +1,6 @@
 package patch
 
 import (
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +9,8 @@ import (
 	"strings"
 
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 	"editpipe/tensor/safetensors"

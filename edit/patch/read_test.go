@@ -1,11 +1,11 @@
 package patch
 
 import (
-	"editpipe/models/arch"
 	"slices"
 	"strings"
 	"testing"
 
+	"editpipe/models/arch"
 	"editpipe/tensor"
 )
 

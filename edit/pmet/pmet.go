@@ -19,12 +19,12 @@ package pmet
 
 import (
 	"context"
-	"editpipe/models/arch"
 	"math"
 
 	"editpipe/edit"
 	"editpipe/edit/locate"
 	"editpipe/edit/spread"
+	"editpipe/models/arch"
 )
 
 const name = "pmet"

@@ -2,9 +2,6 @@ package pmet
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"math"
 	"path/filepath"
 	"slices"
@@ -18,6 +15,9 @@ import (
 	"editpipe/edit/spread"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 const (

@@ -4,7 +4,6 @@ package pmet
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
+	"editpipe/models/patch"
 )
 
 const (

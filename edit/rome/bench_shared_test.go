@@ -4,7 +4,6 @@ package rome
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -22,6 +21,7 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/models"
+	"editpipe/models/patch"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/tensor"

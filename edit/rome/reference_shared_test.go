@@ -4,8 +4,6 @@ package rome
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -18,6 +16,8 @@ import (
 	"editpipe/edit/edittest"
 	"editpipe/edit/locate"
 	"editpipe/edit/moments"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 	"editpipe/tensor/npz"
 )

@@ -17,8 +17,6 @@ package rome
 import (
 	"cmp"
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math"
@@ -30,6 +28,8 @@ import (
 	"editpipe/edit/locate"
 	"editpipe/edit/moments"
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

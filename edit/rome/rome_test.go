@@ -2,9 +2,6 @@ package rome
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"math"
 	"os"
@@ -21,6 +18,9 @@ import (
 	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 // One value computed on two ways in float32; values of the tiny models are

@@ -5,8 +5,6 @@ package spread
 
 import (
 	"context"
-	"editpipe/models/activation"
-	"editpipe/models/patch"
 	"slices"
 
 	"editpipe/ask"
@@ -14,7 +12,9 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/locate"
 	"editpipe/models"
+	"editpipe/models/activation"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/tensor"
 )
 

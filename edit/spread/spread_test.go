@@ -2,7 +2,6 @@ package spread
 
 import (
 	"context"
-	"editpipe/models/patch"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -17,6 +16,7 @@ import (
 	"editpipe/edit/moments"
 	"editpipe/internal/tinylm"
 	"editpipe/models/arch"
+	"editpipe/models/patch"
 )
 
 // Two ways of solving one system in float64.

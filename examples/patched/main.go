@@ -8,8 +8,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +16,8 @@ import (
 
 	"editpipe/ask"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/patch"
 	"editpipe/ort"
 )
 

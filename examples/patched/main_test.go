@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -11,6 +9,8 @@ import (
 
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/ort/orttest"
 	"editpipe/tensor"
 )

@@ -1,9 +1,6 @@
 package families
 
 import (
-	"editpipe/models/activation"
-	"editpipe/models/answer"
-	"editpipe/models/loss"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,7 +22,10 @@ import (
 	"editpipe/edit/rome"
 	"editpipe/internal/tinylm"
 	"editpipe/models"
+	"editpipe/models/activation"
+	"editpipe/models/answer"
 	"editpipe/models/arch"
+	"editpipe/models/loss"
 	"editpipe/onnx"
 	"editpipe/ort"
 	"editpipe/ort/orttest"

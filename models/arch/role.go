@@ -1,10 +1,11 @@
 package arch
 
 import (
+	"fmt"
+
 	"editpipe/models/ports"
 	"editpipe/onnx"
 	"editpipe/tensor"
-	"fmt"
 )
 
 // Role says which of a model's graphs is meant.

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"editpipe/models/answer"
-	"editpipe/models/arch"
-	"editpipe/models/patch"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +16,9 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/all"
 	"editpipe/models"
+	"editpipe/models/answer"
+	"editpipe/models/arch"
+	"editpipe/models/patch"
 	"editpipe/ort"
 )
 
