@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// Sums of some hundred float32 products against float64 ones, relative to their size, at least to 1.
+	// Sums of some hundred float32 products against float64 ones, relative to their
+	// size, at least to 1.
 	sumTolerance = 1e-5
 	// Float16 has eleven bits: roundings of 2^-11, through two layers.
 	halfTolerance = 2e-2
@@ -248,17 +249,17 @@ func (n *neuronsCase) padding() {
 
 // joined asks through neurons of two edits and through the same as those of one.
 func (n *neuronsCase) joined() {
-	a, b := n.side(2, 0.5), n.side(3, 0.5)
-	both := a.Then(b)
-	stacked, err := graph.Stack(n.lm.Info(), graph.Place{At: n.at, Kind: n.kind}, []*patch.Patch{both})
-	modeltest.Must(n.t, err)
-	one := &patch.Patch{Splices: []patch.Splice{{At: n.at, Kind: n.kind, Params: map[string]*tensor.Tensor{}}}}
-	for name, v := range stacked {
-		shape := v.Shape[1:]
-		if name == "b" {
-			shape = v.Shape[2:]
-		}
-		one.Splices[0].Params[name] = tensor.FromFloat32s(v.Float32s(), shape...)
+	const few, more = 2, 3
+	a, b := n.side(few, 0.5), n.side(more, 0.5)
+	both, one := a.Then(b), n.side(few+more, 0)
+	x, y, z := a.Splices[0].Params, b.Splices[0].Params, one.Splices[0].Params
+	for i := range n.lm.Info().Width {
+		row := z["k"].Float32s()[i*(few+more):]
+		copy(row, x["k"].Float32s()[i*few:(i+1)*few])
+		copy(row[few:], y["k"].Float32s()[i*more:(i+1)*more])
+	}
+	for _, name := range []string{"b", "v"} {
+		copy(z[name].Float32s()[copy(z[name].Float32s(), x[name].Float32s()):], y[name].Float32s())
 	}
 	if x, y := score(n.t, n.lm, through(both, n.questions)...), score(n.t, n.lm, through(one, n.questions)...); !slices.Equal(x, y) {
 		n.t.Errorf("neurons of two edits at %s are %g off those of one", n.at, apart(x, y))
@@ -284,7 +285,12 @@ func (n *neuronsCase) saved() {
 // exported bakes neurons, beside a changed weight, into plain graphs.
 func (n *neuronsCase) exported() {
 	down := n.lm.Info().FFN(n.at.Side, 0).Down
-	p := n.side(3, 0.5).Then(n.side(2, 0.5)).Then(&patch.Patch{Weights: []patch.Weight{{At: down.ID, U: modeltest.Randn(n.r, 0.3, down.In, 1), V: modeltest.Randn(n.r, 0.3, 1, down.Out)}}})
+	product := patch.Weight{At: down.ID, U: modeltest.Randn(n.r, 0.3, down.In, 1), V: modeltest.Randn(n.r, 0.3, 1, down.Out)}
+	sum, err := product.Sum()
+	modeltest.Must(n.t, err)
+	p := n.side(3, 0.5).Then(n.side(2, 0.5))
+	whole := p.Then(&patch.Patch{Weights: []patch.Weight{{At: down.ID, Delta: sum}}})
+	p = p.Then(&patch.Patch{Weights: []patch.Weight{product}})
 	to := filepath.Join(n.t.TempDir(), "to")
 	modeltest.Must(n.t, n.lm.Export(n.t.Context(), p, to))
 	plain := modeltest.Open(n.t, n.env, to, models.Options{Threads: 1})
@@ -294,6 +300,9 @@ func (n *neuronsCase) exported() {
 	}
 	if d := apart(score(n.t, n.lm, through(p, n.questions)...), score(n.t, plain, through(nil, n.questions)...)); d > tolerance {
 		n.t.Errorf("the model with neurons at %s written into it differs by %g", n.at, d)
+	}
+	if d := apart(score(n.t, n.lm, through(whole, n.questions)...), score(n.t, plain, through(nil, n.questions)...)); d > tolerance {
+		n.t.Errorf("beside a weight that is replaced, neurons at %s differ by %g", n.at, d)
 	}
 	had, has := n.lm.Info(), plain.Info()
 	if len(has.FFNs) != len(had.FFNs) || has.Layers != had.Layers {
@@ -364,6 +373,13 @@ func TestGradientsThroughNeurons(t *testing.T) {
 				}
 				if math.Abs(slope-want) > differenceTolerance || slope == 0 {
 					t.Errorf("at %s the slope is %g, by differences %g", s, slope, want)
+				}
+				held, err := loss.Hold(t.Context(), lm, []arch.Site{s}, []loss.Row{row}, 1)
+				modeltest.Must(t, err)
+				again, err := held.Losses(t.Context(), []int{0}, []loss.Row{row})
+				modeltest.Must(t, errors.Join(err, held.Close()))
+				if d := math.Abs(again[0].Loss - got.Loss); d > modeltest.LogProbTolerance*max(1, got.Loss) {
+					t.Errorf("at %s a held loss is %g off", s, d)
 				}
 				row.Patch = nil
 				if plain := lossOf(row); plain.Loss == got.Loss {

@@ -1,11 +1,12 @@
 // Package patch holds an edit as a value: additions to named weights and biases,
-// and routes that put other questions in the place of those asked.
+// splices, which are small networks between the value at a site and its readers, and
+// routes that put other questions in the place of those asked.
 //
 // A low-rank change W' = W + U V is never added to W: its factors travel with the
 // row that is asked through it, so that every row of a run carries its own edit and
 // unedited rows mix with edited ones; shorter ranks are padded with zeros. When all
 // rows of a run carry the same patch its factors are fed once. A change of a bias
-// travels with the rows likewise.
+// and the parameters of a network travel with the rows likewise.
 //
 // Rows with different dense patches never share a run: the weights that such a patch
 // changes are fed whole, W + Delta in the stored orientation, where the runtime takes
@@ -89,8 +90,8 @@ func (p *Patch) DenseAt(at arch.WeightID) bool {
 	return slices.ContainsFunc(p.Weights, func(w Weight) bool { return w.At == at && w.Dense() })
 }
 
-// Then returns a patch with the weights, splices and routes of p, then of q. Tensors are
-// shared, not copied. State of q replaces state of p with the same name.
+// Then returns a patch with the weights, splices and routes of p, then of q. Tensors
+// are shared, not copied. State of q replaces state of p with the same name.
 func (p *Patch) Then(q *Patch) *Patch {
 	if p == nil {
 		p = &Patch{}
@@ -117,8 +118,8 @@ func (p *Patch) Then(q *Patch) *Patch {
 }
 
 // Merge returns the patch with all that goes to a weight added up to one matrix,
-// in order of the weights, and what goes to a bias to one vector; the rest stays. Merging pays
-// once the ranks at a weight sum to more than in*out/(in+out).
+// in order of the weights, and what goes to a bias to one vector; the rest stays.
+// Merging pays once the ranks at a weight sum to more than in*out/(in+out).
 func (p *Patch) Merge() (*Patch, error) {
 	r := *p
 	r.Weights = nil
@@ -213,8 +214,8 @@ func (p *Patch) Bytes() int64 {
 // DeltaNorm is the Frobenius norm of all that goes to weights and biases
 // together. Of products it comes from the factors' Gram matrices,
 // |UV|^2 = <U'U, VV'>, without forming them; that costs R^2 (in + out)
-// multiplications for a total rank of R at a weight. It is not a
-// number where the patch has splices: what they add is no change of a weight.
+// multiplications for a total rank of R at a weight. It is not a number where the
+// patch has splices: what they add is no change of a weight.
 func (p *Patch) DeltaNorm() float64 {
 	if len(p.Splices) > 0 {
 		return math.NaN()
