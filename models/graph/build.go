@@ -53,7 +53,7 @@ func Build(a *arch.Anatomy, s Spec) (*onnx.Model, error) {
 		}
 	}
 	for _, w := range s.Slotted(a) {
-		if err := addSlot(m, g.Ports, w); err != nil {
+		if err := addSlot(m, g, w); err != nil {
 			return nil, fmt.Errorf("adding a slot at %s: %w", w.ID, err)
 		}
 	}
@@ -105,17 +105,31 @@ func symbolic(names ...string) []onnx.Dim {
 // only). Factors belong to rows, so x is given the shape [B, -1, in] and the
 // product is brought back to the shape of y; reshaping moves no data. The
 // addition happens in float32 whatever the model computes in.
-func addSlot(m *onnx.Model, p ports.Ports, w arch.Weight) error {
+func addSlot(m *onnx.Model, g *arch.Graph, w arch.Weight) error {
+	input, err := inputNow(m, g, w)
+	if err != nil {
+		return err
+	}
 	return m.Splice(w.Output, func(b *onnx.Builder, y string) (string, error) {
 		u := b.Input(SlotU(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: int64(w.In)}, onnx.Symbolic("rank")})
 		v := b.Input(SlotV(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), onnx.Symbolic("rank"), {Value: int64(w.Out)}})
-		x, err := wide(b, w.Input, w.Compute)
+		x, err := wide(b, input, w.Compute)
 		if err != nil {
 			return "", err
 		}
-		x = byRow(b, p, x, w.In)
+		x = byRow(b, g.Ports, x, w.In)
 		return added(b, y, b.Op("MatMul", []string{b.Op("MatMul", []string{x, u}), v}), w.Compute)
 	})
+}
+
+// inputNow is the value that the linear map of a weight reads now: a shift may stand
+// between the map and the value that the model's own graph gives it.
+func inputNow(m *onnx.Model, g *arch.Graph, w arch.Weight) (string, error) {
+	was, now := g.Model.Graph.Index().Producer(w.Output), m.Graph.Index().Producer(w.Output)
+	if was == nil || now == nil {
+		return "", fmt.Errorf("no node gives %s, the output of %s", w.Output, w.ID)
+	}
+	return now.Inputs[slices.Index(was.Inputs, w.Input)], nil
 }
 
 // wide is a value that a graph computes in a type, as float32.

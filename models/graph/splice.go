@@ -274,15 +274,14 @@ func splice(m *onnx.Model, g *arch.Graph, p Place, give func(*onnx.Builder, Para
 	})
 }
 
-// reading is the value that a block reads at a point now: a shift may stand between
-// it and the value that the graph had there.
+// reading is the value that a block reads at a point now, see inputNow.
 func reading(m *onnx.Model, g *arch.Graph, f *arch.FFN, p arch.Point) (string, error) {
 	w := map[arch.Point]arch.Weight{arch.FFNIn: f.Up, arch.FFNAct: f.Down}[p]
-	was, now := g.Model.Graph.Index().Producer(w.Output), m.Graph.Index().Producer(w.Output)
-	if was == nil || now == nil {
+	x, err := inputNow(m, g, w)
+	if err != nil {
 		return "", fmt.Errorf("%w: nothing reads %s", ErrSplice, p)
 	}
-	return now.Inputs[slices.Index(was.Inputs, w.Input)], nil
+	return x, nil
 }
 
 // Joint is where a network is built: between the value at a site and its readers.

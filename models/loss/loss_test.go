@@ -381,6 +381,38 @@ func TestShiftEach(t *testing.T) {
 	}
 }
 
+// TestShiftReachesFactors: a shift of what a down-projection reads is multiplied by a
+// change of that projection as well, whether this comes as factors or as a matrix, in
+// every form in which graphs have the projection.
+func TestShiftReachesFactors(t *testing.T) {
+	env := orttest.Open(t)
+	for _, family := range []tinylm.Family{tinylm.GPT2, tinylm.GPTJ, tinylm.LLaMA} {
+		lm := modeltest.Tiny(t, env, tinylm.Config{Family: family}, models.Options{Threads: 1})
+		r := rand.New(rand.NewPCG(7, 7))
+		at, w := arch.Site{Layer: 0, Point: arch.FFNAct}, lm.Info().FFNs[0].Down
+		factors := patch.Weight{At: w.ID, U: modeltest.Randn(r, 0.3, w.In, 2), V: modeltest.Randn(r, 0.3, 2, w.Out)}
+		matrix, err := factors.Sum()
+		modeltest.Must(t, err)
+		rows := lossRows(t, lm, r, at)
+		changed := slices.Clone(rows)
+		for i := range rows {
+			rows[i].Patch = &patch.Patch{Weights: []patch.Weight{factors}}
+			changed[i].Patch = &patch.Patch{Weights: []patch.Weight{{At: w.ID, Delta: matrix}}}
+		}
+		got, err := At(t.Context(), lm, []arch.Site{at}, rows)
+		modeltest.Must(t, err)
+		want, err := At(t.Context(), lm, []arch.Site{at}, changed)
+		modeltest.Must(t, err)
+		for i := range got {
+			modeltest.Must(t, got[i].Err)
+			modeltest.Must(t, want[i].Err)
+			if d := modeltest.MaxDiff(got[i].Gradient, want[i].Gradient); !(d <= modeltest.LogProbTolerance) || !(modeltest.Relative(want[i].Loss, got[i].Loss) <= modeltest.LogProbTolerance) {
+				t.Errorf("%s, row %d: loss %g by factors, %g by the matrix; gradients differ by %g", family, i, got[i].Loss, want[i].Loss, d)
+			}
+		}
+	}
+}
+
 // TestBiasIsShift: in a loss a changed bias is a shift at every position behind
 // the projection, and leaves the room for a further one.
 func TestBiasIsShift(t *testing.T) {
