@@ -254,7 +254,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("group %d: %+v, want %v", i, m, want.is)
 		}
 		var typed *Error
-		if want.is != nil && want.is != ErrNoEdits && (!errors.As(m.Err, &typed) || typed.Method != "foo" || typed.Edit != want.edit) {
+		if want.is != nil && !errors.Is(want.is, ErrNoEdits) && (!errors.As(m.Err, &typed) || typed.Method != "foo" || typed.Edit != want.edit) {
 			t.Errorf("group %d: %v blames not edit %q of foo", i, m.Err, want.edit)
 		}
 	}

@@ -5,10 +5,11 @@ import "errors"
 // Unprepared lists the methods whose errors, joined or wrapped in err, say that
 // they were not prepared.
 func Unprepared(err error) []string {
-	if of, ok := err.(*Error); ok && errors.Is(err, ErrNotPrepared) {
+	if of, ok := err.(*Error); ok && //nolint:errorlint // each error of the tree is looked at by itself
+		errors.Is(err, ErrNotPrepared) {
 		return []string{of.Method}
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // likewise
 	case interface{ Unwrap() error }:
 		return Unprepared(e.Unwrap())
 	case interface{ Unwrap() []error }:

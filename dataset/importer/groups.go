@@ -61,7 +61,7 @@ var kinds = map[dataset.Axis]map[string][]string{ // axis -> variant -> names
 	},
 }
 
-var oneSpelling = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz")
+var oneSpelling = strings.NewReplacer("-", "_", " ", "_", "neighbor", "neighbour", "generalis", "generaliz") //nolint:misspell // files have both
 
 // spelled brings a group's name into the form in which it is looked up: case,
 // joints, American and British spelling, and a plural's s make no difference.

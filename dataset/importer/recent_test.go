@@ -238,7 +238,7 @@ func TestGroupNames(t *testing.T) {
 	}
 	for name, want := range map[string]kind{
 		"Neighborhood": {dataset.AxisNeighbourhood, ""}, "neighbours": {dataset.AxisNeighbourhood, ""}, "neighborhood_prompts": {dataset.AxisNeighbourhood, ""},
-		"Distracting-Neighborhood": {dataset.AxisDistractNeighbourhood, ""}, "distract neighbor": {dataset.AxisDistractNeighbourhood, ""},
+		"Distracting-Neighborhood": {dataset.AxisDistractNeighbourhood, ""}, "distract neighbor": {dataset.AxisDistractNeighbourhood, ""}, //nolint:misspell // files have both
 		"Synonyms": {dataset.AxisSubjectReplace, "synonym"}, "aliases": {dataset.AxisSubjectReplace, "alias"}, "Subject_Aliasing": {dataset.AxisSubjectReplace, "alias"},
 		"multi-hop": {dataset.AxisOneHop, "mhop"}, "One_Hop": {dataset.AxisOneHop, ""}, "Logical Generalisation": {dataset.AxisReversedRelation, "logical_generalization"},
 		"Relation_Specifity": {dataset.AxisOtherRelations, "relation_specificity"}, "Forgetfulness": {dataset.AxisOtherRelations, "forgetfulness"},

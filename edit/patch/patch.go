@@ -89,7 +89,7 @@ func files(c Config) ([]string, error) {
 // apart: a single file stands for all edits together.
 func apart(c Config) error {
 	if folder, err := isFolder(c.Path); err != nil || folder {
-		return nil // a wrong path is a fault of files
+		return nil //nolint:nilerr // a wrong path is a fault of files
 	}
 	return fmt.Errorf("%w: %s is one patch for all edits together; use setting batch:N with N edits under test", edit.ErrUnsupported, c.Path)
 }

@@ -345,9 +345,7 @@ func score(t *testing.T, lm *models.LM, rows []answer.Row) (all []float64) {
 			t.Fatal(a.Err)
 		}
 		for _, target := range a.Targets {
-			for _, l := range target.LogProbs {
-				all = append(all, l)
-			}
+			all = append(all, target.LogProbs...)
 		}
 	}
 	return all

@@ -244,7 +244,7 @@ func continueAlone(ctx context.Context, lm *models.LM, failed error, b run.Batch
 		func(i int) error {
 			c := all[i]
 			if c.stopped != "" || c.err != nil {
-				return nil
+				return nil //nolint:nilerr // it has ended, with its own error
 			}
 			c.question.Prompt = c.question.Prompt[:c.prompt]
 			return again(run.Batch{Questions: b.Questions[i : i+1], Only: b.Only}, all[i:i+1])

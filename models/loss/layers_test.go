@@ -62,7 +62,7 @@ func TestLayerShifts(t *testing.T) {
 				modeltest.Must(t, err)
 				for i, row := range rows {
 					modeltest.Must(t, got[i].Err)
-					one, err := At(t.Context(), lm, []arch.Site{arch.Site{Layer: row.Layer, Point: p}}, []Row{{
+					one, err := At(t.Context(), lm, []arch.Site{{Layer: row.Layer, Point: p}}, []Row{{
 						IDs: row.IDs, Patch: row.Patch, At: len(row.IDs) - 1, Shift: row.Shift,
 						Terms: []Term{{Position: len(row.IDs) - 1, Target: row.Target, Prob: 1}},
 					}})

@@ -252,7 +252,7 @@ func TestLossErrors(t *testing.T) {
 			t.Errorf("row %d: %v", i, l.Err)
 		}
 	}
-	if _, err := At(t.Context(), lm, []arch.Site{arch.Site{Layer: 9}}, rows); !errors.Is(err, arch.ErrSite) {
+	if _, err := At(t.Context(), lm, []arch.Site{{Layer: 9}}, rows); !errors.Is(err, arch.ErrSite) {
 		t.Errorf("no such layer: %v", err)
 	}
 	for _, c := range []tinylm.Config{{Family: tinylm.T5}, {Family: tinylm.GPT2, Float16: true}} {

@@ -51,7 +51,7 @@ type File struct {
 	at   map[string]int
 }
 
-// types maps the archive's element types to bytes per element, 0 for those that
+// types maps the file's element types to bytes per element, 0 for those that
 // are not known, and, where this module has the type, to it.
 func types(name string) (bytes int, dt tensor.DType) {
 	switch name {
