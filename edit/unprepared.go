@@ -5,8 +5,8 @@ import "errors"
 // Unprepared lists the methods whose errors, joined or wrapped in err, say that
 // they were not prepared.
 func Unprepared(err error) []string {
-	if of, ok := err.(*Error); ok && //nolint:errorlint // each error of the tree is looked at by itself
-		errors.Is(err, ErrNotPrepared) {
+	of, ok := err.(*Error) //nolint:errorlint // each error of the tree is looked at by itself
+	if ok && errors.Is(err, ErrNotPrepared) {
 		return []string{of.Method}
 	}
 	switch e := err.(type) { //nolint:errorlint // likewise

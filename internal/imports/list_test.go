@@ -14,7 +14,7 @@ var house = []room{
 	{"file", "a file: written whole, hashed, copied, locked", ""},
 	{"tensor", "an array of numbers in the host's memory", ""},
 	{"tensor/safetensors", "the file of typed arrays in which checkpoints are kept: read, written", "file lfs tensor"},
-	{"tensor/npz", "NumPy's file of arrays, read", "file lfs tensor"},
+	{"tensor/npz", "NumPy's file of arrays: read, written", "file lfs tensor"},
 	{"checkpoint", "the text files of a checkpoint, read as Python reads them", "lfs"},
 	{"ask", "a question to a model and its answer: text in, numbers out", ""},
 	{"row", "the columns of a run's tables: one struct per table, filled where its numbers are computed", ""},
