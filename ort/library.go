@@ -137,8 +137,8 @@ func Find(explicit string) (Library, error) {
 				candidates = append(candidates, filepath.Join(path, name))
 			}
 		}
-		for _, file := range candidates {
-			lib, err := Verify(file)
+		for _, candidate := range candidates {
+			lib, err := Verify(candidate)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}

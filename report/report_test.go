@@ -34,9 +34,9 @@ func writeRun(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mean := func(method string, axis dataset.Axis, metric string, n int64, value *float64) row.Summary {
+	mean := func(method string, axis dataset.Axis, id string, n int64, value *float64) row.Summary {
 		return row.Summary{Run: "r1", Model: "tiny", Dataset: "facts", Method: method, Setting: "single",
-			Axis: string(axis), Metric: metric, ProtocolID: "scorer=tf1;provider=cpu", N: n, Mean: value}
+			Axis: string(axis), Metric: id, ProtocolID: "scorer=tf1;provider=cpu", N: n, Mean: value}
 	}
 	if err := store.WriteSummary(run, []row.Summary{
 		mean("ice", dataset.AxisReliability, "tf_token_acc", 3, new(0.75)),
@@ -267,8 +267,8 @@ func TestDiffers(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := map[string]string{}
-			for _, row := range r.Rows {
-				got[row.Dir+row.Method] = row.Differs
+			for _, line := range r.Rows {
+				got[line.Dir+line.Method] = line.Differs
 			}
 			if len(r.Rows) != 4 || got[b+"ice"] != c.ice || got[b+"rome"] != c.rome || got[a+"rome"] != c.plain {
 				t.Errorf("%s: %d rows, differing in %q; %q; %q", what, len(r.Rows), got[b+"ice"], got[b+"rome"], got[a+"rome"])

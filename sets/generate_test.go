@@ -148,14 +148,14 @@ func TestGenerateReadsFiles(t *testing.T) {
 	put("halves/a.json", dump.Bytes()[:half])
 	put("halves/b.jsonl", dump.Bytes()[half:])
 	var want []dataset.Edit
-	for i, kb := range []string{World, put("plain.json", dump.Bytes()), put("packed.json.gz", packed.Bytes()), filepath.Join(dir, "halves")} {
-		out := filepath.Join(dir, "out", filepath.Base(kb))
-		set, err := Generate{KB: kb, Out: out, N: 10, Seed: 1, Relations: relations, AsOf: world.AsOf, Name: "same", Sets: []string{"reliability"}}.Do(context.Background())
+	for i, from := range []string{World, put("plain.json", dump.Bytes()), put("packed.json.gz", packed.Bytes()), filepath.Join(dir, "halves")} {
+		out := filepath.Join(dir, "out", filepath.Base(from))
+		set, err := Generate{KB: from, Out: out, N: 10, Seed: 1, Relations: relations, AsOf: world.AsOf, Name: "same", Sets: []string{"reliability"}}.Do(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := set.Counts.Probes[dataset.AxisReliability]; n != 10 || len(set.Counts.Probes) != 1 {
-			t.Errorf("%s: probes %v, want 10 of reliability alone", kb, set.Counts.Probes)
+			t.Errorf("%s: probes %v, want 10 of reliability alone", from, set.Counts.Probes)
 		}
 		edits, err := store.Read[dataset.Edit](filepath.Join(out, EditsFile))
 		if err != nil {
@@ -167,7 +167,7 @@ func TestGenerateReadsFiles(t *testing.T) {
 		if i == 0 {
 			want = edits
 		} else if !slices.EqualFunc(edits, want, func(a, b dataset.Edit) bool { return a.ID == b.ID && a.Prompt == b.Prompt && a.Target == b.Target }) {
-			t.Errorf("%s: other edits than from the bundled world", kb)
+			t.Errorf("%s: other edits than from the bundled world", from)
 		}
 	}
 }
@@ -243,11 +243,11 @@ func TestGenerateSaysThatFactsRanOut(t *testing.T) {
 	dir := t.TempDir()
 	// The first lines hold the countries and some cities, cut in the middle of a line.
 	cut := bytes.Join(bytes.SplitAfter(dump.Bytes(), []byte("\n"))[:400], nil)
-	kb, relations := filepath.Join(dir, "cut.json"), filepath.Join(dir, "relations.yaml")
-	if err := errors.Join(os.WriteFile(kb, cut[:len(cut)-9], 0o644), os.WriteFile(relations, world.Catalogue(), 0o644)); err != nil {
+	from, relations := filepath.Join(dir, "cut.json"), filepath.Join(dir, "relations.yaml")
+	if err := errors.Join(os.WriteFile(from, cut[:len(cut)-9], 0o644), os.WriteFile(relations, world.Catalogue(), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	set, err := Generate{KB: kb, Relations: relations, AsOf: world.AsOf, Out: filepath.Join(dir, "out"), N: 100_000, Seed: 1}.Do(context.Background())
+	set, err := Generate{KB: from, Relations: relations, AsOf: world.AsOf, Out: filepath.Join(dir, "out"), N: 100_000, Seed: 1}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,9 +190,9 @@ type dumpFile struct {
 func (s source) files() ([]dumpFile, error) {
 	if s.bundled() {
 		return []dumpFile{{World + ".json", func() (io.ReadCloser, error) {
-			var dump bytes.Buffer
-			err := world.Write(&dump, world.Seed)
-			return io.NopCloser(&dump), err
+			var written bytes.Buffer
+			err := world.Write(&written, world.Seed)
+			return io.NopCloser(&written), err
 		}}}, nil
 	}
 	info, err := os.Stat(s.path)

@@ -154,17 +154,17 @@ func put(ctx context.Context, lm *models.LM, maxNew int, list []asked) error {
 		if a.err != nil {
 			continue
 		}
-		row := answer.Row{Query: a.query, Patch: a.patch}
+		r := answer.Row{Query: a.query, Patch: a.patch}
 		if maxNew > 0 && a.generated() {
-			texts, textOf = append(texts, row), append(textOf, i)
+			texts, textOf = append(texts, r), append(textOf, i)
 		} else if !a.scored() {
 			list[i].err = errNothing
 		}
 		if a.scored() {
 			if a.patch != nil && a.compared() {
-				row.Versus = &list[i].query
+				r.Versus = &list[i].query
 			}
-			rows, rowOf = append(rows, row), append(rowOf, i)
+			rows, rowOf = append(rows, r), append(rowOf, i)
 		}
 	}
 	if len(rows) > 0 {

@@ -63,14 +63,14 @@ func random[T any](n int, seed uint64) []T {
 
 // blank returns a row with every column zero or NULL and every list empty.
 func blank[T any]() T {
-	var row T
-	v := reflect.ValueOf(&row).Elem()
+	var one T
+	v := reflect.ValueOf(&one).Elem()
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		if f.Type.Kind() == reflect.Slice {
 			v.FieldByIndex(f.Index).Set(reflect.MakeSlice(f.Type, 0, 0))
 		}
 	}
-	return row
+	return one
 }
 
 func roundTrip[T any](t *testing.T) {

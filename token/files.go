@@ -121,17 +121,17 @@ func assemble(dir string) ([]byte, error) {
 	}
 	type object = map[string]any
 	byteLevel := object{"type": "ByteLevel", "add_prefix_space": s.AddPrefixSpace, "trim_offsets": true, "use_regex": p.pattern == ""}
-	file := object{
+	made := object{
 		"added_tokens":  added,
 		"pre_tokenizer": byteLevel,
 		"decoder":       byteLevel,
 		"model":         object{"type": "BPE", "vocab": vocab, "merges": merges},
 	}
 	if p.normaliser != "" {
-		file["normalizer"] = object{"type": p.normaliser}
+		made["normalizer"] = object{"type": p.normaliser}
 	}
 	if p.pattern != "" {
-		file["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{
+		made["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{
 			object{"type": "Split", "pattern": object{"Regex": p.pattern}, "behavior": "Isolated", "invert": false}, byteLevel}}
 	}
 	var single []any
@@ -157,9 +157,9 @@ func assemble(dir string) ([]byte, error) {
 		return nil, err
 	}
 	if len(single) > 1 {
-		file["post_processor"] = object{"type": "TemplateProcessing", "single": single, "special_tokens": special}
+		made["post_processor"] = object{"type": "TemplateProcessing", "single": single, "special_tokens": special}
 	}
-	return json.Marshal(file)
+	return json.Marshal(made)
 }
 
 // classOfModel gives the class that config.json names or that its kind of model has.

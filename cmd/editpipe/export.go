@@ -30,17 +30,17 @@ func exportCommand() *cli.Command {
 				return err
 			}
 			return withModel(c, func(ctx context.Context, m opened) error {
-				patch, meta, err := patch.Load(c.String("patch"), edit.Decoders(all.Methods()))
+				p, meta, err := patch.Load(c.String("patch"), edit.Decoders(all.Methods()))
 				if err != nil {
 					return err
 				}
-				if err := m.Fits(patch, meta); err != nil {
+				if err := m.Fits(p, meta); err != nil {
 					return err
 				}
-				if err := m.Export(ctx, patch, c.String("out")); err != nil {
+				if err := m.Export(ctx, p, c.String("out")); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(c.App.Writer, "%s: %s with %d edits of %s\n", c.String("out"), m.Name(), len(patch.Edits), patch.Method)
+				_, err = fmt.Fprintf(c.App.Writer, "%s: %s with %d edits of %s\n", c.String("out"), m.Name(), len(p.Edits), p.Method)
 				return err
 			})
 		},

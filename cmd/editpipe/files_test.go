@@ -196,8 +196,8 @@ func TestRepeatedSubjectIsDoubted(t *testing.T) {
 		var r audited
 		parse(t, callOK(t, "audit", "--json", path).out, &r)
 		found := false
-		for _, row := range r.Tallies {
-			found = found || row.Code == "subject_repeated" && row.Found == 1
+		for _, tally := range r.Tallies {
+			found = found || tally.Code == "subject_repeated" && tally.Found == 1
 		}
 		if !found {
 			t.Errorf("audit of %s finds no repeated subject", path)

@@ -30,11 +30,11 @@ func csvOf(t *testing.T, runs ...string) []map[string]string {
 	}
 	var rows []map[string]string
 	for _, line := range lines[1:] {
-		row := map[string]string{}
+		cells := map[string]string{}
 		for i, cell := range line {
-			row[lines[0][i]] = cell
+			cells[lines[0][i]] = cell
 		}
-		rows = append(rows, row)
+		rows = append(rows, cells)
 	}
 	return rows
 }
@@ -85,15 +85,15 @@ func TestRunsThatDiffer(t *testing.T) {
 	}
 	one, other := csvOf(t, runs...), csvOf(t, runs[1], runs[0])
 	told := map[string]map[string]string{}
-	for _, row := range one {
-		told[fmt.Sprint(row["folder"], row["method"], row["axis"], row["metric"])] = row
+	for _, line := range one {
+		told[fmt.Sprint(line["folder"], line["method"], line["axis"], line["metric"])] = line
 	}
 	if len(told) != len(one) {
 		t.Errorf("%d of %d rows of the CSV can be told apart", len(told), len(one))
 	}
-	for _, row := range other {
-		if same := told[fmt.Sprint(row["folder"], row["method"], row["axis"], row["metric"])]; !maps.Equal(row, same) {
-			t.Errorf("in the other order %v, not %v", row, same)
+	for _, line := range other {
+		if same := told[fmt.Sprint(line["folder"], line["method"], line["axis"], line["metric"])]; !maps.Equal(line, same) {
+			t.Errorf("in the other order %v, not %v", line, same)
 		}
 	}
 	if a, b := told[runs[0]+"ft-mreliabilitylogp_mean"], told[runs[1]+"ft-mreliabilitylogp_mean"]; a["mean"] == "" || a["mean"] == b["mean"] || a["differs"] != "norm_constraint=0.0002" {
@@ -155,10 +155,10 @@ func TestCheckpoints(t *testing.T) {
 		return func(r row.Result) bool { return r.EvaluatedAfter == n && r.EditIndex < n }
 	}
 	means := map[string]string{}
-	for _, row := range csvOf(t, run) {
-		if row["axis"] == "reliability" && row["metric"] == "logp_mean" {
-			_, at, _ := strings.Cut(row["protocol_id"], ";eval-at=")
-			means[at] = row["mean"] + " of " + row["n"]
+	for _, line := range csvOf(t, run) {
+		if line["axis"] == "reliability" && line["metric"] == "logp_mean" {
+			_, at, _ := strings.Cut(line["protocol_id"], ";eval-at=")
+			means[at] = line["mean"] + " of " + line["n"]
 		}
 	}
 	var seen []string
@@ -360,9 +360,9 @@ func checkGraphFailure(t *testing.T, dir string, o outcome) {
 			t.Errorf("%s %s: %s (%s), %v, without the other row %v", r.Method, r.Prompt, r.Status, r.Detail, r.LogPMean, s.LogPMean)
 		}
 	}
-	for _, row := range csvOf(t, filepath.Join(dir, "run")) {
-		if row["axis"] == "generalization" && row["metric"] == "tf_token_acc" && row["n"] != "1" {
-			t.Errorf("the row counts: %v", row)
+	for _, line := range csvOf(t, filepath.Join(dir, "run")) {
+		if line["axis"] == "generalization" && line["metric"] == "tf_token_acc" && line["n"] != "1" {
+			t.Errorf("the row counts: %v", line)
 		}
 	}
 }

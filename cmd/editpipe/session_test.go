@@ -242,9 +242,9 @@ func checkEdit(t *testing.T, saved string) {
 	if !strings.Contains(text.out, demo.FactPrompt) || !strings.Contains(text.err, saved) {
 		t.Errorf("%s%s", text.out, text.err)
 	}
-	patch, meta, err := patch.Load(saved, edit.Decoders(all.Methods()))
-	if err != nil || len(patch.Weights) != 0 || meta.Model != demo.Name {
-		t.Errorf("saved patch of method none: %+v, %+v, %v", patch, meta, err)
+	p, meta, err := patch.Load(saved, edit.Decoders(all.Methods()))
+	if err != nil || len(p.Weights) != 0 || meta.Model != demo.Name {
+		t.Errorf("saved patch of method none: %+v, %+v, %v", p, meta, err)
 	}
 }
 
@@ -425,8 +425,8 @@ func checkReports(t *testing.T, run string, rows []row.Result) {
 		if len(whole[name]) == 0 {
 			t.Errorf("no %s", name)
 		}
-		for _, row := range whole[name] {
-			if got := sortedKeys(row); !slices.Equal(got, sorted) {
+		for _, line := range whole[name] {
+			if got := sortedKeys(line); !slices.Equal(got, sorted) {
 				t.Errorf("%s: keys %v, want %v", name, got, sorted)
 			}
 		}
@@ -583,8 +583,8 @@ func checkShards(t *testing.T, whole, shared string) {
 		if err := json.Unmarshal([]byte(callOK(t, "report", "--format", "json", run).out), &doc); err != nil {
 			t.Fatal(err)
 		}
-		for _, row := range doc.Rows {
-			delete(row, "folder")
+		for _, line := range doc.Rows {
+			delete(line, "folder")
 		}
 		return doc.Rows
 	}

@@ -133,11 +133,11 @@ func record(id dataset.EditID, subject, relation, target, truth string) dataset.
 		ID: id, Subject: subject, Prompt: prompt, Target: target, GroundTruth: truth, RelationID: relation,
 		SubjectStart: 0, SubjectEnd: int32(len(subject)), PromptTemplate: "{s} " + relation, PromptCloze: prompt,
 	}
-	probe := func(axis dataset.Axis, prompt, answer, contrast string) dataset.Probe {
+	probe := func(axis dataset.Axis, prompt, gold, contrast string) dataset.Probe {
 		return dataset.Probe{
 			ID: dataset.ProbeID(string(id) + "-" + string(axis)), EditID: id, Family: axis.Family(), Axis: axis,
 			Prompt: prompt, Format: dataset.Cloze, AnswerMode: dataset.Single,
-			Answers: []string{answer}, Contrast: contrast, ChoiceLabel: -1, SubjectStart: -1, SubjectEnd: -1,
+			Answers: []string{gold}, Contrast: contrast, ChoiceLabel: -1, SubjectStart: -1, SubjectEnd: -1,
 		}
 	}
 	return dataset.Record{Edit: e, Probes: []dataset.Probe{

@@ -121,7 +121,7 @@ func (o *objective) descend(ctx context.Context, problems []train.Problem) (repo
 }
 
 // stop says whether the search for a fact ends.
-func (o *objective) stop(fact int, loss float64) bool { return loss < enough || o.ended[fact] }
+func (o *objective) stop(fact int, now float64) bool { return now < enough || o.ended[fact] }
 
 // shift puts those of the sites one behind the other.
 func (o *objective) shift(at train.Values) []float32 {

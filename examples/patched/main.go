@@ -58,15 +58,15 @@ func run(ctx context.Context, out io.Writer, env *ort.Env, model, patchPath, pro
 
 	// Patches that put text before the prompt (in-context editing) need their
 	// decoders here; changes of weights need none.
-	patch, meta, err := patch.Load(patchPath, nil)
+	p, meta, err := patch.Load(patchPath, nil)
 	if err != nil {
 		return err
 	}
-	if err := lm.Fits(patch, meta); err != nil {
+	if err := lm.Fits(p, meta); err != nil {
 		return err
 	}
 	q := ask.Query{Prompt: prompt, Targets: answers}
-	rows, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: patch}})
+	rows, err := answer.Score(ctx, lm, []answer.Row{{Query: q}, {Query: q, Patch: p}})
 	if err != nil {
 		return err
 	}
@@ -76,8 +76,8 @@ func run(ctx context.Context, out io.Writer, env *ort.Env, model, patchPath, pro
 		}
 	}
 	fmt.Fprintf(out, "%-24s %10s %10s\n", prompt, "before", "after")
-	for i, answer := range answers {
-		fmt.Fprintf(out, "%-24s %10.3f %10.3f\n", answer, sum(rows[0].Targets[i].LogProbs), sum(rows[1].Targets[i].LogProbs))
+	for i, a := range answers {
+		fmt.Fprintf(out, "%-24s %10.3f %10.3f\n", a, sum(rows[0].Targets[i].LogProbs), sum(rows[1].Targets[i].LogProbs))
 	}
 	return nil
 }

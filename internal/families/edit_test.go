@@ -381,15 +381,15 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, row := range rows {
+	for i, asked := range rows {
 		if err := errors.Join(scored[i].Err, generated[i].Err); err != nil {
 			t.Fatal(err)
 		}
 		for k, target := range targets {
-			ids := append(slices.Clone(row.Query.PromptIDs), target...)
+			ids := append(slices.Clone(asked.Query.PromptIDs), target...)
 			logits := second.logits(ids)
 			for j, id := range target {
-				at := logits[len(row.Query.PromptIDs)+j-1]
+				at := logits[len(asked.Query.PromptIDs)+j-1]
 				most, total, largest := slices.Max(at), 0.0, 0.0
 				for _, x := range at {
 					total += math.Exp(x - most)
@@ -402,7 +402,7 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 				}
 			}
 		}
-		ids, sure := slices.Clone(row.Query.PromptIDs), true
+		ids, sure := slices.Clone(asked.Query.PromptIDs), true
 		for range more {
 			last := slices.Clone(second.logits(ids)[len(ids)-1])
 			best := int64(slices.Index(last, slices.Max(last)))
@@ -414,7 +414,7 @@ func answers(t *testing.T, lm *models.LM, second *paper) {
 			}
 			ids = append(ids, best)
 		}
-		got, want := generated[i].TextIDs, ids[len(row.Query.PromptIDs):]
+		got, want := generated[i].TextIDs, ids[len(asked.Query.PromptIDs):]
 		if !sure {
 			got = got[:min(len(got), len(want))]
 		}
@@ -438,12 +438,12 @@ func slopes(t *testing.T, lm *models.LM, second *paper) {
 	objective := func(p *paper) (sum float64) {
 		logits := p.logits(ids)
 		for _, term := range terms {
-			row := logits[term.Position]
-			most, total := slices.Max(row), 0.0
-			for _, x := range row {
+			scores := logits[term.Position]
+			most, total := slices.Max(scores), 0.0
+			for _, x := range scores {
 				total += math.Exp(x - most)
 			}
-			sum += term.NLL * (most + math.Log(total) - row[term.Target])
+			sum += term.NLL * (most + math.Log(total) - scores[term.Target])
 		}
 		return sum
 	}

@@ -29,7 +29,7 @@ import (
 )
 
 func main() {
-	file := flag.String("dump", "", "dump to read")
+	from := flag.String("dump", "", "dump to read")
 	out := flag.String("out", "", "folder to write into; emptied first")
 	kills := flag.Int("kills", 0, "times to kill a second build, which is then compared with the first")
 	child := flag.String("child", "", "part that a process of its own does: decompress, build, open")
@@ -37,13 +37,13 @@ func main() {
 	var err error
 	switch *child {
 	case "decompress":
-		err = decompress(*file)
+		err = decompress(*from)
 	case "build":
-		err = build(*file, *out)
+		err = build(*from, *out)
 	case "open":
 		err = open(*out)
 	default:
-		err = run(*file, *out, *kills)
+		err = run(*from, *out, *kills)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kbbench:", err)
@@ -51,18 +51,18 @@ func main() {
 	}
 }
 
-func run(file, out string, kills int) error {
+func run(from, out string, kills int) error {
 	whole, killed := filepath.Join(out, "whole"), filepath.Join(out, "killed")
 	for _, dir := range []string{whole, killed} {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 	}
-	info, err := os.Stat(file)
+	info, err := os.Stat(from)
 	if err != nil {
 		return err
 	}
-	text, alone, err := measure("decompress", file, whole)
+	text, alone, err := measure("decompress", from, whole)
 	if err != nil {
 		return err
 	}
@@ -73,12 +73,12 @@ func run(file, out string, kills int) error {
 	mb := float64(size) / 1e6
 	fmt.Printf("dump            %.0f MB, %.0f MB compressed (%.1f to 1); %d processors\n", mb, float64(info.Size())/1e6, float64(size)/float64(info.Size()), runtime.GOMAXPROCS(0))
 	fmt.Printf("decompression   %v, %.0f MB/s\n", alone, mb/alone.wall)
-	text, took, err := measure("build", file, whole)
+	text, took, err := measure("build", from, whole)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("build           %v, %.0f MB/s, %.0f %% of decompression\n%s", took, mb/took.wall, 100*alone.wall/took.wall, text)
-	text, opened, err := measure("open", file, whole)
+	text, opened, err := measure("open", from, whole)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func run(file, out string, kills int) error {
 	if kills == 0 {
 		return nil
 	}
-	return killAndCompare(file, whole, killed, kills, time.Duration(took.wall*float64(time.Second)))
+	return killAndCompare(from, whole, killed, kills, time.Duration(took.wall*float64(time.Second)))
 }
 
 // usage is what a part has taken, in seconds. On a machine with other work the
@@ -98,8 +98,8 @@ func (u usage) String() string {
 }
 
 // measure has a process of its own do a part, and returns what it printed.
-func measure(what, file, out string) (string, usage, error) {
-	cmd := part(what, file, out)
+func measure(what, from, out string) (string, usage, error) {
+	cmd := part(what, from, out)
 	start := time.Now()
 	text, err := cmd.Output()
 	if err != nil {
@@ -109,8 +109,8 @@ func measure(what, file, out string) (string, usage, error) {
 }
 
 // decompress reads the dump, does nothing with it, and prints its size.
-func decompress(file string) error {
-	f, err := os.Open(file)
+func decompress(from string) error {
+	f, err := os.Open(from)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func decompress(file string) error {
 }
 
 // part is this program once more, to do one thing.
-func part(what, file, out string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], "-child", what, "-dump", file, "-out", out)
+func part(what, from, out string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], "-child", what, "-dump", from, "-out", out)
 	cmd.Stderr = os.Stderr
 	return cmd
 }
@@ -136,13 +136,13 @@ func load() (*catalogue.Catalogue, error) {
 	return catalogue.Load(bytes.NewReader(catalogue.General()))
 }
 
-func build(file, out string) error {
+func build(from, out string) error {
 	c, err := load()
 	if err != nil {
 		return err
 	}
 	steps, step, begun := "", "", time.Now()
-	m, err := shards.Build{Dump: file, Out: out, Catalogue: c, CatalogueHash: "built in", MaxErrors: 0, Observe: func(p shards.Progress) {
+	m, err := shards.Build{Dump: from, Out: out, Catalogue: c, CatalogueHash: "built in", MaxErrors: 0, Observe: func(p shards.Progress) {
 		if p.Step != step {
 			steps += fmt.Sprintf(" %.1f s %s,", time.Since(begun).Seconds(), step)
 			step, begun = p.Step, time.Now()
@@ -201,10 +201,10 @@ func peak() string {
 
 // killAndCompare kills a build at moments spread over its work, lets it finish,
 // and compares all its files with those of the build that was not killed.
-func killAndCompare(file, whole, killed string, kills int, took time.Duration) error {
+func killAndCompare(from, whole, killed string, kills int, took time.Duration) error {
 	hit := 0
 	for i := range kills {
-		cmd := part("build", file, killed)
+		cmd := part("build", from, killed)
 		if err := cmd.Start(); err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func killAndCompare(file, whole, killed string, kills int, took time.Duration) e
 		}
 		timer.Stop()
 	}
-	if out, err := part("build", file, killed).Output(); err != nil {
+	if out, err := part("build", from, killed).Output(); err != nil {
 		return fmt.Errorf("resumed build: %w\n%s", err, out)
 	}
 	a, err := contents(whole)

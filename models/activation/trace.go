@@ -88,7 +88,7 @@ func Trace(ctx context.Context, lm *models.LM, rows []Row, at ...arch.Site) ([]T
 
 // toTrace files the sequence of a row and resolves its positions.
 func toTrace(lm *models.LM, in *run.Intake, r Row, side arch.Side, t *Traced) (*run.Question, error) {
-	patch, err := in.Admit(r.Patch)
+	through, err := in.Admit(r.Patch)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func toTrace(lm *models.LM, in *run.Intake, r Row, side arch.Side, t *Traced) (*
 	if err := run.Within(lm, max(s.Fed(), len(s.Encoder)), 0); err != nil {
 		return nil, err
 	}
-	q := in.File(patch, s)
+	q := in.File(through, s)
 	t.IDs, t.Prompt = q.Tokens(), len(q.Prompt)
 	if side == arch.Encoder {
 		t.IDs, t.Prompt = q.Encoder, len(q.Encoder)

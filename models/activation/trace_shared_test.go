@@ -37,10 +37,10 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 			for _, side := range sides {
 				layer := 1
 				w := lm.Info().FFN(side, layer).Down
-				patch := &patch.Patch{Weights: []patch.Weight{{At: w.ID, U: modeltest.Randn(r, 0.3, w.In, 2), V: modeltest.Randn(r, 0.3, 2, w.Out)}}}
+				edited := &patch.Patch{Weights: []patch.Weight{{At: w.ID, U: modeltest.Randn(r, 0.3, w.In, 2), V: modeltest.Randn(r, 0.3, 2, w.Out)}}}
 				rows := []Row{
 					{Query: modeltest.RandomQuery(lm, r, 7, 3), Positions: []int{0, -1}},
-					{Query: modeltest.RandomQuery(lm, r, 12, 2), Patch: patch, Positions: []int{0}},
+					{Query: modeltest.RandomQuery(lm, r, 12, 2), Patch: edited, Positions: []int{0}},
 				}
 				at := []arch.Site{{Side: side, Layer: layer, Point: arch.FFNIn}, {Side: side, Layer: layer, Point: arch.FFNAct}, {Side: side, Layer: layer, Point: arch.FFNOut}, {Side: side, Layer: layer, Point: arch.Hidden}, {Side: side, Layer: 0, Point: arch.Hidden}}
 				got, err := Trace(ctx, lm, rows, at...)
@@ -61,7 +61,7 @@ func TestTraceAgreesWithWeights(t *testing.T) {
 					}
 					v := want.Float32s()
 					if rows[i].Patch != nil {
-						d, err := patch.Sum(w.ID, false)
+						d, err := edited.Sum(w.ID, false)
 						if err != nil {
 							t.Fatal(err)
 						}

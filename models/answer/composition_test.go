@@ -87,13 +87,13 @@ func composedRows(lm *models.LM, r *rand.Rand, context int) []Row {
 func decodeTogether(t *testing.T, lm *models.LM, r *rand.Rand, context int, saved map[string]int) (worst float64) {
 	t.Helper()
 	steps := 2 + r.IntN(6)
-	patch := modeltest.RandomPatch(lm, r, 0.3)
+	edited := modeltest.RandomPatch(lm, r, 0.3)
 	var b run.Batch
 	for range 1 + r.IntN(5) {
 		ids := modeltest.RandomQuery(lm, r, 1+r.IntN(context-steps-1), 1).PromptIDs
 		q := &run.Question{Sequence: run.Sequence{Prompt: ids}}
 		if r.IntN(3) == 0 {
-			q.Patch = patch
+			q.Patch = edited
 		}
 		b.Questions = append(b.Questions, q)
 	}
@@ -133,11 +133,11 @@ func decodeTogether(t *testing.T, lm *models.LM, r *rand.Rand, context int, save
 func distributions(t *testing.T, lm *models.LM, prompt, target []int64, p *patch.Patch) [][]float64 {
 	t.Helper()
 	q := &run.Question{Sequence: run.Sequence{Prompt: prompt, Target: target}, Patch: p}
-	run := run.New(lm, arch.Forward, []*run.Question{q}, p)
+	one := run.New(lm, arch.Forward, []*run.Question{q}, p)
 	for at := range target {
-		run.Want(0, len(prompt)-1+at)
+		one.Want(0, len(prompt)-1+at)
 	}
-	logits, err := run.Logits(t.Context())
+	logits, err := one.Logits(t.Context())
 	modeltest.Must(t, err)
 	out := make([][]float64, len(target))
 	for at := range target {

@@ -37,9 +37,9 @@ func through(t testing.TB, lm *models.LM, rows []Row, set func(*graph.Take)) []f
 			questions, s.of[q] = append(questions, q), &scored{}
 		}
 	}
-	run := run.New(lm, arch.Forward, questions, rows[0].Patch)
-	set(&run.Spec.Take)
-	if err := s.score(t.Context(), run); err != nil {
+	made := run.New(lm, arch.Forward, questions, rows[0].Patch)
+	set(&made.Spec.Take)
+	if err := s.score(t.Context(), made); err != nil {
 		t.Fatal(err)
 	}
 	var out []float64
@@ -175,7 +175,7 @@ func BenchmarkDense(b *testing.B) {
 	for range 16 {
 		rows = append(rows, Row{Query: modeltest.RandomQuery(lm, r, 19, 2)})
 	}
-	run := func(f form) time.Duration {
+	timed := func(f form) time.Duration {
 		for i := range rows {
 			rows[i].Patch = f.patch
 		}
@@ -184,11 +184,11 @@ func BenchmarkDense(b *testing.B) {
 		return time.Since(start)
 	}
 	for _, f := range forms {
-		run(f) // the session
+		timed(f) // the session
 	}
 	for b.Loop() {
 		for _, f := range forms {
-			times[f.name] = append(times[f.name], run(f))
+			times[f.name] = append(times[f.name], timed(f))
 		}
 	}
 	for _, f := range forms {

@@ -107,12 +107,12 @@ func TestEightPatchesInOneCall(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
 			var rows, plain, dense []Row
 			for range 8 {
-				q, patch := modeltest.RandomQuery(lm, r, 3+r.IntN(12), 1+r.IntN(4)), modeltest.RandomPatch(lm, r, 0.5)
-				merged, err := patch.Merge()
+				q, edited := modeltest.RandomQuery(lm, r, 3+r.IntN(12), 1+r.IntN(4)), modeltest.RandomPatch(lm, r, 0.5)
+				merged, err := edited.Merge()
 				if err != nil {
 					t.Fatal(err)
 				}
-				rows, plain, dense = append(rows, Row{Query: q, Patch: patch}), append(plain, Row{Query: q}), append(dense, Row{Query: q, Patch: merged})
+				rows, plain, dense = append(rows, Row{Query: q, Patch: edited}), append(plain, Row{Query: q}), append(dense, Row{Query: q, Patch: merged})
 			}
 			score := func(rows []Row) []ask.Answer {
 				a, err := Score(ctx, lm, rows)

@@ -89,7 +89,7 @@ func Generate(ctx context.Context, lm *models.LM, rows []Row, o ask.Sampling) ([
 // toContinue files the sequence of a row that is to be continued, and counts the
 // tokens of its prompt.
 func toContinue(lm *models.LM, in *run.Intake, r Row) (*run.Question, int, error) {
-	patch, err := in.Admit(r.Patch)
+	p, err := in.Admit(r.Patch)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -104,7 +104,7 @@ func toContinue(lm *models.LM, in *run.Intake, r Row) (*run.Question, int, error
 		}
 	}
 	s.Prompt = slices.Clone(s.Prompt) // it grows
-	return in.File(patch, s), len(prompt), nil
+	return in.File(p, s), len(prompt), nil
 }
 
 // aligned splits a batch into parts of equal length where rows of the cached graph

@@ -51,7 +51,7 @@ func TestEndTokenIsScored(t *testing.T) {
 	lm := modeltest.Tiny(t, env, tinylm.Config{Family: tinylm.T5}, models.Options{})
 	eos := lm.EOS()[0]
 	r := rand.New(rand.NewPCG(3, 3))
-	patch := modeltest.RandomPatch(lm, r, 0.3)
+	edited := modeltest.RandomPatch(lm, r, 0.3)
 	var rows []Row
 	for i := range 4 {
 		q := modeltest.RandomQuery(lm, r, 3+i, 3)
@@ -65,7 +65,7 @@ func TestEndTokenIsScored(t *testing.T) {
 		}
 		rows = append(rows, Row{Query: q, Versus: &q})
 		if i%2 == 1 {
-			rows[i].Patch = patch
+			rows[i].Patch = edited
 		}
 	}
 	for i, a := range score(t, lm, rows...) {

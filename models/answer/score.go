@@ -105,7 +105,7 @@ func newScoring(lm *models.LM) *scoring {
 
 // add tokenises a row and files its sequences.
 func (s *scoring) add(i int, r Row) error {
-	patch, err := s.intake.Admit(r.Patch)
+	p, err := s.intake.Admit(r.Patch)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (s *scoring) add(i int, r Row) error {
 		base = run.Ended(s.lm, j.Sequence)
 	}
 	for _, j := range all {
-		a.questions = append(a.questions, s.file(patch, run.Ended(s.lm, j.Sequence)))
+		a.questions = append(a.questions, s.file(p, run.Ended(s.lm, j.Sequence)))
 		a.apart = append(a.apart, j.Apart)
 	}
 	if r.Versus != nil && slices.Equal(base.Gold(), all[0].Target) {

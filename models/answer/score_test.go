@@ -337,8 +337,8 @@ func TestShares(t *testing.T) {
 		prompt := modeltest.RandomQuery(lm, r, 6, 1).PromptIDs
 		q := ask.Query{PromptIDs: prompt, TargetIDs: [][]int64{{7, 8, 9}, {7, 9}, {7}, {3}, {7, 8, 9, 10}, {8, 8}}}
 		shorter := ask.Query{PromptIDs: prompt[:4], TargetIDs: [][]int64{{prompt[4]}, {prompt[4], 11}}}
-		patch := modeltest.RandomPatch(lm, r, 0.3)
-		rows := []Row{{Query: q}, {Query: shorter}, {Query: q, Patch: patch, Versus: &q}, {Query: shorter, Patch: patch}}
+		edited := modeltest.RandomPatch(lm, r, 0.3)
+		rows := []Row{{Query: q}, {Query: shorter}, {Query: q, Patch: edited, Versus: &q}, {Query: shorter, Patch: edited}}
 		got := score(t, lm, rows...)
 		for i, row := range rows {
 			for k, target := range row.Query.TargetIDs {

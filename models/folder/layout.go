@@ -56,8 +56,8 @@ func variant(name, ending string) string {
 
 // endingOf is the ending of a graph's name; known says whether the name is one that
 // an exporter gives.
-func endingOf(file string) (ending string, known bool) {
-	base := filepath.Base(file)
+func endingOf(path string) (ending string, known bool) {
+	base := filepath.Base(path)
 	for _, name := range slices.Concat(decoderNames, mergedNames, stepNames) {
 		for _, e := range endings {
 			if base == variant(name, e) {
@@ -83,18 +83,18 @@ func locate(path string) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("opening model: %w", err)
 	}
-	own, file := path, ""
+	own, graph := path, ""
 	if !st.IsDir() {
 		if filepath.Ext(path) != ".onnx" {
 			return place{}, fmt.Errorf("%w: %s is neither a folder nor an .onnx file", ErrNoModel, path)
 		}
-		own, file = filepath.Dir(path), path
+		own, graph = filepath.Dir(path), path
 	}
 	if configured(own) {
-		return place{own, file, []string{own, filepath.Join(own, "onnx")}}, nil
+		return place{own, graph, []string{own, filepath.Join(own, "onnx")}}, nil
 	}
-	if up := filepath.Join(own, ".."); configured(up) && (file != "" || holdsGraph(own)) {
-		return place{up, file, []string{own}}, nil
+	if up := filepath.Join(own, ".."); configured(up) && (graph != "" || holdsGraph(own)) {
+		return place{up, graph, []string{own}}, nil
 	}
 	return place{}, noConfig(own + " or one folder up")
 }
@@ -202,7 +202,7 @@ func (l *Layout) named(at place, c Config) {
 // find looks for the graphs of one number format in a folder and says whether
 // they are there.
 func (l *Layout) find(in, ending string, seq2seq bool) bool {
-	file := func(names ...string) string {
+	existing := func(names ...string) string {
 		for _, n := range names {
 			if p := filepath.Join(in, variant(n, ending)); file.IsRegular(p) {
 				return p
@@ -211,12 +211,12 @@ func (l *Layout) find(in, ending string, seq2seq bool) bool {
 		return ""
 	}
 	if seq2seq {
-		if l.Encoder = file(encoderName); l.Encoder == "" {
+		if l.Encoder = existing(encoderName); l.Encoder == "" {
 			return false
 		}
 	}
-	merged := file(mergedNames...)
-	l.Forward, l.Step = file(decoderNames...), file(stepNames...)
+	merged := existing(mergedNames...)
+	l.Forward, l.Step = existing(decoderNames...), existing(stepNames...)
 	if l.Step == "" {
 		l.Step = merged
 	}

@@ -256,16 +256,16 @@ func TestPaddingBehindLengths(t *testing.T) {
 	for range 5 {
 		_, err := At(t.Context(), lm, []arch.Site{{Layer: 0, Point: arch.FFNOut}}, rows) // leaves other numbers in memory
 		modeltest.Must(t, err)
-		run := run.New(lm, arch.Forward, questions, nil)
-		run.Spec.Give = graph.Taps{Top: site.Layer}
+		made := run.New(lm, arch.Forward, questions, nil)
+		made.Spec.Give = graph.Taps{Top: site.Layer}
 		var tapped []int64
-		for i := range len(questions) * run.T {
+		for i := range len(questions) * made.T {
 			tapped = append(tapped, int64(i))
 		}
-		run.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
-		run.Outputs[graph.Tap(site)] = nil
-		modeltest.Must(t, run.Compute(t.Context()))
-		got := run.Outputs[graph.Tap(site)].Float32s()
+		made.Inputs[graph.TapRows] = tensor.FromInt64s(tapped, len(tapped))
+		made.Outputs[graph.Tap(site)] = nil
+		modeltest.Must(t, made.Compute(t.Context()))
+		got := made.Outputs[graph.Tap(site)].Float32s()
 		if first == nil {
 			first = got
 		}

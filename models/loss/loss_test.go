@@ -32,7 +32,7 @@ const (
 // lengths; the reference comes from the model itself.
 func lossRows(t *testing.T, lm *models.LM, r *rand.Rand, at ...arch.Site) []Row {
 	t.Helper()
-	patch := modeltest.RandomPatch(lm, r, 0.3)
+	edited := modeltest.RandomPatch(lm, r, 0.3)
 	width := 0
 	for _, s := range at {
 		width += lm.Info().FFN(s.Side, s.Layer).Width(s.Point)
@@ -43,7 +43,7 @@ func lossRows(t *testing.T, lm *models.LM, r *rand.Rand, at ...arch.Site) []Row 
 		ids := modeltest.RandomQuery(lm, r, n, 1).PromptIDs
 		row := Row{IDs: ids, At: i % n, Shift: modeltest.Randn(r, 0.5, width).Float32s()}
 		if i%2 == 1 {
-			row.Patch = patch
+			row.Patch = edited
 		}
 		base := Row{IDs: ids, Terms: []Term{{Position: n - 1}}, Distributions: true}
 		got, err := At(t.Context(), lm, at, []Row{base})
@@ -180,16 +180,16 @@ func TestLossesAgreeWithScore(t *testing.T) {
 	lm := modeltest.Tiny(t, env, tinylm.Config{Family: tinylm.GPT2}, models.Options{Threads: 1})
 	r := rand.New(rand.NewPCG(5, 5))
 	at := arch.Site{Layer: 1, Point: arch.FFNOut}
-	for _, patch := range []*patch.Patch{nil, modeltest.RandomPatch(lm, r, 0.3)} {
+	for _, edited := range []*patch.Patch{nil, modeltest.RandomPatch(lm, r, 0.3)} {
 		q := modeltest.RandomQuery(lm, r, 7, 2)
 		target := q.TargetIDs[0]
-		row := Row{IDs: slices.Concat(q.PromptIDs, target[:len(target)-1]), Patch: patch}
+		row := Row{IDs: slices.Concat(q.PromptIDs, target[:len(target)-1]), Patch: edited}
 		for i, id := range target {
 			row.Terms = append(row.Terms, Term{Position: 6 + i, Target: id, NLL: 1})
 		}
 		got, err := At(t.Context(), lm, []arch.Site{at}, []Row{row})
 		modeltest.Must(t, err)
-		want := score(t, lm, answer.Row{Query: q, Patch: patch})[0].Targets[0].LogProbs
+		want := score(t, lm, answer.Row{Query: q, Patch: edited})[0].Targets[0].LogProbs
 		if d := modeltest.MaxDiff64(got[0].LogProbs, want); d > modeltest.LogProbTolerance {
 			t.Errorf("log-probabilities differ from those of Score by %g", d)
 		}
@@ -299,7 +299,7 @@ func TestShiftEverywhere(t *testing.T) {
 			*moved.rows = append(*moved.rows, row)
 		}
 	}
-	ask := func(rows []Row) []Loss {
+	score := func(rows []Row) []Loss {
 		t.Helper()
 		got, err := At(t.Context(), lm, []arch.Site{at}, rows)
 		modeltest.Must(t, err)
@@ -309,8 +309,8 @@ func TestShiftEverywhere(t *testing.T) {
 		return got
 	}
 	// Rows of both forms, of different lengths, in one run.
-	together := ask(append(slices.Clone(spread), single...))
-	high, low := ask(up), ask(down)
+	together := score(append(slices.Clone(spread), single...))
+	high, low := score(up), score(down)
 	for i, row := range spread {
 		all, one := together[i].Gradient, together[len(spread)+i].Gradient
 		if len(all) != len(row.IDs)*width || len(one) != width {
@@ -337,13 +337,13 @@ func TestShiftEach(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	at, w := arch.Site{Layer: 1, Point: arch.FFNOut}, lm.Info().FFNs[1].Down
 	delta := modeltest.Randn(r, 0.1, w.In, w.Out)
-	patch := &patch.Patch{Weights: []patch.Weight{{At: w.ID, Delta: delta}}}
+	edited := &patch.Patch{Weights: []patch.Weight{{At: w.ID, Delta: delta}}}
 	rows := lossRows(t, lm, r, at)
 	var patched []Row
 	for i := range rows {
 		rows[i].Shift, rows[i].Patch, rows[i].Everywhere = nil, nil, true
 		changed := rows[i]
-		changed.Patch = patch
+		changed.Patch = edited
 		patched = append(patched, changed)
 		positions := make([]int, len(rows[i].IDs))
 		for p := range positions {
