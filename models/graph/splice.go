@@ -317,13 +317,9 @@ func (j *joint) act(x string) (string, error) {
 	if why != "" {
 		return "", fmt.Errorf("%w: %s", ErrSplice, why)
 	}
-	if j.f.Up.Compute == "float32" {
-		return a.Copy(j.Builder, x), nil
-	}
-	to, err := typeNamed(j.f.Up.Compute)
+	x, err := narrow(j.Builder, x, j.f.Up.Compute)
 	if err != nil {
 		return "", err
 	}
-	narrow := j.Op("Cast", []string{x}, onnx.AttrInt("to", int64(to)))
-	return j.Op("Cast", []string{a.Copy(j.Builder, narrow)}, onnx.AttrInt("to", int64(onnx.Float))), nil
+	return wide(j.Builder, a.Copy(j.Builder, x), j.f.Up.Compute)
 }
