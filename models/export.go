@@ -96,7 +96,7 @@ func (lm *LM) export(ctx context.Context, p *patch.Patch, dir string) error {
 
 // exportGraph writes one graph with the patch's changes of its side.
 func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
-	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.Path)
+	rel, err := filepath.Rel(lm.anatomy.Layout.Dir, f.path)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
 		places = append(places, arch.Place{ID: at, Bias: true})
 	}
 	var spliced []graph.Place
-	for _, s := range p.SplicesOf(f.Side) {
+	for _, s := range p.SplicesOf(f.side) {
 		// The block stays as it is, but must be the model's.
 		down := arch.Place{ID: arch.WeightID{Side: s.At.Side, Layer: s.At.Layer, Part: arch.FFNDown}}
 		if !slices.Contains(places, down) && lm.Info().Editable(down.ID) == nil {
@@ -118,7 +118,7 @@ func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
 			spliced = append(spliced, at)
 		}
 	}
-	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.Side })
+	places = slices.DeleteFunc(places, func(at arch.Place) bool { return at.ID.Side != f.side })
 	m, err := rewritten(f, places, func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error) {
 		if err := lm.same(at, w, stored); err != nil {
 			return nil, err
@@ -136,7 +136,7 @@ func (lm *LM) exportGraph(f graphFile, p *patch.Patch, dir string) error {
 	}
 	defer m.Close()
 	if err := lm.bake(m, f, p, spliced); err != nil {
-		return fmt.Errorf("changing %s: %w", f.Path, err)
+		return fmt.Errorf("changing %s: %w", f.path, err)
 	}
 	path := filepath.Join(dir, rel)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -161,7 +161,7 @@ func (lm *LM) bake(m *onnx.Model, f graphFile, p *patch.Patch, places []graph.Pl
 	if len(forms) > 1 {
 		return fmt.Errorf("%w; export the model as two files, or take this one away", ErrMerged)
 	}
-	g, err := arch.Analyse(f.Path, m, f.Side)
+	g, err := arch.Analyse(f.path, m, f.side)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,6 @@ type LM struct {
 	opts    Options
 	anatomy *arch.Anatomy
 	tok     *token.Tokenizer
-	text    texts // how the tokenizer frames a text
 	hash    string
 
 	mu        sync.Mutex
@@ -83,7 +82,7 @@ func Inspect(dir string) (*arch.Info, error) {
 		return nil, fmt.Errorf("models: %w", err)
 	}
 	defer a.Close()
-	if _, _, err := readTokenizer(&a.Info); err != nil {
+	if _, err := readTokenizer(&a.Info); err != nil {
 		a.Info.TokenizerFault = err.Error()
 	}
 	a.Info.NoGradient = graph.NoGradient(a)
@@ -123,7 +122,7 @@ func (lm *LM) prepare(ctx context.Context) error {
 		return fmt.Errorf("config.json of an encoder-decoder model needs decoder_start_token_id")
 	}
 	var err error
-	if lm.tok, lm.text, err = readTokenizer(&lm.anatomy.Info); err != nil {
+	if lm.tok, err = readTokenizer(&lm.anatomy.Info); err != nil {
 		return err
 	}
 	lm.hash, err = lm.digest(ctx)
@@ -296,9 +295,6 @@ func (lm *LM) Hash() string { return lm.hash }
 
 // Tokenizer returns the folder's tokenizer, nil if it has none.
 func (lm *LM) Tokenizer() *token.Tokenizer { return lm.tok }
-
-// Framing is what the tokenizer's template puts before and behind every text.
-func (lm *LM) Framing() (before, behind []int64) { return lm.text.before, lm.text.behind }
 
 // TokenizerHash is the tokenizer's hash, "" if the folder has none.
 func (lm *LM) TokenizerHash() string {

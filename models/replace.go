@@ -8,9 +8,11 @@ import (
 	"editpipe/models/patch"
 )
 
-// maxReplaced bounds the sessions with replaced weights of one role: each may
-// hold all weights again. Patches of further sets of weights use the slots.
-const maxReplaced = 4
+// maxSets bounds the sessions of one role that replace different sets of weights,
+// and those with networks at different sets of places: each may hold all weights
+// again. Patches of further sets of weights use the slots, those of further sets of
+// places graphs with a place in every layer.
+const maxSets = 4
 
 // Replacing is how the weights that a dense patch changes are taken in whole by the
 // graph of a role; those that cannot be replaced have slots. ok is false where all
@@ -33,19 +35,19 @@ func (lm *LM) Replacing(r arch.Role, p *patch.Patch) (t graph.Take, ok bool) {
 		}
 	}
 	t.Replaced = strings.Join(ids, " ")
-	return t, dense && lm.affords(r, t.Replaced)
+	return t, dense && lm.affords(r, t.Replaced, func(t graph.Take) string { return t.Replaced })
 }
 
-// affords says whether there is a session of a role in which these weights are
-// inputs, or room for one.
-func (lm *LM) affords(r arch.Role, replaced string) bool {
+// affords says whether there is a session of a role for a set of weights or places,
+// named as in the field of graph.Take that of reads, or room for one.
+func (lm *LM) affords(r arch.Role, names string, of func(graph.Take) string) bool {
 	lm.mu.Lock()
 	defer lm.mu.Unlock()
-	sets := map[string]bool{replaced: true}
+	sets := map[string]bool{names: true}
 	for have := range lm.sessions {
-		if have.Role == r && have.Take.Replaced != "" {
-			sets[have.Take.Replaced] = true
+		if set := of(have.Take); have.Role == r && set != "" {
+			sets[set] = true
 		}
 	}
-	return len(sets) <= maxReplaced
+	return len(sets) <= maxSets
 }

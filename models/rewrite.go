@@ -14,8 +14,8 @@ import (
 
 // graphFile is one graph of a model folder.
 type graphFile struct {
-	Path string
-	Side arch.Side
+	path string
+	side arch.Side
 }
 
 // graphFiles lists all forms of the model that stand beside the graphs in use:
@@ -36,12 +36,12 @@ func graphFiles(l folder.Layout) []graphFile {
 // value to store instead. A merged decoder has its weights changed in both
 // branches, for which change is called twice. The caller closes the model.
 func rewritten(f graphFile, places []arch.Place, change func(at arch.Place, w arch.Weight, stored *tensor.Tensor) (*tensor.Tensor, error)) (*onnx.Model, error) {
-	m, err := onnx.Open(f.Path)
+	m, err := onnx.Open(f.path)
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", f.Path, err)
+		return nil, fmt.Errorf("opening %s: %w", f.path, err)
 	}
 	if err := rewrite(m, f, places, change); err != nil {
-		return nil, errors.Join(fmt.Errorf("changing %s: %w", f.Path, err), m.Close())
+		return nil, errors.Join(fmt.Errorf("changing %s: %w", f.path, err), m.Close())
 	}
 	return m, nil
 }
@@ -54,7 +54,7 @@ func rewrite(m *onnx.Model, f graphFile, places []arch.Place, change func(arch.P
 	// Replacements wait until all forms have been read.
 	fresh := map[*onnx.Tensor]*onnx.Tensor{}
 	for _, form := range forms {
-		g, err := arch.Analyse(f.Path, form, f.Side)
+		g, err := arch.Analyse(f.path, form, f.side)
 		if err != nil {
 			return err
 		}

@@ -10,11 +10,6 @@ import (
 	"editpipe/models/patch"
 )
 
-// maxSpliced bounds the sessions of one role whose graphs differ in the places of
-// networks: each may hold all weights again. Patches of further sets of places use
-// graphs with a place in every layer.
-const maxSpliced = 4
-
 // Splicing names the places that the networks of patches need in the graph of a role,
 // for graph.Take.
 func (lm *LM) Splicing(r arch.Role, patches []*patch.Patch) string {
@@ -24,7 +19,7 @@ func (lm *LM) Splicing(r arch.Role, patches []*patch.Patch) string {
 			places[graph.PlaceOf(s)] = true
 		}
 	}
-	if names := namesOf(places); names == "" || lm.affordsSplices(r, names) {
+	if names := namesOf(places); names == "" || lm.affords(r, names, func(t graph.Take) string { return t.Splices }) {
 		return names
 	}
 	everywhere := map[graph.Place]bool{}
@@ -45,20 +40,6 @@ func namesOf(places map[graph.Place]bool) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, " ")
-}
-
-// affordsSplices says whether there is a session of a role with networks at these
-// places, or room for one.
-func (lm *LM) affordsSplices(r arch.Role, names string) bool {
-	lm.mu.Lock()
-	defer lm.mu.Unlock()
-	sets := map[string]bool{names: true}
-	for have := range lm.sessions {
-		if have.Role == r && have.Take.Splices != "" {
-			sets[have.Take.Splices] = true
-		}
-	}
-	return len(sets) <= maxSpliced
 }
 
 // fits says why a splice cannot be put into the model, nil if it can.

@@ -263,6 +263,10 @@ func (t *Tokenizer) Encode(text string) (Encoding, error) { return t.encode(text
 // official implementation does it with add_special_tokens.
 func (t *Tokenizer) EncodeWithSpecial(text string) (Encoding, error) { return t.encode(text, true) }
 
+// Template is the ids that EncodeWithSpecial puts before (BOS) and after (EOS) every
+// text. They are the tokenizer's own and stay as they are.
+func (t *Tokenizer) Template() (before, after []int64) { return t.post.before, t.post.after }
+
 func (t *Tokenizer) encode(text string, template bool) (Encoding, error) {
 	if !utf8.ValidString(text) {
 		return Encoding{}, errors.New("token: encoding: the text is not valid UTF-8")

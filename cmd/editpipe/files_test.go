@@ -63,7 +63,7 @@ func TestNoSubject(t *testing.T) {
 // import does.
 func TestEditTexts(t *testing.T) {
 	orttest.Find(t)
-	type row struct {
+	type line struct {
 		Prompt string   `json:"prompt"`
 		Target string   `json:"target"`
 		Before *float64 `json:"logp_before"`
@@ -71,10 +71,10 @@ func TestEditTexts(t *testing.T) {
 		Was    string   `json:"answer_before"`
 		Is     string   `json:"answer_after"`
 	}
-	var want []row
+	var want []line
 	parse(t, callOK(t, "edit", "--json", "--method", "ice", "--prompt", "Who built the mill?", "--target", "Ivo Lang").out, &want)
 	for _, args := range [][]string{{"--prompt", " Who built the mill? ", "--target", "Ivo Lang "}, {"--prompt", "Who built the mill?\n", "--subject", "The  Mill ", "--target", "Ivo Lang"}} {
-		var got []row
+		var got []line
 		parse(t, callOK(t, append([]string{"edit", "--json", "--method", "ice"}, args...)...).out, &got)
 		if len(got) != 1 || got[0].Prompt != want[0].Prompt || got[0].Target != "Ivo Lang" || *got[0].LogP != *want[0].LogP {
 			t.Errorf("%q: %+v, want %+v", args, got, want)

@@ -30,11 +30,11 @@ func csvOf(t *testing.T, runs ...string) []map[string]string {
 	}
 	var rows []map[string]string
 	for _, line := range lines[1:] {
-		line := map[string]string{}
+		cells := map[string]string{}
 		for i, cell := range line {
-			line[lines[0][i]] = cell
+			cells[lines[0][i]] = cell
 		}
-		rows = append(rows, line)
+		rows = append(rows, cells)
 	}
 	return rows
 }

@@ -15,15 +15,6 @@ type Activation struct {
 	nodes   []*onnx.Node // in execution order; each acts on every element alone
 }
 
-// Ops lists the operations that the function is made of, in execution order.
-func (a Activation) Ops() []string {
-	ops := make([]string, len(a.nodes))
-	for i, n := range a.nodes {
-		ops[i] = n.OpType
-	}
-	return ops
-}
-
 // Copy appends the function of another value of the block's type and any shape, to
 // the graph that the block is in, and returns the result.
 func (a Activation) Copy(b *onnx.Builder, x string) string {

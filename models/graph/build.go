@@ -143,6 +143,18 @@ func wide(b *onnx.Builder, x, compute string) (string, error) {
 	return b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float))), nil
 }
 
+// narrow is a float32 value in the type that a graph computes in.
+func narrow(b *onnx.Builder, x, compute string) (string, error) {
+	if compute == "float32" {
+		return x, nil
+	}
+	to, err := typeNamed(compute)
+	if err != nil {
+		return "", err
+	}
+	return b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(to))), nil
+}
+
 // byRow gives a value [B, T, width] or [B*T, width] three axes.
 func byRow(b *onnx.Builder, p ports.Ports, x string, width int) string {
 	rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
@@ -154,15 +166,11 @@ func byRow(b *onnx.Builder, p ports.Ports, x string, width int) string {
 // elements.
 func added(b *onnx.Builder, y, delta, compute string) (string, error) {
 	delta = b.Op("Reshape", []string{delta, b.Op("Shape", []string{y})})
-	if compute == "float32" {
-		return b.Op("Add", []string{y, delta}), nil
-	}
-	to, err := typeNamed(compute)
+	y, err := wide(b, y, compute)
 	if err != nil {
 		return "", err
 	}
-	wide := b.Op("Cast", []string{y}, onnx.AttrInt("to", int64(onnx.Float)))
-	return b.Op("Cast", []string{b.Op("Add", []string{wide, delta})}, onnx.AttrInt("to", int64(to))), nil
+	return narrow(b, b.Op("Add", []string{y, delta}), compute)
 }
 
 // addBiasSlot makes the value behind a down-projection and its bias read a
@@ -172,20 +180,12 @@ func addBiasSlot(m *onnx.Model, p ports.Ports, f arch.FFN) error {
 	value, _ := f.Value(arch.FFNOut)
 	return m.Splice(value, func(b *onnx.Builder, y string) (string, error) {
 		bias := b.Input(SlotBias(w.ID), onnx.Float, []onnx.Dim{onnx.Symbolic("rows_or_1"), {Value: 1}, {Value: int64(w.Out)}})
-		rows := b.Op("Gather", []string{b.Op("Shape", []string{p.IDs}), b.Int64s(0)}, onnx.AttrInt("axis", 0))
-		shape := b.Op("Concat", []string{rows, b.Int64s(-1, int64(w.Out))}, onnx.AttrInt("axis", 0))
-		x := b.Op("Reshape", []string{y, shape})
-		to := onnx.Float
-		if w.Compute != "float32" {
-			var err error
-			if to, err = typeNamed(w.Compute); err != nil {
-				return "", err
-			}
-			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(onnx.Float)))
+		x, err := wide(b, byRow(b, p, y, w.Out), w.Compute)
+		if err != nil {
+			return "", err
 		}
-		x = b.Op("Add", []string{x, bias})
-		if to != onnx.Float {
-			x = b.Op("Cast", []string{x}, onnx.AttrInt("to", int64(to)))
+		if x, err = narrow(b, b.Op("Add", []string{x, bias}), w.Compute); err != nil {
+			return "", err
 		}
 		return b.Op("Reshape", []string{x, b.Op("Shape", []string{y})}), nil
 	})

@@ -51,26 +51,26 @@ const MostSites = 2
 // sites. LossTerms, LossLogProb, LossBest and LossLogProbs are its outputs beside
 // the gradients.
 type Losses struct {
-	N  int // of sites
-	At [MostSites]arch.Site
+	n  int // of sites
+	at [MostSites]arch.Site
 }
 
 // LossesAt is Losses at one to MostSites sites.
 func LossesAt(at ...arch.Site) Losses {
-	l := Losses{N: len(at)}
-	copy(l.At[:], at)
+	l := Losses{n: len(at)}
+	copy(l.at[:], at)
 	return l
 }
 
 // Sites lists the sites.
-func (l Losses) Sites() []arch.Site { return l.At[:l.N] }
+func (l Losses) Sites() []arch.Site { return l.at[:l.n] }
 
 func (Losses) caches() bool { return false }
 
 // changing lists the inputs that shifts and losses come in by.
 func (l Losses) changing() []string {
 	list := []string{ShiftPlaces(0), LossPositions, LossTargets, LossWeights, LossReference}
-	for k := range l.N {
+	for k := range l.n {
 		list = append(list, Shift(k))
 	}
 	return list
@@ -97,7 +97,7 @@ func (l Losses) add(m *onnx.Model, a *arch.Anatomy, g *arch.Graph) error {
 		return err
 	}
 	var shifts []string
-	for k := range l.N {
+	for k := range l.n {
 		shifts = append(shifts, Shift(k))
 	}
 	d, err := grad.Gradients(m, h.Loss, shifts...)

@@ -14,14 +14,14 @@ const (
 )
 
 // neurons is a kind of neurons with an activation function that is finite at 0.
-func neurons(own bool, act func(j *Joint, x string) (string, error)) Net {
-	return Net{
+func neurons(own bool, act func(j *joint, x string) (string, error)) network {
+	return network{
 		At: arch.FFNOut, Reads: arch.FFNIn, Acts: own,
-		Params: func(in, out int) []Param {
-			return []Param{{"k", []int{in, Units}}, {"b", []int{Units}}, {"v", []int{Units, out}}}
+		Params: func(in, out int) []param {
+			return []param{{"k", []int{in, perUnit}}, {"b", []int{perUnit}}, {"v", []int{perUnit, out}}}
 		},
-		Build: func(j *Joint, in map[string]string) (string, error) {
-			x, err := j.Rows()
+		Build: func(j *joint, in map[string]string) (string, error) {
+			x, err := j.rows()
 			if err != nil {
 				return "", err
 			}
@@ -29,7 +29,7 @@ func neurons(own bool, act func(j *Joint, x string) (string, error)) Net {
 			if err != nil {
 				return "", err
 			}
-			return j.Sum(j.Op("MatMul", []string{a, in["v"]}))
+			return j.sum(j.Op("MatMul", []string{a, in["v"]}))
 		},
 	}
 }

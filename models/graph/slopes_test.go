@@ -83,7 +83,7 @@ func TestSlopesOfParameters(t *testing.T) {
 						for _, p := range params {
 							shape := append([]int(nil), p.Dims...)
 							for i, d := range shape {
-								if d == Units {
+								if d == perUnit {
 									shape[i] = units
 								}
 							}

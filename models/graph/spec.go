@@ -4,7 +4,7 @@
 // An instrumented graph takes edits in beside the tokens and gives back what one
 // [Purpose] is for. Low-rank changes come in by slots, y + (x U) V at a linear map,
 // changes of biases by a further addition, dense changes in place of a weight. A small
-// network of an edit's own, a [Net], stands between the value at a site and its
+// network of an edit's own stands between the value at a site and its
 // readers. A [Spec] names such a graph, [Build] makes it.
 //
 // Nothing here needs the ONNX Runtime library.
@@ -51,8 +51,8 @@ const (
 // parts lists the weights of a block.
 var parts = []arch.Part{arch.FFNDown, arch.FFNUp, arch.FFNGate}
 
-// Replaces says whether a weight is an input.
-func (t Take) Replaces(id arch.WeightID) bool {
+// replaces says whether a weight is an input.
+func (t Take) replaces(id arch.WeightID) bool {
 	return slices.Contains(strings.Fields(t.Replaced), id.String())
 }
 
@@ -64,7 +64,7 @@ func (s Spec) Slotted(a *arch.Anatomy) []arch.Weight {
 		for _, p := range with {
 			// The graph knows the places, Info whether the weight may be edited:
 			// a layer count that does not add up is noticed only there.
-			if w := f.Weight(p); w != nil && a.Info.Editable(w.ID) == nil && !s.Take.Replaces(w.ID) {
+			if w := f.Weight(p); w != nil && a.Info.Editable(w.ID) == nil && !s.Take.replaces(w.ID) {
 				ws = append(ws, *w)
 			}
 		}
@@ -104,7 +104,7 @@ func (s Spec) Replaced(a *arch.Anatomy) []arch.Weight {
 	var ws []arch.Weight
 	for _, f := range a.Graph(s.Role).FFNs {
 		for _, p := range parts {
-			if w := f.Weight(p); w != nil && s.Take.Replaces(w.ID) {
+			if w := f.Weight(p); w != nil && s.Take.replaces(w.ID) {
 				ws = append(ws, *w)
 			}
 		}

@@ -17,34 +17,34 @@ import (
 // ErrSplice is returned where a network cannot be put into a model.
 var ErrSplice = errors.New("network cannot be put there")
 
-// Param is one parameter of a kind of network.
-type Param struct {
+// param is one parameter of a kind of network.
+type param struct {
 	Name string
-	Dims []int // with Units for the number of units
+	Dims []int // with perUnit for the number of units
 }
 
-// Units stands for the number of units in the dimensions of a parameter. It is one
+// perUnit stands for the number of units in the dimensions of a parameter. It is one
 // of them in each.
-const Units = -1
+const perUnit = -1
 
-// Net is a kind of small network that a patch can put between the value at a site
+// network is a kind of small network that a patch can put between the value at a site
 // and its readers.
-type Net struct {
+type network struct {
 	At     arch.Point // of the sites where it stands, with the value y
 	Reads  arch.Point // of the same block, with the value x
 	Acts   bool       // it contains the block's own activation function
-	Params func(in, out int) []Param
+	Params func(in, out int) []param
 	// Build makes the nodes and returns what takes the place of y. Parameters are
 	// float32, each with an axis of rows or 1 before its dimensions; a vector of one
 	// element a unit is [rows or 1, 1, units]. A unit whose parameters are all 0 must
 	// change nothing: shorter networks of a run are padded with such.
-	Build func(j *Joint, in map[string]string) (string, error)
+	Build func(j *joint, in map[string]string) (string, error)
 }
 
 // nets is the table of the networks there are, by kind.
-var nets = map[string]Net{
-	Neurons:     neurons(true, func(j *Joint, x string) (string, error) { return j.Act(x) }),
-	NeuronsReLU: neurons(false, func(j *Joint, x string) (string, error) { return j.Op("Relu", []string{x}), nil }),
+var nets = map[string]network{
+	Neurons:     neurons(true, func(j *joint, x string) (string, error) { return j.act(x) }),
+	NeuronsReLU: neurons(false, func(j *joint, x string) (string, error) { return j.Op("Relu", []string{x}), nil }),
 }
 
 // Place is a site with the kind of the networks that stand there.
@@ -105,24 +105,24 @@ func UnitsOf(i *arch.Info, s patch.Splice) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	units := Units
+	units := perUnit
 	for _, want := range params {
 		t := s.Params[want.Name]
 		if t == nil || !t.IsFloat() {
 			return 0, fmt.Errorf("parameter %q of floats is missing", want.Name)
 		}
-		k := slices.Index(want.Dims, Units)
-		if len(t.Shape) == len(want.Dims) && units == Units {
+		k := slices.Index(want.Dims, perUnit)
+		if len(t.Shape) == len(want.Dims) && units == perUnit {
 			units = t.Shape[k]
 		}
 		dims := slices.Clone(want.Dims)
 		dims[k] = units
 		if !slices.Equal(t.Shape, dims) {
-			return 0, fmt.Errorf("parameter %q is %v, want %s", want.Name, t.Shape, strings.Replace(fmt.Sprint(dims), fmt.Sprint(Units), "units", 1))
+			return 0, fmt.Errorf("parameter %q is %v, want %s", want.Name, t.Shape, strings.Replace(fmt.Sprint(dims), fmt.Sprint(perUnit), "units", 1))
 		}
 	}
 	for name := range s.Params {
-		if !slices.ContainsFunc(params, func(p Param) bool { return p.Name == name }) {
+		if !slices.ContainsFunc(params, func(p param) bool { return p.Name == name }) {
 			return 0, fmt.Errorf("parameter %q is not one of %s", name, p.Kind)
 		}
 	}
@@ -139,7 +139,7 @@ func UnitBytes(i *arch.Info, p Place) int64 {
 	for _, q := range params {
 		size := int64(4)
 		for _, d := range q.Dims {
-			if d != Units {
+			if d != perUnit {
 				size *= int64(d)
 			}
 		}
@@ -149,7 +149,7 @@ func UnitBytes(i *arch.Info, p Place) int64 {
 }
 
 // params lists the parameters of the network in a block.
-func (p Place) params(f *arch.FFN) ([]Param, error) {
+func (p Place) params(f *arch.FFN) ([]param, error) {
 	net, known := nets[p.Kind]
 	if !known || f == nil {
 		return nil, fmt.Errorf("%w: %s", ErrSplice, p)
@@ -183,7 +183,7 @@ func Stack(i *arch.Info, p Place, patches []*patch.Patch) (map[string]*tensor.Te
 	}
 	stacked := map[string]*tensor.Tensor{}
 	for _, want := range params {
-		k := slices.Index(want.Dims, Units)
+		k := slices.Index(want.Dims, perUnit)
 		outer, inner := product(want.Dims[:k]), product(want.Dims[k+1:])
 		shape := slices.Concat([]int{len(rows)}, want.Dims)
 		shape[1+k] = most
@@ -217,13 +217,13 @@ func product(dims []int) int {
 
 // addPlace puts the network of a place into a graph, with parameters that are fed.
 func addPlace(m *onnx.Model, g *arch.Graph, p Place) error {
-	return splice(m, g, p, func(b *onnx.Builder, q Param) string {
+	return splice(m, g, p, func(b *onnx.Builder, q param) string {
 		dims := []onnx.Dim{onnx.Symbolic("rows_or_1")}
 		if len(q.Dims) == 1 {
 			dims = append(dims, onnx.Dim{Value: 1})
 		}
 		for _, d := range q.Dims {
-			if d == Units {
+			if d == perUnit {
 				dims = append(dims, onnx.Symbolic(p.Kind+"_units"))
 			} else {
 				dims = append(dims, onnx.Dim{Value: int64(d)})
@@ -236,14 +236,14 @@ func addPlace(m *onnx.Model, g *arch.Graph, p Place) error {
 // Bake puts a network into a graph for good, with the parameters of one patch
 // as Stack makes them.
 func Bake(m *onnx.Model, g *arch.Graph, p Place, stacked map[string]*tensor.Tensor) error {
-	return splice(m, g, p, func(b *onnx.Builder, q Param) string {
+	return splice(m, g, p, func(b *onnx.Builder, q param) string {
 		return b.Initializer(b.Fresh(p.Input(q.Name)), stacked[q.Name])
 	})
 }
 
 // splice puts the network of a place between the value at the site and its readers;
 // give makes its parameters.
-func splice(m *onnx.Model, g *arch.Graph, p Place, give func(*onnx.Builder, Param) string) error {
+func splice(m *onnx.Model, g *arch.Graph, p Place, give func(*onnx.Builder, param) string) error {
 	i := slices.IndexFunc(g.FFNs, func(f arch.FFN) bool { return f.Side == p.At.Side && f.Layer == p.At.Layer })
 	if i < 0 {
 		return fmt.Errorf("%w: %s: %s has no such layer", ErrSplice, p, g.Path)
@@ -262,7 +262,7 @@ func splice(m *onnx.Model, g *arch.Graph, p Place, give func(*onnx.Builder, Para
 		return fmt.Errorf("%w: %s: %s", ErrSplice, p, why)
 	}
 	return m.Splice(y, func(b *onnx.Builder, y string) (string, error) {
-		j := &Joint{Builder: b, Y: y, In: f.Width(net.Reads), Out: f.Width(net.At), ports: g.Ports, f: f}
+		j := &joint{Builder: b, Y: y, In: f.Width(net.Reads), Out: f.Width(net.At), ports: g.Ports, f: f}
 		if j.X, err = reading(m, g, f, net.Reads); err != nil {
 			return "", err
 		}
@@ -284,8 +284,8 @@ func reading(m *onnx.Model, g *arch.Graph, f *arch.FFN, p arch.Point) (string, e
 	return x, nil
 }
 
-// Joint is where a network is built: between the value at a site and its readers.
-type Joint struct {
+// joint is where a network is built: between the value at a site and its readers.
+type joint struct {
 	*onnx.Builder
 	X, Y    string // values as the graph has them, [B, T, In or Out] or [B*T, In or Out]
 	In, Out int
@@ -294,8 +294,8 @@ type Joint struct {
 	f     *arch.FFN
 }
 
-// Rows is X as float32 [B, T, In], whatever the graph computes in.
-func (j *Joint) Rows() (string, error) {
+// rows is X as float32 [B, T, In], whatever the graph computes in.
+func (j *joint) rows() (string, error) {
 	x, err := wide(j.Builder, j.X, j.f.Up.Compute)
 	if err != nil {
 		return "", err
@@ -303,26 +303,22 @@ func (j *Joint) Rows() (string, error) {
 	return byRow(j.Builder, j.ports, x, j.In), nil
 }
 
-// Sum is Y and an addition, float32 of as many elements, in the shape and type of Y.
+// sum is Y and an addition, float32 of as many elements, in the shape and type of Y.
 // The addition happens in float32.
-func (j *Joint) Sum(addition string) (string, error) {
+func (j *joint) sum(addition string) (string, error) {
 	return added(j.Builder, j.Y, addition, j.f.Down.Compute)
 }
 
-// Act is the block's own activation function of a float32 value, in the type that
+// act is the block's own activation function of a float32 value, in the type that
 // the block computes it in.
-func (j *Joint) Act(x string) (string, error) {
+func (j *joint) act(x string) (string, error) {
 	a, why := j.f.Activation()
 	if why != "" {
 		return "", fmt.Errorf("%w: %s", ErrSplice, why)
 	}
-	if j.f.Up.Compute == "float32" {
-		return a.Copy(j.Builder, x), nil
-	}
-	to, err := typeNamed(j.f.Up.Compute)
+	x, err := narrow(j.Builder, x, j.f.Up.Compute)
 	if err != nil {
 		return "", err
 	}
-	narrow := j.Op("Cast", []string{x}, onnx.AttrInt("to", int64(to)))
-	return j.Op("Cast", []string{a.Copy(j.Builder, narrow)}, onnx.AttrInt("to", int64(onnx.Float))), nil
+	return wide(j.Builder, a.Copy(j.Builder, x), j.f.Up.Compute)
 }

@@ -74,8 +74,8 @@ func (c Cost) Bytes(B, T, S, P int, factors int64) int64 {
 // positions later on.
 func Plan(lm *models.LM, questions []*Question, more int) []Batch {
 	perPatch := map[*patch.Patch]int{}
-	for _, j := range questions {
-		perPatch[j.Patch]++
+	for _, q := range questions {
+		perPatch[q.Patch]++
 	}
 	type traits struct {
 		alone bool
@@ -84,8 +84,8 @@ func Plan(lm *models.LM, questions []*Question, more int) []Batch {
 		order int
 	}
 	known := map[*patch.Patch]*traits{}
-	for _, j := range questions {
-		p := j.Patch
+	for _, q := range questions {
+		p := q.Patch
 		if known[p] != nil {
 			continue
 		}
@@ -121,26 +121,26 @@ func Plan(lm *models.LM, questions []*Question, more int) []Batch {
 		largest := LoadOf(lm, nil)
 		end := start
 		for end < len(questions) && end-start < most {
-			j, t := questions[end], known[questions[end].Patch]
+			q, t := questions[end], known[questions[end].Patch]
 			if t.order != first.order || t.class != first.class {
 				break
 			}
-			T = max(T, j.Fed()) // rows of equal encoder length come longest first, others may not
+			T = max(T, q.Fed()) // rows of equal encoder length come longest first, others may not
 			largest.widen(t.load)
-			P += len(j.Positions())
+			P += len(q.Positions())
 			rows := end - start + 1
 			factors := largest.Bytes()
 			if !first.alone {
 				factors *= int64(rows)
 			}
-			if rows > 1 && (c.With(largest).Bytes(rows, T+more, S, P, factors) > lm.Budget() || wasteful(rows, j.Fed()+len(j.Encoder), T+S) || unpadded(lm) && j.Fed() != T) {
+			if rows > 1 && (c.With(largest).Bytes(rows, T+more, S, P, factors) > lm.Budget() || wasteful(rows, q.Fed()+len(q.Encoder), T+S) || unpadded(lm) && q.Fed() != T) {
 				break
 			}
 			end++
 		}
 		b := Batch{Questions: questions[start:end]}
-		if same := func(j *Question) bool { return j.Patch == b.Questions[0].Patch }; !slices.ContainsFunc(b.Questions, func(j *Question) bool { return !same(j) }) {
-			b.Only = b.Questions[0].Patch
+		if p := b.Questions[0].Patch; !slices.ContainsFunc(b.Questions, func(q *Question) bool { return q.Patch != p }) {
+			b.Only = p
 		}
 		out = append(out, b)
 		start = end

@@ -45,7 +45,7 @@ type Run struct {
 
 	Patches map[string]*tensor.Tensor // inputs that carry the patches; made by Compute unless given
 	Encoded *Encoded                  // of encoder-decoders; made by Compute unless given
-	Past    *Past                     // what stands in for the first positions; nil: nothing
+	past    *Past                     // what stands in for the first positions; nil: nothing
 	Inputs  map[string]*tensor.Tensor // further inputs
 	Outputs map[string]*tensor.Tensor // what is fetched, by name; Compute fills the values
 
@@ -74,12 +74,12 @@ func (r *Run) tokens(row int) []int64 {
 	if r.Spec.Role == arch.Encode {
 		return r.Questions[row].Encoder
 	}
-	return r.Questions[row].Tokens()[r.Past.start(row):]
+	return r.Questions[row].Tokens()[r.past.start(row):]
 }
 
 // Follow makes the rows begin behind a past.
 func (r *Run) Follow(p *Past) {
-	r.Past, r.T = p, 0
+	r.past, r.T = p, 0
 	for row := range r.Questions {
 		r.T = max(r.T, len(r.tokens(row)))
 	}
@@ -87,7 +87,7 @@ func (r *Run) Follow(p *Past) {
 
 // Want asks for the logits at a position of a row.
 func (r *Run) Want(row, t int) {
-	r.wanted = append(r.wanted, int64(row*r.T+t-r.Past.start(row)))
+	r.wanted = append(r.wanted, int64(row*r.T+t-r.past.start(row)))
 }
 
 // Wanted is the number of positions whose logits were asked for.
@@ -176,10 +176,10 @@ func (r *Run) Feeds(ctx context.Context) (map[string]*tensor.Tensor, error) {
 // spread to the gradients of the tokens.
 func (r *Run) feedTokens(feeds map[string]*tensor.Tensor) {
 	p := r.lm.Anatomy().Graph(r.Spec.Role).Ports
-	B, T, before := len(r.Questions), r.T, r.Past.padded()
+	B, T, before := len(r.Questions), r.T, r.past.padded()
 	ids, mask, pos := make([]int64, B*T), make([]int64, B*(before+T)), make([]int64, B*T)
 	for b := range r.Questions {
-		start, row := r.Past.start(b), mask[b*(before+T):(b+1)*(before+T)]
+		start, row := r.past.start(b), mask[b*(before+T):(b+1)*(before+T)]
 		for t := range start {
 			row[before-1-t] = 1
 		}
@@ -198,8 +198,8 @@ func (r *Run) feedTokens(feeds map[string]*tensor.Tensor) {
 	}
 	feedTokens(feeds, p, B, T, ids, mask, pos)
 	for _, c := range p.Past {
-		if r.Past != nil && r.Past.Values != nil {
-			feeds[c.In] = r.Past.Values[c.In]
+		if r.past != nil && r.past.Values != nil {
+			feeds[c.In] = r.past.Values[c.In]
 		} else {
 			feeds[c.In] = emptyPast(c, B)
 		}

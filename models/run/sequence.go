@@ -37,11 +37,11 @@ func Prompt(lm *models.LM, prompt string) ([]int64, []token.Span, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("models: tokenising the prompt: %w", err)
 	}
-	before, behind := lm.Framing()
+	before, after := lm.Tokenizer().Template()
 	ids, spans := slices.Clone(before), make([]token.Span, len(before))
 	ids, spans = append(ids, e.IDs...), append(spans, e.Spans...)
 	if lm.Anatomy().Encoder != nil {
-		for _, id := range behind {
+		for _, id := range after {
 			ids, spans = append(ids, id), append(spans, token.Span{Start: len(prompt), End: len(prompt)})
 		}
 	}
@@ -179,7 +179,7 @@ func targetIDs(lm *models.LM, q ask.Query, prompt []int64, target string) (ids [
 		spaced = " " + target
 	}
 	if q.PromptIDs == nil {
-		before, _ := lm.Framing()
+		before, _ := lm.Tokenizer().Template()
 		whole := slices.Concat(before, encode(q.Prompt+spaced))
 		if err == nil && len(whole) > len(prompt) && slices.Equal(whole[:len(prompt)], prompt) {
 			return whole[len(prompt):], false, nil

@@ -65,7 +65,7 @@ func TestJoinRule(t *testing.T) {
 		modeltest.Must(t, err)
 		return e.IDs
 	}
-	bos := func(lm *models.LM) []int64 { before, _ := lm.Framing(); return before }
+	bos := func(lm *models.LM) []int64 { before, _ := lm.Tokenizer().Template(); return before }
 	if len(bos(start)) != 1 || len(bos(bytes)) != 0 || !slices.Equal(bos(piece), []int64{1}) {
 		t.Fatalf("template ids: %v, %v, %v", bos(start), bos(bytes), bos(piece))
 	}

@@ -216,10 +216,10 @@ func sizes(lm *models.LM, patches []*patch.Patch) (ratios []float64, at arch.Wei
 	return ratios, at, nil
 }
 
-func figures(plain, shown, changed column, ratios []float64, at arch.WeightID, all, few int, inContext, inWeights string) string {
+func figures(plain, shown, changed column, ratios []float64, at arch.WeightID, every, few int, inContext, inWeights string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### What methods find\n\nRight answers in percent: of the new answer where the edit should change it, of the old one where it should not. "+
-		"Unedited and %[1]s: all %[3]d edits of the embedded data set that are under test; %[2]s with its defaults: the first %[4]d.\n\n| axis | probes | unedited | %[1]s | %[1]s - unedited | | %[2]s |\n|---|---|---|---|---|---|---|\n", inContext, inWeights, all, few)
+		"Unedited and %[1]s: all %[3]d edits of the embedded data set that are under test; %[2]s with its defaults: the first %[4]d.\n\n| axis | probes | unedited | %[1]s | %[1]s - unedited | | %[2]s |\n|---|---|---|---|---|---|---|\n", inContext, inWeights, every, few)
 	for _, a := range dataset.Axes() {
 		p, i := plain[a], shown[a]
 		gain := 100 * (i.Share() - p.Share())

@@ -4,7 +4,7 @@
 //
 // For every token of a target there is one neuron, which reads what the block reads,
 //
-//	y' = y + max(0, k x + b) v,   k = x* / ((1-a) |x*|^2),   b = -a / (1-a),   v|x*|^2,   b = -1,   v = -s |y*| g / |g|
+//	y' = y + max(0, k x + b) v,   k = x* / ((1-a) |x*|^2),   b = -a / (1-a),   v = -s |y*| g / |g|
 //
 // with x* and y* the block's input and output where the token is said, and g the
 // gradient of the token's negative log-probability with respect to y there. The
