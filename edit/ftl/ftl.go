@@ -46,9 +46,9 @@ const enough = 1e-2
 // Config is the configuration of both methods.
 type Config struct {
 	Layer int     `set:"layer" in:"layers" share:"21/32" doc:"layer whose down-projection is trained"`
-	Steps int     `set:"num_steps" doc:"most updates"`
+	Steps int     `set:"num_steps" doc:"largest number of updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
-	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
+	Decay float64 `set:"weight_decay" doc:"weight decay of the changed weight"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
 	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
 }

@@ -52,8 +52,8 @@ const (
 
 // Config is the configuration of IKE.
 type Config struct {
-	Mode  string `set:"mode" oneof:"paper|easyedit" doc:"how demonstrations are chosen and laid out"`
-	K     int    `set:"k" doc:"demonstrations; 0 for the mode's own number (paper 32, easyedit 16)"`
+	Mode  string `set:"mode" oneof:"paper|easyedit" doc:"how demonstrations are chosen and formatted"`
+	K     int    `set:"k" doc:"number of demonstrations; 0: that of the mode (paper 32, easyedit 16)"`
 	Scope string `set:"scope" oneof:"oracle" doc:"which statement precedes a question: oracle, that of the record's own edit"`
 }
 

@@ -51,8 +51,8 @@ const (
 // Config is the configuration of PMET.
 type Config struct {
 	spread.Config
-	Space string `set:"space" oneof:"add|never" doc:"the target is tokenised behind a space, or bare, as EasyEdit does for models without gpt in their name"`
-	Stop  string `set:"argmax_stop" oneof:"argmax|equal" doc:"when the search counts the target as reached: argmax, every token is the most probable; equal, mean probabilities are equal in float32 (the authors' code)"`
+	Space string `set:"space" oneof:"add|never" doc:"whether the target is tokenised with the space before it; never: without, as EasyEdit does for models without gpt in their name"`
+	Stop  string `set:"argmax_stop" oneof:"argmax|equal" doc:"when the target counts as reached: argmax, when every token is the most probable; equal, when mean probabilities are equal in float32 (the authors' code)"`
 }
 
 // Method is the method "pmet".

@@ -37,8 +37,8 @@ const name = "neuron"
 // Config is the configuration of the method.
 type Config struct {
 	Below    int     `set:"below" doc:"layers between the one with the neurons and the head"`
-	Strength float64 `set:"strength" doc:"s, the norm of what a neuron adds, in norms of the block's output"`
-	Reach    float64 `set:"reach" doc:"a, from 0 to below 1: the part of its own input from which on a neuron speaks"`
+	Strength float64 `set:"strength" doc:"s, the norm of what a neuron adds, relative to the norm of the block's output"`
+	Reach    float64 `set:"reach" doc:"a, from 0 to below 1: the share of its own input above which a neuron is active"`
 }
 
 // Method is the method "neuron".
