@@ -1,6 +1,7 @@
 // Package metric turns answers into numbers. A metric has an id, a definition
 // and one function; Score applies all of them to one answer, Summarise averages
-// them over records, and the statistics say how far an average can be trusted.
+// them over records, and its confidence intervals say how far an average can be
+// trusted.
 //
 // The package cannot run a model: definitions do not depend on a backend.
 // All functions are pure, and equal sets of rows give bit-equal means whatever

@@ -7,16 +7,16 @@
 //	D <- min(max(D - Adam(dL/dD), -eps), eps)
 //
 // FT-L: Zhu et al. 2020, "Modifying Memories in Transformer Models", section 3,
-// in the form of Meng et al. 2022, "Locating and Editing Factual Associations in
-// GPT", appendix E.1: all tokens of a target are scored at the last position of
-// the prompt. FT-M: Zhang et al. 2024, "A Comprehensive Study of Knowledge
-// Editing for Large Language Models": each token is scored behind those before
-// it, and prompts do not count.
+// in the form of Meng et al. 2022, "Locating and Editing Factual Associations
+// in GPT", appendix E.1: all tokens of a target are scored at the last position
+// of the prompt. FT-M: Zhang et al. 2024, "A Comprehensive Study of Knowledge
+// Editing for Large Language Models": each token is scored given the tokens
+// before it, and the prompt's tokens do not count.
 //
-// With x the inputs and d the derivatives by the outputs of the projection at
-// every position, dL/dD = x' d. Where the projection has a bias, that is trained
-// with the weight, as the reference implementations do by their choice of
-// parameters; its derivative is the sum of d over positions.
+// With x the inputs of the projection at every position and d the derivatives
+// with respect to its outputs, dL/dD = x' d. If the projection has a bias, it
+// is trained with the weight, as in the reference implementations; its
+// derivative is the sum of d over positions.
 package ftl
 
 import (

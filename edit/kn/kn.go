@@ -1,5 +1,5 @@
-// Package kn edits facts through knowledge neurons: elements of the feed-forward
-// activations that the probability of an object is put down to.
+// Package kn edits facts through knowledge neurons: the elements of the
+// feed-forward activations that the probability of an object depends on most.
 //
 // Dai et al. 2022, "Knowledge Neurons in Pretrained Transformers". With a[l] the
 // activation of layer l at the last position of a prompt (section 3.1; there: at
@@ -7,18 +7,19 @@
 //
 //	a[l][i] / m  sum over k of  d P(object | a[l] := alpha_k a[l]) / d a[l][i]
 //
-// Neurons above a share of the largest attribution are kept, those that several
-// prompts of the fact agree in, if there are several (section 3.2), and the rows
-// v of the down-projection [in, out] that they select move from the embedding of
-// the old object to that of the new one (section 5.1):
+// Neurons above a share of the largest attribution are kept and, if the fact
+// has several prompts, only those that enough of them share (section 3.2). The
+// rows v of the down-projection [in, out] that they select are moved from the
+// embedding of the old object to that of the new one (section 5.1):
 //
 //	v' = v - lambda1 |v| e_old / |e_old| + lambda2 |v| e_new / |e_new|
 //
-// This was made for BERT, whose objects are one token. Two later programs make
-// it for left-to-right models with choices of their own: the code of Meng et al.
-// 2022, "Locating and Editing Factual Associations in GPT", and EasyEdit. Config
-// has all three as variants. All change one layer's rows by multiples of one
-// vector, so that an edit is a change of rank one in every layer it touches.
+// This was made for BERT, with objects of one token. Two later programs
+// implement it for left-to-right models, with choices of their own: the code of
+// Meng et al. 2022, "Locating and Editing Factual Associations in GPT", and
+// EasyEdit. Config has all three as variants. All of them change a layer's rows
+// by multiples of one vector, so an edit is a change of rank one in every layer
+// it changes.
 package kn
 
 import (

@@ -1,6 +1,6 @@
-// Package patch is the method "patch": it makes no edits itself but takes
+// Package patch is the method "patch": it makes no edits itself but reads
 // weight changes computed elsewhere, so that edits made by another tool are
-// asked the same questions under the same definitions.
+// evaluated with the same questions and definitions.
 //
 // A change is dense (a delta that is added to a weight) or of low rank (U V).
 // Files are safetensors or NumPy .npz; README.md describes them.

@@ -2,16 +2,16 @@
 //
 // ROME: Meng et al. 2022, "Locating and Editing Factual Associations in GPT",
 // section 3.1. With W [in, out] the down-projection of the layer, y = k W + b,
-// C the second moments of its keys k, and v* the value under which the model
-// says the new object,
+// C the second moments of its keys k, and v* the value with which the model
+// predicts the new object,
 //
 //	W' = W + u (v* - y*) / (k* u),   u = C^-1 k* / |C^-1 k*|
 //
-// so that k* W' + b = v*. k* is the mean key of the subject over contexts, y* the
-// value there: one key throughout, as R-ROME has it (Gupta et al. 2024,
+// so that k* W' + b = v*. k* is the mean key of the subject over contexts, y*
+// the value there: one key throughout, as in R-ROME (Gupta et al. 2024,
 // "Rebuilding ROME: Resolving Model Collapse during Sequential Model Editing").
-// The code of 2022 takes u from the mean key, but denominator and y* from the
-// prompt alone; key=mixed does so, too.
+// The code of 2022 computes u from the mean key, but the denominator and y*
+// from the bare prompt; so does key=mixed.
 package rome
 
 import (
