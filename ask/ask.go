@@ -1,5 +1,5 @@
-// Package ask holds a question put to a language model and its answer: text
-// in, numbers out. Metrics read answers, models give them; neither needs to
+// Package ask defines a question to a language model and its answer: text in,
+// numbers out. Models give answers and metrics read them, and neither needs to
 // know the other.
 package ask
 

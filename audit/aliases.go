@@ -36,10 +36,10 @@ func aliasOf(e *dataset.Edit, p *dataset.Probe) string {
 func aliasOverlap(_ *state, r *dataset.Record, p *dataset.Probe) verdict {
 	e := &r.Edit
 	if kb.Mentions(p.Prompt, e.Subject) {
-		return found(p.Prompt, "subject %q still stands in the prompt", e.Subject)
+		return found(p.Prompt, "subject %q still occurs in the prompt", e.Subject)
 	}
 	if alias := aliasOf(e, p); alias != "" && kb.Mentions(e.Subject, alias) {
-		return found(p.Prompt, "alias %q is a part of the subject %q", alias, e.Subject)
+		return found(p.Prompt, "alias %q is part of the subject %q", alias, e.Subject)
 	}
 	return clean()
 }
@@ -103,7 +103,7 @@ func aliasReworded(_ *state, r *dataset.Record, p *dataset.Probe) verdict {
 		}
 	}
 	if float64(kept) < keptWords*float64(len(words)) {
-		return found(p.Prompt, "%d of %d words kept of %q", kept, len(words), r.Edit.PromptTemplate)
+		return found(p.Prompt, "%d of %d words of %q kept", kept, len(words), r.Edit.PromptTemplate)
 	}
 	return clean()
 }

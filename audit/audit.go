@@ -1,7 +1,7 @@
-// Package audit looks for faults in data sets of edits: prompts that hold their
-// answer, edits that change nothing, aliases that are no other name, reverse
-// questions with several answers, records that contradict each other. It judges
-// texts, and facts where it is given a knowledge base; it asks no model.
+// Package audit looks for faults in data sets of edits: prompts that contain
+// their answer, edits that change nothing, aliases that are not another name,
+// reverse questions with several answers, records that contradict each other.
+// It checks texts, and facts if it is given a knowledge base; it runs no model.
 //
 // A check that lacks what it needs is reported as not checked: it never counts
 // as passed. docs/audit.md defines every check.

@@ -155,7 +155,7 @@ func reversedMany(s *state, r *dataset.Record, p *dataset.Probe) verdict {
 	others := s.o.KB.Partners(about, relation.ID, s.o.KB.Inverse(relation), subject.ID)
 	slices.Sort(others)
 	if others = slices.Compact(others); len(others) > 0 {
-		return found(p.Prompt, "%s has %s by %s, too", about.Label, strings.Join(others, ", "), relation.Label)
+		return found(p.Prompt, "%s has %s by %s as well", about.Label, strings.Join(others, ", "), relation.Label)
 	}
 	return clean()
 }

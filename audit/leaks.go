@@ -28,7 +28,7 @@ func holds(text string, list []string, what string) verdict {
 		return verdict{}
 	}
 	if name := kb.Mentioned(text, list); name != "" {
-		return found(text, "%s %q stands in the prompt", what, name)
+		return found(text, "%s %q occurs in the prompt", what, name)
 	}
 	return clean()
 }
@@ -71,7 +71,7 @@ func leaks(text, answer string, list []string) verdict {
 	if !kb.Mentions(text, answer) {
 		for _, name := range list {
 			if kb.Leaks(answer, []string{name}) {
-				return found(text, "most of %q stands in %q", answer, name)
+				return found(text, "most of %q occurs in %q", answer, name)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func targetIsTruth(_ *state, r *dataset.Record) verdict {
 		return verdict{}
 	}
 	if kb.SameAsAny(e.Target, truths) {
-		return found(e.Prompt, "target %q was right already", e.Target)
+		return found(e.Prompt, "target %q was already right", e.Target)
 	}
 	return clean()
 }

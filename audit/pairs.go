@@ -163,7 +163,7 @@ func repeatedSubject(s *state, r *dataset.Record) verdict {
 		return verdict{}
 	}
 	if first := s.subjects[subjectKey(&r.Edit)]; first != s.number {
-		return found(r.Edit.Prompt, "subject %q is edited by %s, too", r.Edit.Subject, s.ids[first])
+		return found(r.Edit.Prompt, "subject %q is also edited by %s", r.Edit.Subject, s.ids[first])
 	}
 	return clean()
 }
@@ -217,7 +217,7 @@ func conflictingProbe(s *state, _ *dataset.Record, p *dataset.Probe) verdict {
 
 func repeatedProbe(s *state, _ *dataset.Record, p *dataset.Probe) verdict {
 	if by, same, ok := s.askedBefore(p); ok && same {
-		return found(p.Prompt, "asked by %s, too", by)
+		return found(p.Prompt, "also asked by %s", by)
 	}
 	return clean()
 }

@@ -45,7 +45,7 @@ var entityID = regexp.MustCompile(`\bQ[1-9][0-9]{3,}\b`)
 func rawID(text string, list ...string) verdict {
 	for _, s := range append(list, text) {
 		if id := entityID.FindString(s); id != "" {
-			return found(text, "id %s stands for a name", id)
+			return found(text, "id %s in place of a name", id)
 		}
 	}
 	return clean()
@@ -68,7 +68,7 @@ func span(prompt, subject string, start, end int32) verdict {
 	case start < 0 || end < start || int(end) > len(prompt):
 		return found(prompt, "bytes %d to %d of %d", start, end, len(prompt))
 	case !dataset.SameName(prompt[start:end], subject):
-		return found(prompt, "bytes %d to %d hold %q, not %q", start, end, prompt[start:end], subject)
+		return found(prompt, "bytes %d to %d are %q, not %q", start, end, prompt[start:end], subject)
 	}
 	return clean()
 }
@@ -97,7 +97,7 @@ func choiceBroken(_ *state, _ *dataset.Record, p *dataset.Probe) verdict {
 	}
 	for i, c := range p.Choices {
 		if slices.Contains(p.Choices[:i], c) {
-			return found(p.Prompt, "choice %q stands twice", c)
+			return found(p.Prompt, "choice %q occurs twice", c)
 		}
 	}
 	return clean()
@@ -112,7 +112,7 @@ func axisFamily(_ *state, _ *dataset.Record, p *dataset.Probe) verdict {
 
 func noProbe(_ *state, r *dataset.Record) verdict {
 	if len(r.Probes) == 0 {
-		return found(r.Edit.Prompt, "no probe asks anything of it")
+		return found(r.Edit.Prompt, "no probe asks about it")
 	}
 	return clean()
 }
@@ -143,7 +143,7 @@ func subjectSpelling(_ *state, r *dataset.Record) verdict {
 	case !m.Found():
 		return verdict{}
 	case !m.Exact:
-		return found(e.Prompt, "subject %q stands there as %q", e.Subject, e.Prompt[m.Start:m.End])
+		return found(e.Prompt, "subject %q is written as %q", e.Subject, e.Prompt[m.Start:m.End])
 	}
 	return clean()
 }
@@ -157,7 +157,7 @@ func subjectRepeated(_ *state, r *dataset.Record) verdict {
 	case n == 0:
 		return verdict{}
 	case n > 1 && e.PromptTemplate == "":
-		return found(e.Prompt, "subject %q stands there %d times; bytes %d to %d are taken", e.Subject, n, e.SubjectStart, e.SubjectEnd)
+		return found(e.Prompt, "subject %q occurs %d times; bytes %d to %d are used", e.Subject, n, e.SubjectStart, e.SubjectEnd)
 	}
 	return clean()
 }
@@ -188,7 +188,7 @@ func paraphrasePrefixed(_ *state, r *dataset.Record, p *dataset.Probe) verdict {
 			continue
 		}
 		if sentence := string(runes[:i]); len(strings.Fields(kb.Normalise(sentence))) >= sentenceWords {
-			return found(p.Prompt, "%q stands in front", sentence)
+			return found(p.Prompt, "starts with %q", sentence)
 		}
 	}
 	return clean()

@@ -1,6 +1,7 @@
-// Package checkpoint reads the text files of a checkpoint as Python writes and reads
-// them, so that nothing that a reader does not ask for can stop a model. It says the
-// same of a file that is missing or only a Git LFS pointer, whoever reads.
+// Package checkpoint reads the text files of a checkpoint, the folder in which
+// a trained model is published, as Python writes and reads them. What a reader
+// does not ask for is never an error. A file that is missing or only a Git LFS
+// pointer gives the same error for every reader.
 package checkpoint
 
 import (

@@ -1,10 +1,11 @@
-// Package dataset says what is edited and what is asked afterwards.
+// Package dataset defines a data set: what is edited and what is asked
+// afterwards.
 //
 // An Edit is one requested change of a fact; a Probe is one question about the
 // model after (and before) that change; a Record is an edit with its probes.
 // The struct tags are the column names of edits.parquet and probes.parquet
-// (docs/formats.md). This package opens no file: importer reads the field's
-// files, store reads and writes Parquet.
+// (docs/formats.md). This package opens no file: package importer reads
+// published formats, package store reads and writes Parquet.
 package dataset
 
 // EditID names an edit within a data set; it is stable across runs.

@@ -1,7 +1,7 @@
-// Package demo holds the model and data set that work with no download: a
-// small language model that knows the invented world (demo/world), and edits of
-// facts of that world. demo/pretrain made both; docs/demo-model.md says what the
-// model can do.
+// Package demo contains the embedded model and data set, which need no
+// download: a small language model that knows an invented world (demo/world),
+// and edits of facts of that world. demo/pretrain made both; docs/demo-model.md
+// says what the model can do.
 package demo
 
 import (

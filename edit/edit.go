@@ -1,12 +1,12 @@
-// Package edit defines what a method of knowledge editing is.
+// Package edit defines a method of knowledge editing.
 //
-// A method turns requested changes (dataset.Edit) into a patch.Patch. The
-// patch is a value: an editor reads the model it is given and never changes
-// it, so that rolling back is leaving the patch out, and asking before and
-// after is asking the same model twice.
+// A method turns requested changes (dataset.Edit) into a patch.Patch. The patch
+// is a value: an editor reads the model it is given and never changes it. To
+// roll back an edit, the patch is left out; the model before and after an edit
+// is the same model, asked without and with the patch.
 //
-// Each method lives in a folder of its own below this one and exports a
-// function Method or Methods built with Define; edit/all lists them.
+// Each method has a folder of its own below this one and exports a function
+// Method or Methods built with Define; edit/all lists them.
 package edit
 
 import (

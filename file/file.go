@@ -1,8 +1,8 @@
-// Package file keeps the program's files whole. A file that others read is
-// written beside its place as a draft, made durable and then renamed, so that
-// whoever looks finds the old file or the new one, also after a crash; what a
-// killed process leaves is a draft, which Sweep removes. Beside that a file is
-// hashed, copied and locked here, in one way for the whole program.
+// Package file writes, hashes, copies and locks files, in one way for the whole
+// program. A file that others read is written next to its place as a draft,
+// made durable and then renamed, so that readers find either the old file or
+// the new one, even after a crash; a killed process leaves at most a draft,
+// which Sweep removes.
 package file
 
 import (

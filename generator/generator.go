@@ -1,8 +1,8 @@
 // Package generator builds data sets of knowledge edits from a knowledge base:
 // the edits, and the probes that measure reliability, generalization,
 // portability and locality. The facts come from a knowledge base (package kb),
-// the wordings and rules from its catalogue of relations (package catalogue); what
-// comes out is rows. No file is opened.
+// the wordings and rules from its catalogue of relations (package catalogue);
+// the result is rows. No file is opened.
 //
 // Every choice is a hash of the seed and of what is chosen from, so the same
 // knowledge base, catalogue and seed give the same rows, whatever the order of

@@ -1,7 +1,7 @@
 // Package lfs recognises a Git LFS pointer: the few lines of text that a
-// repository holds in the place of a large file, and that are all a clone without
-// Git LFS, or a download of the page instead of the file, brings along. Every
-// reader of files asks it, so that all of them say the same.
+// repository has in place of a large file. They are all that a clone without
+// Git LFS gets, or a download of the page instead of the file. Every reader of
+// files uses this package, so that all of them give the same error.
 package lfs
 
 import (

@@ -1,6 +1,7 @@
 // Package metric turns answers into numbers. A metric has an id, a definition
 // and one function; Score applies all of them to one answer, Summarise averages
-// them over records, and the statistics say how far an average can be trusted.
+// them over records, and its confidence intervals say how far an average can be
+// trusted.
 //
 // The package cannot run a model: definitions do not depend on a backend.
 // All functions are pure, and equal sets of rows give bit-equal means whatever
@@ -87,24 +88,24 @@ func All() []Def {
 			get:  func(s row.Scores) *float64 { return bit(s.Exact) },
 		},
 		{
-			ID: "tf_exact_eos", Title: "Exact match with its end, teacher-forced", Axes: all, Better: Higher,
-			Text: "1 if tf_exact is 1 and an end token is the most probable behind the whole target, else 0: greedy decoding would give the target and stop. Of encoder-decoders, whose targets stand alone.",
+			ID: "tf_exact_eos", Title: "Exact match including the end, teacher-forced", Axes: all, Better: Higher,
+			Text: "1 if tf_exact is 1 and an end token is the most probable token after the whole target, else 0: greedy decoding would give the target and stop. Only for encoder-decoder models, which decode the target on its own.",
 			get:  func(s row.Scores) *float64 { return bit(s.ExactEOS) },
 		},
 		{
 			ID: "success_prob", Title: "Success by probability", Axes: compared, Better: Higher, Zero: true,
-			Text: "1 if the mean log-probability per token of the text that should win exceeds that of the text it is compared with, else 0; a tie is 0. " +
-				"For edits the new object should beat the old one; for neighbourhoods the old object should beat the new one. CounterFact's ES, PS and NS. It can be 1 although neither text would be generated.",
+			Text: "1 if the mean log-probability per token of the text that should be more probable exceeds that of the text it is compared with, else 0; 0 if they are equal. " +
+				"For edits the new object should be more probable than the old one; for neighbourhoods the neighbour's own object should be more probable than the new one. CounterFact's ES, PS and NS. It can be 1 although neither text would be generated.",
 			get: func(s row.Scores) *float64 { return bit(s.Success) },
 		},
 		{
 			ID: "prob_diff", Title: "Probability difference", Axes: compared, Better: Higher,
-			Text: "exp(mean log-probability per token) of the text that should win minus that of the text it is compared with; from -1 to 1. CounterFact's EM, PM and NM.",
+			Text: "exp(mean log-probability per token) of the text that should be more probable minus that of the text it is compared with; from -1 to 1. CounterFact's EM, PM and NM.",
 			get:  func(s row.Scores) *float64 { return s.ProbDiff },
 		},
 		{
 			ID: "agree_tok", Title: "Agreement with the unedited model", Axes: locality, Better: Higher, Micro: true, Known: true,
-			Text: "Share of the answer's positions at which the edited and the unedited model have the same most probable token, both given the right answer's earlier tokens. " +
+			Text: "Share of the answer's positions at which the edited and the unedited model have the same most probable token, both given the earlier tokens of the right answer. " +
 				"For a question with choices the choice is the only position. It measures agreement, not correctness. This is EasyEdit's locality.",
 			get: func(s row.Scores) *float64 { return s.AgreeTok },
 		},
@@ -114,17 +115,17 @@ func All() []Def {
 			get:  func(s row.Scores) *float64 { return bit(s.AgreeExact) },
 		},
 		{
-			ID: "kl", Title: "Drift of the distribution", Axes: locality, Better: Lower, Unit: "nats",
-			Text: "Mean over the answer's positions of KL(unedited || edited), the divergence of the distributions over the next token. 0 if nothing moved; it moves before any most probable token does.",
+			ID: "kl", Title: "Change of the distribution", Axes: locality, Better: Lower, Unit: "nats",
+			Text: "Mean over the answer's positions of KL(unedited || edited), the divergence of the distributions over the next token. 0 if nothing changed; it changes before any most probable token does.",
 			get:  func(s row.Scores) *float64 { return s.KL },
 		},
 		{
-			ID: "gen_em", Title: "Generated answer matches", Axes: all, Better: Higher, Zero: true, Edited: true,
+			ID: "gen_em", Title: "Generated text equals an answer", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the whole greedily generated text equals an accepted spelling, else 0, after lower-casing and removal of punctuation, the articles a, an, the, and surplus spaces. No part of the answer is given.",
 			get:  func(s row.Scores) *float64 { return bit(s.GenEM) },
 		},
 		{
-			ID: "gen_contains", Title: "Generated answer contains", Axes: all, Better: Higher, Zero: true, Edited: true,
+			ID: "gen_contains", Title: "Generated text contains an answer", Axes: all, Better: Higher, Zero: true, Edited: true,
 			Text: "1 if the greedily generated text contains an accepted spelling as whole words (articles, case and punctuation aside), else 0. A text that goes on to contradict itself still counts.",
 			get:  func(s row.Scores) *float64 { return bit(s.GenContains) },
 		},
@@ -170,7 +171,7 @@ func All() []Def {
 		defs,
 		Def{
 			ID: "pre_tf_token_acc", Title: "Token accuracy before the edit", Axes: all, Better: Neither,
-			Text: "tf_token_acc of the unedited model on the same probe: what an edit need not be credited with.",
+			Text: "tf_token_acc of the unedited model on the same probe: what the edit deserves no credit for.",
 			get:  func(s row.Scores) *float64 { return s.PreTokenAcc },
 		},
 		Def{
@@ -217,7 +218,7 @@ func flips() []flip {
 		{KeptRight, "Right before and after", "Share of probes that the unedited and the edited model answer right." + outcome, Higher},
 		{KeptWrong, "Same wrong answer", "Share of probes that both models answer wrong with the same most probable tokens or choice." + outcome, Neither},
 		{RightToWrong, "Broken by the edit", "Share of probes that the unedited model answers right and the edited one wrong." + outcome, Lower},
-		{WrongToRight, "Mended by the edit", "Share of probes that the unedited model answers wrong and the edited one right." + outcome, Higher},
+		{WrongToRight, "Corrected by the edit", "Share of probes that the unedited model answers wrong and the edited one right." + outcome, Higher},
 		{WrongToOther, "Another wrong answer", "Share of probes that both models answer wrong, but differently." + outcome, Neither},
 	}
 }
@@ -290,7 +291,7 @@ func Explain(id string) (string, error) {
 	case Known:
 		b.WriteString("\nMean over records of the mean over the record's probes that the unedited model answers right (tf_exact, for choices acc).\n")
 	case Edited:
-		b.WriteString("\nMean over the records whose edit took (tf_exact is 1 on all of their reliability probes) of the mean over the record's probes; generalization and portability only.\n")
+		b.WriteString("\nMean over the records whose edit succeeded (tf_exact is 1 on all of their reliability probes) of the mean over the record's probes; generalization and portability only.\n")
 	default:
 		b.WriteString("\nMean over records of the mean over the record's probes.\n")
 	}

@@ -1,14 +1,14 @@
 // Package onnx reads, checks, rewrites and writes ONNX models.
 //
 // A [Model] is the typed form of one ONNX file. Reading does not copy weights:
-// tensor data stay sub-slices of the mapped file, or references into external
+// tensor data remain sub-slices of the mapped file, or references into external
 // data files. Fields of the format that this package does not interpret are
 // kept verbatim at every level and written back, so a model that is read and
 // saved loses nothing.
 //
 // The rewriting operations are the ones that editing a language model needs:
 // making a weight overridable ([Model.Promote]), publishing an inner value
-// ([Model.Expose]), inserting nodes behind a value ([Model.Splice]), cutting a
+// ([Model.Expose]), inserting nodes after a value ([Model.Splice]), cutting a
 // piece out of a model ([Model.Cut]), and choosing one branch of a merged
 // decoder ([Model.SelectBranch]). They leave the model untouched when they
 // return an error.

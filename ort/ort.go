@@ -6,8 +6,8 @@
 // It wraps github.com/yalue/onnxruntime_go, whose sessions fix their input and
 // output names when they are made and cannot list overridable initializers; the
 // rest goes through a small C shim over the runtime's function table. Every
-// name, type and shape is checked in Go before C is called, so a fault is an
-// error that names the tensor, never a crash.
+// name, type and shape is checked in Go before C is called, so a mistake gives
+// an error that names the tensor, never a crash.
 package ort
 
 // #include <stdlib.h>

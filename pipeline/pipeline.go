@@ -1,7 +1,7 @@
 // Package pipeline runs stages made of resumable units. A unit is work that is
-// done as a whole or not at all; a ledger remembers which are done, so that
-// running the same command again does only what is left. The package knows
-// nothing of what the work is.
+// done as a whole or not at all; a ledger records which units are done, so that
+// running the same command again does only the rest. The package does not know
+// what the work is.
 package pipeline
 
 import (

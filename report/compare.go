@@ -192,14 +192,14 @@ func (c *Comparison) Agree() bool {
 // Write prints the comparison as text.
 func (c *Comparison) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "rows in both\t%d\nwith numbers\t%d\nonly in %s\t%d\nonly in %s\t%d\nother status\t%d\n", c.Rows, c.Answered, c.A, c.OnlyA, c.B, c.OnlyB, c.Status)
-	fmt.Fprintf(t, "other most probable token\t%d (%d of them with two logits within %g)\n", c.Argmax, c.Close, c.Tolerance)
-	fmt.Fprintf(t, "\ncolumn\trows\tmean distance\tlargest\tbeyond %g nats\n", c.Tolerance)
+	fmt.Fprintf(t, "rows in both runs\t%d\nwith numbers\t%d\nonly in %s\t%d\nonly in %s\t%d\ndifferent status\t%d\n", c.Rows, c.Answered, c.A, c.OnlyA, c.B, c.OnlyB, c.Status)
+	fmt.Fprintf(t, "different most probable token\t%d (%d of them with two logits within %g)\n", c.Argmax, c.Close, c.Tolerance)
+	fmt.Fprintf(t, "\ncolumn\trows\tmean difference\tlargest\tbeyond %g nats\n", c.Tolerance)
 	for _, d := range c.Columns {
 		fmt.Fprintf(t, "%s\t%d\t%.2g\t%.2g\t%d\n", d.Column, d.N, d.Mean, d.Largest, d.Beyond)
 	}
 	for _, x := range c.Worst {
-		distance := "in that one run has no number"
+		distance := "(one run has no number)"
 		if x.Distance != nil {
 			distance = fmt.Sprintf("by %.2g", *x.Distance)
 		}

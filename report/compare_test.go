@@ -50,7 +50,7 @@ func TestCompare(t *testing.T) {
 				return c.Columns[2].Beyond == 2 && c.Columns[2].Largest == 0.5 && c.Columns[2].Mean == 0.25 && c.Worst[0].ProbeID == "p2"
 			}, "probe p2: logp_mean differs by 0.5"},
 		"missing": {func(r []row.Result) []row.Result { return r[:2] }, false, func(c *Comparison) bool { return c.OnlyA == 1 && c.Rows == 2 }, "only in"},
-		"status":  {func(r []row.Result) []row.Result { r[0].Status = row.Failed; return r }, false, func(c *Comparison) bool { return c.Status == 1 }, "other status"},
+		"status":  {func(r []row.Result) []row.Result { r[0].Status = row.Failed; return r }, false, func(c *Comparison) bool { return c.Status == 1 }, "different status"},
 		"no number": {func(r []row.Result) []row.Result { r[0].LogPMean = nil; return r }, false,
 			func(c *Comparison) bool { return c.Columns[2].Beyond == 1 && c.Columns[2].N == 2 }, "one run has no number"},
 		"twice": {func(r []row.Result) []row.Result { return append(r, r[2]) }, true, func(c *Comparison) bool { return c.OnlyB == 0 && c.Rows == 3 }, "rows in both"},

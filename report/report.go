@@ -1,6 +1,6 @@
-// Package report turns run folders into tables. A report is read from the
-// Parquet a run wrote and never from a model: measuring and reading are two
-// commands.
+// Package report makes reports: tables of one or more runs, read from the
+// Parquet files in their folders. No model is needed; measuring and reporting
+// are separate commands.
 package report
 
 import (

@@ -141,7 +141,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestFurtherAxes shows the axes off the survey's criteria in a table of their
+// TestFurtherAxes shows the axes that are not among the survey's criteria in a table of their
 // own, and only where they have numbers.
 func TestFurtherAxes(t *testing.T) {
 	for _, c := range []struct {
@@ -153,7 +153,7 @@ func TestFurtherAxes(t *testing.T) {
 		if err := r.Write(&b, Text); err != nil {
 			t.Fatal(err)
 		}
-		_, table, found := strings.Cut(b.String(), "Further probes")
+		_, table, found := strings.Cut(b.String(), "Further axes")
 		if found != c.want || found && (!strings.Contains(table, "0.125") || !strings.Contains(table, "negation")) {
 			t.Errorf("%s:\n%s", c.axis, b.String())
 		}

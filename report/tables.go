@@ -81,8 +81,8 @@ func (r *Report) tables() []grid {
 	c := index(r.Rows)
 	out := []grid{r.surveyTable(c)}
 	for _, g := range []grid{
-		r.optionalTable(c, "CounterFact scores (ES, PS, NS: share where the wanted answer is the more probable; M: by how much; S: harmonic mean of the three)", counterfact),
-		r.optionalTable(c, "Further probes, off the survey's criteria (yes-no, negation, choice: share of right choices, acc; time, round, conflict: tf_token_acc)", further),
+		r.optionalTable(c, "CounterFact scores (ES, PS, NS: share of probes with the desired answer more probable; EM, PM, NM: by how much; S: harmonic mean of ES, PS and NS)", counterfact),
+		r.optionalTable(c, "Further axes, not among the survey's criteria (yes-no, negation, choice: share of right choices, acc; time, round, conflict: tf_token_acc)", further),
 	} {
 		if len(g.rows) > 0 {
 			out = append(out, g)
@@ -105,8 +105,8 @@ func (r *Report) surveyTable(c cells) grid {
 	g.rows = r.lines(c, columns)
 	g.notes = []string{
 		"rel, gen, alias, reversed, one-hop: share of target tokens predicted (tf_token_acc), mean over records.",
-		"other-rel, neighb, distract, tasks: share of tokens as the unedited model has them (agree_tok).",
-		"n: records with numbers on the axis, for the lines above it. \"-\": none.",
+		"other-rel, neighb, distract, tasks: share of tokens equal to the unedited model's (agree_tok).",
+		"n: number of records with numbers on the axis, for the rows above. \"-\": none.",
 	}
 	return g
 }
@@ -199,7 +199,7 @@ func (r *Report) lines(c cells, cols []column) [][]string {
 }
 
 func (r *Report) efficiencyTable() grid {
-	g := grid{title: "Efficiency (seconds; an edit's time is its unit's time shared out)",
+	g := grid{title: "Efficiency (seconds; a unit's time is divided evenly among its edits)",
 		left:   len(r.header()),
 		header: append(r.header(), "edits", "edit p50", "edit p90", "edits/s", "probes/s", "peak RSS", "peak VRAM")}
 	num := func(v *float64, format string) string {
@@ -223,7 +223,7 @@ func (r *Report) efficiencyTable() grid {
 }
 
 func (r *Report) problemTable() grid {
-	g := grid{title: "Rows without numbers (fault: whose it is)", header: []string{"method", "setting", "status", "fault", "rows", "first reason"}, left: 99}
+	g := grid{title: "Rows without numbers (fault: cause)", header: []string{"method", "setting", "status", "fault", "rows", "first reason"}, left: 99}
 	if len(r.Runs) > 1 {
 		g.header = append([]string{"run"}, g.header...)
 	}

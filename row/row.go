@@ -1,9 +1,10 @@
-// Package row holds the rows of a run's tables: a struct is a row, its parquet
-// tags are the columns. Each has one owner here, from the function that computes
-// a number to the file that keeps it, so that a new column is a field, and of
-// Scores a definition in package metric.
+// Package row defines the rows of a run's tables: a struct is a row, its
+// parquet tags are the columns. The same struct is used from the function that
+// computes a number to the file that stores it, so a new column is a new field;
+// a new field of Scores also needs a definition in package metric.
 //
-// Embedded structs lie flat: their fields are columns of the row they stand in.
+// Embedded structs are flat: their fields are columns of the row that embeds
+// them.
 package row
 
 // Status says whether a row has numbers.

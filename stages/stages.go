@@ -1,11 +1,11 @@
-// Package stages holds the stages of an evaluation: asking the unedited model,
+// Package stages runs the stages of an evaluation: asking the unedited model,
 // editing and asking again, summarising. It knows what a method is but names
-// none; what it runs it is given.
+// none; it is given the methods to run.
 //
 // A stage is cut into units. A unit's id is a hash over everything that decides
 // its rows, so a command that is run again finds its finished units and does
-// only what is left, and the rows come out the same however often the run was
-// stopped and however it was shared out.
+// only the rest, and the rows are the same however often the run was stopped
+// and however its units were divided.
 package stages
 
 // schema counts changes to the rows' columns and meaning; part of every unit's

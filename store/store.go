@@ -1,15 +1,17 @@
 // Package store keeps what an evaluation produces: Parquet tables, the folder
 // of a run with its manifest and ledger, and the folder of a data set.
 //
-// It is the only package that speaks Parquet. A table is a slice of structs
-// whose parquet tags are its columns, those of embedded structs flat beside the
-// others; which tables a run has rows of is for others to say; a list column is a standard
-// three-level LIST that is never NULL, so that a nil and an empty slice are the
-// same and both read back as an empty slice that is not nil; a column that may be NULL is a pointer or has the
-// tag optional, which for a plain string makes "" and NULL the same.
+// It is the only package that reads and writes Parquet. A table is a slice of
+// structs whose parquet tags are its columns; embedded structs are flat. The
+// package does not know which tables a run has. A list column is a standard
+// three-level LIST that is never NULL, so a nil and an empty slice are the
+// same, and both are read back as an empty slice that is not nil. A column that
+// may be NULL is a pointer or has the tag optional, which for a plain string
+// makes "" and NULL the same.
 //
-// Files are written whole: beside their place, made durable, then renamed. A
-// file that is not what it should be gives an error naming file and column.
+// Files are written whole: next to their place, made durable, then renamed. A
+// file that is not as expected gives an error that names the file and the
+// column.
 package store
 
 import "errors"

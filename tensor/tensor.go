@@ -1,11 +1,10 @@
-// Package tensor holds arrays of numbers as models store them: an element
-// type, a shape and little-endian bytes in row-major order.
+// Package tensor defines a tensor, an array of numbers as models store it: an
+// element type, a shape and little-endian bytes in row-major order.
 //
-// A Tensor is a plain value without behaviour beyond looking at its numbers,
-// converting them and hashing them; it is what the graph code, the runtime
-// binding and the editors hand to each other. Data may alias a mapped file or
-// another tensor and is read-only by convention: whoever wants to write into a
-// tensor makes it with New or Clone.
+// A Tensor is a plain value, whose numbers can be read, converted and hashed;
+// the graph code, the runtime binding and the editors pass tensors to each
+// other. Data may alias a mapped file or another tensor and is read-only by
+// convention: a tensor that is to be written into is made with New or Clone.
 //
 // The machine must be little-endian, so that bytes can be viewed as numbers;
 // on any other the package does not compile.

@@ -10,8 +10,8 @@
 //
 // A text is a [piece.Piece] that is cut at the added tokens, normalised and cut
 // into words (package component), whose parts become ids (package subword); a
-// decoder (package component) goes the way back. This package reads the file,
-// finds added tokens and puts the template's around the text.
+// decoder (package component) converts ids back to text. This package reads the
+// file, finds added tokens and adds the template's tokens around the text.
 //
 // Of github.com/sugarme/tokenizer v0.3.0 this package uses the types of added
 // tokens, and package component the double-array trie of SentencePiece character

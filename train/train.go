@@ -6,9 +6,9 @@
 // [Graph] does so on a session whose graph package grad has differentiated. An
 // [Optimiser] turns a gradient into a step, and [Minimise] is the loop around
 // them. Its problems share nothing but the Runs: each has its own moments and
-// stops on its own, and one that has stopped leaves the batch, so that a problem
-// ends where it would have ended alone, up to the rounding of kernels that work
-// differently on batches of other sizes.
+// its own stopping rule, and one that has stopped leaves the batch, so the
+// result of a problem is the same as alone, up to the rounding of kernels that
+// work differently on batches of other sizes.
 //
 // [Minimise] keeps variables and moments in main memory, which suits the vectors
 // of the locate-then-edit methods. For whole weights [AddAdam] puts the step into

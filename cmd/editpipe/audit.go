@@ -25,19 +25,19 @@ func auditCommand() *cli.Command {
 		Name:      "audit",
 		Usage:     "look for faults in a data set of edits",
 		ArgsUsage: "DIR|FILE",
-		Description: "DIR is a data set folder, as import and generate write them; FILE is of a format that import reads.\n" +
-			"The exit code is 3 if a check finds more than it may: faults may not occur, doubts and notes may, unless --max says otherwise.\n\n" +
+		Description: "DIR is a data set folder, as import and generate write them; FILE is in a format that import reads.\n" +
+			"Exit code 3 if a check exceeds its limit. Faults have the limit 0; doubts and notes have none unless --max sets one.\n\n" +
 			"Examples:\n" +
 			"  editpipe audit out/sets --kb world\n" +
 			"  editpipe audit zsre-test.json --tokenizer gpt2/tokenizer.json --max alias_overlap=0.2 --out findings",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
 			languageFlag(),
-			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`, as in generate, for what the records' facts say of their names and answers", EnvVars: env("kb")},
+			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`, as in generate, to check names and facts against", EnvVars: env("kb")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE`, as in generate", EnvVars: env("relations")},
 			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the edits' own)", EnvVars: env("as-of")},
-			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`, or a model folder, for the lengths of targets", EnvVars: env("tokenizer")},
-			&cli.StringSliceFlag{Name: "max", Usage: "`CODE=SHARE` of records or probes in which a check may find something; may be repeated", EnvVars: env("max")},
+			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`, or a model folder, to check the tokens of targets", EnvVars: env("tokenizer")},
+			&cli.StringSliceFlag{Name: "max", Usage: "`CODE=SHARE`: largest share of edits or probes in which a check may find something; may be repeated", EnvVars: env("max")},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` to write " + sets.FindingsFile + " and " + sets.ChecksFile + " to", EnvVars: env("out")},
 			jsonFlag(),
 		},

@@ -12,7 +12,7 @@ func cacheCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "cache",
 		Usage:       "show or empty the cache folder",
-		Description: "--prune removes what is not the runtime library: it is made again when needed.\n\nExample: editpipe cache --prune",
+		Description: "--prune removes everything but the runtime library; it is made again when needed.\n\nExample: editpipe cache --prune",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "prune", Usage: "remove what can be made again", EnvVars: env("prune")},
 		},

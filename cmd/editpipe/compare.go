@@ -15,13 +15,13 @@ const compareTolerance = 1e-3
 func compareCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "compare",
-		Usage:     "how far two runs of the same questions agree: on two providers, machines or versions",
+		Usage:     "compare two runs of the same questions, made on two providers, machines or versions",
 		ArgsUsage: "RUN RUN",
-		Description: "Exit code 3 where a log-probability differs by more than the tolerance or a row is missing from one run.\n\n" +
+		Description: "Exit code 3 if a log-probability differs by more than the tolerance or a row is missing from one run.\n\n" +
 			"Example: editpipe compare runs/cpu runs/cuda",
 		Flags: []cli.Flag{
-			&cli.Float64Flag{Name: "tolerance", Usage: "largest distance in `NATS`", Value: compareTolerance, EnvVars: env("tolerance")},
-			&cli.BoolFlag{Name: "json", Usage: "for a program to read"},
+			&cli.Float64Flag{Name: "tolerance", Usage: "largest difference in `NATS`", Value: compareTolerance, EnvVars: env("tolerance")},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {

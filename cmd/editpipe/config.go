@@ -16,7 +16,7 @@ import (
 )
 
 func configFlag() cli.Flag {
-	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` that holds flags by their names; flags given on the command line win", EnvVars: env("config")}
+	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` with flags by name; the command line takes precedence", EnvVars: env("config")}
 }
 
 // readConfig sets the flags a YAML file holds and the command line does not. A

@@ -17,9 +17,9 @@ import (
 func convertCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "convert",
-		Usage: "write a data set as a file that other programs read: the way back of import",
+		Usage: "write a data set in a format that other programs read (the reverse of import)",
 		Description: "Formats: " + targetNames() + " (editpipe list formats). Questions and names that the format has no place for are\n" +
-			"left out and counted; edits it has no place for make the exit code 3.\n\n" +
+			"left out and counted; if it has no place for some edits, the exit code is 3.\n\n" +
 			"Example: editpipe convert --data sets --to easyedit --out requests.json",
 		Flags: []cli.Flag{
 			dataFlag(),

@@ -26,8 +26,8 @@ type finding struct {
 func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
-		Usage: "check the runtime library, the providers that really load, tokenizer, model and disk",
-		Description: "Exit code 1 when something that every command needs is missing. A provider that does not load is no fault by itself.\n\n" +
+		Usage: "check the runtime library, which providers load, the tokenizer, the model and the disk",
+		Description: "Exit code 1 if something that every command needs is missing. A provider that does not load is not an error by itself.\n\n" +
 			"Example: editpipe doctor",
 		Flags: []cli.Flag{
 			jsonFlag(),

@@ -24,8 +24,8 @@ import (
 func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "eval",
-		Usage: "edit a model with one or more methods and ask it before and after",
-		Description: "Kill it at any moment and run the same command again: finished units are kept. With --plan nothing is run.\n\n" +
+		Usage: "edit a model with one or more methods and evaluate it before and after each edit",
+		Description: "It may be killed at any moment; the same command then resumes, and finished units are kept. With --plan nothing is run.\n\n" +
 			"Examples:\n" +
 			"  editpipe eval --method none,ike --out out/demo\n" +
 			"  editpipe eval --model gpt-j-onnx --data counterfact --method ice --provider cuda --limit 500 --out runs/gptj\n" +
@@ -33,20 +33,20 @@ func evalCommand() *cli.Command {
 		Flags: append(runtimeFlags(),
 			configFlag(), dataFlag(),
 			&cli.StringSliceFlag{Name: "method", Usage: "`ID[,ID...]` of the methods (editpipe list methods), repeatable", Value: cli.NewStringSlice("none"), EnvVars: env("method")},
-			&cli.StringSliceFlag{Name: "setting", Usage: "single, batch:N, sequential, sequential:N, sequential:N/B; several separated by commas, or repeated", Value: cli.NewStringSlice("single"), EnvVars: env("setting")},
+			&cli.StringSliceFlag{Name: "setting", Usage: "schedule of the edits: single, batch:N, sequential, sequential:N, sequential:N/B; several separated by commas, or repeated", Value: cli.NewStringSlice("single"), EnvVars: env("setting")},
 			&cli.StringFlag{Name: "out", Usage: "run folder `DIR`", EnvVars: env("out")},
 			&cli.IntFlag{Name: "limit", Usage: "edit the first `N` records only", EnvVars: env("limit")},
 			&cli.StringFlag{Name: "ids", Usage: "`FILE` of edit ids, one per line: edit these only", EnvVars: env("ids")},
 			&cli.Int64Flag{Name: "seed", Usage: "seed of the methods' random choices", Value: 1, EnvVars: env("seed")},
 			&cli.Int64Flag{Name: "order-seed", Usage: "shuffle the records by this seed (default: data set order)", EnvVars: env("order-seed")},
-			&cli.StringSliceFlag{Name: "eval-at", Usage: "when to ask in a sequence: immediate, final, every:K; several separated by commas, or repeated", Value: cli.NewStringSlice("final"), EnvVars: env("eval-at")},
+			&cli.StringSliceFlag{Name: "eval-at", Usage: "when to evaluate in a sequence: immediate, final, every:K; several separated by commas, or repeated", Value: cli.NewStringSlice("final"), EnvVars: env("eval-at")},
 			&cli.IntFlag{Name: "generate", Usage: "also generate up to `N` tokens of free text per probe (0: none)", EnvVars: env("generate")},
 			&cli.StringFlag{Name: "artifacts", Usage: "`DIR` that prepare wrote", EnvVars: env("artifacts")},
-			&cli.StringFlag{Name: "shard", Usage: "do part `I/N` of the units; the parts may share --out", EnvVars: env("shard")},
-			&cli.BoolFlag{Name: "plan", Usage: "print what would run, memory and disk, and stop", EnvVars: env("plan")},
-			&cli.BoolFlag{Name: "retry-errors", Usage: "do units with failed rows again", EnvVars: env("retry-errors")},
-			&cli.BoolFlag{Name: "fresh", Usage: "remove the rows the run folder has and start over", EnvVars: env("fresh")},
-			&cli.IntFlag{Name: "max-errors", Usage: "failed units to tolerate before stopping", EnvVars: env("max-errors")},
+			&cli.StringFlag{Name: "shard", Usage: "run part `I/N` of the units; the parts may share --out", EnvVars: env("shard")},
+			&cli.BoolFlag{Name: "plan", Usage: "print what would run and the memory and disk it needs, and stop", EnvVars: env("plan")},
+			&cli.BoolFlag{Name: "retry-errors", Usage: "run units with failed rows again", EnvVars: env("retry-errors")},
+			&cli.BoolFlag{Name: "fresh", Usage: "remove the run folder's rows and start over", EnvVars: env("fresh")},
+			&cli.IntFlag{Name: "max-errors", Usage: "number of failed units to tolerate before stopping", EnvVars: env("max-errors")},
 			setFlag(), jsonFlag(),
 		),
 		Before: readConfig,

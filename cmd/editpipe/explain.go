@@ -12,7 +12,7 @@ import (
 func explainCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "explain",
-		Usage:       "say what a metric is and how it is computed",
+		Usage:       "explain what a metric is and how it is computed",
 		ArgsUsage:   "METRIC",
 		Description: "Example: editpipe explain tf_token_acc",
 		Action: func(c *cli.Context) error {

@@ -16,7 +16,7 @@ func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "export",
 		Usage: "bake a saved patch into plain ONNX: a model folder that any runtime reads",
-		Description: "A patch that puts text around the prompt (ike, ice) cannot be baked in and is refused.\n\n" +
+		Description: "A patch that adds text to the prompt (ike, ice) cannot be baked in and is refused.\n\n" +
 			"Example: editpipe export --model gpt2-onnx --patch paris.safetensors --out gpt2-edited",
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "patch", Usage: "`FILE` that edit --save wrote", EnvVars: env("patch")},

@@ -17,7 +17,7 @@ import (
 func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "generate",
-		Usage: "build edits with the survey's portability and locality sets from a knowledge base",
+		Usage: "generate edits with probes for the survey's nine axes from a knowledge base",
 		Description: "Without --kb the bundled invented world is used. Equal inputs give equal bytes.\n\n" +
 			"Examples:\n" +
 			"  editpipe generate --n 200 --out out/sets\n" +
@@ -25,16 +25,16 @@ func generateCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "kb", Usage: "knowledge base `SRC`: a folder that kb build wrote, a Wikidata JSON dump (plain, gz, bz2, zst), a folder of dumps, or \"world\"", Value: sets.World, EnvVars: env("kb")},
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
-			&cli.IntFlag{Name: "n", Usage: "edits wanted", Value: 200, EnvVars: env("n")},
-			&cli.Int64Flag{Name: "seed", Usage: "seed of every choice", Value: 1, EnvVars: env("seed")},
+			&cli.IntFlag{Name: "n", Usage: "number of edits", Value: 200, EnvVars: env("n")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed of all random choices", Value: 1, EnvVars: env("seed")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the world's own, or the built-in one for Wikidata)", EnvVars: env("relations")},
 			&cli.StringSliceFlag{Name: "sets", Usage: "axes, or families of axes, to build, separated by commas, or repeated (default: the nine axes of the survey)", EnvVars: env("sets")},
-			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: of the newest change in the knowledge base)", EnvVars: env("as-of")},
+			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the day of the newest change in the knowledge base)", EnvVars: env("as-of")},
 			&cli.StringFlag{Name: "mode", Usage: "counterfactual or update", Value: string(dataset.Counterfactual), EnvVars: env("mode")},
 			&cli.StringFlag{Name: "later", Usage: "`DAY` of the new values, for --mode update", EnvVars: env("later")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set", EnvVars: env("name")},
 			&cli.StringFlag{Name: "licence", Usage: "licence of the knowledge base (default: CC0-1.0)", EnvVars: env("licence")},
-			&cli.StringFlag{Name: "phraser", Usage: "`CMD` that words questions anew, one JSON line in and one out (docs/generator.md)", EnvVars: env("phraser")},
+			&cli.StringFlag{Name: "phraser", Usage: "`CMD` that rewords questions: one JSON line in, one out (docs/generator.md)", EnvVars: env("phraser")},
 			jsonFlag(),
 		},
 		Action: runGenerate,

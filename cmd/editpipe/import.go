@@ -16,7 +16,7 @@ import (
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "import",
-		Usage: "read a file of the field into a data set folder",
+		Usage: "import a published or custom data set file into a data set folder",
 		Description: "Formats: " + formatNames() + " (editpipe list formats).\n" +
 			"Broken records, and groups of questions of unknown kind, are reported and left out; the rest is kept and the exit code is 3.\n\n" +
 			"Example: editpipe import --format counterfact --in counterfact.json --out data\n" +
@@ -24,23 +24,23 @@ func importCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`NAME` of the file's format; recognised from the file if not given", EnvVars: env("format")},
 			&cli.StringSliceFlag{Name: "map", Usage: "`FIELD=COLUMN,...` for --format custom; fields: prompt, target_new (needed), subject, ground_truth, case_id, relation; any number of times rephrase_prompt, AXIS_prompt with AXIS_answer; a column of JSON may be a path, as in locality[].loc (docs/sources.md)", EnvVars: env("map")},
-			&cli.StringFlag{Name: "in", Usage: "`FILE` to read: JSON, JSON lines, a table or Parquet, packed or not", EnvVars: env("in")},
+			&cli.StringFlag{Name: "in", Usage: "`FILE` to read: JSON, JSON lines, a table or Parquet, compressed or not", EnvVars: env("in")},
 			languageFlag(),
 			&cli.StringFlag{Name: "out", Usage: "data set `DIR` to write", EnvVars: env("out")},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the data set (default: the file's name)", EnvVars: env("name")},
 			&cli.StringFlag{Name: "split", Usage: "train, valid or test", EnvVars: env("split")},
 			&cli.StringFlag{Name: "licence", Usage: "licence of the file, kept with every edit", EnvVars: env("licence")},
 			&cli.StringFlag{Name: "choices", Usage: "`FILE` of questions with choices (PIQA or {question, choices, label} lines) to attach as other_tasks", EnvVars: env("choices")},
-			&cli.StringFlag{Name: "labels", Usage: "`FILE` of labels for --choices, a number per line", EnvVars: env("labels")},
-			&cli.IntFlag{Name: "choices-per-edit", Usage: "questions of --choices attached to each edit", Value: 4, EnvVars: env("choices-per-edit")},
-			&cli.Int64Flag{Name: "seed", Usage: "seed for which questions go to which edit", Value: 1, EnvVars: env("seed")},
+			&cli.StringFlag{Name: "labels", Usage: "`FILE` of labels for --choices, one number per line", EnvVars: env("labels")},
+			&cli.IntFlag{Name: "choices-per-edit", Usage: "number of questions of --choices attached to each edit", Value: 4, EnvVars: env("choices-per-edit")},
+			&cli.Int64Flag{Name: "seed", Usage: "seed that decides which questions go to which edit", Value: 1, EnvVars: env("seed")},
 		},
 		Action: runImport,
 	}
 }
 
 func languageFlag() cli.Flag {
-	return &cli.StringFlag{Name: "language", Usage: "`CODE` of the language to read, where the file has its records in several", EnvVars: env("language")}
+	return &cli.StringFlag{Name: "language", Usage: "`CODE` of the language to read, if the file has its records in several", EnvVars: env("language")}
 }
 
 func formatNames() string {

@@ -19,8 +19,8 @@ import (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "inspect",
-		Usage: "layers and editable weights of a model, and what cannot be edited and why",
-		Description: "Reads the graph only; the runtime library is not needed.\n\n" +
+		Usage: "show a model's layers and editable weights, and what cannot be edited and why",
+		Description: "Only the graph is read; the runtime library is not needed.\n\n" +
 			"Example: editpipe inspect --model gpt-j-6b-onnx",
 		Flags: []cli.Flag{modelFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {

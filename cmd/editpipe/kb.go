@@ -27,8 +27,8 @@ func kbCommand() *cli.Command {
 		Name:      "kb",
 		Usage:     "build a knowledge base from a Wikidata dump of any size",
 		ArgsUsage: kbActions,
-		Description: "The dump is read once, in bounded memory; what the catalogue's relations need of it becomes a folder of\n" +
-			"Parquet files, which generate --kb reads. A build that was stopped goes on with the same command.\n\n" +
+		Description: "The dump is read once, in bounded memory; what the catalogue needs from it becomes a folder of\n" +
+			"Parquet files, which generate --kb reads. A build that was stopped is resumed by the same command.\n\n" +
 			"Examples:\n" +
 			"  editpipe kb build --dump latest-all.json.gz --out kb\n" +
 			"  lbzip2 -dc latest-all.json.bz2 | editpipe kb build --dump - --out kb",
@@ -36,9 +36,9 @@ func kbCommand() *cli.Command {
 			&cli.StringFlag{Name: "dump", Usage: "Wikidata JSON dump `FILE` (plain, gz, bz2, zst), or - for standard input", EnvVars: env("dump")},
 			&cli.StringFlag{Name: "out", Usage: "knowledge base `DIR` to write", EnvVars: env("out")},
 			&cli.StringFlag{Name: "relations", Usage: "relation catalogue `FILE` (default: the built-in one)", EnvVars: env("relations")},
-			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: of the newest change in the dump)", EnvVars: env("as-of")},
+			&cli.StringFlag{Name: "as-of", Usage: "`DAY` at which facts are current, YYYY-MM-DD (default: the day of the newest change in the dump)", EnvVars: env("as-of")},
 			&cli.IntFlag{Name: "min-sitelinks", Usage: "leave out items with fewer than `N` sitelinks", EnvVars: env("min-sitelinks")},
-			&cli.IntFlag{Name: "max-errors", Usage: "lines that cannot be read to tolerate", Value: 1000, EnvVars: env("max-errors")},
+			&cli.IntFlag{Name: "max-errors", Usage: "number of unreadable lines to tolerate", Value: 1000, EnvVars: env("max-errors")},
 			jsonFlag(),
 		},
 		Action: runKB,

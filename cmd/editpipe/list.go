@@ -76,8 +76,8 @@ func listCommand() *cli.Command {
 		Name:      "list",
 		Usage:     "list " + strings.Join(names, ", "),
 		ArgsUsage: strings.Join(names, "|"),
-		Description: "Methods are listed with their keys and with the settings published for some models: the first that holds for a\n" +
-			"model counts, --set goes before all. editpipe inspect shows what comes of it.\n\n" +
+		Description: "Methods are listed with their keys and with the settings published for some models: the first that fits a\n" +
+			"model applies, and --set overrides it. editpipe inspect shows the result.\n\n" +
 			"Example: editpipe list methods",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {

@@ -1,6 +1,6 @@
 // Command editpipe edits facts in language models and measures what the edits
-// did: see README.md. Each verb has a file of its own that reads flags and
-// calls one package; nothing is decided here.
+// did: see README.md. Each verb has a file of its own, which reads flags, calls
+// one package and prints the result.
 package main
 
 import (

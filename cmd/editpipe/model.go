@@ -42,7 +42,7 @@ func runtimeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "provider", Usage: "execution provider `NAME[:key=value,...]`: cpu, cuda, tensorrt, webgpu, ...", Value: "cpu", EnvVars: env("provider")},
 		&cli.IntFlag{Name: "threads", Usage: "processor threads of one run (default: physical cores)", EnvVars: env("threads")},
 		libraryFlag(),
-		&cli.Int64Flag{Name: "memory", Usage: "`MIB` one run of the model may hold beside the weights", EnvVars: env("memory")},
+		&cli.Int64Flag{Name: "memory", Usage: "`MIB` that one run of the model may use in addition to the weights", EnvVars: env("memory")},
 	}
 }
 

@@ -19,13 +19,13 @@ import (
 func prepareCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prepare",
-		Usage: "compute what a method needs of a model before it edits: contexts, covariances, trained networks",
-		Description: "Writes DIR/METHOD; give DIR to eval and edit as --artifacts. Statistics over running text are taken of all\n" +
-			"layers in one pass; cut short, they go on where they were when the same command is run again.\n\n" +
+		Usage: "compute what a method needs to know about a model: contexts, covariances, trained networks",
+		Description: "Writes DIR/METHOD; give DIR to eval and edit as --artifacts. Statistics over running text are\n" +
+			"computed for all layers in one pass; after an interruption the same command resumes.\n\n" +
 			"Example: editpipe prepare --model gpt2-onnx --method rome --corpus wikipedia.txt --out artifacts",
 		Flags: append(runtimeFlags(),
 			&cli.StringFlag{Name: "method", Usage: "`ID` of the method (editpipe list methods)", EnvVars: env("method")},
-			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt, a text per line, .jsonl or .parquet; with the embedded model, text of its world", EnvVars: env("corpus")},
+			&cli.StringFlag{Name: "corpus", Usage: "`FILE` of running text: .txt with one text per line, .jsonl or .parquet (default with the embedded model: text about its world)", EnvVars: env("corpus")},
 			&cli.StringFlag{Name: "corpus-field", Usage: "`NAME` of the JSONL field or Parquet column that holds the text", Value: corpus.Field, EnvVars: env("corpus-field")},
 			&cli.StringFlag{Name: "data", Usage: "data set `DIR` to learn from; its split valid, where it has one, is kept for validation", EnvVars: env("data")},
 			&cli.StringFlag{Name: "out", Usage: "artifacts `DIR`", EnvVars: env("out")},

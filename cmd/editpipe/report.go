@@ -18,7 +18,7 @@ func reportCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name:        "report",
-		Usage:       "tables of one or more runs",
+		Usage:       "print tables of one or more runs",
 		ArgsUsage:   "RUN...",
 		Description: "Example: editpipe report --format md runs/gptj runs/llama",
 		Flags: []cli.Flag{

@@ -1,7 +1,7 @@
-// Package corpus reads running text: what a method takes statistics over before
-// it edits. A text file holds one text per line; a JSONL file (.jsonl) one
-// object per line with the text in a field. Either may be packed with gzip, bzip2 or
-// zstd (.txt.gz).
+// Package corpus reads running text: the text over which a method computes
+// statistics before it edits. A text file has one text per line, a JSONL file
+// (.jsonl) one object per line with the text in a field. Either may be
+// compressed with gzip, bzip2 or zstd (.txt.gz).
 package corpus
 
 import (

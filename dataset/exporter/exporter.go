@@ -1,4 +1,4 @@
-// Package exporter writes records as the field's files (KnowEdit, EasyEdit
+// Package exporter writes records in published formats (KnowEdit, EasyEdit
 // requests, CounterFact, zsRE), so that other programs can use our sets. What a
 // format has no place for is left out and counted in the Report.
 package exporter

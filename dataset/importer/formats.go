@@ -1,7 +1,8 @@
-// Package importer reads the files in which the field keeps its edits
-// (CounterFact, zsRE and MzsRE, KnowEdit and CKnowEdit, EasyEdit requests, MQuAKE,
-// RippleEdits, UniEdit, QAEdit, UnKE, WikiBigEdit, questions with choices) and tables of one's own as records of package dataset. A record that cannot be used is reported and left
-// out; what else was changed or passed over is in the Report.
+// Package importer reads published files of edits (CounterFact, zsRE and MzsRE,
+// KnowEdit and CKnowEdit, EasyEdit requests, MQuAKE, RippleEdits, UniEdit,
+// QAEdit, UnKE, WikiBigEdit, questions with choices) and tables of the user's
+// own, as records of package dataset. A record that cannot be used is reported
+// and left out; the Report says what else was changed or skipped.
 package importer
 
 import (

@@ -1,11 +1,11 @@
-// Package pretrain makes the embedded language model: it writes the text that
-// states the invented world (package world), learns a vocabulary from it, trains
-// a small GPT-2 on it with the project's own engine, measures what the model
-// knows, and exports it.
+// Package pretrain makes the embedded language model: it writes text about the
+// invented world (package world), learns a vocabulary from it, trains a small
+// GPT-2 on it with the project's own engine, measures what the model knows, and
+// exports it.
 //
-// Everything is decided by the seed: the text of a step depends on the seed and
-// the number of the step alone, so a training run that was killed goes on from
-// its last checkpoint as if nothing had happened.
+// The seed decides everything: the text of a step depends only on the seed and
+// the number of the step, so a training run that was killed resumes from its
+// last checkpoint with the same result.
 package pretrain
 
 import (

@@ -1,9 +1,9 @@
 // Package world invents a small, consistent world: countries, cities, people
 // and the things they make, with names that belong to nobody. It is written in
-// the format of the Wikidata JSON dump, so that the set generator reads it
-// exactly as it reads the real dump, and it carries a relation catalogue of its
-// own. Item ids lie outside Wikidata's range (Q900000001 and up); property ids
-// and their meanings are Wikidata's.
+// the format of the Wikidata JSON dump, so that the generator reads it exactly
+// as it reads the real dump, and it has a relation catalogue of its own. Item
+// ids are outside Wikidata's range (Q900000001 and up); property ids and their
+// meanings are Wikidata's.
 //
 // The same seed gives the same world, byte for byte.
 package world

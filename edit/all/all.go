@@ -1,5 +1,5 @@
-// Package all is the list of methods. It is the one package that names them:
-// who needs a method asks for it here by its id.
+// Package all is the list of methods. No other package names them; a method is
+// looked up here by its id.
 package all
 
 import (

@@ -1,5 +1,5 @@
 // Package edittest is the conformance suite of editing methods. A method's test
-// calls Run; what Run checks is what stages rely on.
+// calls Run, which checks what package stages relies on.
 package edittest
 
 import (

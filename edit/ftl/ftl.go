@@ -7,16 +7,16 @@
 //	D <- min(max(D - Adam(dL/dD), -eps), eps)
 //
 // FT-L: Zhu et al. 2020, "Modifying Memories in Transformer Models", section 3,
-// in the form of Meng et al. 2022, "Locating and Editing Factual Associations in
-// GPT", appendix E.1: all tokens of a target are scored at the last position of
-// the prompt. FT-M: Zhang et al. 2024, "A Comprehensive Study of Knowledge
-// Editing for Large Language Models": each token is scored behind those before
-// it, and prompts do not count.
+// in the form of Meng et al. 2022, "Locating and Editing Factual Associations
+// in GPT", appendix E.1: all tokens of a target are scored at the last position
+// of the prompt. FT-M: Zhang et al. 2024, "A Comprehensive Study of Knowledge
+// Editing for Large Language Models": each token is scored given the tokens
+// before it, and the prompt's tokens do not count.
 //
-// With x the inputs and d the derivatives by the outputs of the projection at
-// every position, dL/dD = x' d. Where the projection has a bias, that is trained
-// with the weight, as the reference implementations do by their choice of
-// parameters; its derivative is the sum of d over positions.
+// With x the inputs of the projection at every position and d the derivatives
+// with respect to its outputs, dL/dD = x' d. If the projection has a bias, it
+// is trained with the weight, as in the reference implementations; its
+// derivative is the sum of d over positions.
 package ftl
 
 import (
@@ -46,9 +46,9 @@ const enough = 1e-2
 // Config is the configuration of both methods.
 type Config struct {
 	Layer int     `set:"layer" in:"layers" share:"21/32" doc:"layer whose down-projection is trained"`
-	Steps int     `set:"num_steps" doc:"most updates"`
+	Steps int     `set:"num_steps" doc:"largest number of updates"`
 	Rate  float64 `set:"lr" doc:"learning rate of Adam"`
-	Decay float64 `set:"weight_decay" doc:"weight of the changed weight in its gradient"`
+	Decay float64 `set:"weight_decay" doc:"weight decay of the changed weight"`
 	Bound float64 `set:"norm_constraint" doc:"largest change of an element (eps); 0: no limit"`
 	Bias  bool    `set:"train_bias" doc:"train the bias of the down-projection as well, where it has one (reference implementations)"`
 }

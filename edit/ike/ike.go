@@ -1,6 +1,6 @@
 // Package ike edits in context: it puts the new fact, and for IKE also
-// demonstrations of how to treat new facts, in front of every prompt. The
-// model's weights stay as they are.
+// demonstrations of how to treat new facts, before every prompt. The model's
+// weights do not change.
 //
 // IKE: Zheng et al. 2023, "Can We Edit Factual Knowledge by In-Context
 // Learning?", section 3.2. Each demonstration is one of
@@ -14,7 +14,7 @@
 // "Evaluating the Ripple Effects of Knowledge Editing in Language Models",
 // section 5).
 //
-// The scope is oracle: an edit's own statement stands before every question of
+// The scope is oracle: an edit's own statement is put before every question of
 // its record, related or not, as in the literature. With several edits in force
 // a question would first have to find its edit, so batch and sequential are
 // unsupported in this scope.
@@ -52,8 +52,8 @@ const (
 
 // Config is the configuration of IKE.
 type Config struct {
-	Mode  string `set:"mode" oneof:"paper|easyedit" doc:"how demonstrations are chosen and laid out"`
-	K     int    `set:"k" doc:"demonstrations; 0 for the mode's own number (paper 32, easyedit 16)"`
+	Mode  string `set:"mode" oneof:"paper|easyedit" doc:"how demonstrations are chosen and formatted"`
+	K     int    `set:"k" doc:"number of demonstrations; 0: that of the mode (paper 32, easyedit 16)"`
 	Scope string `set:"scope" oneof:"oracle" doc:"which statement precedes a question: oracle, that of the record's own edit"`
 }
 

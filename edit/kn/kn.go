@@ -1,5 +1,5 @@
-// Package kn edits facts through knowledge neurons: elements of the feed-forward
-// activations that the probability of an object is put down to.
+// Package kn edits facts through knowledge neurons: the elements of the
+// feed-forward activations that the probability of an object depends on most.
 //
 // Dai et al. 2022, "Knowledge Neurons in Pretrained Transformers". With a[l] the
 // activation of layer l at the last position of a prompt (section 3.1; there: at
@@ -7,18 +7,19 @@
 //
 //	a[l][i] / m  sum over k of  d P(object | a[l] := alpha_k a[l]) / d a[l][i]
 //
-// Neurons above a share of the largest attribution are kept, those that several
-// prompts of the fact agree in, if there are several (section 3.2), and the rows
-// v of the down-projection [in, out] that they select move from the embedding of
-// the old object to that of the new one (section 5.1):
+// Neurons above a share of the largest attribution are kept and, if the fact
+// has several prompts, only those that enough of them share (section 3.2). The
+// rows v of the down-projection [in, out] that they select are moved from the
+// embedding of the old object to that of the new one (section 5.1):
 //
 //	v' = v - lambda1 |v| e_old / |e_old| + lambda2 |v| e_new / |e_new|
 //
-// This was made for BERT, whose objects are one token. Two later programs make
-// it for left-to-right models with choices of their own: the code of Meng et al.
-// 2022, "Locating and Editing Factual Associations in GPT", and EasyEdit. Config
-// has all three as variants. All change one layer's rows by multiples of one
-// vector, so that an edit is a change of rank one in every layer it touches.
+// This was made for BERT, with objects of one token. Two later programs
+// implement it for left-to-right models, with choices of their own: the code of
+// Meng et al. 2022, "Locating and Editing Factual Associations in GPT", and
+// EasyEdit. Config has all three as variants. All of them change a layer's rows
+// by multiples of one vector, so an edit is a change of rank one in every layer
+// it changes.
 package kn
 
 import (
@@ -59,19 +60,19 @@ const asVariant = "variant"
 
 // Config is the configuration of KN.
 type Config struct {
-	Variant     string  `set:"variant" oneof:"paper|port|easyedit" doc:"whose choices: the paper's, those of the code of ROME (port), or EasyEdit's"`
+	Variant     string  `set:"variant" oneof:"paper|port|easyedit" doc:"which rules: the paper's, those of ROME's code (port), or EasyEdit's"`
 	Mode        string  `set:"mode" oneof:"edit|erase" doc:"edit: rows move to the new object; erase: rows become zero"`
-	Attribution string  `set:"attribution" oneof:"integrated|zeroing" doc:"integrated gradients, or the loss of probability when a neuron is zero, which takes a row of a run for every neuron"`
-	Steps       int     `set:"steps" doc:"points of the integral"`
-	Threshold   float64 `set:"adaptive_threshold" doc:"share of the largest attribution that a neuron needs"`
-	Refine      string  `set:"refine" oneof:"variant|yes|no" doc:"keep neurons that several prompts agree in; variant: the paper's does"`
-	Agreement   float64 `set:"p" doc:"share of the prompts that have to agree; 0: the variant's (paper 0.7, others 0.4)"`
-	Most        int     `set:"max_neurons" doc:"most neurons of an edit, those of the largest attribution; 0: no limit"`
-	Tokens      string  `set:"multi_token" oneof:"variant|append|bare" doc:"later tokens of the old object are attributed behind the tokens before them, or on the bare prompt, as both programs do"`
-	Space       string  `set:"space" oneof:"variant|add|never" doc:"objects are tokenised behind a space, or bare, as both programs do"`
+	Attribution string  `set:"attribution" oneof:"integrated|zeroing" doc:"integrated gradients, or the drop in probability when a neuron is set to zero (one row per neuron)"`
+	Steps       int     `set:"steps" doc:"number of points of the integral"`
+	Threshold   float64 `set:"adaptive_threshold" doc:"smallest attribution of a neuron, as a share of the largest"`
+	Refine      string  `set:"refine" oneof:"variant|yes|no" doc:"keep only neurons that several prompts share; variant: yes for the paper's, no for the others"`
+	Agreement   float64 `set:"p" doc:"share of the prompts that must have a neuron in common; 0: the variant's (paper 0.7, others 0.4)"`
+	Most        int     `set:"max_neurons" doc:"largest number of neurons per edit, those with the largest attributions; 0: no limit"`
+	Tokens      string  `set:"multi_token" oneof:"variant|append|bare" doc:"append: later tokens of the old object are attributed after the earlier ones; bare: on the bare prompt, as ROME's code and EasyEdit do"`
+	Space       string  `set:"space" oneof:"variant|add|never" doc:"add: objects are tokenised with a space before them; never: without, as ROME's code and EasyEdit do"`
 	Old         float64 `set:"lambda_old" doc:"lambda1 of the paper's rule"`
 	New         float64 `set:"lambda_new" doc:"lambda2 of the paper's rule"`
-	Facts       int     `set:"relation_facts" doc:"most facts of a relation that are looked at when preparing"`
+	Facts       int     `set:"relation_facts" doc:"largest number of facts of a relation that prepare looks at"`
 }
 
 func validate(c Config) error {

@@ -1,12 +1,12 @@
-// Package locate is what the locate-then-edit methods have in common: the place
-// where a fact enters the model, and the value that would state it there.
+// Package locate finds what the locate-then-edit methods need: the place where
+// a fact enters the model, and the value there that would express it.
 //
 // The place is the down-projection of a layer at the last token of the subject.
-// Its input there is the key of the subject, its output the value. A [Fact] is a
-// requested change with the sequences in which subject and prompt are shown; a
-// context is a text that is put in front of the prompt, so that key and value
-// belong to the subject and not to one position. [Optimise] searches the value under
-// which the model says the new object.
+// Its input there is the key of the subject, its output the value. A [Fact] is
+// a requested change with the sequences in which subject and prompt are shown;
+// a context is a text that is put before the prompt, so that key and value
+// belong to the subject and not to one position. [Optimise] searches for the
+// value with which the model predicts the new object.
 package locate
 
 import (

@@ -2,17 +2,17 @@
 // several layers.
 //
 // MEMIT: Meng et al. 2023, "Mass-Editing Memory in a Transformer", section 4.
-// For every fact i a value z_i of the hidden state behind the last layer to be
-// changed is searched under which the model says the new object. Then layer by
-// layer, from the first to the last of q, each seeing the changes of those
-// before it,
+// For every fact i a value z_i of the hidden state after the last layer to be
+// changed is optimised so that the model predicts the new object. Then layer by
+// layer, from the first to the last of q, each with the layers before it
+// already changed,
 //
 //	W' = W + (weight C + K K')^-1 K R',   R = (Z - H) / (layers left, this one included)
 //
-// with W [in, out], C the second moments of the layer's keys, K [in, n] the keys
-// of the subjects, H [hidden, n] the hidden states that are to become Z
-// (equations 14 and 20, algorithm 1). A key is half that of the bare prompt and
-// half the mean over the prompt behind contexts.
+// with W [in, out], C the second moments of the layer's keys, K [in, n] the
+// keys of the subjects, H [hidden, n] the hidden states that are to become Z
+// (equations 14 and 20, algorithm 1). A key is the average of the bare prompt's
+// key and the mean key of the prompt after contexts.
 package memit
 
 import (

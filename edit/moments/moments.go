@@ -1,7 +1,8 @@
-// Package moments is the second moments of the keys of a layer over running text:
-// what a model knows beside the fact in hand, which locating methods weigh a change
-// against. They are collected once for a model, in one pass over all layers, and
-// kept in files with their factor.
+// Package moments computes the second moments of a layer's keys over running
+// text. They represent what a model knows apart from the fact being edited, and
+// locating methods weigh a change against them. They are collected once for a
+// model, in one pass over all layers, and kept in files together with their
+// Cholesky factor.
 package moments
 
 import (

@@ -1,6 +1,6 @@
-// Package none is the method that edits nothing: the unedited model in the
-// place of an edited one. Its rows are the baseline every other method is read
-// against, and a check of the evaluation itself: agreement with the unedited
+// Package none is the method that edits nothing: the unedited model in place of
+// an edited one. Its rows are the baseline with which every other method is
+// compared, and a check of the evaluation itself: agreement with the unedited
 // model must be 1 and the divergence 0.
 package none
 

@@ -1,6 +1,6 @@
-// Package patch is the method "patch": it makes no edits itself but takes
+// Package patch is the method "patch": it makes no edits itself but reads
 // weight changes computed elsewhere, so that edits made by another tool are
-// asked the same questions under the same definitions.
+// evaluated with the same questions and definitions.
 //
 // A change is dense (a delta that is added to a weight) or of low rank (U V).
 // Files are safetensors or NumPy .npz; README.md describes them.
@@ -33,8 +33,8 @@ const (
 
 // Config is the configuration of the method.
 type Config struct {
-	Path   string `set:"path" doc:"a file with one patch for all edits together (setting batch:N), or a folder with EDIT_ID.safetensors or EDIT_ID.npz for each edit (setting single)"`
-	Layout string `set:"layout" oneof:"auto|in_out|out_in" doc:"how tensors under a checkpoint's own names lie; auto tells by the shape and fails for square ones"`
+	Path   string `set:"path" doc:"a file with one patch for all edits together (--setting batch:N), or a folder with EDIT_ID.safetensors or EDIT_ID.npz for each edit (--setting single)"`
+	Layout string `set:"layout" oneof:"auto|in_out|out_in" doc:"layout of tensors that have a checkpoint's own names; auto tells it from the shape and fails for square ones"`
 }
 
 // Method is the method "patch".

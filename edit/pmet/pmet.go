@@ -2,14 +2,14 @@
 // several layers, as MEMIT does, with a value that attention cannot spoil.
 //
 // PMET: Li et al. 2024, "PMET: Precise Model Editing in a Transformer", section
-// 4. MEMIT searches a value of the hidden state, to which attention and
+// 4. MEMIT optimises a value of the hidden state, to which attention and the
 // feed-forward part both contribute, and writes all of it into feed-forward
-// weights. Here two shifts are searched together at the last layer to be
+// weights. Here two shifts are optimised together at the last layer to be
 // changed: one of the output of its attention and one of the output of its
-// feed-forward part. Both keep the loss down, but only the second is
-// written; the first takes up what is no matter of the feed-forward weights.
-// Then layer by layer, from the first to the last of q, each seeing the changes
-// of those before it,
+// feed-forward part. Both reduce the loss, but only the second is written; the
+// first takes up what does not belong in the feed-forward weights. Then layer
+// by layer, from the first to the last of q, each with the layers before it
+// already changed,
 //
 //	W' = W + (weight C + K K')^-1 K R',   R = (M* - M) / sqrt(layers left, this one included)
 //
@@ -51,8 +51,8 @@ const (
 // Config is the configuration of PMET.
 type Config struct {
 	spread.Config
-	Space string `set:"space" oneof:"add|never" doc:"the target is tokenised behind a space, or bare, as EasyEdit does for models without gpt in their name"`
-	Stop  string `set:"argmax_stop" oneof:"argmax|equal" doc:"when the search counts the target as reached: argmax, every token is the most probable; equal, mean probabilities are equal in float32 (the authors' code)"`
+	Space string `set:"space" oneof:"add|never" doc:"whether the target is tokenised with the space before it; never: without, as EasyEdit does for models without gpt in their name"`
+	Stop  string `set:"argmax_stop" oneof:"argmax|equal" doc:"when the target counts as reached: argmax, when every token is the most probable; equal, when mean probabilities are equal in float32 (the authors' code)"`
 }
 
 // Method is the method "pmet".

@@ -2,16 +2,16 @@
 //
 // ROME: Meng et al. 2022, "Locating and Editing Factual Associations in GPT",
 // section 3.1. With W [in, out] the down-projection of the layer, y = k W + b,
-// C the second moments of its keys k, and v* the value under which the model
-// says the new object,
+// C the second moments of its keys k, and v* the value with which the model
+// predicts the new object,
 //
 //	W' = W + u (v* - y*) / (k* u),   u = C^-1 k* / |C^-1 k*|
 //
-// so that k* W' + b = v*. k* is the mean key of the subject over contexts, y* the
-// value there: one key throughout, as R-ROME has it (Gupta et al. 2024,
+// so that k* W' + b = v*. k* is the mean key of the subject over contexts, y*
+// the value there: one key throughout, as in R-ROME (Gupta et al. 2024,
 // "Rebuilding ROME: Resolving Model Collapse during Sequential Model Editing").
-// The code of 2022 takes u from the mean key, but denominator and y* from the
-// prompt alone; key=mixed does so, too.
+// The code of 2022 computes u from the mean key, but the denominator and y*
+// from the bare prompt; so does key=mixed.
 package rome
 
 import (
@@ -52,19 +52,19 @@ const smallest = 1e-6
 // Config is the configuration of ROME.
 type Config struct {
 	Layer     int     `set:"layer" in:"layers" share:"17/48" doc:"layer whose down-projection is changed"`
-	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
-	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
-	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
-	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, in norms of the value"`
-	KL        float64 `set:"kl_factor" doc:"weight of the divergence at the subject in the loss"`
-	Adjust    bool    `set:"mom2_adjustment" doc:"weigh the key with the inverse second moments; needs a covariance"`
-	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token at which the fact enters: last of the subject, or last of the prompt"`
+	Steps     int     `set:"v_num_grad_steps" doc:"largest number of evaluations of the loss while the value is optimised; there is one update fewer"`
+	Rate      float64 `set:"v_lr" doc:"learning rate of that optimisation"`
+	Decay     float64 `set:"v_weight_decay" doc:"weight in the loss of the shift's norm divided by the value's squared norm"`
+	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, relative to the norm of the value"`
+	KL        float64 `set:"kl_factor" doc:"weight of the KL divergence (essence prompt) in the loss"`
+	Adjust    bool    `set:"mom2_adjustment" doc:"multiply the key by the inverse of the second moments; needs a covariance"`
+	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token whose hidden state is edited: the last of the subject, or the last of the prompt"`
 	Key       string  `set:"key" oneof:"unified|mixed" doc:"unified: one mean key throughout (R-ROME); mixed: as in the code of 2022"`
 
-	Covariance string `set:"covariance" doc:"file of second moments of the layer, .npz with mom2.mom2 and mom2.count; empty: the one prepared"`
-	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
+	Covariance string `set:"covariance" doc:"file of second moments of the layer, .npz with mom2.mom2 and mom2.count; empty: the prepared one"`
+	Contexts   string `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first just {}; empty: the prepared ones, or else sampled ones"`
 	Start      string `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token (code of 2022)"`
-	Tokens     int64  `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
+	Tokens     int64  `set:"mom2_tokens" doc:"number of tokens for the second moments in prepare; 0: ten times the width of a key, at least 60,000"`
 }
 
 func validate(c Config) error {

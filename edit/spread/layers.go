@@ -17,19 +17,19 @@ import (
 // layers, for a method's own to embed. The keys are named as in the reference
 // implementations.
 type Config struct {
-	Layers    []int   `set:"layers" in:"layers" share:"13/48 to 17/48" doc:"layers whose down-projections are changed, in ascending order; the value is searched at the last"`
-	Steps     int     `set:"v_num_grad_steps" doc:"most evaluations of the loss when the value is searched; updates are one fewer"`
-	Rate      float64 `set:"v_lr" doc:"learning rate of that search"`
-	Decay     float64 `set:"v_weight_decay" doc:"weight of the shift's norm over the value's squared norm in the loss"`
-	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, in norms of the value"`
-	KL        float64 `set:"kl_factor" doc:"weight of the divergence at the subject in the loss"`
-	Weight    float64 `set:"mom2_update_weight" doc:"weight of the second moments, which keep what is known, against the new keys"`
-	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token at which the fact enters: last of the subject, or last of the prompt"`
+	Layers    []int   `set:"layers" in:"layers" share:"13/48 to 17/48" doc:"layers whose down-projections are changed, in ascending order; the value is optimised at the last"`
+	Steps     int     `set:"v_num_grad_steps" doc:"largest number of evaluations of the loss while the value is optimised; there is one update fewer"`
+	Rate      float64 `set:"v_lr" doc:"learning rate of that optimisation"`
+	Decay     float64 `set:"v_weight_decay" doc:"weight in the loss of the shift's norm divided by the value's squared norm"`
+	Clamp     float64 `set:"clamp_norm_factor" doc:"largest norm of the shift, relative to the norm of the value"`
+	KL        float64 `set:"kl_factor" doc:"weight of the KL divergence (essence prompt) in the loss"`
+	Weight    float64 `set:"mom2_update_weight" doc:"weight of the second moments, which preserve what is known, relative to the new keys"`
+	FactToken string  `set:"fact_token" oneof:"subject_last|last" doc:"token whose hidden state is edited: the last of the subject, or the last of the prompt"`
 
-	Covariance []string `set:"covariance" doc:"files of second moments, one for each layer in order, .npz with mom2.mom2 and mom2.count; empty: those prepared"`
-	Contexts   string   `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first {} alone; empty: those prepared, or else sampled"`
+	Covariance []string `set:"covariance" doc:"files of second moments, one for each layer in order, .npz with mom2.mom2 and mom2.count; empty: the prepared ones"`
+	Contexts   string   `set:"contexts" doc:"file with a JSON list of contexts, each with one {}, the first just {}; empty: the prepared ones, or else sampled ones"`
 	Start      string   `set:"contexts_start" oneof:"words|endoftext" doc:"what sampled contexts start with: five common words, or the end-of-text token"`
-	Tokens     int64    `set:"mom2_tokens" doc:"tokens to take second moments over when preparing; 0: ten times the width of a key, at least 60,000"`
+	Tokens     int64    `set:"mom2_tokens" doc:"number of tokens for the second moments in prepare; 0: ten times the width of a key, at least 60,000"`
 }
 
 // Validate reports faults that tags cannot express.

@@ -1,6 +1,7 @@
-// Package spread is what the methods have in common that spread a change over the
-// down-projections of several layers: values are searched at the last of them, and
-// layer after layer takes its share of what is missing.
+// Package spread makes a change that is spread over the down-projections of
+// several layers, for the methods that do so: values are optimised at the last
+// of the layers, and each layer in turn makes its share of what is still
+// missing.
 package spread
 
 import (

@@ -1,6 +1,7 @@
-// Command patched shows a program of your own that uses a saved edit: it opens a
-// model on ONNX Runtime, loads the patch that editpipe edit --save wrote, checks
-// that the two belong together, and asks one question with and without it.
+// Command patched is an example of a program that uses a saved edit: it opens a
+// model on ONNX Runtime, loads the patch that editpipe edit --save wrote,
+// checks that the two belong together, and asks one question with and without
+// it.
 //
 //	editpipe edit --model DIR --method rome --save paris.safetensors --prompt ... --subject ... --target ...
 //	go run ./examples/patched DIR paris.safetensors "The Eiffel Tower is in" Rome Paris

@@ -1,7 +1,7 @@
-// Package catalogue is the list of relations that sets of edits are built from:
-// each relation's wordings, and the rules for its edits and probes. It is read
-// from YAML, whose format docs/generator.md describes; the catalogue for
-// Wikidata itself is built in.
+// Package catalogue defines the relation catalogue: the relations that data
+// sets are generated from, each with its wordings and the rules for its edits
+// and probes. A catalogue is read from YAML (docs/generator.md describes the
+// format); the one for Wikidata is built in.
 package catalogue
 
 import (

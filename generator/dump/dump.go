@@ -1,6 +1,6 @@
-// Package dump opens the files Wikidata publishes: plain or compressed with
-// gzip, bzip2 or zstd, told apart by their first bytes, and cut into blocks of
-// whole lines that can be worked on side by side.
+// Package dump opens dumps, the files that Wikidata publishes: plain or
+// compressed with gzip, bzip2 or zstd, which it tells from the first bytes. It
+// cuts them into blocks of whole lines that can be processed in parallel.
 package dump
 
 import (

@@ -1,7 +1,7 @@
-// Package kb is a knowledge base in memory: the entities of a Wikidata dump with
-// their names and statements, which of these hold at a day, and the indexes by
-// object, property, class and name that the generator chooses from. It reads
-// Wikidata's JSON from a stream and opens no file.
+// Package kb defines a knowledge base in memory: the entities of a Wikidata
+// dump with their names and statements, which statements are true on a given
+// day, and the indexes by object, property, class and name that the generator
+// chooses from. It reads Wikidata's JSON from a stream and opens no file.
 package kb
 
 import (

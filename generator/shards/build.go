@@ -1,19 +1,20 @@
-// Package shards is a knowledge base on disk: a folder with the entities and
-// facts of a Wikidata dump as Parquet tables cut into shards, and a manifest.
-// Build makes it from a dump of any size in bounded memory; Open reads it back.
+// Package shards defines a knowledge base on disk: a folder with the entities
+// and facts of a Wikidata dump as Parquet tables, divided into shards, and a
+// manifest. Build makes it from a dump of any size in bounded memory; Open
+// reads it back.
 //
-// A build goes through the dump once and through what it took from it twice:
+// A build reads the dump once and what it extracted from the dump twice:
 //
-//	scan     lines that a property of the catalogue stands in are parsed side by
-//	         side; the entities, cut down to what the catalogue needs, are kept as
+//	scan     lines with a property of the catalogue are parsed in parallel;
+//	         the entities, cut down to what the catalogue needs, are kept as
 //	         records, a file for every GiB of the dump
 //	join     on disk: labels of objects, items that share a name, subjects of an
 //	         object
 //	write    records and answers become Parquet
 //
-// Every step leaves whole files that depend on the dump, the catalogue and the
-// flags alone, so a build that was stopped goes on where it was, and its result
-// does not depend on where that was nor on the number of processors.
+// Every step leaves whole files that depend only on the dump, the catalogue and
+// the flags, so a build that was stopped can be resumed, and its result depends
+// neither on where it was stopped nor on the number of processors.
 package shards
 
 import (

@@ -1,9 +1,9 @@
 // Command dumpgen writes an invented dump in the form of Wikidata's, of any
-// size, to measure how fast dumps are read. Three lines in ten hold properties
-// of the built-in catalogue; the others are papers and genes, as they make up
+// size, to measure how fast dumps are read. Three lines in ten have properties
+// of the built-in catalogue; the others are papers and genes, which make up
 // much of Wikidata. Texts in many languages, sitelinks, qualifiers, references
-// and their hashes give it about the size and the compressibility of real lines.
-// Equal arguments give equal bytes.
+// and their hashes make the lines about as long and as compressible as real
+// ones. Equal arguments give equal bytes.
 package main
 
 import (

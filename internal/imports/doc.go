@@ -1,12 +1,12 @@
-// Package imports holds the rule about which package may import which, as a
-// test. The list in list_test.go has a line for every package, and the table of
-// packages in docs/architecture.md is written from it:
+// Package imports contains the rule that says which package may import which,
+// as a test. The list in list_test.go has a line for every package, and the
+// table of packages in docs/architecture.md is written from it:
 //
 //	go test ./internal/imports -update
 //
-// A package imports of the project what its line names, neither more nor less,
-// and only packages above it; the lines of a folder with those below it stand
-// together, so that no two folders need each other. What a rule forbids and is
-// done all the same is an exception with a reason. A third-party module has the
-// importers that the list names.
+// A package imports exactly those packages of the project that its line names,
+// and only packages above it in the list. The lines of a folder and its
+// subfolders are next to each other, so no two folders need each other.
+// Whatever breaks a rule is listed as an exception with a reason. A third-party
+// module is imported only by the packages that the list names.
 package imports

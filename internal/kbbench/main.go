@@ -1,8 +1,8 @@
 // Command kbbench measures how fast a knowledge base is built from a dump, next
 // to decompressing the dump alone in the same run; how much memory that takes;
-// how fast the result is opened; and whether a build that is killed again and
-// again ends with the same files. Build and opening run in processes of their
-// own, so that each has its own peak of memory.
+// how fast the result is opened; and whether a build that is killed repeatedly
+// produces the same files. Build and opening run in processes of their own, so
+// that each has its own peak of memory.
 package main
 
 import (

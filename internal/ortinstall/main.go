@@ -1,10 +1,9 @@
-// Command ortinstall puts the pinned ONNX Runtime library into the folder
-// where editpipe looks for it, and prints its path. It takes the library of
-// this platform out of an npm package, fetched with the user's own npm client
-// or given as a file, and does nothing when the verified library is there
-// already. It belongs to setting up: editpipe never runs it. An older release
-// that is tested too lands in a folder of its own, to be named with
-// EDITPIPE_ORT_LIB.
+// Command ortinstall puts the pinned ONNX Runtime library into the folder where
+// editpipe looks for it, and prints its path. It extracts the library for this
+// platform from an npm package, fetched with the user's own npm client or given
+// as a file, and does nothing if the verified library is there already. It is
+// part of the set-up; editpipe never runs it. An older release that is also
+// tested is put into a folder of its own, to be named with EDITPIPE_ORT_LIB.
 //
 //	go run ./internal/ortinstall [-version VERSION] [-from FILE.tgz]
 package main

@@ -6,10 +6,10 @@
 //	npm install --ignore-scripts --prefix <dir> tokenizers@0.23.2 @huggingface/tokenizers@0.2.0
 //	NODE_PATH=<dir>/node_modules go test -tags tokencheck ./internal/tokencheck
 //
-// published.tsv lists the tokenizer.json files that others published and that the
-// tests compare, with their source and SHA-256: packages of npm, which are installed
-// like the ones above, and files of repositories, of which checkouts are looked for as
-// $TOKENIZERS/OWNER/NAME. None of them is part of this project.
+// published.tsv lists the tokenizer.json files that others published and that
+// the tests compare, with their source and SHA-256: packages of npm, which are
+// installed like the ones above, and files of repositories, whose checkouts are
+// expected at $TOKENIZERS/OWNER/NAME. None of them is part of this project.
 //
 // With -update, the test trains the small tokenizers of testdata/tokenizers and
 // writes the golden ids, spans and texts that the tests of package token read.

@@ -1,6 +1,7 @@
-// Package activation reads what a model computes on the way: activations at sites
-// of chosen positions, sums of their products over text, the embeddings of tokens
-// and vectors of texts.
+// Package activation reads activations, the values that a model computes
+// between its input and its output: at sites and chosen positions, or as sums
+// of their products over text. It also reads the embeddings of tokens and
+// computes vectors of texts.
 package activation
 
 import (

@@ -1,12 +1,13 @@
-// Package answer scores the targets of questions and continues prompts, each
-// question through its own patch.
+// Package answer gives a model's answers: it scores the targets of questions
+// and continues prompts, each question through its own patch.
 //
-// The routes of patches first say what is asked instead. What they ask then shares
-// runs with everything else, and a target whose tokens begin another one's shares
-// its row. Rows that begin alike under one patch, as all questions behind one text of
-// an in-context method do, share a run of what they begin with: its keys and values
-// stand before each of them, cut to one length. This takes a graph with past keys
-// and values whose attention does not take lengths (GroupQueryAttention does).
+// First the routes of patches replace questions by others. Those then share
+// runs with everything else, and a target whose tokens are the beginning of
+// another target's shares its row. Rows that begin alike under one patch, such
+// as all questions after one text of an in-context method, share one run of
+// their beginning: its keys and values are put before each of them, cut to the
+// same length. This needs a graph with past keys and values whose attention has
+// no input of lengths (GroupQueryAttention has one).
 package answer
 
 import (

@@ -1,6 +1,6 @@
-// Package arch reads the anatomy of an exported language model: its graphs, where in
-// them the feed-forward weights of every layer are and where activations can be read,
-// and what cannot be done with the model and why.
+// Package arch reads the anatomy of an exported language model: its graphs,
+// where in them the feed-forward weights of every layer are and where
+// activations can be read, and what cannot be done with the model, and why.
 //
 // Weights are found by the shape of the graph around them, never by their
 // names: exporters rename, transpose and merge parameters freely. A

@@ -1,11 +1,11 @@
-// Package graph makes the graphs that a model is asked with out of those that its
-// folder holds.
+// Package graph makes instrumented graphs out of the graphs in a model folder.
 //
-// An instrumented graph takes edits in beside the tokens and gives back what one
-// [Purpose] is for. Low-rank changes come in by slots, y + (x U) V at a linear map,
-// changes of biases by a further addition, dense changes in place of a weight. A small
-// network of an edit's own stands between the value at a site and its
-// readers. A [Spec] names such a graph, [Build] makes it.
+// An instrumented graph has edits as inputs next to the tokens, and outputs
+// that serve one [Purpose]. A low-rank change enters through a slot, y + (x U)
+// V at a linear map; the change of a bias through a further addition; a dense
+// change in place of the weight. A small network that belongs to an edit is
+// inserted between the value at a site and its readers. A [Spec]
+// names such a graph, [Build] makes it.
 //
 // Nothing here needs the ONNX Runtime library.
 package graph

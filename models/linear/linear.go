@@ -1,7 +1,7 @@
 // Package linear finds the linear maps of a graph: the products with a constant
-// matrix, whatever operator exporters write them with, and followed back from there to
-// where the matrix is stored. Projections of attention, feed-forward weights and the
-// head of a language model are such maps.
+// matrix, whatever operator an exporter writes them with. From each of them it
+// goes back to where the matrix is stored. Projections of attention,
+// feed-forward weights and the head of a language model are such maps.
 package linear
 
 import (

@@ -1,6 +1,6 @@
 // Package loss computes losses of sequences and their gradients with respect to
-// shifts of activations: at one or two sites, in every layer at once, or time after
-// time for searches.
+// shifts of activations: at one or two sites, in every layer at once, or
+// repeatedly in a search.
 package loss
 
 import (

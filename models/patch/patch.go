@@ -1,21 +1,23 @@
-// Package patch holds an edit as a value: additions to named weights and biases,
-// splices, which are small networks between the value at a site and its readers, and
-// routes that put other questions in the place of those asked.
+// Package patch defines a patch, an edit as a value: additions to named weights
+// and biases, splices, which are small networks between the value at a site and its
+// readers, and routes that replace questions by others.
 //
-// A low-rank change W' = W + U V is never added to W: its factors travel with the
-// row that is asked through it, so that every row of a run carries its own edit and
-// unedited rows mix with edited ones; shorter ranks are padded with zeros. When all
-// rows of a run carry the same patch its factors are fed once. A change of a bias
-// and the parameters of a network travel with the rows likewise.
+// A low-rank change W' = W + U V is never added to W: its factors travel with
+// the row that is asked through it, so that every row of a run has its own
+// edit, and edited and unedited rows can share a run; shorter ranks are padded
+// with zeros. When all rows of a run carry the same patch its factors are fed
+// once. A change of a bias and the parameters of a network travel with the rows
+// likewise.
 //
-// Rows with different dense patches never share a run: the weights that such a patch
-// changes are fed whole, W + Delta in the stored orientation, where the runtime takes
-// them, and W itself stays with the session. Float16 weights are replaced where the
-// loaded runtime takes overridable float16 initializers, as 1.30 does: 1.27 ended
-// the process while such a graph was loaded, and is never given one. Weights of other
-// types are not replaced, nor are those of a fifth set of weights, since every set
-// needs a session. Their changes go through the slots, as products with an identity
-// matrix. arch.Info.Dense says which form a model takes.
+// Rows with different dense patches never share a run: the weights that such a
+// patch changes are fed whole, W + Delta in the stored orientation, if the
+// runtime accepts them, and W itself stays with the session. Float16 weights
+// are replaced if the loaded runtime accepts overridable float16 initializers,
+// as 1.30 does; 1.27 ended the process while it loaded such a graph and is
+// never given one. Weights of other types are not replaced, nor are those of a
+// fifth set of weights, since every set needs a session. Their changes go
+// through the slots, as products with an identity matrix. arch.Info.Dense says
+// which form a model takes.
 //
 // Against the unedited model, on one thread (GPT-2 form, 6 layers of width 256, 32
 // rows of 20 tokens; medians of 40 runs in turn, BenchmarkDense of package answer),

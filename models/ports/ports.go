@@ -1,7 +1,7 @@
-// Package ports says how the graph of a language model is fed and read. Its ports are
-// the inputs and outputs that it declares (ids, masks, positions, the keys and values
-// of earlier positions, logits, states of an encoder), known by the names that
-// exporters give them, and how many positions they take.
+// Package ports finds the ports of a language model's graph: the inputs and
+// outputs that it declares (ids, masks, positions, the keys and values of
+// earlier positions, logits, states of an encoder). It recognises them by the
+// names that exporters give them, and says how many positions they take.
 package ports
 
 import (

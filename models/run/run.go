@@ -1,15 +1,15 @@
-// Package run asks many questions in few runs of a session: what is common to
-// scoring, generating, tracing and differentiating.
+// Package run asks many questions in few runs, which are calls of a session.
+// Scoring, generating, tracing and differentiating all use it.
 //
 //	join a prompt and its targets -> file each sequence once -> share runs ->
 //	group by patch, order by length -> runs within the memory budget
 //
-// Rows are padded on the right with explicit attention mask and positions; models
-// are causal, so padding cannot reach a real position. Behind cached keys and values
-// it stands in front of them, masked: local windows and biases by distance count the
-// places in a cache, so none may lie between a row's tokens. Whether a graph takes
-// padding there is tried, see [TakesPadding]; rows of unequal length do not share
-// cached runs of one that does not.
+// Rows are padded on the right with explicit attention mask and positions;
+// models are causal, so padding cannot reach a real position. With cached keys
+// and values the padding is put before these and masked: local windows and
+// biases by distance count the places in a cache, so no padding may be between
+// a row's tokens. [TakesPadding] tries whether a graph accepts padding there;
+// if it does not, rows of unequal length do not share cached runs.
 //
 // No result depends on which other rows were asked, up to floating-point
 // reassociation in the runtime's kernels (below 1e-4 nats in float32). Within one

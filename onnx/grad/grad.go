@@ -2,11 +2,11 @@
 // automatic differentiation that appends nodes to a model, so that gradients
 // run wherever the model runs.
 //
-// The vocabulary: the loss is the value that is differentiated; a wanted value
-// is one with respect to which it is; the cotangent of a value v is the
-// gradient d loss / d v, a tensor with the shape and type of v; the seed is the
-// cotangent that the walk starts from, 1 for a scalar loss. A rule turns the
-// cotangents of a node's outputs into those of its inputs.
+// The terms: the loss is the value that is differentiated; a wanted value is
+// one with respect to which the loss is differentiated; the cotangent of a
+// value v is the gradient d loss / d v, a tensor with the shape and type of v;
+// the seed is the cotangent that the walk starts from, 1 for a scalar loss. A
+// rule turns the cotangents of a node's outputs into those of its inputs.
 //
 // [Gradients] works in three phases.
 //  1. Facts: one walk forwards derives element types and as much of the shapes
@@ -19,12 +19,12 @@
 //     one table from operators to rules; an operator that is not in it is an
 //     [UnsupportedError].
 //
-// Operators that are compositions, such as the attention operators, are written
-// with plainer ones beside the node, and the walk goes back through those. The
-// node itself stays: what the model computes does not change.
+// Operators that are compositions, such as the attention operators, are
+// rewritten with simpler ones next to the node, and the walk goes back through
+// those. The node itself is kept: what the model computes does not change.
 //
-// Where broadcasting took place one routine sums a cotangent back to the shape
-// of the operand, deciding at run time over which axes if it must.
+// After broadcasting, one routine sums a cotangent back to the shape of the
+// operand; if necessary, the axes are decided at run time.
 //
 // [AddHead] adds the losses that the editing methods share and [AddDelta] a
 // trainable shift of a hidden value at chosen positions.

@@ -1,8 +1,8 @@
 // Package npz reads and writes NumPy's array files: .npy, one array, and .npz,
-// a zip archive of them, in which published statistics and reference results
-// come.
+// a zip archive of them, the form of published statistics and reference
+// results.
 //
-// Arrays are returned in row-major order and little-endian whatever the file
+// Arrays are returned in row-major order and little-endian, whatever the file
 // has. Object arrays are refused: they hold pickled Python, which would have to
 // be executed.
 package npz

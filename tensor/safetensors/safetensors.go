@@ -1,11 +1,11 @@
 // Package safetensors reads and writes the safetensors archive: a JSON header
 // of names, element types, shapes and byte ranges, then the bytes.
 //
-// Reading is strict. The format's own rules hold (header within bounds, ranges
-// that lie end to end and cover the file, sizes that follow from type and
-// shape, no name twice). Only what is unknown is passed over: a tensor of an element
-// type that is not known here is refused when it is read, not with its archive, and
-// keys that stand beside a tensor's type, shape and range are left alone.
+// Reading is strict: the format's rules are checked (header within bounds,
+// ranges that follow each other and cover the file, sizes that agree with type
+// and shape, no name twice). Only what is unknown is allowed: a tensor of an
+// unknown element type is refused when it is read, not when its archive is
+// opened, and keys other than a tensor's type, shape and range are ignored.
 package safetensors
 
 import (

@@ -1,7 +1,7 @@
-// Package bytelevel is the byte level of GPT-2 (Radford et al. 2019, encoder.py):
-// the alphabet of 256 printable characters in which its vocabularies write the
-// bytes of a text, the way back to text, and the pattern that cuts a text into
-// words before.
+// Package bytelevel is the byte level of GPT-2 (Radford et al. 2019,
+// encoder.py): the alphabet of 256 printable characters in which its
+// vocabularies write the bytes of a text, the conversion back to text, and the
+// pattern that first cuts a text into words.
 package bytelevel
 
 import (

@@ -1,6 +1,6 @@
-// Package character says what the official implementation takes characters for.
+// Package character classifies characters as the official implementation does.
 // Its parts were built at different times, each with the tables of the Unicode
-// version of its day; a character that is newer than a part means nothing to it.
+// version of that time; a character newer than a part is unassigned for it.
 // internal/tokencheck compares every character with version 0.23.2:
 //
 //	Unicode 8.0   punctuation and what BertNormalizer removes (crate unicode_categories 0.1)

@@ -1,8 +1,8 @@
 // Package component holds the components of a tokenizer.json that a text passes
-// before and after the model: normalisers, which make of it what the vocabulary
-// is written in; splitters (pre-tokenizers), which cut it into words; and
-// decoders, which undo both, given the tokens it became. They work on pieces, so
-// that every character keeps its place in the original text.
+// before and after the model: normalisers, which convert it to the form in
+// which the vocabulary is written; splitters (pre-tokenizers), which cut it
+// into words; and decoders, which undo both, given the tokens. They work on
+// pieces, so that every character keeps its place in the original text.
 //
 // A component is a JSON object with a "type"; the type Sequence is a list of
 // others.

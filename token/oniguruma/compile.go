@@ -3,14 +3,14 @@
 // (https://github.com/kkos/oniguruma, doc/RE), version 6.9.10 in its own syntax and
 // with the characters of Unicode 16.0.
 //
-// An expression is parsed and written anew for the backtracking engine of
-// github.com/dlclark/regexp2, whose own syntax (that of .NET) is another: the same
-// expression often means something else there. A construct that is not
-// translated is refused by name. Oniguruma's characters are not regexp2's either,
-// so the engine never sees them: characters that no class of the expression tells
-// apart have one number, and the engine matches texts of numbers. internal/tokencheck
-// compares the sets of characters with the official implementation one by one, and
-// what random expressions match in random texts.
+// An expression is parsed and rewritten for the backtracking engine of
+// github.com/dlclark/regexp2, whose syntax is that of .NET: the same expression
+// often means something else there. A construct that is not translated is
+// refused by name. Oniguruma's characters are not regexp2's either, so the
+// engine never sees them: characters that no class of the expression tells
+// apart have one number, and the engine matches texts of numbers.
+// internal/tokencheck compares the sets of characters with the official
+// implementation one by one, and what random expressions match in random texts.
 package oniguruma
 
 import (

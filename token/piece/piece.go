@@ -1,8 +1,7 @@
-// Package piece defines a piece: a stretch of the text on its way to tokens,
-// with the bytes of the original text that every byte of its present form came
-// from. Normalisers change pieces, pre-tokenizers cut them, models read them.
-// Where is a matter of patterns, each of which cuts a text into matches and the
-// gaps between them.
+// Package piece defines a piece: a part of a text that is being tokenised, with
+// the bytes of the original text that every byte of its present form came from.
+// Normalisers change pieces, pre-tokenizers cut them, models read them.
+// Patterns say where: each cuts a text into matches and the gaps between them.
 package piece
 
 import (

@@ -1,7 +1,7 @@
-// Package subword holds the models that turn a stretch of text into ids of a
-// vocabulary of words and parts of words: byte-pair encoding and the unigram
-// language model. A model never cuts a text at spaces or added tokens; what it is
-// given has been cut already.
+// Package subword defines the models that turn a piece of text into ids of a
+// vocabulary of words and parts of words: byte-pair encoding, the unigram
+// language model and WordPiece. A model never cuts a text at spaces or added
+// tokens; the pieces it is given have been cut there already.
 package subword
 
 import (

@@ -1,6 +1,7 @@
-// Package rows cuts a file of records into the text of each record: a JSON
-// array, one JSON object of records by name, one JSON record per line or over
-// several lines, or a table (CSV, TSV). A record that is damaged inside costs that record alone.
+// Package rows cuts a file of records into rows, the texts of the single
+// records: from a JSON array, one JSON object of records by name, JSON records
+// on one or several lines each, or a table (CSV, TSV). If a record is damaged,
+// only that record is lost.
 package rows
 
 import (

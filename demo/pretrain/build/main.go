@@ -1,6 +1,6 @@
-// Command build trains the embedded model, measures it, and writes it in the form
-// in which it is embedded, with its data set and its report. `task demo-model`
-// runs it; a run that was killed goes on where it was.
+// Command build trains the embedded model, measures it, and writes it with its
+// data set and its report in the form in which they are embedded. `task
+// demo-model` runs it; a run that was killed resumes where it stopped.
 package main
 
 import (

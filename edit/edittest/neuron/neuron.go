@@ -1,16 +1,17 @@
-// Package neuron is the method "neuron", of the conformance suite's own: it edits by
-// neurons beside the feed-forward block of a layer, in closed form. No program lists
-// it; it shows that a method may add networks to a model.
+// Package neuron is the method "neuron" of the conformance suite: it edits by
+// adding neurons in parallel to the feed-forward block of a layer, in closed
+// form. No program lists it; it shows that a method may add networks to a
+// model.
 //
 // For every token of a target there is one neuron, which reads what the block reads,
 //
 //	y' = y + max(0, k x + b) v,   k = x* / ((1-a) |x*|^2),   b = -a / (1-a),   v = -s |y*| g / |g|
 //
-// with x* and y* the block's input and output where the token is said, and g the
-// gradient of the token's negative log-probability with respect to y there. The
-// neuron's activation is 1 at x*, and 0 at every x whose part along x* is less than
-// a x*. The form is that of Huang et al. 2023, "Transformer-Patcher: One Mistake
-// Worth One Neuron", without the training.
+// with x* and y* the block's input and output where the token is predicted, and
+// g the gradient of the token's negative log-probability with respect to y
+// there. The neuron's activation is 1 at x*, and 0 at every x whose component
+// along x* is less than a x*. The form is that of Huang et al. 2023,
+// "Transformer-Patcher: One Mistake Worth One Neuron", without the training.
 package neuron
 
 import (
@@ -37,8 +38,8 @@ const name = "neuron"
 // Config is the configuration of the method.
 type Config struct {
 	Below    int     `set:"below" doc:"layers between the one with the neurons and the head"`
-	Strength float64 `set:"strength" doc:"s, the norm of what a neuron adds, in norms of the block's output"`
-	Reach    float64 `set:"reach" doc:"a, from 0 to below 1: the part of its own input from which on a neuron speaks"`
+	Strength float64 `set:"strength" doc:"s, the norm of what a neuron adds, relative to the norm of the block's output"`
+	Reach    float64 `set:"reach" doc:"a, from 0 to below 1: the share of its own input above which a neuron is active"`
 }
 
 // Method is the method "neuron".
