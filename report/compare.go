@@ -78,8 +78,8 @@ var compared = []struct {
 
 // question is what was asked.
 type question struct {
-	method, config, setting, edit, probe string
-	after                                int32
+	method, config, schedule, edit, probe string
+	after                                 int32
 }
 
 // Compare compares the result rows of two run folders. The tolerance is in nats.

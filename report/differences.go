@@ -72,7 +72,7 @@ func short(hash string) string { return hash[:min(len(hash), 12)] }
 func (f facts) of(method string) []fact { return slices.Concat(f.methods[method], f.run) }
 
 // tellApart fills in what tells the rows of runs that show the same method under
-// the same setting apart.
+// the same schedule apart.
 func (r *Report) tellApart() {
 	shows := map[group][]int{} // runs by what they show
 	place := map[string]int{}  // of a run, by folder

@@ -49,10 +49,10 @@ type Run struct {
 type Row struct {
 	row.Summary
 	Dir     string `json:"folder"`
-	Differs string `json:"differs"` // what tells it from the other runs' rows of its method and setting; empty where nothing does
+	Differs string `json:"differs"` // what tells it from the other runs' rows of its method and schedule; empty where nothing does
 }
 
-// Efficiency is what one method cost in one setting; times in seconds, sizes in
+// Efficiency is what one method cost under one schedule; times in seconds, sizes in
 // bytes. A figure that was not measured is null.
 type Efficiency struct {
 	Run             string   `json:"run"`
@@ -183,9 +183,9 @@ func warnings(run *store.Run, results int) ([]string, error) {
 	return list, nil
 }
 
-// group keys figures by method and setting, in order of first appearance in
+// group keys figures by method and schedule, in order of first appearance in
 // sorted order so that shard order does not show.
-type group struct{ method, setting string }
+type group struct{ method, schedule string }
 
 func sortedGroups[T any](m map[group]T) []group {
 	keys := make([]group, 0, len(m))
@@ -193,8 +193,8 @@ func sortedGroups[T any](m map[group]T) []group {
 		keys = append(keys, k)
 	}
 	sort.Slice(keys, func(i, j int) bool {
-		if keys[i].setting != keys[j].setting {
-			return keys[i].setting < keys[j].setting
+		if keys[i].schedule != keys[j].schedule {
+			return keys[i].schedule < keys[j].schedule
 		}
 		return keys[i].method < keys[j].method
 	})
@@ -219,7 +219,7 @@ func efficiency(run Run, costs []row.Cost) []Efficiency {
 }
 
 func fold(run Run, g group, costs []row.Cost) Efficiency {
-	e := Efficiency{Run: run.ID, Dir: run.Dir, Method: g.method, Setting: g.setting}
+	e := Efficiency{Run: run.ID, Dir: run.Dir, Method: g.method, Setting: g.schedule}
 	var perEdit []float64
 	var edits, probes, tEdit, tAsk float64
 	warm := 0

@@ -56,7 +56,7 @@ var further = []column{
 }
 
 // rowKey names a line of a table.
-type rowKey struct{ dir, method, setting, protocol string }
+type rowKey struct{ dir, method, schedule, protocol string }
 
 // cells indexes summary rows for table look-up.
 type cells struct {
@@ -126,11 +126,11 @@ func (r *Report) title() string {
 
 // header names the columns that name a line: the run's folder, and what tells it
 // from other runs, only where there are several. Ids do not tell runs apart: those
-// that differ in a method's settings share one.
+// that differ in a method's keys share one.
 func (r *Report) header() []string { return r.name("run", "method", "setting", "differs") }
 
-func (r *Report) name(dir, method, setting, differs string) []string {
-	list := []string{method, setting}
+func (r *Report) name(dir, method, schedule, differs string) []string {
+	list := []string{method, schedule}
 	if len(r.Runs) > 1 {
 		list = append([]string{dir}, list...)
 	}
@@ -140,14 +140,14 @@ func (r *Report) name(dir, method, setting, differs string) []string {
 	return list
 }
 
-// shown is a setting with the time at which the edits of a chain were asked
+// shown is a schedule with the time at which the edits of a chain were asked
 // about. The last time is what counts for a chain, and goes without saying.
-func shown(setting, protocol string) string {
+func shown(schedule, protocol string) string {
 	_, at, ok := strings.Cut(protocol, ";eval-at=")
 	if !ok || at == "final" {
-		return setting
+		return schedule
 	}
-	return setting + " " + at
+	return schedule + " " + at
 }
 
 // optionalTable shows the columns of the lines that have a number in one of them.
@@ -179,7 +179,7 @@ func (r *Report) lines(c cells, cols []column) [][]string {
 		for _, s := range c.at[k] { // the same in all
 			differs = s.Differs
 		}
-		row := r.name(k.dir, k.method, shown(k.setting, k.protocol), differs)
+		row := r.name(k.dir, k.method, shown(k.schedule, k.protocol), differs)
 		var n []string
 		for _, col := range cols {
 			s, ok := c.at[k][[2]string{string(col.axis), col.metric}]

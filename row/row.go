@@ -13,7 +13,7 @@ type Status string
 // The statuses of a row.
 const (
 	OK            Status = "ok"
-	Unsupported   Status = "unsupported"    // the method does not define this setting, side or model; the survey prints "-"
+	Unsupported   Status = "unsupported"    // the method does not define this schedule, side or model; the survey prints "-"
 	Failed        Status = "error"          // the edit or the question failed; Detail says why
 	Skipped       Status = "skipped"        // not asked, on purpose; Detail says why
 	SkippedLength Status = "skipped_length" // prompt and target exceed the model's context; never truncated silently
@@ -25,7 +25,7 @@ type Fault string
 // The faults of a row.
 const (
 	FaultData    Fault = "data"    // the record or the question: too long, nothing to score, contradicted by a later edit
-	FaultSetting Fault = "setting" // the command: the method or the record does not go with this setting
+	FaultSetting Fault = "setting" // the command: the method or the record does not go with this schedule
 	FaultMethod  Fault = "method"  // the method: it could not make the edit, made a model of it that gives no finite numbers, or does not do what is asked
 	FaultModel   Fault = "model"   // the model: its graph failed, gives no finite numbers unedited, or cannot be changed so
 )

@@ -56,7 +56,7 @@ func rowsOf[T any](run *store.Run, table store.Table, unit string) ([]T, error) 
 }
 
 // asking is what may stand in a run once only.
-type asking struct{ method, setting, edit string }
+type asking struct{ method, schedule, edit string }
 
 // restore brings back the units of this command that another one's stood in for,
 // and notes which units the command has.

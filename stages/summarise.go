@@ -13,8 +13,8 @@ import (
 
 // group is what rows must share to be averaged.
 type group struct {
-	run, model, data, method, setting, protocol string
-	at                                          evalAt
+	run, model, data, method, schedule, protocol string
+	at                                           evalAt
 }
 
 // evalAt says when the edits of a chain were asked about; zero for other schedules.
@@ -94,12 +94,12 @@ func Summarise(rows []row.Result) ([]row.Summary, error) {
 	for _, r := range rows {
 		g := groupOf(r)
 		if c, ok := configs[g]; ok && c != r.Config {
-			return nil, fmt.Errorf("stages: rows of %s %s come from two configurations, %s and %s: they cannot be averaged", g.method, g.setting, c, r.Config)
+			return nil, fmt.Errorf("stages: rows of %s %s come from two configurations, %s and %s: they cannot be averaged", g.method, g.schedule, c, r.Config)
 		}
 		configs[g], groups[g] = r.Config, append(groups[g], r)
 	}
 	for _, g := range slices.Collect(maps.Keys(groups)) {
-		set, err := edit.ParseSchedule(g.setting)
+		set, err := edit.ParseSchedule(g.schedule)
 		if err != nil {
 			return nil, fmt.Errorf("stages: summarising: %w", err)
 		}
@@ -119,18 +119,18 @@ func Summarise(rows []row.Result) ([]row.Summary, error) {
 		for _, part := range slices.Sorted(maps.Keys(parts)) {
 			rows := parts[part]
 			cells, err := metric.Summarise(rows)
-			if err == nil && g.setting == string(edit.Single) { // rows of a batch or a chain depend on each other
+			if err == nil && g.schedule == string(edit.Single) { // rows of a batch or a chain depend on each other
 				err = metric.AddIntervals(cells, rows, metric.Replicates, metric.IntervalSeed)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.setting, err)
+				return nil, fmt.Errorf("stages: summarising %s %s: %w", g.method, g.schedule, err)
 			}
 			for _, c := range cells {
 				if part != "" && c.Axis == metric.Overall {
 					continue // a score over all axes has no side question
 				}
 				mean := row.Summary{
-					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.setting,
+					Run: g.run, Model: g.model, Dataset: g.data, Method: g.method, Setting: g.schedule,
 					Axis: string(c.Axis) + part, Metric: c.Metric, ProtocolID: g.protocolID(), N: c.N, Mean: c.Mean,
 				}
 				if c.Interval != nil {
@@ -158,7 +158,7 @@ func byPart(rows []row.Result) map[string][]row.Result {
 }
 
 func groupOf(r row.Result) group {
-	return group{run: r.RunID, model: r.Model, data: r.Dataset, method: r.Method, setting: r.Setting, protocol: r.ProtocolID}
+	return group{run: r.RunID, model: r.Model, data: r.Dataset, method: r.Method, schedule: r.Setting, protocol: r.ProtocolID}
 }
 
 func (g group) protocolID() string {
@@ -171,7 +171,7 @@ func (g group) protocolID() string {
 func compareGroups(a, b group) int {
 	return cmp.Or(
 		cmp.Compare(a.run, b.run), cmp.Compare(a.model, b.model), cmp.Compare(a.data, b.data),
-		cmp.Compare(a.method, b.method), cmp.Compare(a.setting, b.setting), cmp.Compare(a.protocol, b.protocol),
+		cmp.Compare(a.method, b.method), cmp.Compare(a.schedule, b.schedule), cmp.Compare(a.protocol, b.protocol),
 		cmp.Compare(slices.Index(evalOrder, a.at.kind), slices.Index(evalOrder, b.at.kind)), cmp.Compare(a.at.edits, b.at.edits),
 	)
 }

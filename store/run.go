@@ -220,7 +220,7 @@ func OpenRun(dir string) (*Run, error) {
 }
 
 // CreateRun makes a run folder, or opens one that is about the same model, data
-// and protocol and adds the methods, settings and commands of m to it: a command
+// and protocol and adds the methods, schedules and commands of m to it: a command
 // that is given again goes on, an amended one extends. Where the folder is about
 // something else it returns a MismatchError, where it is neither empty nor a
 // run ErrNotRun. Processes may do this side by side.

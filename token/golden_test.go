@@ -94,6 +94,9 @@ func TestGolden(t *testing.T) {
 				if !slices.Equal(full.IDs, g.Full) {
 					t.Errorf("%q: ids with template %v, want %v", g.Text, full.IDs, g.Full)
 				}
+				if before, after := tok.Template(); !slices.Equal(slices.Concat(before, e.IDs, after), g.Full) {
+					t.Errorf("%q: the template adds %v and %v, want %v", g.Text, before, after, g.Full)
+				}
 				decoded, err := tok.Decode(e.IDs, false)
 				if err != nil {
 					t.Fatal(err)
