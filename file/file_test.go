@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,10 @@ func TestExists(t *testing.T) {
 		}
 	}
 	if err := os.Symlink(path+"none", link); err != nil {
-		t.Skip("no links here")
+		if runtime.GOOS == "windows" {
+			t.Skip(err) // an account without the right to
+		}
+		t.Fatal(err)
 	}
 	if !file.Exists(link) || file.IsRegular(link) {
 		t.Error("a link to nothing has its name and is no file")

@@ -378,7 +378,10 @@ func TestLocatedDataOfFunctions(t *testing.T) {
 	write(t, filepath.Join(blobs, "b"), []byte{0, 0, 128, 63, 0, 0, 0, 64})
 	for from, to := range map[string]string{"model.onnx": "a", "w.bin": "b"} {
 		if err := os.Symlink(filepath.Join(blobs, to), filepath.Join(dir, from)); err != nil {
-			t.Skipf("no symbolic links here: %v", err)
+			if runtime.GOOS == "windows" {
+				t.Skip(err) // an account without the right to
+			}
+			t.Fatal(err)
 		}
 	}
 	m, err := onnx.Open(filepath.Join(dir, "model.onnx"))

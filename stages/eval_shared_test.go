@@ -16,6 +16,7 @@ import (
 	"editpipe/edit"
 	"editpipe/edit/none"
 	"editpipe/edit/patch"
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/ort/orttest"
 	"editpipe/row"
@@ -26,15 +27,7 @@ import (
 
 func sharedFolder(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("EDITPIPE_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	dir = filepath.Join(dir, "fixtures", "world")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no fixture at %s", dir)
-	}
-	return dir
+	return modeltest.Shared(t, "fixtures", "world")
 }
 
 // probs are the reference's negative log-likelihoods per token.

@@ -3,13 +3,13 @@
 package main
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"editpipe/internal/modeltest"
 	"editpipe/ort/orttest"
 	"editpipe/row"
 	"editpipe/store"
@@ -19,15 +19,7 @@ import (
 // Without the folder a test is skipped; what the folder lacks is a failure.
 func sharedCase(t *testing.T, parts ...string) string {
 	t.Helper()
-	root := cmp.Or(os.Getenv("EDITPIPE_SHARED"), filepath.Join("..", "..", "..", "shared"))
-	if _, err := os.Stat(root); err != nil {
-		t.Skipf("no shared data in %s: set EDITPIPE_SHARED", root)
-	}
-	path := filepath.Join(root, "cases", filepath.Join(parts...))
-	if _, err := os.Stat(path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return modeltest.Shared(t, append([]string{"cases"}, parts...)...)
 }
 
 // TestEditingCases edits exported models of families whose blocks are written

@@ -6,12 +6,12 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"editpipe/dataset/corpus"
 	"editpipe/edit"
+	"editpipe/internal/modeltest"
 	"editpipe/models"
 	"editpipe/ort/orttest"
 	"editpipe/tensor/npz"
@@ -25,14 +25,7 @@ const momentsTolerance = 0.02
 // TestMomentsReference collects all layers' moments over the text the
 // reference used and compares them with the reference's.
 func TestMomentsReference(t *testing.T) {
-	root := os.Getenv("EDITPIPE_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	world := filepath.Join(root, "fixtures", "world")
-	if _, err := os.Stat(world); err != nil {
-		t.Skipf("the reference folder is not here: %v", err)
-	}
+	world := modeltest.Shared(t, "fixtures", "world")
 	ctx := context.Background()
 	lm, err := models.Open(ctx, orttest.Open(t), world, models.Options{})
 	if err != nil {

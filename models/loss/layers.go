@@ -57,14 +57,11 @@ func EachLayer(ctx context.Context, lm *models.LM, p arch.Point, rows []LayerRow
 			T = max(T, len(r.IDs))
 		}
 	}
-	for len(todo) > 0 {
-		n := lossRun(lm, as, todo, T)
-		once := func(list []int) error { return runLayerShifts(ctx, lm, p, rows, as, list, T, out) }
-		err := run.Alone(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
-		if err != nil {
-			return nil, err
-		}
-		todo = todo[n:]
+	err := inRuns(ctx, lm, as, todo, T, func(list []int) error {
+		return runLayerShifts(ctx, lm, p, rows, as, list, T, out)
+	}, func(i int, err error) { out[i].Err = err })
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

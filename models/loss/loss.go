@@ -107,16 +107,29 @@ func losses(ctx context.Context, lm *models.LM, sites graph.Losses, widths []int
 			T = max(T, len(r.IDs))
 		}
 	}
+	err := inRuns(ctx, lm, rows, todo, T, func(list []int) error {
+		return runLosses(ctx, lm, sites, widths, rows, list, T, out)
+	}, func(i int, err error) { out[i].Err = err })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// inRuns makes runs of T positions of the rows listed in todo, as many at a time as the
+// memory budget takes; once makes one of some of them. What concerns one row alone is
+// blamed on it, see run.Alone.
+func inRuns(ctx context.Context, lm *models.LM, rows []Row, todo []int, T int, once func(list []int) error, blame func(row int, err error)) error {
 	for len(todo) > 0 {
 		n := lossRun(lm, rows, todo, T)
-		once := func(list []int) error { return runLosses(ctx, lm, sites, widths, rows, list, T, out) }
-		err := run.Alone(ctx, once(todo[:n]), n, func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { out[todo[k]].Err = err })
+		err := run.Alone(ctx, once(todo[:n]), n,
+			func(k int) error { return once(todo[k : k+1]) }, func(k int, err error) { blame(todo[k], err) })
 		if err != nil {
-			return nil, err
+			return err
 		}
 		todo = todo[n:]
 	}
-	return out, nil
+	return nil
 }
 
 // shiftable checks the sites of losses and returns their widths.
