@@ -228,7 +228,7 @@ func parse(v reflect.Value, text string) error {
 		}
 		v.Set(list)
 	default:
-		panic("edit: field of type " + v.Type().String() + " cannot be a key")
+		return fmt.Errorf("a field of type %s cannot be a key", v.Type())
 	}
 	return nil
 }

@@ -97,7 +97,9 @@ func Define[C any](s Spec[C]) Method {
 	m.configure = func(info *arch.Info, overrides map[string]string) (Config, error) {
 		c := s.Base
 		v := reflect.ValueOf(&c).Elem()
-		shares(v, info)
+		if err := shares(v, info); err != nil {
+			return Config{}, fmt.Errorf("edit: %s: %w", s.Name, err)
+		}
 		if err := preset(s.Name, v, s.Presets, info); err != nil {
 			return Config{}, fmt.Errorf("edit: presets of %s: %w", s.Name, err)
 		}

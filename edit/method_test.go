@@ -283,3 +283,22 @@ func TestFind(t *testing.T) {
 		t.Errorf("error does not list the methods: %v", err)
 	}
 }
+
+// TestFieldsThatCannotBeKeys: a method whose source says something that cannot be is
+// refused when it is configured, by an error that names the field or its type.
+func TestFieldsThatCannotBeKeys(t *testing.T) {
+	type half struct {
+		Layer int `set:"layer" share:"half"`
+	}
+	type complexes struct {
+		Z complex128 `set:"z"`
+	}
+	for want, m := range map[string]Method{
+		`tag of field Layer: "half" is no share`: Define(Spec[half]{Name: "foo", Version: 1}),
+		"foo.z=1: want complex128":               Define(Spec[complexes]{Name: "foo", Version: 1}),
+	} {
+		if _, err := m.Configure(&arch.Info{Layers: 12}, map[string]string{"z": "1"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -61,13 +62,18 @@ func preset(method string, v reflect.Value, presets []Preset, info *arch.Info) e
 // shares sets the fields of the addressable struct v that are a share of the depth
 // of a model: share:"17/48" for a layer, share:"13/48 to 17/48" for a list of them.
 // A model that is not known has no depth.
-func shares(v reflect.Value, info *arch.Info) {
+func shares(v reflect.Value, info *arch.Info) error {
+	var faults []error
 	fields(v, func(f reflect.StructField, v reflect.Value) {
 		share := f.Tag.Get("share")
 		if share == "" {
 			return
 		}
-		first, last := part(share, info.Layers)
+		first, last, err := part(share, info.Layers)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("tag of field %s: %w", f.Name, err))
+			return
+		}
 		if v.Kind() != reflect.Slice {
 			v.SetInt(int64(first))
 			return
@@ -78,20 +84,24 @@ func shares(v reflect.Value, info *arch.Info) {
 		}
 		v.Set(list)
 	})
+	return errors.Join(faults...)
 }
 
 // part gives the first and the last layer of a share.
-func part(share string, layers int) (first, last int) {
+func part(share string, layers int) (first, last int, err error) {
 	from, to, ok := strings.Cut(share, " to ")
 	if !ok {
 		to = from
 	}
-	at := func(s string) int {
+	at := func(s string) (int, error) {
 		var n, of int
 		if _, err := fmt.Sscanf(s, "%d/%d", &n, &of); err != nil || of == 0 {
-			panic("edit: share:" + share + " is no share") // of a struct tag
+			return 0, fmt.Errorf("%q is no share of the depth, such as 17/48", s)
 		}
-		return n * layers / of
+		return n * layers / of, nil
 	}
-	return at(from), at(to)
+	if first, err = at(from); err == nil {
+		last, err = at(to)
+	}
+	return first, last, err
 }
